@@ -1,0 +1,40 @@
+"""The eight evaluated classes and every id map, derived from the official Cityscapes label table.
+
+Three numberings meet in this study:
+
+- ``label id``: what the pixels of Cityscapes and Synscapes class maps hold (24 person ... 33 bicycle).
+- ``category``: 0..7, the index into :data:`CLASSES`; what models, tables and metrics use. It equals the contiguous id that
+  Detectron2's ``load_cityscapes_instances`` assigns.
+- ``instance id``: a pixel of ``*_gtFine_instanceIds.png``: ``label id * 1000 + n`` for an instance, the plain label id otherwise.
+
+Source: ``cityscapesscripts/helpers/labels.py``.
+"""
+
+import numpy as np
+from cityscapesscripts.helpers.labels import labels as _OFFICIAL
+from cityscapesscripts.helpers.labels import name2label
+
+EVALUATED = tuple(label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval)
+
+CLASSES: tuple[str, ...] = tuple(label.name for label in EVALUATED)
+LABEL_IDS: tuple[int, ...] = tuple(label.id for label in EVALUATED)
+COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in EVALUATED}
+"""Class name -> RGB, 0..255: the official Cityscapes colours."""
+
+PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = LABEL_IDS
+INSTANCE_BASE = 1000
+"""``instance id = label id * INSTANCE_BASE + n``, with ``0 <= n < INSTANCE_BASE``."""
+
+MAX_LABEL_ID = max(label.id for label in _OFFICIAL)
+
+
+def label_id(name: str) -> int:
+    """The label id of any official class, e.g. ``label_id("road") == 7``."""
+    return name2label[name].id
+
+
+def category_of_label() -> np.ndarray:
+    """Look-up table, int8 ``(256,)``: label id -> category 0..7, or -1 for a label that is not evaluated."""
+    table = np.full(256, -1, np.int8)
+    table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS), dtype=np.int8)
+    return table
