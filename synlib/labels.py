@@ -26,6 +26,10 @@ INSTANCE_BASE = 1000
 """``instance id = label id * INSTANCE_BASE + n``, with ``0 <= n < INSTANCE_BASE``."""
 
 MAX_LABEL_ID = max(label.id for label in _OFFICIAL)
+NAMES: tuple[str, ...] = tuple(label.name for label in sorted(_OFFICIAL, key=lambda label: label.id) if label.id >= 0)
+"""Name of every official class, by label id."""
+INSTANCE_LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _OFFICIAL if label.hasInstances and label.id >= 0)
+"""The evaluated eight, and caravan and trailer, which have instances but are ignored in evaluation."""
 
 
 def label_id(name: str) -> int:

@@ -90,7 +90,7 @@ def read_manifest(root: str | Path) -> dict | None:
 
 
 def dataset_name(root: str | Path) -> str:
-    """"cityscapes", or the data set that a harmonised tree was made from; ``ValueError`` if it is unfinished."""
+    """ "cityscapes", or the data set that a harmonised tree was made from; ``ValueError`` if it is unfinished."""
     manifest = read_manifest(root)
     if manifest is not None:
         return manifest["dataset"]

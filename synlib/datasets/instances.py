@@ -21,7 +21,7 @@ _TABLE_VERSION = 1
 """Part of the cache's file name: raise it when the columns or their meaning change."""
 
 
-def fingerprint(images: pd.DataFrame) -> str:
+def fingerprint(images: pd.DataFrame, *, progress: bool = False) -> str:
     """Hash of a data set's content: 16 hexadecimal digits, the same wherever the tree lies and whenever it was copied.
 
     It covers data set, split and id of each image, and of each of its files the size and a checksum of the content
@@ -29,10 +29,8 @@ def fingerprint(images: pd.DataFrame) -> str:
     the rows does not matter. Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
     """
     columns = [name for name in ("image_path", "instance_path", "label_path", "meta_path") if name in images]
-    digests = sorted(
-        hashlib.sha256(repr((row[:3], [_file_checksum(path) for path in row[3:]])).encode()).digest()
-        for row in images[["dataset", "split", "image_id", *columns]].itertuples(index=False, name=None)
-    )
+    rows = list(images[["dataset", "split", "image_id", *columns]].itertuples(index=False, name=None))
+    digests = sorted(map_items(_row_digest, rows, workers=1, description="comparing files" if progress else ""))
     return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
 
 
@@ -50,7 +48,9 @@ def instance_table(
 
     Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
     """
-    cached = None if cache_dir is None else Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images)}.parquet"
+    cached = (
+        None if cache_dir is None else Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images)}.parquet"
+    )
     if cached is not None and cached.is_file():
         return pd.read_parquet(cached)
     paths = images["instance_path"].tolist()
@@ -107,6 +107,11 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
 
 def _read_one(path: str) -> np.ndarray:
     return _find_instances(png.read(path, "gray 16"))
+
+
+def _row_digest(row: tuple) -> bytes:
+    identity, paths = row[:3], row[3:]
+    return hashlib.sha256(repr((identity, [_file_checksum(path) for path in paths])).encode()).digest()
 
 
 def _file_checksum(path: str) -> tuple:

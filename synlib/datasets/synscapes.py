@@ -27,6 +27,8 @@ from synlib.datasets import png
 NAME = "synscapes"
 SPLITS = ("train", "val")
 VARIANTS = ("rgb", "rgb-2k")
+UPSCALED_VARIANTS = ("rgb-2k",)
+"""Variants whose images are larger than the label maps."""
 OFFICIAL_COUNT = 25_000
 
 

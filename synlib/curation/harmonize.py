@@ -1,0 +1,191 @@
+"""Harmonise a synthetic data set: written out as a Cityscapes-format data set that every Cityscapes tool reads.
+
+The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_NNNNNN_000000_leftImg8bit.png`` (a link or a copy), beside it under ``gtFine``
+``*_instanceIds.png`` and ``*_labelIds.png``, and ``*_polygons.json``. Readers such as Detectron2's ``load_cityscapes_instances`` want
+that last file to exist, and take the image size from it. It has **no polygons** (no key ``objects``, so that a tool that wants them
+fails instead of finding no object), but the counts of the image, and is written last: where it stands, the image is done.
+The manifest ``harmonized.json`` comes after the last image.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+import synlib
+from synlib.curation.rider_rule import DEFAULT_POLICY, Policy, harmonize_maps
+from synlib.datasets import cityscapes, png, synscapes
+from synlib.datasets.instances import fingerprint
+from synlib.files import replacing
+from synlib.parallel import map_items
+
+ADAPTERS = {module.NAME: module for module in (synscapes,)}
+"""Synthetic data sets. An adapter has ``NAME``, ``VARIANTS``, ``UPSCALED_VARIANTS``, ``read_images`` and ``read_labels``."""
+
+IMAGE_MODES = ("link", "copy")
+
+
+def harmonize_dataset(
+    source: str | Path,
+    target: str | Path,
+    *,
+    dataset: str = synscapes.NAME,
+    policy: Policy = DEFAULT_POLICY,
+    variant: str = "rgb",
+    splits: dict[str, Iterable[int | str]] | None = None,
+    images: str = "link",
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict:
+    """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
+
+    dataset: ``synscapes``, or another name in :data:`ADAPTERS`. variant: which of its images, e.g. ``rgb-2k``: the labels are then
+    enlarged to the size of the images (nearest neighbour). splits: ``{"train": ids, "val": ids}``; default: the adapter's
+    rule. images: ``link`` (relative symbolic links) or ``copy``. workers: processes, default one a core.
+
+    The manifest records options, image numbers, counts before and after by class (see
+    :func:`~synlib.curation.rider_rule.harmonize_maps`), version, and the fingerprint of the input files. Run again after an
+    interruption, it continues; run again on a finished tree, it returns the manifest at once.
+
+    Raises ``FileExistsError`` if ``target`` holds something else or was made with other options, and ``ValueError`` for a source that is
+    harmonised already or, after all images have been tried, naming those that failed (no manifest is written then).
+    """
+    source, target = Path(source), Path(target)
+    if images not in IMAGE_MODES:
+        raise ValueError(f"images={images!r}: expected one of {', '.join(IMAGE_MODES)}")
+    if dataset not in ADAPTERS:
+        raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(ADAPTERS)}")
+    if cityscapes.read_manifest(source) is not None:
+        raise ValueError(f"{source}: harmonised already ({cityscapes.MANIFEST} stands there); use it as it is")
+    table = _image_table(source, ADAPTERS[dataset], variant, splits)
+    request = {
+        "dataset": dataset,
+        "variant": variant,
+        "images": images,
+        "policy": dataclasses.asdict(policy),
+        "number_of_images": {split: int(n) for split, n in table["split"].value_counts().sort_index().items()},
+        "source_fingerprint": fingerprint(table, progress=progress),
+        "synlib_version": synlib.__version__,
+    }
+    finished = _claim(target, request)
+    if finished is not None:
+        return finished
+
+    harmonize = functools.partial(_try_one, target=target, policy=policy, mode=images, variant=variant)
+    counts, failures = Counter(), []
+    description = "harmonising" if progress else ""
+    for found, failure in map_items(harmonize, table.to_dict("records"), workers=workers, description=description):
+        counts.update(found)
+        failures += [failure] if failure else []
+    if failures:
+        shown = "\n  ".join(failures[:10])
+        raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
+
+    manifest = request | {"counts": _nested(counts)}
+    _write_json(target / cityscapes.MANIFEST, manifest)
+    (target / cityscapes.PARTIAL_MANIFEST).unlink()
+    return manifest
+
+
+def count_table(manifest: dict) -> pd.DataFrame:
+    """The manifest's counts: one row an event, one column a class, e.g. ``count_table(m).loc[["before", "after"]]``."""
+    return pd.DataFrame(manifest["counts"]).T.fillna(0).astype(int)
+
+
+def _image_table(source: Path, adapter, variant: str, splits: dict | None) -> pd.DataFrame:
+    if splits is None:
+        return adapter.read_images(source, variant=variant)
+    parts = [adapter.read_images(source, split, variant=variant, ids=ids) for split, ids in splits.items()]
+    table = pd.concat(parts, ignore_index=True)
+    twice = table.loc[table["image_id"].duplicated(), "image_id"]
+    if len(twice):
+        raise ValueError(f"{len(twice)} images are in two splits, the first is {twice.iloc[0]}; expected each in one")
+    return table
+
+
+def _claim(target: Path, request: dict) -> dict | None:
+    """Make ``target`` ours: the manifest if it is finished, else None. Raises ``FileExistsError`` if it is another's."""
+    finished = cityscapes.read_manifest(target)
+    partial = target / cityscapes.PARTIAL_MANIFEST
+    if finished is not None or partial.is_file():
+        existing = finished or json.loads(partial.read_text(encoding="utf-8"))
+        other = [name for name in request if name != "synlib_version" and existing.get(name) != request[name]]
+        if other:
+            raise FileExistsError(
+                f"{target}: was made from other input or with other options; {other[0]} is {existing.get(other[0])} there, "
+                f"{request[other[0]]} now. Choose another folder or remove this one."
+            )
+        return finished
+    if any((target / folder).exists() for folder in ("leftImg8bit", "gtFine", "img")):
+        raise FileExistsError(f"{target}: holds another data set. Choose another folder.")
+    _write_json(partial, request)
+    return None
+
+
+def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> tuple[Counter, str | None]:
+    try:
+        return _harmonize_one(image, target, policy, mode, variant), None
+    except (ValueError, OSError) as error:
+        return Counter(), str(error)
+
+
+def _harmonize_one(image: dict, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
+    adapter = ADAPTERS[image["dataset"]]
+    image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
+    paths = cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
+    if all(path.is_file() for path in paths.values()):
+        return _flat(json.loads(paths["polygon_path"].read_text(encoding="utf-8"))["counts"])
+
+    class_map, instance_map, classes = adapter.read_labels(image)
+    height, width = png.read_header(image["image_path"])[:2]
+    if (height, width) != class_map.shape and variant not in adapter.UPSCALED_VARIANTS:
+        raise ValueError(
+            f"{image['image_path']}: size {(height, width)} (height, width), expected {class_map.shape} as its labels"
+        )
+    try:
+        instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
+    except ValueError as error:
+        raise ValueError(f"{image['instance_path']}: {error}") from error
+    png.write(paths["instance_path"], _enlarge(instance_ids, height, width))
+    png.write(paths["label_path"], _enlarge(label_ids, height, width))
+    _place_image(Path(image["image_path"]), paths["image_path"], mode)
+    _write_json(paths["polygon_path"], {"imgHeight": height, "imgWidth": width, "counts": _nested(counts)})
+    return counts
+
+
+def _enlarge(label_map: np.ndarray, height: int, width: int) -> np.ndarray:
+    if label_map.shape == (height, width):
+        return label_map
+    return cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _place_image(source: Path, path: Path, mode: str) -> None:
+    with replacing(path) as temporary:
+        if mode == "copy":
+            shutil.copyfile(source, temporary)
+        else:
+            os.symlink(os.path.relpath(source.resolve(), path.parent.resolve()), temporary)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _nested(counts: Counter) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (event, name), number in sorted(counts.items()):
+        nested.setdefault(event, {})[name] = number
+    return nested
+
+
+def _flat(nested: dict[str, dict[str, int]]) -> Counter:
+    return Counter({(event, name): number for event, by_class in nested.items() for name, number in by_class.items()})
