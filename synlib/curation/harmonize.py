@@ -22,12 +22,12 @@ import pandas as pd
 
 import synlib
 from synlib.curation.rider_rule import DEFAULT_POLICY, Policy, harmonize_maps
-from synlib.datasets import cityscapes, png, synscapes
+from synlib.datasets import cityscapes, png, synscapes, urbansyn
 from synlib.datasets.instances import fingerprint
 from synlib.files import replacing
 from synlib.parallel import map_items
 
-ADAPTERS = {module.NAME: module for module in (synscapes,)}
+ADAPTERS = {module.NAME: module for module in (synscapes, urbansyn)}
 """Synthetic data sets. An adapter has ``NAME``, ``VARIANTS``, ``UPSCALED_VARIANTS``, ``read_images`` and ``read_labels``."""
 
 IMAGE_MODES = ("link", "copy")

@@ -54,16 +54,19 @@ def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
     return header, size, tail
 
 
-def read(path: str | Path, kind: str) -> np.ndarray:
-    """Pixels of a PNG of exactly this kind: ``gray 8`` uint8 (H, W), ``gray 16`` uint16 (H, W), ``RGB 8`` uint8 (H, W, 3) **BGR**.
+def read(path: str | Path, *kinds: str) -> np.ndarray:
+    """Pixels of a PNG of one of these kinds.
+
+    ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), in the order **BGR**; ``RGBA 8``: BGRA.
 
     Raises ``ValueError`` naming the file, what was found and what was expected if the file is empty, truncated,
     damaged, or of another kind; ``OSError`` if it cannot be opened.
     """
     data = Path(path).read_bytes()
     found = _parse_header(data[:33], path).kind
-    if found != kind:
-        raise ValueError(f"{path}: found a {found}-bit PNG, expected {kind}-bit. Was it converted by another tool?")
+    if found not in kinds:
+        wanted = " or ".join(kinds)
+        raise ValueError(f"{path}: found a {found}-bit PNG, expected {wanted}-bit. Was it converted by another tool?")
     _check_end(data[-20:], len(data), path)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
