@@ -1,0 +1,320 @@
+"""What stands where in a toy street: a seeded plan in metres, before any pixel is drawn.
+
+Frame: X to the right of the camera, Y up, Z ahead, metres. The plan depends on (seed, domain, index) alone, never on the
+resolution, so that a scene looks the same at every size.
+"""
+
+import colorsys
+import math
+from dataclasses import dataclass, field
+from random import Random
+
+from synlib.datasets import toyscapes_models as models
+from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK, label_id
+
+CARAVAN, TRAILER = label_id("caravan"), label_id("trailer")
+
+
+@dataclass
+class Actor:
+    """One thing to draw. ``follow`` is drawn over it and belongs to it: the rider on a bicycle."""
+
+    label: int
+    model: models.Model
+    x: float
+    z: float
+    heading: float  # 0 drives away from the camera, pi towards it, pi/2 to the right
+    scale: float
+    palette: dict
+    follow: "Actor | None" = None
+    group: bool = False  # one of a crowd that nobody has told apart
+    parked: bool = False
+
+    def footprint(self) -> tuple[float, float, float, float]:
+        """Half-open box on the ground, metres: x0, z0, x1, z1."""
+        length, width = self.model.size[0] * self.scale, self.model.size[1] * self.scale
+        sin, cos = abs(math.sin(self.heading)), abs(math.cos(self.heading))
+        half_x, half_z = (length * sin + width * cos) / 2, (length * cos + width * sin) / 2
+        return self.x - half_x, self.z - half_z, self.x + half_x, self.z + half_z
+
+
+@dataclass
+class Street:
+    """The stage. ``left`` and ``right`` are the edges of the carriageway, ``walls`` the building lines."""
+
+    left: float
+    right: float
+    walls: tuple[float, float]
+    crossing: tuple[float, float] | None  # Z range of a side street
+    tram: bool
+    sun: float  # -1 from the left .. 1 from the right
+    eye: float  # camera height
+    pitch: float  # horizon, as a fraction of the image height
+    focal: float  # focal length, in image widths
+    sky: int
+    blocks: list = field(default_factory=list)  # (side, z0, z1, height, style number, hue)
+    trees: list = field(default_factory=list)  # (x, z, height, shape seed)
+    posts: list = field(default_factory=list)  # (x, z, kind)
+    grass: tuple[bool, bool] = (False, False)
+
+
+@dataclass
+class Plan:
+    street: Street
+    actors: list[Actor]
+
+
+# How many of each an image holds on average: (near, far) for each domain. Far ones are tiny and often hidden.
+COUNTS = {
+    "real": {"person": (2.9, 0.8), "car": (2.5, 0.7), "cyclist": (0.75, 0.15), "motorcyclist": (0.6, 0.12),
+             "truck": (0.62, 0.12), "bus": (0.58, 0.12), "train": (0.55, 0.1), "bicycle": (0.45, 0.1), "motorcycle": (0.2, 0.05)},
+    "synthetic": {"person": (3.6, 9.0), "car": (2.5, 2.6), "cyclist": (0.85, 0.8), "motorcyclist": (0.75, 0.6),
+                  "truck": (0.62, 0.45), "bus": (0.58, 0.4), "train": (0.55, 0.25), "bicycle": (0.4, 0.2), "motorcycle": (0.2, 0.1)},
+}  # fmt: skip
+# Nearest and farthest metres of the near population; the far one reaches from the second to 2.2 times as far.
+REACH = {"person": (5.0, 26.0), "car": (7.5, 42.0), "cyclist": (4.5, 22.0), "motorcyclist": (4.5, 22.0), "truck": (10.0, 50.0),
+         "bus": (12.0, 55.0), "train": (13.0, 60.0), "bicycle": (4.5, 20.0), "motorcycle": (4.5, 20.0)}  # fmt: skip
+
+
+def plan_scene(domain: str, rng: Random) -> Plan:
+    """Draw up one street and everybody in it."""
+    street = _plan_street(domain, rng)
+    taken: list[tuple[float, float, float, float]] = []
+    actors: list[Actor] = []
+    for kind in ("train", "bus", "truck", "motorcyclist", "cyclist", "car", "motorcycle", "bicycle", "person"):
+        near, far = COUNTS[domain][kind]
+        low, high = REACH[kind]
+        for mean, z0, z1 in ((near, low, high), (far, high * 0.8, high * 2.2)):
+            for _ in range(_poisson(rng, mean)):
+                actor = _place(rng, street, kind, z0, z1, taken)
+                if actor:
+                    actors.append(actor)
+    if domain == "real":
+        actors += _extras(rng, street, taken)
+    return Plan(street, actors)
+
+
+def _poisson(rng: Random, mean: float) -> int:
+    limit, count, product = math.exp(-mean), 0, rng.random()
+    while product > limit:
+        count += 1
+        product *= rng.random()
+    return count
+
+
+def _plan_street(domain: str, rng: Random) -> Street:
+    real = domain == "real"
+    left, right = -rng.uniform(4.8, 7.5), rng.uniform(3.0, 5.0)
+    walls = (left - rng.uniform(3.5, 6.0), right + rng.uniform(3.0, 5.5))
+    near = rng.uniform(14.0, 34.0)
+    crossing = (near, near + rng.uniform(7.0, 11.0)) if rng.random() < 0.6 else None
+    street = Street(
+        left, right, walls, crossing, rng.random() < 0.5, rng.choice((-1, 1)) * rng.uniform(0.4, 0.9),
+        rng.uniform(1.35, 1.75), rng.uniform(0.4, 0.47), rng.uniform(0.9, 1.05), rng.randrange(1 << 16),
+    )  # fmt: skip
+    leafy = 0.45 if real else 0.25
+    street.grass = (rng.random() < leafy * 0.6, rng.random() < leafy * 0.6)
+    for side in (0, 1):
+        z = rng.uniform(-4.0, 2.0)
+        while z < 130.0:
+            depth = rng.uniform(7.0, 18.0)
+            end = z + depth
+            open_plot = rng.random() < (0.22 if real else 0.1)
+            if not open_plot:
+                height = rng.uniform(6.0, 13.0) if real else rng.uniform(8.0, 22.0)
+                for a, b in _cut(z, end, crossing):
+                    street.blocks.append((side, a, b, height, rng.randrange(4), rng.random()))
+            z = end + (rng.uniform(0.5, 4.0) if open_plot or rng.random() < 0.25 else 0.0)
+        kerb = (left - 0.6, right + 0.6)[side]
+        z = rng.uniform(5.0, 12.0)
+        while z < 70.0:
+            free = crossing is None or not crossing[0] - 1 < z < crossing[1] + 1
+            draw = rng.random()
+            if free and draw < leafy:
+                street.trees.append((kerb, z, rng.uniform(4.0, 7.5), rng.randrange(1 << 16)))
+            elif free and draw < leafy + 0.35:
+                street.posts.append((kerb, z, rng.choice(("lamp", "lamp", "sign", "sign", "light"))))
+            z += rng.uniform(4.0, 11.0)
+    return street
+
+
+def _cut(a: float, b: float, hole: tuple[float, float] | None) -> list[tuple[float, float]]:
+    """The interval a..b without ``hole``, with room for a pavement on both sides of it."""
+    if hole is None or b <= hole[0] - 3 or a >= hole[1] + 3:
+        return [(a, b)]
+    parts = [(a, hole[0] - 3), (hole[1] + 3, b)]
+    return [(p, q) for p, q in parts if q - p > 1.0]
+
+
+def _place(rng, street, kind, z0, z1, taken) -> Actor | None:
+    """Try some spots for one ``kind``; None when the street is full."""
+    actor = _make(rng, kind)
+    for _ in range(8):
+        z = z0 * (z1 / z0) ** rng.random()
+        spot = _spot(rng, street, kind, z)
+        if spot is None:
+            continue
+        actor.x, actor.z, actor.heading = spot
+        x_0, z_0, x_1, z_1 = actor.footprint()
+        if z_0 < 0.55 * z0 or abs(actor.x) > 0.58 * actor.z and actor.model.size[0] < 3:
+            continue
+        if z_1 - z_0 > 7:  # whatever stands behind a long one, as seen from the lane, is left out
+            x_0, x_1 = (x_0 - 30, x_1) if actor.x < 0 else (x_0, x_1 + 30)
+        if any(x_0 < c and x_1 > a and z_0 < d and z_1 > b for a, b, c, d in taken):
+            continue
+        taken.append((x_0 - 0.25, z_0 - 0.25, x_1 + 0.25, z_1 + 0.25))
+        if actor.follow:
+            actor.follow.x, actor.follow.z, actor.follow.heading = spot
+        return actor
+    return None
+
+
+def _spot(rng: Random, street: Street, kind: str, z: float) -> tuple[float, float, float] | None:
+    """A place and a heading that suit ``kind`` about ``z`` metres ahead."""
+    wide = 0.5 * z  # half of what the camera sees
+    tilt = rng.gauss(0.0, 0.05)
+    across = rng.choice((-1, 1)) * math.pi / 2 + rng.gauss(0.0, 0.12)
+    draw = rng.random()
+    if kind == "person":
+        if draw < 0.35 and street.crossing:
+            z = street.crossing[0] - rng.uniform(0.8, 3.0) if z > 8 and draw < 0.2 else z
+            return rng.uniform(-min(wide, 9), min(wide, 9)), z, across
+        if draw < 0.22:
+            return rng.uniform(street.left, street.right), z, across
+        low, high = (
+            (street.left, street.walls[0] + 0.4) if rng.random() < 0.5 else (street.right, street.walls[1] - 0.4)
+        )
+        x = rng.uniform(low, high)
+        x = math.copysign(min(abs(x), wide * rng.uniform(0.8, 1.0)), x) if abs(x) > wide else x
+        return x, z, rng.choice((0.0, math.pi)) + rng.gauss(0.0, 0.6)
+    if kind in ("cyclist", "motorcyclist", "bicycle", "motorcycle"):
+        if kind in ("bicycle", "motorcycle"):
+            low, high = (
+                (street.left - 2.5, street.left - 0.5)
+                if rng.random() < 0.5
+                else (street.right + 0.5, street.right + 2.5)
+            )
+            x = rng.uniform(low, high)
+            return math.copysign(min(abs(x), wide), x), z, rng.choice((-1, 1)) * rng.uniform(0.6, 2.5)
+        if draw < 0.55:
+            return rng.uniform(-wide, wide) * 0.8, z, across
+        x, heading = (street.right - 0.7, 0.0) if rng.random() < 0.5 else (street.left + 0.8, math.pi)
+        return math.copysign(min(abs(x), wide * 0.9), x), z, heading + rng.choice((-1, 1)) * rng.uniform(0.15, 0.8)
+    crossing_share = {"car": 0.3, "train": 0.35}.get(kind, 0.4)
+    if street.crossing and draw < crossing_share:
+        lane = rng.choice((0.28, 0.72))
+        z = street.crossing[0] + lane * (street.crossing[1] - street.crossing[0])
+        return rng.uniform(-0.55, 0.55) * z, z, math.copysign(math.pi / 2, 0.5 - lane) + tilt
+    if kind == "train":
+        return (-3.1 if street.tram else street.left + 1.6), z + 8.0, rng.choice((0.0, math.pi))
+    half = 5.0 if kind in ("truck", "bus") else 2.2
+    lanes = [(0.2, 0.0), (-3.0, math.pi)]
+    if street.right > 3.6:
+        lanes += [(street.right - 1.1, 0.0)] * (2 if kind == "car" else 1)
+    if street.left < -5.6:
+        lanes += [(street.left + 1.1, math.pi)] * (2 if kind == "car" else 1)
+    x, heading = rng.choice(lanes)
+    turn = rng.choice((-1, 1)) * rng.uniform(0.3, 0.9) if rng.random() < 0.18 else tilt
+    return x, z + half * 0.6, heading + turn
+
+
+def _make(rng: Random, kind: str) -> Actor:
+    scale = rng.uniform(0.9, 1.1)
+    if kind == "person":
+        child = rng.random() < 0.12
+        return _actor(rng, PERSON, models.person(rng.randrange(6)), scale * (0.68 if child else 1.0))
+    if kind in ("cyclist", "bicycle"):
+        actor = _actor(rng, BICYCLE, models.bicycle(), scale * 1.22)
+    elif kind in ("motorcyclist", "motorcycle"):
+        actor = _actor(rng, MOTORCYCLE, models.motorcycle(), scale * 1.2)
+    else:
+        label, model = {
+            "car": (CAR, lambda: models.car(rng.choice(("sedan", "hatchback", "hatchback", "van")))),
+            "truck": (TRUCK, lambda: models.truck(rng.choice(("box", "box", "tipper")))),
+            "bus": (BUS, lambda: models.bus(rng.choice(("city", "city", "coach")))),
+            "train": (TRAIN, lambda: models.train(rng.choice((2, 2, 3)))),
+        }[kind]
+        return _actor(rng, label, model(), scale)
+    if kind in ("cyclist", "motorcyclist"):
+        vehicle = "bicycle" if kind == "cyclist" else "motorcycle"
+        actor.follow = _actor(rng, RIDER, models.rider(vehicle, rng.randrange(3)), actor.scale)
+    actor.parked = actor.follow is None
+    return actor
+
+
+def _actor(rng: Random, label: int, model: models.Model, scale: float) -> Actor:
+    return Actor(label, model, 0.0, 0.0, 0.0, scale, palette(rng, label))
+
+
+def _extras(rng: Random, street: Street, taken: list) -> list[Actor]:
+    """What only the real domain has: groups that nobody told apart, and now and then a caravan or a trailer."""
+    extras = []
+    if rng.random() < 0.3:
+        kind, count, gap = rng.choice((("person", 9, 0.5), ("person", 7, 0.45), ("bicycle", 6, 0.55), ("car", 4, 4.4)))
+        z = rng.uniform(24.0, 40.0) if kind != "bicycle" else rng.uniform(9.0, 18.0)
+        side = rng.choice((-1, 1))
+        x = (street.left if side < 0 else street.right) + side * 1.6
+        x = math.copysign(min(abs(x), 0.45 * z), x)
+        if kind == "car":
+            x -= side * 2.7
+        for i in range(count):
+            along = i * gap
+            actor = _make(rng, kind)
+            actor.group, actor.parked = True, False
+            actor.x = x + side * (along * 0.6 if kind == "person" else 0.0) + rng.uniform(-0.1, 0.1)
+            actor.z = z + (along if kind != "person" else rng.uniform(0.0, 1.5))
+            actor.heading = rng.choice((0.0, math.pi)) if kind != "bicycle" else math.pi / 2 + rng.gauss(0, 0.15)
+            extras.append(actor)
+    if rng.random() < 0.08:
+        label, model = rng.choice(((CARAVAN, models.caravan()), (TRAILER, models.trailer())))
+        actor = _actor(rng, label, model, 1.0)
+        actor.x, actor.z = street.right - 1.2, rng.uniform(9.0, 25.0)
+        x_0, z_0, x_1, z_1 = actor.footprint()
+        if not any(x_0 < c and x_1 > a and z_0 < d and z_1 > b for a, b, c, d in taken):
+            extras.append(actor)
+    return extras
+
+
+# Hue, saturation, value of what is painted, most frequent first. Loosely tied to the class, as on real streets.
+_HUES = {
+    CAR: [(0.0, 0.0, 0.93), (0.6, 0.06, 0.68), (0.6, 0.15, 0.2), (0.0, 0.85, 0.78), (0.6, 0.8, 0.72), (0.58, 0.55, 0.5)],
+    TRUCK: [(0.08, 0.85, 0.9), (0.02, 0.75, 0.7), (0.33, 0.55, 0.5), (0.0, 0.0, 0.9)],
+    BUS: [(0.13, 0.85, 0.95), (0.15, 0.8, 0.88), (0.1, 0.75, 0.92)],
+    TRAIN: [(0.47, 0.7, 0.6), (0.5, 0.65, 0.68), (0.44, 0.6, 0.62)],
+    MOTORCYCLE: [(0.0, 0.8, 0.65), (0.33, 0.7, 0.5), (0.62, 0.7, 0.55), (0.07, 0.8, 0.7)],
+    BICYCLE: [(0.9, 0.75, 0.8), (0.55, 0.75, 0.85), (0.3, 0.7, 0.75), (0.02, 0.8, 0.8)],
+    PERSON: [(0.0, 0.7, 0.7), (0.08, 0.6, 0.75), (0.6, 0.5, 0.5), (0.75, 0.4, 0.55), (0.35, 0.4, 0.45), (0.0, 0.0, 0.25)],
+    RIDER: [(0.2, 0.85, 0.9), (0.08, 0.9, 0.95), (0.25, 0.75, 0.8), (0.93, 0.7, 0.85)],
+}  # fmt: skip
+_FIXED = {
+    "glass": (52, 68, 84), "tyre": (30, 30, 34), "hub": (150, 152, 156), "lamp": (250, 244, 205), "tail": (200, 34, 30),
+    "plate": (235, 235, 225), "trim": (58, 60, 66), "seam": (120, 120, 120), "roof": (105, 108, 112), "display": (250, 170, 40),
+    "engine": (82, 84, 92), "pipe": (150, 150, 158), "shoes": (48, 42, 40), "hair": (62, 44, 32), "helmet": (225, 225, 230),
+    "bag": (96, 66, 42),
+}  # fmt: skip
+_SKIN = ((233, 188, 158), (214, 164, 128), (160, 112, 80), (108, 74, 54))
+_TROUSERS = ((52, 62, 92), (60, 56, 56), (96, 88, 78), (36, 38, 46))
+_CARGO = ((226, 226, 222), (196, 200, 206), (206, 190, 150), (120, 150, 180))
+
+
+def palette(rng: Random, label: int) -> dict[str, tuple[float, float, float]]:
+    """Role -> RGB (0..255) for one actor."""
+    hue, saturation, value = rng.choice(_HUES.get(label, _HUES[CAR]))
+    hue, saturation = hue + rng.gauss(0, 0.02), saturation * rng.uniform(0.85, 1.1)
+    paint = _rgb(hue, saturation, value * rng.uniform(0.9, 1.08))
+    light = _rgb(hue, saturation * 0.2, 0.95)
+    colors = dict(_FIXED)
+    colors.update(
+        body=paint, top=paint, frame=paint, accent=light if label in (TRAIN, BUS) else _rgb(hue + 0.5, 0.5, 0.6)
+    )
+    colors.update(skin=rng.choice(_SKIN), trousers=rng.choice(_TROUSERS), cargo=rng.choice(_CARGO))
+    if label in (CARAVAN, TRAILER):
+        colors.update(body=(232, 230, 222))
+    if label == RIDER:
+        colors["helmet"] = rng.choice(((225, 225, 230), (200, 40, 40), (40, 44, 54), paint))
+    return colors
+
+
+def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
+    r, g, b = colorsys.hsv_to_rgb(hue % 1.0, min(saturation, 1.0), min(value, 1.0))
+    return 255 * r, 255 * g, 255 * b
