@@ -46,7 +46,7 @@ class Policy:
     wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become riders, as
         Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
     orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told apart.
-        ``group`` (default): a group region, which training and evaluation ignore. ``components``: each connected part
+        ``group`` (default): a group region, which evaluation ignores. ``components``: each connected part
         becomes an instance. ``void``: unlabelled, which evaluation ignores.
     unknown_ids: instances in the map that the metadata does not list. ``group`` (default): their pixels are orphans.
         ``map``: they are instances of their commonest class in the class map. ``error``: stop.

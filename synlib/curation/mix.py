@@ -1,0 +1,63 @@
+"""Section 4.2 of the paper: how many real and synthetic images, and which.
+
+Which images are chosen depends on the seed and on their names alone, not on the order they are listed in or on a
+random generator's version: images are ranked by a hash of (seed, domain, name) and the first n are taken. Hence choices
+are nested: with the same seed, a set with more images of a domain contains every set with fewer.
+"""
+
+import hashlib
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple, TypeVar
+
+Id = TypeVar("Id", bound=Hashable)
+
+
+class Composition(NamedTuple):
+    """Numbers of images in a training set."""
+
+    real: int
+    synthetic: int
+
+
+def mix(
+    real_ids: Iterable[Id], synthetic_ids: Iterable[Id], *, real: int, synthetic: int, seed: int
+) -> tuple[list[Id], list[Id]]:
+    """Choose ``real`` and ``synthetic`` images without replacement, each list in the order of its ranks.
+
+    Raises ``ValueError`` if a pool is smaller than the number asked for or lists an image twice.
+    """
+    return _choose(real_ids, real, seed, "real"), _choose(synthetic_ids, synthetic, seed, "synthetic")
+
+
+def composition_for_ratio(total: int, real_fraction: float) -> Composition:
+    """``real_fraction`` (0..1) of ``total`` images are real, rounded (halves up), the others synthetic: Figure 5."""
+    if not 0 <= real_fraction <= 1:
+        raise ValueError(f"real_fraction={real_fraction}: expected a number in [0, 1]")
+    real = int(total * real_fraction + 0.5 + 1e-9)
+    return Composition(real, total - real)
+
+
+def composition_for_budget(
+    iterations: int, *, batch_size: int = 8, epochs: float = 50, real: int = 2975, synthetic: int | None = None
+) -> Composition:
+    """The rule below Table 3 of the paper: all real images, and as many synthetic ones as can be seen ``epochs`` times.
+
+    ``real``, ``synthetic``: the images there are (``synthetic`` None: no limit). 80,000 iterations of 8 images are 50 epochs on
+    12,800 images: 2,975 real and 9,825 synthetic ones. When not even the real images can be seen that often, all are used
+    nevertheless: the paper finds that leaving out real images never helps.
+    """
+    for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():
+        if value <= 0:
+            raise ValueError(f"{name}={value}: expected a number above 0")
+    images = int(iterations * batch_size / epochs)
+    added = max(0, images - real)
+    return Composition(real, added if synthetic is None else min(added, synthetic))
+
+
+def _choose(ids: Iterable[Id], number: int, seed: int, domain: str) -> list[Id]:
+    pool = list(ids)
+    if len(set(pool)) < len(pool):
+        raise ValueError(f"{len(pool) - len(set(pool))} {domain} images are listed twice, expected each once")
+    if not 0 <= number <= len(pool):
+        raise ValueError(f"{number} {domain} images wanted, but there are {len(pool)}; choose fewer")
+    return sorted(pool, key=lambda image: hashlib.sha256(f"{seed} {domain} {image}".encode()).digest())[:number]

@@ -1,0 +1,85 @@
+"""Section 4.1 of the paper: remove the smallest instances of each class, by thresholds in percent of the class.
+
+``instances`` is always an instance table (:mod:`synlib.datasets.instances`), ``keep`` one boolean a row of it. Images and label
+files are never touched: a removed instance is a row that training leaves out.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from synlib.labels import CLASSES
+from synlib.spec import removal_fractions
+
+IMAGE_KEY = ["dataset", "split", "image_id"]
+
+
+def prune(instances: pd.DataFrame, fractions: float | Mapping[str, float]) -> pd.Series:
+    """Which instances stay when the smallest of each class are removed: boolean Series with the index of ``instances``.
+
+    ``fractions``: one number in [0, 1] for all classes, or ``{class name: number}`` (other classes: 0), e.g. the paper's
+    ``{"person": 0.6, ...: 0.3}``. Of the n instances of a class in the whole table, the ``round(fraction * n)`` (halves up) of the
+    smallest ``area_px`` are removed. Equal areas: first those that come first by (data set, split, image id, instance id), so
+    the result does not depend on the order of the rows, and a larger fraction removes a superset. Groups
+    (``crowd``) are neither counted nor removed.
+
+    Raises ``ValueError`` for an unknown class or a fraction outside [0, 1].
+    """
+    fractions = removal_fractions(fractions)
+    candidates = instances.reset_index(drop=True)[~instances["crowd"].to_numpy()]
+    candidates = candidates.sort_values(["category", "area_px", *IMAGE_KEY, "instance_id"])
+    rank = candidates.groupby("category").cumcount().to_numpy()
+    sizes = np.bincount(candidates["category"], minlength=len(CLASSES))
+    removed_per_class = np.floor(np.array([fractions[name] for name in CLASSES]) * sizes + 0.5 + 1e-9)
+    keep = np.ones(len(instances), bool)
+    keep[candidates.index[rank < removed_per_class[candidates["category"]]]] = False
+    return pd.Series(keep, index=instances.index, name="keep")
+
+
+def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
+    """What was removed: one row a class and a last row ``all``, groups not counted.
+
+    Columns: ``before``, ``after``, ``removed`` (numbers of instances), ``removed_fraction``, ``cutoff_px`` (area of the largest removed
+    instance, 0 if none), ``emptied_images`` (images that had instances of the class and have none left).
+    """
+    counted = instances[~instances["crowd"]]
+    kept = keep[~instances["crowd"]]
+    groups = [(name, counted["category"] == number) for number, name in enumerate(CLASSES)]
+    rows = [
+        {"class": name} | _report_row(counted[chosen], kept[chosen])
+        for name, chosen in [*groups, ("all", counted["category"] >= 0)]
+    ]
+    return pd.DataFrame(rows).set_index("class")
+
+
+def emptied_images(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
+    """Images that had instances before and have none left: ``dataset``, ``split``, ``image_id``. Groups do not count."""
+    counted = instances[~instances["crowd"]]
+    left = keep[~instances["crowd"]].groupby([counted[column] for column in IMAGE_KEY]).any()
+    return left.index[~left].to_frame(index=False)
+
+
+def apply_pruning(instances: pd.DataFrame, keep: pd.Series, removed: str = "background") -> pd.DataFrame:
+    """The instance table after pruning.
+
+    ``removed``: ``background`` drops the rows, so the network learns these pixels as background (the paper); ``ignore`` turns
+    them into groups (``crowd``), which are neither learned nor punished (an ablation that the paper does not have).
+    """
+    if removed == "background":
+        return instances[keep].reset_index(drop=True)
+    if removed == "ignore":
+        return instances.assign(crowd=instances["crowd"] | ~keep)
+    raise ValueError(f"removed={removed!r}: expected 'background' or 'ignore'")
+
+
+def _report_row(instances: pd.DataFrame, keep: pd.Series) -> dict:
+    gone = instances.loc[~keep, "area_px"]
+    return {
+        "before": len(instances),
+        "after": int(keep.sum()),
+        "removed": len(gone),
+        "removed_fraction": len(gone) / max(1, len(instances)),
+        "cutoff_px": int(gone.max()) if len(gone) else 0,
+        "emptied_images": len(emptied_images(instances, keep)),
+    }
