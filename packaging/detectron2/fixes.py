@@ -25,10 +25,32 @@ _PILLOW = "PIL.Image.LINEAR was removed in Pillow 10"
 _NUMPY = "NumPy 1.24 removed the aliases of Python's own types"
 _PKG_RESOURCES = "pkg_resources was removed in setuptools 82 and warns before that"
 _AMP = "torch.cuda.amp is deprecated in favour of torch.amp"
+_SCRIPT = "torch.jit.script is deprecated"
 _NO_EXTENSION = "the compiled extension is left out"
 
 FIXES = (
+    Fix(
+        "detectron2/__init__.py",
+        "\nfrom .utils.env import setup_environment\n",
+        """
+import warnings
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
+    import fvcore.nn  # noqa: F401
+
+from .utils.env import setup_environment
+""",
+        _SCRIPT + ", and fvcore scripts two losses when it is imported: that one warning is not shown",
+    ),
     Fix("detectron2/data/transforms/transform.py", "Image.LINEAR", "Image.BILINEAR", _PILLOW),
+    Fix(
+        "detectron2/data/transforms/transform.py",
+        "ret = np.asarray(pil_image)",
+        "ret = np.array(pil_image)",
+        "an array that shares Pillow's memory is read-only, which torch.from_numpy warns about",
+        2,
+    ),
     Fix("detectron2/data/build.py", "dtype=np.int", "dtype=int", _NUMPY, 2),
     Fix("detectron2/data/datasets/pascal_voc.py", "dtype=np.str", "dtype=str", _NUMPY),
     Fix("detectron2/evaluation/sem_seg_evaluation.py", "dtype=np.int)", "dtype=int)", _NUMPY, 2),
@@ -50,11 +72,30 @@ FIXES = (
         "torch.meshgrid warns when its indexing is not said; this is the order it has always used",
     ),
     Fix(
+        "detectron2/modeling/box_regression.py",
+        "@torch.jit.script\nclass ",
+        "class ",
+        _SCRIPT + "; scripting these classes changes nothing in ordinary use",
+        2,
+    ),
+    Fix(
         "detectron2/engine/hooks.py",
         "torch.optim.lr_scheduler._LRScheduler",
         "torch.optim.lr_scheduler.LRScheduler",
         "PyTorch 2.0 renamed the base class: its own schedulers were no longer recognised, so not saved in checkpoints",
         2,
+    ),
+    Fix(
+        "detectron2/export/__init__.py",
+        "from .api import *\n",
+        "",
+        "the Caffe2 export imports a package that PyTorch no longer contains; without this line the rest can be imported",
+    ),
+    Fix(
+        "detectron2/utils/comm.py",
+        "storage = torch.ByteStorage.from_buffer(buffer)\n    tensor = torch.ByteTensor(storage).to(",
+        "tensor = torch.frombuffer(bytearray(buffer), dtype=torch.uint8).to(",
+        "typed storages are deprecated and warn whenever processes exchange objects",
     ),
     Fix(
         "detectron2/layers/nms.py",
