@@ -88,7 +88,9 @@ def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: d
     return DIST_INFO
 
 
-def build_wheel(wheel_directory: str, config_settings: dict | None = None, metadata_directory: str | None = None) -> str:
+def build_wheel(
+    wheel_directory: str, config_settings: dict | None = None, metadata_directory: str | None = None
+) -> str:
     """Build the wheel in ``wheel_directory``; return its name."""
     try:
         content = wheel_bytes(read_sdist())
@@ -130,7 +132,7 @@ def checked(content: bytes, origin: str) -> bytes:
 
 
 def download(folder: Path) -> Path:
-    """Let pip fetch the source distribution into ``folder``: its mirrors, proxies and cache apply. Raises BuildError."""
+    """Let pip fetch the source distribution into ``folder``, through its mirrors and cache; raises BuildError."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{SDIST}=={SDIST_VERSION} --hash=sha256:{SDIST_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
@@ -143,8 +145,8 @@ def download(folder: Path) -> Path:
     output = (run.stderr.strip() or run.stdout.strip()).splitlines()
     if any("DO NOT MATCH THE HASHES" in line for line in output):
         raise BuildError(
-            f"the {SDIST} {SDIST_VERSION} that pip found does not have the SHA-256 {SDIST_SHA256}: the package index or "
-            "a folder in PIP_FIND_LINKS serves another file. Correct that, and run the command again."
+            f"the {SDIST} {SDIST_VERSION} that pip found does not have the SHA-256 {SDIST_SHA256}: the package index "
+            "or a folder in PIP_FIND_LINKS serves another file. Correct that, and run the command again."
         )
     raise BuildError(
         f"pip could not download {SDIST} {SDIST_VERSION}. Check the network and run the command again; without a "

@@ -62,8 +62,7 @@ from .utils.env import setup_environment
         'os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs", config_path)',
         _PKG_RESOURCES,
     ),
-    Fix("detectron2/engine/train_loop.py", "from torch.cuda.amp import GradScaler", "from torch.amp import GradScaler", _AMP),
-    Fix("detectron2/engine/train_loop.py", "from torch.cuda.amp import autocast", "from torch.amp import autocast", _AMP),
+    Fix("detectron2/engine/train_loop.py", "from torch.cuda.amp import", "from torch.amp import", _AMP, 2),
     Fix("detectron2/engine/train_loop.py", "with autocast():", 'with autocast("cuda"):', _AMP),
     Fix(
         "detectron2/modeling/anchor_generator.py",
@@ -89,7 +88,7 @@ from .utils.env import setup_environment
         "detectron2/export/__init__.py",
         "from .api import *\n",
         "",
-        "the Caffe2 export imports a package that PyTorch no longer contains; without this line the rest can be imported",
+        "the Caffe2 export needs a package that PyTorch no longer contains; the rest of the folder does not",
     ),
     Fix(
         "detectron2/utils/comm.py",
@@ -107,7 +106,10 @@ from .utils.env import setup_environment
 
 
 def apply_fixes(files: dict[str, bytes], fixes: tuple[Fix, ...] = FIXES) -> dict[str, bytes]:
-    """Return ``files`` (path in the wheel -> content) with every fix applied; raises FixError for a text not as expected."""
+    """Return ``files`` (path in the wheel -> content) with every fix applied.
+
+    Raises FixError where a text is not there as often as expected.
+    """
     files = dict(files)
     for fix in fixes:
         text = files.get(fix.file, b"").decode()

@@ -1,0 +1,37 @@
+# Every target first sets up .venv where it is missing or out of date. `make` alone lists the targets.
+# PYTHON=/path/to/python3.12 chooses the interpreter that .venv is made with; ARGS="..." is passed on.
+
+RUN := .venv/bin/python
+PROFILE ?= demo
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo report test lab lint clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup:  ## create or complete .venv, and nothing else
+	@bash packaging/setup.sh
+
+demo: setup  ## run the whole study at miniature scale and render its reports
+	@$(RUN) run_all.py --profile demo --report --jobs 2 $(ARGS)
+
+report: setup  ## render the reports of PROFILE (demo) from the runs that are there
+	@$(RUN) run_all.py --profile $(PROFILE) --report $(ARGS)
+
+test: setup  ## run the tests, for example ARGS="tests/test_labels.py -x"
+	@$(RUN) -m pytest -q $(ARGS)
+
+lab: setup  ## open JupyterLab on the notebooks
+	@$(RUN) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+lint: setup  ## check style and formatting
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+
+clean:  ## remove everything that runs have made: runs/, reports/, data/, the folders in figures/
+	rm -rf runs reports data figures/*/ build .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## the same, and .venv
+	rm -rf .venv *.egg-info
