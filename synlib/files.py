@@ -25,3 +25,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+class BadFile(ValueError):
+    """A data file that is not what it should be: ``kind`` of fault, ``path``, what was ``found`` and what was ``expected``."""
+
+    def __init__(self, kind: str, path: str | Path, found: str, expected: str) -> None:
+        super().__init__(kind, str(path), found, expected)
+        self.kind, self.path, self.found, self.expected = kind, str(path), found, expected
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.kind}: found {self.found}, expected {self.expected}"

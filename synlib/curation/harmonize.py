@@ -22,13 +22,12 @@ import pandas as pd
 
 import synlib
 from synlib.curation.rider_rule import DEFAULT_POLICY, Policy, harmonize_maps
-from synlib.datasets import cityscapes, png, synscapes, urbansyn
+from synlib.datasets import cityscapes, png
 from synlib.datasets.instances import fingerprint
+from synlib.datasets.numbered import NumberedDataset
+from synlib.datasets.synthetic import SYNTHETIC
 from synlib.files import replacing
 from synlib.parallel import map_items
-
-ADAPTERS = {module.NAME: module for module in (synscapes, urbansyn)}
-"""Synthetic data sets. An adapter has ``NAME``, ``VARIANTS``, ``UPSCALED_VARIANTS``, ``read_images`` and ``read_labels``."""
 
 IMAGE_MODES = ("link", "copy")
 
@@ -37,7 +36,7 @@ def harmonize_dataset(
     source: str | Path,
     target: str | Path,
     *,
-    dataset: str = synscapes.NAME,
+    dataset: str = "synscapes",
     policy: Policy = DEFAULT_POLICY,
     variant: str = "rgb",
     splits: dict[str, Iterable[int | str]] | None = None,
@@ -47,9 +46,8 @@ def harmonize_dataset(
 ) -> dict:
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
-    dataset: ``synscapes``, or another name in :data:`ADAPTERS`. variant: which of its images, e.g. ``rgb-2k``: the labels are then
-    enlarged to the size of the images (nearest neighbour). splits: ``{"train": ids, "val": ids}``; default: the adapter's
-    rule. images: ``link`` (relative symbolic links) or ``copy``. workers: processes, default one a core.
+    dataset: ``synscapes``, or another name in :data:`synlib.datasets.synthetic.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are then
+    enlarged to the size of the images (nearest neighbour). splits: ``{"train": ids, "val": ids}``; default: the rule of :mod:`synlib.datasets.numbered`. images: ``link`` (relative symbolic links) or ``copy``. workers: processes, default one a core.
 
     The manifest records options, image numbers, counts before and after by class (see
     :func:`~synlib.curation.rider_rule.harmonize_maps`), version, and the fingerprint of the input files. Run again after an
@@ -61,11 +59,11 @@ def harmonize_dataset(
     source, target = Path(source), Path(target)
     if images not in IMAGE_MODES:
         raise ValueError(f"images={images!r}: expected one of {', '.join(IMAGE_MODES)}")
-    if dataset not in ADAPTERS:
-        raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(ADAPTERS)}")
+    if dataset not in SYNTHETIC:
+        raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(SYNTHETIC)}")
     if cityscapes.read_manifest(source) is not None:
         raise ValueError(f"{source}: harmonised already ({cityscapes.MANIFEST} stands there); use it as it is")
-    table = _image_table(source, ADAPTERS[dataset], variant, splits)
+    table = _image_table(source, SYNTHETIC[dataset], variant, splits)
     request = {
         "dataset": dataset,
         "variant": variant,
@@ -100,10 +98,10 @@ def count_table(manifest: dict) -> pd.DataFrame:
     return pd.DataFrame(manifest["counts"]).T.fillna(0).astype(int)
 
 
-def _image_table(source: Path, adapter, variant: str, splits: dict | None) -> pd.DataFrame:
+def _image_table(source: Path, dataset: NumberedDataset, variant: str, splits: dict | None) -> pd.DataFrame:
     if splits is None:
-        return adapter.read_images(source, variant=variant)
-    parts = [adapter.read_images(source, split, variant=variant, ids=ids) for split, ids in splits.items()]
+        return dataset.read_images(source, variant=variant)
+    parts = [dataset.read_images(source, split, variant=variant, ids=ids) for split, ids in splits.items()]
     table = pd.concat(parts, ignore_index=True)
     twice = table.loc[table["image_id"].duplicated(), "image_id"]
     if len(twice):
@@ -138,15 +136,15 @@ def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: s
 
 
 def _harmonize_one(image: dict, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
-    adapter = ADAPTERS[image["dataset"]]
+    dataset = SYNTHETIC[image["dataset"]]
     image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
     paths = cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
     if all(path.is_file() for path in paths.values()):
         return _flat(json.loads(paths["polygon_path"].read_text(encoding="utf-8"))["counts"])
 
-    class_map, instance_map, classes = adapter.read_labels(image)
+    class_map, instance_map, classes = dataset.read_labels(image)
     height, width = png.read_header(image["image_path"])[:2]
-    if (height, width) != class_map.shape and variant not in adapter.UPSCALED_VARIANTS:
+    if (height, width) != class_map.shape and variant not in dataset.upscaled_variants:
         raise ValueError(
             f"{image['image_path']}: size {(height, width)} (height, width), expected {class_map.shape} as its labels"
         )

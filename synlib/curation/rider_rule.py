@@ -268,6 +268,8 @@ def _check_input(class_map: np.ndarray, instance_map: np.ndarray, classes: dict[
             f"found label id {class_map.max()} in the class map, expected Cityscapes ids 0..{MAX_LABEL_ID}"
         )
     for i, label in classes.items():
+        if i <= 0:
+            raise ValueError(f"instance id {i} in the metadata, expected ids from 1 (0 is no instance)")
         if label not in INSTANCE_LABEL_IDS:
             raise ValueError(f"instance {i} has class {label} in the metadata, expected one of {INSTANCE_LABEL_IDS}")
 
