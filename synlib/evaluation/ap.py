@@ -5,8 +5,8 @@ machines, in any order, are pooled by :func:`average_precision`, which gives the
 
 Shapes used in this module: M images, P detections of a data set, 8 classes, 10 overlaps.
 
-Source of the metric: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is defined here that is
-not there: where every detection of a class is ignored, AP is 0 (the official one fails).
+Source of the metric: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is defined here
+that is not there: where every detection of a class is ignored, AP is 0 (the official one fails).
 """
 
 import itertools
@@ -44,10 +44,9 @@ class Outcomes:
     Attributes:
         image_ids: the ids of the M images.
         truths: :data:`TRUTH` of all images; ``truth_image`` says whose, int64.
-        predictions: :data:`PREDICTION` ``(P,)``; ``prediction_image`` says whose, int64; ``prediction_truth`` is the row in
-            ``truths`` that ``truth`` points to, int64, -1 if none.
-        outcome: int8 ``(P, 10)``: :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` (a false positive too),
-            or :data:`IGNORED`.
+        predictions: :data:`PREDICTION` ``(P,)``; ``prediction_image`` says whose, int64; ``prediction_truth`` is the
+            row in ``truths`` that ``truth`` points to, int64, -1 if none.
+        outcome: int8 ``(P, 10)``: :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` or :data:`IGNORED`.
     """
 
     image_ids: tuple[str, ...]
@@ -70,8 +69,8 @@ def outcomes(
         subset: allow images to be missing from the records.
 
     Raises:
-        ValueError: if an image comes twice, is missing (without ``subset``), or is not expected; if the records were made
-            with different minimum areas.
+        ValueError: if an image comes twice, is missing (without ``subset``), or is not expected; if the records were
+            made with different minimum areas.
     """
     records = sorted(records, key=lambda record: record.image_id)
     _check_images([record.image_id for record in records], expected_images, subset)
@@ -105,8 +104,8 @@ def _check_images(found: list[str], expected_images: Iterable[str] | None, subse
         )
     if missing and not subset:
         raise ValueError(
-            f"image {missing[0]}: found no record, expected one ({len(missing)} of {len(expected)} images are missing); "
-            "say subset=True to evaluate a part of the data set"
+            f"image {missing[0]}: found no record, expected one ({len(missing)} of {len(expected)} images are "
+            "missing); say subset=True to evaluate a part of the data set"
         )
 
 
@@ -161,7 +160,7 @@ class AveragePrecision:
         return _nanmean(self.ap[:, 0])
 
     def frame(self) -> pd.DataFrame:
-        """One row a class and overlap: class, overlap, ap, truths, predictions, true_positives, false_positives, misses."""
+        """One row a class and overlap: class, overlap, ap, and counts, of which misses are truths not found."""
         shape = self.ap.shape
         columns = {
             "class": np.repeat(CLASSES, shape[1]),
@@ -199,7 +198,7 @@ def average_precision(
 
 
 def curve_area(scores: np.ndarray, is_true: np.ndarray, truths: int) -> float:
-    """Area under the precision-recall curve of scored true and false positives, both ``(P,)``; NaN without ground truth."""
+    """Area under the precision-recall curve of scored detections, both arrays ``(P,)``; NaN without ground truth."""
     if truths == 0:
         return float("nan")
     order = np.argsort(-scores)

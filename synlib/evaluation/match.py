@@ -6,8 +6,9 @@ The rules are those of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticL
 
 - a detection matches a ground truth of its class if their IoU is *greater* than the overlap; of several that match one
   ground truth, the one with the highest score is a true positive and the others are false positives;
-- a detection that matches a group or a ground truth under ``min_area_px`` is ignored, and so is one that matches nothing
-  if a fraction of its pixels *greater* than the overlap lies on void, on groups and on tiny ground truth of its class;
+- a detection that matches a group or a ground truth under ``min_area_px`` is ignored, and so is one that matches
+  nothing if a fraction of its pixels *greater* than the overlap lies on void, or on groups and tiny ground truth of its
+  class;
 - void is what the pixel values say: 29 (caravan not told apart) is void, 29001 (a caravan) is not;
 - detections without a pixel do not exist.
 """
@@ -42,7 +43,7 @@ PREDICTION = np.dtype(
         ("other_truth", np.int16),
     ]
 )
-"""One detection with at least a pixel. An IoU over 0.5 is possible with one ground truth only, so the best one suffices."""
+"""One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
 
 # Bins that pixel values fall into: first the three below, then one for each ground truth of the image.
 _INVALID, _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2, 3
@@ -50,7 +51,7 @@ _INVALID, _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class ImageMatch:
-    """What AP needs to know of one image: ``truths`` :data:`TRUTH` ``(K,)``, ``predictions`` :data:`PREDICTION` ``(N,)``."""
+    """What AP needs to know of one image: :data:`TRUTH` ``(K,)`` and :data:`PREDICTION` ``(N,)``; no pixels."""
 
     image_id: str
     min_area_px: int
@@ -75,8 +76,8 @@ def match_image(
 
     Raises:
         OSError, ValueError: if there is no complete 16-bit PNG at the path given.
-        ValueError: if the map and the detections differ in size, the map holds an id that is no Cityscapes instance id, or
-            the instance table does not know an instance that the map holds.
+        ValueError: if the map and the detections differ in size, the map holds an id that is no Cityscapes instance id,
+            or the instance table does not know an instance that the map holds.
     """
     where = f"image {detections.image_id}"
     if isinstance(instance_map, (str, Path)):
@@ -138,8 +139,8 @@ def _refuse_unknown(ids: np.ndarray, where: str) -> None:
 
 @functools.cache
 def _empty_bins() -> np.ndarray:
-    """Look-up table, uint16 ``(65536,)``: instance id -> bin, before the ground truths of an image are entered."""
-    bins = np.full(2**16, _INVALID, np.uint16)
+    """Look-up table, ``(65536,)``: instance id -> bin, before the ground truths of an image are entered."""
+    bins = np.full(2**16, _INVALID, np.intp)  # the type that bincount works in: no conversion a pixel
     bins[: MAX_LABEL_ID + 1] = _OTHER
     bins[INSTANCE_BASE : (MAX_LABEL_ID + 1) * INSTANCE_BASE] = _OTHER
     bins[[label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]] = _VOID
@@ -155,7 +156,7 @@ def _contingency(instance_map: np.ndarray, detections: Detections, truths: np.nd
     pixels = np.zeros((len(detections), _FIRST_TRUTH + len(truths)), np.int64)
     for row, mask, (x0, y0, x1, y1) in zip(pixels, detections.masks, detections.boxes.tolist(), strict=True):
         ids = instance_map[y0:y1, x0:x1][mask]
-        row += np.bincount(bins[ids], minlength=len(row))
+        row += np.bincount(bins.take(ids), minlength=len(row))
         if row[_INVALID]:
             found = np.unique(ids[bins[ids] == _INVALID])
             _refuse_unknown(found, where)

@@ -3,6 +3,7 @@
 Shapes used in this module: N detections of one image of H x W pixels; detection i has a box of h_i x w_i pixels.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pycocotools import mask as coco_mask
 
 from synlib.files import replacing
 from synlib.labels import CLASSES
@@ -39,7 +41,7 @@ class Detections:
         category: int8 ``(N,)``, index into :data:`synlib.labels.CLASSES`.
         score: float32 ``(N,)``, finite.
         boxes: int32 ``(N, 4)``, half-open ``x0, y0, x1, y1`` in pixels, inside the image.
-        masks: N boolean arrays, the i-th ``(y1 - y0, x1 - x0)``: the part of the mask inside its box; nothing lies outside.
+        masks: N boolean arrays, the i-th ``(y1 - y0, x1 - x0)``: the mask inside its box; outside it there is nothing.
 
     Raises:
         ValueError: naming the image and the detection, if a shape, a class, a score or a box is not as described.
@@ -73,7 +75,7 @@ class Detections:
         wanted = zip((y1 - y0).tolist(), (x1 - x0).tolist(), strict=True)
         wrong = [shape != box for shape, box in zip(shapes, wanted, strict=True)]
         self._refuse(wrong, shapes, "mask shape, expected the height and width of its box")
-        self._refuse([dtype != bool for dtype in types], types, "mask type, expected bool")
+        self._refuse([dtype.kind != "b" for dtype in types], types, "mask type, expected bool")
 
     def _set(self, **fields) -> None:
         for name, value in fields.items():
@@ -92,7 +94,7 @@ class Detections:
 
     @classmethod
     def from_masks(cls, image_id: str, size: tuple[int, int], category, score, masks) -> "Detections":
-        """From full-frame masks: an array or a sequence, bool (or 0/1) ``(N, H, W)``. Raises ValueError as the class does."""
+        """From full-frame masks, zero outside: N arrays ``(H, W)`` of any type. Raises ValueError as the class does."""
         boxes, crops = [], []
         for index, mask in enumerate(masks):
             mask = np.asarray(mask) != 0
@@ -108,14 +110,10 @@ class Detections:
         return cls(image_id, size, np.asarray(category), score, np.array(boxes, np.int32).reshape(-1, 4), crops)
 
     @classmethod
-    def from_rle(cls, image_id: str, category, score, rles: Sequence[Mapping], size: tuple[int, int]) -> "Detections":
+    def from_rle(cls, image_id: str, size: tuple[int, int], category, score, rles: Sequence[Mapping]) -> "Detections":
         """From COCO run-length encodings (dictionaries of ``size`` and compressed or plain ``counts``)."""
-        from pycocotools import mask as coco_mask
-
-        frames = [
-            rle if isinstance(rle["counts"], (bytes, str)) else coco_mask.frPyObjects(rle, *rle["size"]) for rle in rles
-        ]
-        return cls.from_masks(image_id, size, category, score, (coco_mask.decode(frame) for frame in frames))
+        masks = (_decode(rle) for rle in rles)
+        return cls.from_masks(image_id, size, category, score, masks)
 
     def full_mask(self, index: int) -> np.ndarray:
         """Detection ``index`` as a full-frame mask, bool ``(H, W)``."""
@@ -126,7 +124,7 @@ class Detections:
 
 
 def write_predictions(path: str | Path, detections: Iterable[Detections]) -> int:
-    """Write the detections of a data set to one Parquet file, an image a row, as they come; returns the number of images.
+    """Write the detections of a data set to one Parquet file, an image a row, as they come; return their number.
 
     Images without a detection have a row too, so that a missing image is told from an empty one. Masks are stored a bit
     a pixel and compressed.
@@ -150,15 +148,23 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> int
 
 
 def read_predictions(path: str | Path, *, batch_images: int = IMAGES_PER_ROW_GROUP) -> Iterator[Detections]:
-    """Yield the detections that :func:`write_predictions` wrote, in its order, with ``batch_images`` in memory at a time."""
+    """Yield what :func:`write_predictions` wrote, in its order, with ``batch_images`` images in memory at a time."""
     with pq.ParquetFile(path) as file:
         if not file.schema_arrow.equals(_SCHEMA):
             raise ValueError(
-                f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} as written by write_predictions"
+                f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} of write_predictions"
             )
         for batch in file.iter_batches(batch_images):
             for row in batch.to_pylist():
                 yield _detections(row)
+
+
+def _decode(rle: Mapping) -> np.ndarray:
+    if isinstance(rle["counts"], (list, np.ndarray)):
+        rle = coco_mask.frPyObjects(dict(rle), *rle["size"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of pycocotools on NumPy 2
+        return coco_mask.decode(rle)
 
 
 def _row(item: Detections) -> dict:
