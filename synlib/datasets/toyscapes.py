@@ -135,7 +135,7 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     """``pixels``: (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB."""
     if pixels.ndim == 3:
         pixels = pixels[:, :, ::-1]
-    _, encoded = cv2.imencode(".png", pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    _, encoded = cv2.imencode(".png", pixels)  # OpenCV's own settings are its fast ones
     path.write_bytes(encoded)
 
 

@@ -1,4 +1,4 @@
-"""Draws a toy street: the image, and label maps that agree with it pixel for pixel.
+"""Draws the things in a toy street: into the image, and into label maps that agree with it pixel for pixel.
 
 Everything is painted from far to near. Each thing is painted twice, anti-aliased into the image and hard-edged into a map
 of layers; the outline in the map is a single closed contour, which is also the polygon that Cityscapes would store.
@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from synlib.datasets.toyscapes_layout import Actor, Street
-from synlib.datasets.toyscapes_models import Model
 from synlib.labels import label_id
 
-_SHIFT = 4  # OpenCV takes coordinates as integers with this many fractional bits
-_ONE = 1 << _SHIFT
+SHIFT = 4  # OpenCV takes coordinates as integers with this many fractional bits
+_ONE = 1 << SHIFT
+_SHADOW = (54, 54, 60)
 
 
 @dataclass
@@ -23,168 +23,174 @@ class Layer:
     """One painted thing: a stretch of background, an instance, or a member of a group."""
 
     label: int
+    contour: np.ndarray  # int32 (N, 2): x, y in pixels
     actor: Actor | None = None
-    contour: np.ndarray | None = None  # int32 (N, 2): x, y in pixels
-    full_px: int = 0  # pixels inside the frame before anything nearer covered it
-    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # unclipped x0, y0, x1, y1 in pixels
+    full_px: int = 0  # of an actor: pixels inside the frame, before anything nearer covered it
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # of an actor: x0, y0, x1, y1 in pixels, unclipped
 
 
 @dataclass
 class Canvas:
+    """``image`` uint8 (H, W, 3) RGB; ``layer_map`` uint16 (H, W): 1 + the index in ``layers`` of what is seen there."""
+
     height: int
     width: int
     street: Street
-    haze: tuple[float, float, float] = (205.0, 212.0, 222.0)
-    haze_m: float = 220.0
+    haze: tuple[float, float, float]
+    haze_m: float  # distance at which two thirds of a colour are lost in the haze
     layers: list[Layer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.image = np.zeros((self.height, self.width, 3), np.uint8)
         self.layer_map = np.zeros((self.height, self.width), np.uint16)
-        self.scratch = np.zeros((self.height, self.width), np.uint8)
+        self._scratch = np.zeros((self.height, self.width), np.uint8)
         self.focal = self.street.focal * self.width
         self.horizon = self.street.pitch * self.height
+        self.cap = _CAPSULES[self.height > 160]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """World (N, 3) metres -> pixels (N, 2), with (0, 0) the middle of the top left pixel."""
-        scale = self.focal / np.maximum(points[:, 2], 0.3)
-        out = np.empty((len(points), 2), np.float32)
-        out[:, 0] = self.width / 2 - 0.5 + points[:, 0] * scale
-        out[:, 1] = self.horizon - 0.5 + (self.street.eye - points[:, 1]) * scale
+        """World (..., 3) metres -> pixels (..., 2) float32, with (0, 0) the middle of the top left pixel."""
+        scale = self.focal / points[..., 2]
+        out = np.empty((*points.shape[:-1], 2), np.float32)
+        np.multiply(points[..., 0], scale, out=out[..., 0])
+        np.multiply(self.street.eye - points[..., 1], scale, out=out[..., 1])
+        out += (self.width / 2 - 0.5, self.horizon - 0.5)
         return out
 
     def hazed(self, color, z: float) -> tuple[float, float, float]:
         """``color`` as seen through ``z`` metres of air."""
-        t = 1.0 - math.exp(-z / self.haze_m)
-        return tuple(c + (h - c) * t for c, h in zip(color, self.haze, strict=True))
+        keep = math.exp(-z / self.haze_m)
+        (r, g, b), (hr, hg, hb) = color, self.haze
+        return hr + (r - hr) * keep, hg + (g - hg) * keep, hb + (b - hb) * keep
 
-    def fill(self, polygons, color) -> None:
-        """Paint ``polygons`` (a list of float (N, 2)) into the image alone."""
-        cv2.fillPoly(self.image, [fixed(p) for p in polygons], color, cv2.LINE_AA, _SHIFT)
+    def fill(self, polygons: np.ndarray, color) -> None:
+        """Paint ``polygons``, pixels (M, N, 2) or (N, 2), into the image alone; they must not overlap."""
+        points = fixed(polygons)
+        cv2.fillPoly(self.image, list(points) if points.ndim == 3 else [points], color, cv2.LINE_AA, SHIFT)
 
-    def mark(self, layer: Layer, shapes) -> bool:
-        """Enter a new layer into the map: the outer contour of the union of ``shapes``. False when none of it is in the frame.
+    def background(self, name: str, polygon: np.ndarray, color, *more: np.ndarray) -> None:
+        """Paint one stretch of background of the class ``name``: pixels (N, 2), joined with ``more`` that touch it."""
+        shapes = [fixed(p) for p in (polygon, *more)]
+        points = np.concatenate(shapes) if more else shapes[0]
+        low, high = np.minimum.reduce(points).tolist(), np.maximum.reduce(points).tolist()
+        box = (low[0] / _ONE, low[1] / _ONE, high[0] / _ONE, high[1] / _ONE)
+        if self.mark(label_id(name), [(shape, 0) for shape in shapes], box):
+            for shape in shapes:
+                cv2.fillPoly(self.image, [shape], color, cv2.LINE_AA, SHIFT)
 
-        ``shapes`` holds fixed-point polygons, or (polygon, thickness) pairs that are stroked as well.
+    def mark(self, label: int, shapes, box: tuple[float, float, float, float]) -> Layer | None:
+        """Enter a new layer into the map: the outer contour of the union of ``shapes``. None if nothing of it is in the frame.
+
+        ``shapes``: (fixed-point polygon, thickness in pixels of its outline or 0); ``box``: x0, y0, x1, y1 that contains them.
         """
-        points = np.concatenate([s[0] if isinstance(s, tuple) else s for s in shapes])
-        x0, y0 = points.min(0) / _ONE
-        x1, y1 = points.max(0) / _ONE
-        left, top = max(int(x0) - 3, 0), max(int(y0) - 3, 0)
-        right, bottom = min(int(x1) + 4, self.width), min(int(y1) + 4, self.height)
+        left, top = max(int(box[0]) - 2, 0), max(int(box[1]) - 2, 0)
+        right, bottom = min(int(box[2]) + 3, self.width), min(int(box[3]) + 3, self.height)
         if left >= right or top >= bottom:
-            return False
-        crop = self.scratch[top:bottom, left:right]
-        crop[:] = 0
-        offset = np.array((left, top), np.int32) * _ONE
-        for shape in shapes:
-            polygon, thickness = shape if isinstance(shape, tuple) else (shape, 0)
-            cv2.fillPoly(crop, [polygon - offset], 1, cv2.LINE_8, _SHIFT)
+            return None
+        for polygon, thickness in shapes:
+            cv2.fillPoly(self._scratch, [polygon], 1, cv2.LINE_8, SHIFT)
             if thickness:
-                cv2.polylines(crop, [polygon - offset], True, 1, thickness, cv2.LINE_8, _SHIFT)
-        contours, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+                cv2.polylines(self._scratch, [polygon], True, 1, thickness, cv2.LINE_8, SHIFT)
+        crop = self._scratch[top:bottom, left:right]
+        contours, _ = cv2.findContours(crop, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
+        crop.fill(0)
         if not contours:
-            return False
-        contour = max(contours, key=len)
+            return None
+        contour = max(contours, key=len) if len(contours) > 1 else contours[0]
+        layer = Layer(label, contour[:, 0])
         self.layers.append(layer)
-        cv2.fillPoly(self.layer_map[top:bottom, left:right], [contour], len(self.layers))
-        crop[:] = 0
-        cv2.fillPoly(crop, [contour], 1)
-        layer.full_px = cv2.countNonZero(crop)
-        layer.contour = contour[:, 0, :] + np.array((left, top), np.int32)
-        layer.box = (float(x0) + 0.5, float(y0) + 0.5, float(x1) + 0.5, float(y1) + 0.5)
+        cv2.fillPoly(self.layer_map, [contour], len(self.layers))
+        return layer
+
+    def paint(self, actor: Actor) -> None:
+        """Paint one actor and who sits on it, with the shadow below."""
+        if self._paint_model(actor, shadow=True) and actor.follow:
+            self._paint_model(actor.follow, shadow=False)
+
+    def _paint_model(self, actor: Actor, shadow: bool) -> bool:
+        """Paint the model of one actor; False if nothing of it is in the frame."""
+        model, parts, px_per_m = actor.model, actor.model.parts, self.focal * actor.scale / actor.z
+        sin, cos = math.sin(actor.heading), math.cos(actor.heading)
+        turn = np.array([(sin, 0.0, cos), (cos, 0.0, -sin), (0.0, 1.0, 0.0)], np.float32)  # rows: l, w, h in the world
+        scale = np.float32(actor.scale)
+        eye = turn @ np.array((-actor.x, self.street.eye, -actor.z), np.float32) / scale
+        shown = np.flatnonzero((model.normals @ eye > model.planes) & (model.min_px <= px_per_m * model.size[2]))
+        world = model.points @ (turn * scale)
+        world += (actor.x, 0.0, actor.z)
+        pixels = self.project(world)
+        points, outlines = fixed(pixels), None
+        if shadow:
+            cv2.fillPoly(self.image, [points[model.ground :]], self.hazed(_SHADOW, actor.z), cv2.LINE_AA, SHIFT)
+        hull = points[: model.ground]
+        if len(model.limbs):
+            radii = np.maximum(model.radii * np.float32(px_per_m), 0.35)
+            outlines = fixed(_capsules(self.cap, pixels[model.joints], pixels[model.joints + 1], radii))
+            hull = np.concatenate([hull, outlines.reshape(-1, 2)])
+        box = tuple((np.concatenate([np.minimum.reduce(hull), np.maximum.reduce(hull)]) / _ONE).tolist())
+        drawn = []
+        for i, color in zip(shown.tolist(), self._shade(actor, turn, shown), strict=True):
+            part = parts[i]
+            polygon = points[part.start : part.stop] if part.kind != "limb" else outlines[part.limb]
+            drawn.append(
+                (part, polygon, max(1, round(2 * part.radius * px_per_m)) if part.kind == "ring" else 0, color)
+            )
+        layer = self.mark(actor.label, [(polygon, width) for part, polygon, width, _ in drawn if part.outline], box)
+        if layer is None:
+            return False
+        layer.actor, layer.box, layer.full_px = actor, box, self._count(box)
+        for _, polygon, thickness, color in drawn:
+            if thickness:
+                cv2.polylines(self.image, [polygon], True, color, thickness, cv2.LINE_AA, SHIFT)
+            else:
+                cv2.fillPoly(self.image, [polygon], color, cv2.LINE_AA, SHIFT)
         return True
 
-    def background(self, name: str, polygons, color) -> None:
-        """Paint a stretch of background: each of ``polygons`` is one annotated polygon of the class ``name``."""
-        for polygon in polygons:
-            if self.mark(Layer(label_id(name)), [fixed(polygon)]):
-                self.fill([polygon], color)
+    def _shade(self, actor: Actor, turn: np.ndarray, shown: np.ndarray) -> list[list[float]]:
+        """The colour of each part that is shown: its paint, lit by the sun, seen through the haze."""
+        model = actor.model
+        light = turn @ np.array((self.street.sun * 0.55, 0.6, -0.45), np.float32)
+        bright = model.ambient[shown] + np.float32(0.36) * np.maximum(model.normals[shown] @ light, 0.0)
+        paint = np.array([actor.palette[role] for role in model.roles], np.float32)[model.role_of[shown]]
+        keep = math.exp(-actor.z / self.haze_m)
+        paint = np.minimum(paint * bright[:, None], 255.0) * np.float32(keep)
+        paint += [channel * (1 - keep) for channel in self.haze]
+        return paint.tolist()
+
+    def _count(self, box: tuple[float, float, float, float]) -> int:
+        """How many pixels of the map the newest layer holds."""
+        left, top = max(int(box[0]) - 2, 0), max(int(box[1]) - 2, 0)
+        crop = self.layer_map[top : max(int(box[3]) + 3, 0), left : max(int(box[2]) + 3, 0)]
+        return int(np.count_nonzero(crop == len(self.layers)))
 
 
 def fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels -> fixed point; far outside the frame they are cut off, since OpenCV overflows there."""
-    return np.rint(np.clip(points, -8000, 12000) * _ONE).astype(np.int32)
+    """Pixels -> fixed point; what is far outside the frame is cut off, since OpenCV overflows there."""
+    return (np.minimum(np.maximum(points, -2e4), 2e4) * _ONE).astype(np.int32)
 
 
-_CAP = np.linspace(-math.pi / 2, math.pi / 2, 5)
-_CAPSULE = np.concatenate(
-    [np.stack([np.cos(_CAP), np.sin(_CAP)], 1), -np.stack([np.cos(_CAP), np.sin(_CAP)], 1)]
-).astype(
-    np.float32
-)  # outline of a stick around its first (then second) joint, in a frame whose x axis runs from second to first
+def _half_disc(count: int) -> np.ndarray:
+    angles = np.linspace(-math.pi / 2, math.pi / 2, count)
+    arc = np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.concatenate([arc, -arc]).astype(np.float32)
 
 
-def _capsules(a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Sticks between pixels ``a`` and ``b`` (M, 2) of ``radius`` (M,) -> outlines (M, 10, 2)."""
+_CAPSULES = (_half_disc(5), _half_disc(9))
+"""Outline of a stick around its first, then its second joint, in a frame whose x axis runs from the second to the first:
+coarse for small images, fine for large ones."""
+
+
+def _capsules(cap: np.ndarray, a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Sticks of ``radius`` (M,) between pixels ``a`` and ``b`` (M, 2) -> outlines (M, len(cap), 2)."""
     along = a - b
-    length = np.hypot(along[:, 0], along[:, 1])
-    x = np.where(length[:, None] > 1e-3, along / np.maximum(length, 1e-3)[:, None], np.array((0.0, 1.0), np.float32))
-    y = np.stack([-x[:, 1], x[:, 0]], 1)
-    r = radius[:, None, None]
-    shape = r * (_CAPSULE[None, :, :1] * x[:, None] + _CAPSULE[None, :, 1:] * y[:, None])
-    shape[:, :5] += a[:, None]
-    shape[:, 5:] += b[:, None]
+    length = np.maximum(np.hypot(along[:, 0], along[:, 1]), np.float32(1e-3))
+    x = along / length[:, None]
+    x[length < 2e-3] = (0.0, 1.0)
+    frame = np.empty((len(a), 2, 2), np.float32)
+    frame[:, 0] = x
+    frame[:, 1, 0] = -x[:, 1]
+    frame[:, 1, 1] = x[:, 0]
+    shape = cap @ (frame * radius[:, None, None])
+    half = len(cap) // 2
+    shape[:, :half] += a[:, None]
+    shape[:, half:] += b[:, None]
     return shape
-
-
-def paint_actor(canvas: Canvas, actor: Actor) -> None:
-    """Paint one actor and its follower, with the shadow below it."""
-    _paint_shadow(canvas, actor)
-    if _paint_model(canvas, actor) and actor.follow:
-        _paint_model(canvas, actor.follow)
-
-
-def _paint_shadow(canvas: Canvas, actor: Actor) -> None:
-    length, width, _ = (s * actor.scale for s in actor.model.size)
-    half_l, half_w = length * 0.5 + 0.05, max(width * 0.55, 0.22)
-    corners = np.array([(-half_l, -half_w), (half_l, -half_w), (half_l, half_w), (-half_l, half_w)])
-    sin, cos = math.sin(actor.heading), math.cos(actor.heading)
-    ground = np.zeros((4, 3))
-    ground[:, 0] = actor.x + corners[:, 0] * sin + corners[:, 1] * cos - 0.25 * canvas.street.sun
-    ground[:, 2] = actor.z + corners[:, 0] * cos - corners[:, 1] * sin
-    canvas.fill([canvas.project(ground)], canvas.hazed((52, 52, 58), actor.z))
-
-
-def _paint_model(canvas: Canvas, actor: Actor) -> bool:
-    model: Model = actor.model
-    sin, cos = math.sin(actor.heading), math.cos(actor.heading)
-    turn = np.array([(sin, 0, cos), (cos, 0, -sin), (0, 1, 0)], np.float32)  # (l, w, h) -> (X, Y, Z)
-    world = model.points @ (turn * actor.scale)
-    world += np.array((actor.x, 0.0, actor.z), np.float32)
-    pixels = canvas.project(world)
-    size_px = canvas.focal * model.size[2] * actor.scale / actor.z
-    normals = model.normals @ turn
-    starts = [part.start for part in model.parts]
-    eye = np.array((0.0, canvas.street.eye, 0.0), np.float32)
-    towards = np.einsum("ij,ij->i", normals, eye - world[starts])
-    light = np.array((canvas.street.sun * 0.55, 0.6, -0.45), np.float32)
-    bright = (0.7 + 0.36 * np.maximum(normals @ light, 0.0)).tolist()
-    limbs = [i for i, part in enumerate(model.parts) if part.kind == "limb"]
-    outlines = {}
-    if limbs:
-        rows = np.array([starts[i] for i in limbs])
-        radius = np.array([model.parts[i].radius for i in limbs], np.float32) * (actor.scale * canvas.focal / actor.z)
-        shapes = _capsules(pixels[rows], pixels[rows + 1], np.maximum(radius, 0.35))
-        outlines = dict(zip(limbs, fixed(shapes), strict=True))
-    points = fixed(pixels)
-    drawn, shapes = [], []
-    for i, part in enumerate(model.parts):
-        if size_px < part.min_px or (part.kind == "face" and towards[i] <= 0):
-            continue
-        polygon = outlines[i] if part.kind == "limb" else points[part.start : part.stop]
-        thickness = 0
-        if part.kind == "ring":
-            thickness = max(1, round(2 * part.radius * actor.scale * canvas.focal / actor.z))
-        if part.outline:
-            shapes.append((polygon, thickness) if thickness else polygon)
-        drawn.append((polygon, thickness, part, bright[i] if part.kind == "face" else 0.95))
-    if not canvas.mark(Layer(actor.label, actor), shapes):
-        return False
-    for polygon, thickness, part, light in drawn:
-        color = canvas.hazed([min(255.0, c * light) for c in actor.palette[part.role]], actor.z)
-        if thickness:
-            cv2.polylines(canvas.image, [polygon], True, color, thickness, cv2.LINE_AA, _SHIFT)
-        else:
-            cv2.fillPoly(canvas.image, [polygon], color, cv2.LINE_AA, _SHIFT)
-    return True

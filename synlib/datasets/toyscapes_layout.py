@@ -54,7 +54,8 @@ class Street:
     sky: int
     blocks: list = field(default_factory=list)  # (side, z0, z1, height, style number, hue)
     trees: list = field(default_factory=list)  # (x, z, height, shape seed)
-    posts: list = field(default_factory=list)  # (x, z, kind)
+    posts: list = field(default_factory=list)  # (x, z, kind, variant 0..2)
+    parking: bool = False  # a strip of its own for parked cars, on the left
     grass: tuple[bool, bool] = (False, False)
 
 
@@ -62,6 +63,15 @@ class Street:
 class Plan:
     street: Street
     actors: list[Actor]
+
+    def depth(self, x: float, z: float) -> float:
+        """Painting order of what stands at (x, z): its distance, but before any long vehicle that hides it from the lane."""
+        for actor in self.actors:
+            if actor.model.size[0] > 6 and actor.x * x > 0 and abs(x) > abs(actor.x) + 1:
+                _, z0, _, z1 = actor.footprint()
+                if z0 < z < z1:
+                    z = max(z, actor.z + 0.01)
+        return z
 
 
 # How many of each an image holds on average: (near, far) for each domain. Far ones are tiny and often hidden.
@@ -112,28 +122,32 @@ def _plan_street(domain: str, rng: Random) -> Street:
         left, right, walls, crossing, rng.random() < 0.5, rng.choice((-1, 1)) * rng.uniform(0.4, 0.9),
         rng.uniform(1.35, 1.75), rng.uniform(0.4, 0.47), rng.uniform(0.9, 1.05), rng.randrange(1 << 16),
     )  # fmt: skip
+    street.parking = left < -5.6 and rng.random() < 0.4
     leafy = 0.45 if real else 0.25
     street.grass = (rng.random() < leafy * 0.6, rng.random() < leafy * 0.6)
     for side in (0, 1):
         z = rng.uniform(-4.0, 2.0)
-        while z < 130.0:
-            depth = rng.uniform(7.0, 18.0)
-            end = z + depth
-            open_plot = rng.random() < (0.22 if real else 0.1)
-            if not open_plot:
-                height = rng.uniform(6.0, 13.0) if real else rng.uniform(8.0, 22.0)
-                for a, b in _cut(z, end, crossing):
-                    street.blocks.append((side, a, b, height, rng.randrange(4), rng.random()))
-            z = end + (rng.uniform(0.5, 4.0) if open_plot or rng.random() < 0.25 else 0.0)
+        while z < 90.0:
+            end = z + rng.uniform(8.0, 20.0)
+            open_plot = rng.random() < (0.25 if real else 0.12)
+            height = rng.uniform(0.9, 1.7) if open_plot else rng.uniform(6.0, 13.0) if real else rng.uniform(8.0, 22.0)
+            for a, b in _cut(z, end, crossing):
+                street.blocks.append((side, a, b, height, rng.randrange(4), rng.random()))
+            for _ in range(2 if open_plot and z < 50 else 0):
+                x = street.walls[side] + (-1, 1)[side] * rng.uniform(2.0, 6.0)
+                street.trees.append((x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.randrange(1 << 16)))
+            z = end + (rng.uniform(0.5, 4.0) if rng.random() < 0.25 else 0.0)
         kerb = (left - 0.6, right + 0.6)[side]
         z = rng.uniform(5.0, 12.0)
-        while z < 70.0:
+        while z < 55.0:
             free = crossing is None or not crossing[0] - 1 < z < crossing[1] + 1
             draw = rng.random()
             if free and draw < leafy:
                 street.trees.append((kerb, z, rng.uniform(4.0, 7.5), rng.randrange(1 << 16)))
             elif free and draw < leafy + 0.35:
-                street.posts.append((kerb, z, rng.choice(("lamp", "lamp", "sign", "sign", "light"))))
+                street.posts.append(
+                    (kerb, z, rng.choice(("lamp", "lamp", "sign", "sign", "light", "bin")), rng.randrange(3))
+                )
             z += rng.uniform(4.0, 11.0)
     return street
 
@@ -156,10 +170,8 @@ def _place(rng, street, kind, z0, z1, taken) -> Actor | None:
             continue
         actor.x, actor.z, actor.heading = spot
         x_0, z_0, x_1, z_1 = actor.footprint()
-        if z_0 < 0.55 * z0 or abs(actor.x) > 0.58 * actor.z and actor.model.size[0] < 3:
+        if z_0 < 0.55 * z0 or (abs(actor.x) > 0.58 * actor.z and actor.model.size[0] < 3):
             continue
-        if z_1 - z_0 > 7:  # whatever stands behind a long one, as seen from the lane, is left out
-            x_0, x_1 = (x_0 - 30, x_1) if actor.x < 0 else (x_0, x_1 + 30)
         if any(x_0 < c and x_1 > a and z_0 < d and z_1 > b for a, b, c, d in taken):
             continue
         taken.append((x_0 - 0.25, z_0 - 0.25, x_1 + 0.25, z_1 + 0.25))

@@ -1,6 +1,6 @@
 """Shapes of everything that moves in a toy street: vehicles, two-wheelers and people, as small solid models.
 
-A model lives in its own frame, in metres: ``l`` forward, ``w`` to the right, ``h`` up, with the origin on the ground in
+A model lives in its own frame, in metres: ``u`` forward, ``w`` to the right, ``h`` up, with the origin on the ground in
 the middle. It is a list of parts in painter's order:
 
 - ``face``: a flat polygon, drawn when its outer side looks at the camera;
@@ -26,13 +26,24 @@ class Part(NamedTuple):
     min_px: float  # smallest height of the model, in pixels, at which the part is drawn
     outline: bool  # belongs to the label mask
     radius: float  # of a limb or of the tyre of a ring, metres
+    limb: int  # its number among the limbs
 
 
 class Model(NamedTuple):
-    points: np.ndarray  # float32 (N, 3): l, w, h
+    """N points, P parts, of which L are limbs, painted in R roles."""
+
     parts: tuple[Part, ...]
-    normals: np.ndarray  # float32 (parts, 3), outward; zero for limbs and rings
-    anchors: np.ndarray  # float32 (parts, 3): first point of each part
+    points: np.ndarray  # float32 (N, 3): u, w, h
+    ground: int  # rows of points from here on are the outline of the shadow
+    normals: np.ndarray  # float32 (P, 3), outward; zero for limbs and rings
+    planes: np.ndarray  # float32 (P,): a face is seen from points p with normal @ p > plane; -inf for limbs and rings
+    ambient: np.ndarray  # float32 (P,): brightness away from the sun
+    min_px: np.ndarray  # float32 (P,)
+    limbs: np.ndarray  # intp (L,): which parts are limbs
+    joints: np.ndarray  # intp (L,): their first rows in points
+    radii: np.ndarray  # float32 (L,), metres
+    roles: tuple[str, ...]
+    role_of: np.ndarray  # intp (P,): index into roles
     size: tuple[float, float, float]  # length, width, height
 
 
@@ -43,7 +54,8 @@ class _Builder:
     def _add(self, kind, points, role, min_px, outline, radius=0.0) -> None:
         start = len(self.points)
         self.points += points
-        self.parts.append(Part(kind, start, len(self.points), role, min_px, outline, radius))
+        limb = sum(part.kind == "limb" for part in self.parts)
+        self.parts.append(Part(kind, start, len(self.points), role, min_px, outline, radius, limb))
 
     def face(self, points, role, min_px=0.0, outline=False) -> None:
         self._add("face", list(points), role, min_px, outline)
@@ -51,62 +63,82 @@ class _Builder:
     def limb(self, a, b, radius, role, min_px=0.0, outline=True) -> None:
         self._add("limb", [a, b], role, min_px, outline, radius)
 
-    def ring(self, l, h, radius, tyre, role) -> None:
-        self._add("ring", _circle(l, 0.0, h, radius, 16), role, 0.0, True, tyre)
+    def ring(self, u, h, radius, tyre, role) -> None:
+        self._add("ring", _circle(u, 0.0, h, radius, 18), role, 0.0, True, tyre)
 
     def sides(self, profile, half_width, role, min_px=0.0, outline=False) -> None:
-        """The polygon ``profile`` of (l, h) on both flanks."""
+        """The polygon ``profile`` of (u, h) on both flanks."""
         for w in (-half_width, half_width):
-            self.face([(l, w, h) for l, h in profile], role, min_px, outline)
+            self.face([(u, w, h) for u, h in profile], role, min_px, outline)
 
     def across(self, edges, half_width, role, min_px=0.0, outline=True) -> None:
-        """Quads that join both flanks along the consecutive (l, h) in ``edges``."""
-        for (l0, h0), (l1, h1) in itertools.pairwise(edges):
-            quad = [(l0, -half_width, h0), (l0, half_width, h0), (l1, half_width, h1), (l1, -half_width, h1)]
+        """Quads that join both flanks along the consecutive (u, h) in ``edges``."""
+        for (u0, h0), (u1, h1) in itertools.pairwise(edges):
+            quad = [(u0, -half_width, h0), (u0, half_width, h0), (u1, half_width, h1), (u1, -half_width, h1)]
             self.face(quad, role, min_px, outline)
 
-    def end(self, l, w0, w1, h0, h1, role, min_px=0.0, mirrored=False) -> None:
+    def end(self, u, w0, w1, h0, h1, role, min_px=0.0, mirrored=False) -> None:
         """A rectangle on the front or rear end; ``mirrored`` draws its twin on the other side too."""
         for sign in (1, -1) if mirrored else (1,):
-            self.face([(l, sign * w0, h0), (l, sign * w1, h0), (l, sign * w1, h1), (l, sign * w0, h1)], role, min_px)
+            self.face([(u, sign * w0, h0), (u, sign * w1, h0), (u, sign * w1, h1), (u, sign * w0, h1)], role, min_px)
 
     def wheels(self, places, radius, half_width) -> None:
-        for l in places:
+        for u in places:
             for w in (-half_width, half_width):
-                self.face(_circle(l, w, radius, radius, 10), "tyre", 0.0, True)
-                self.face(_circle(l, w, radius, radius * 0.55, 8), "hub", 14.0)
+                self.face(_circle(u, w, radius, radius, 14), "tyre", 0.0, True)
+                self.face(_circle(u, w, radius, radius * 0.55, 10), "hub", 14.0)
 
-    def windows(self, l0, l1, h0, h1, half_width, count, gap, min_px) -> None:
+    def windows(self, u0, u1, h0, h1, half_width, count, gap, min_px) -> None:
         """One band of glass from afar, ``count`` panes from near: the band first, then the pillars between panes."""
-        self.sides([(l0, h0), (l1, h0), (l1, h1), (l0, h1)], half_width, "glass")
-        step = (l1 - l0) / count
+        self.sides([(u0, h0), (u1, h0), (u1, h1), (u0, h1)], half_width, "glass")
+        step = (u1 - u0) / count
         for i in range(1, count):
-            l = l0 + i * step
-            self.sides([(l, h0), (l + gap, h0), (l + gap, h1), (l, h1)], half_width, "body", min_px)
+            u = u0 + i * step
+            self.sides([(u, h0), (u + gap, h0), (u + gap, h1), (u, h1)], half_width, "body", min_px)
 
     def build(self) -> Model:
-        points = np.array(self.points, np.float32)
+        points, parts = np.array(self.points, np.float32), tuple(self.parts)
         low, high = points.min(0), points.max(0)
-        normals = np.zeros((len(self.parts), 3), np.float32)
-        anchors = points[[part.start for part in self.parts]]
-        middle = (low + high) / 2
-        for row, part in zip(normals, self.parts, strict=True):
+        normals = np.zeros((len(parts), 3), np.float32)
+        planes = np.full(len(parts), -np.inf, np.float32)
+        for i, part in enumerate(parts):
             if part.kind == "face":
-                a, b, c = points[part.start], points[part.start + 1], points[part.start + 2]
-                row[:] = np.cross(b - a, c - a)
-                row /= np.linalg.norm(row) + 1e-9
-                if row @ (points[part.start : part.stop].mean(0) - middle) < 0:
-                    row *= -1
+                corners = points[part.start : part.stop]
+                normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+                normal /= np.linalg.norm(normal)
+                outward = normal @ (corners.mean(0) - (low + high) / 2) > 0
+                normals[i] = normal if outward else -normal
+                planes[i] = normals[i] @ corners[0]
+        limbs = np.array([i for i, part in enumerate(parts) if part.kind == "limb"], np.intp)
+        joints = np.array([parts[i].start for i in limbs], np.intp)
+        radii = np.array([parts[i].radius for i in limbs], np.float32)
+        min_px = np.array([part.min_px for part in parts], np.float32)
+        roles = tuple(dict.fromkeys(part.role for part in parts))
+        role_of = np.array([roles.index(part.role) for part in parts], np.intp)
         size = (float(high[0] - low[0]), float(high[1] - low[1]), float(high[2]))
-        return Model(points, tuple(self.parts), normals, anchors, size)
+        ambient = np.where(np.isfinite(planes), 0.7, 0.95).astype(np.float32)
+        corners = _shadow(size)
+        return Model(
+            parts, np.concatenate([points, corners]), len(points), normals, planes, ambient, min_px,
+            limbs, joints, radii, roles, role_of, size,
+        )  # fmt: skip
 
 
-def _circle(l, w, h, radius, count) -> list:
+def _shadow(size: tuple[float, float, float]) -> np.ndarray:
+    """Float32 (M, 3) on the ground: a slab below a vehicle, a blob below anybody else."""
+    corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    if size[0] < 3:
+        corners = [(math.cos(0.2 * math.pi * i), math.sin(0.2 * math.pi * i)) for i in range(10)]
+    length, width = size[0] * 0.5 + 0.08, max(size[1] * 0.55, 0.28)
+    return np.array([(u * length, w * width, 0.0) for u, w in corners], np.float32)
+
+
+def _circle(u, w, h, radius, count) -> list:
     angles = [2 * math.pi * (i + 0.5) / count for i in range(count)]
-    return [(l + radius * math.cos(a), w, h + radius * math.sin(a)) for a in angles]
+    return [(u + radius * math.cos(a), w, h + radius * math.sin(a)) for a in angles]
 
 
-# Lower body and cabin as (l, h) from the rear, over the top, to the front.
+# Lower body and cabin as (u, h) from the rear, over the top, to the front.
 _CARS = {
     "sedan": ([(-2.25, 0.24), (-2.25, 0.84), (-2.1, 0.98), (0.95, 0.96), (2.05, 0.82), (2.25, 0.62), (2.25, 0.24)],
               [(-1.95, 0.96), (-1.3, 1.46), (0.1, 1.48), (1.0, 0.95)]),
@@ -129,24 +161,24 @@ def car(kind: str) -> Model:
     add.across(cabin[1:3], 0.72, "body")
     add.across(cabin[2:], 0.74, "glass")
     add.sides(cabin, 0.78, "body", outline=True)
-    (l0, h0), (l1, h1), (l2, h2), (l3, h3) = cabin
-    pane = [(l0 + 0.28, h0 + 0.04), (l1 + 0.08, h1 - 0.1), (l2 - 0.02, h2 - 0.1), (l3 - 0.2, h3 + 0.04)]
+    (u0, h0), (u1, h1), (u2, h2), (u3, h3) = cabin
+    pane = [(u0 + 0.28, h0 + 0.04), (u1 + 0.08, h1 - 0.1), (u2 - 0.02, h2 - 0.1), (u3 - 0.2, h3 + 0.04)]
     add.sides(pane, 0.79, "glass")
     pillar = -0.45
     add.sides([(pillar, h0), (pillar, h1), (pillar + 0.1, h1), (pillar + 0.1, h0)], 0.795, "body", 20.0)
     add.sides([(rear, 0.24), (front, 0.24), (front, 0.36), (rear, 0.36)], 0.885, "trim", 14.0)
     add.wheels((rear + 0.78, front - 0.82), 0.33, 0.9)
-    for l, lamp in ((front, "lamp"), (rear, "tail")):
-        add.end(l, 0.52, 0.84, 0.56, 0.72, lamp, 7.0, mirrored=True)
-        add.end(l, -0.24, 0.24, 0.4, 0.52, "plate", 18.0)
-        add.end(l, -0.85, 0.85, 0.24, 0.36, "trim", 12.0)
+    for u, lamp in ((front, "lamp"), (rear, "tail")):
+        add.end(u, 0.52, 0.84, 0.56, 0.72, lamp, 7.0, mirrored=True)
+        add.end(u, -0.24, 0.24, 0.4, 0.52, "plate", 18.0)
+        add.end(u, -0.85, 0.85, 0.24, 0.36, "trim", 12.0)
     add.end(front, -0.46, 0.46, 0.55, 0.68, "trim", 16.0)
     return add.build()
 
 
-def _box(add, l0, l1, h0, h1, half_width, role) -> None:
-    add.across([(l0, h0), (l0, h1), (l1, h1), (l1, h0)], half_width, role)
-    add.sides([(l0, h0), (l0, h1), (l1, h1), (l1, h0)], half_width, role, outline=True)
+def _box(add, u0, u1, h0, h1, half_width, role) -> None:
+    add.across([(u0, h0), (u0, h1), (u1, h1), (u1, h0)], half_width, role)
+    add.sides([(u0, h0), (u0, h1), (u1, h1), (u1, h0)], half_width, role, outline=True)
 
 
 @functools.cache
@@ -157,8 +189,8 @@ def truck(kind: str) -> Model:
     top = 3.45 if kind == "box" else 2.1
     _box(add, -4.1, 1.75, 0.95, top, 1.22, "cargo")
     for share in (0.25, 0.5, 0.75):
-        l = -4.1 + share * 5.85
-        add.sides([(l, 1.0), (l + 0.08, 1.0), (l + 0.08, top), (l, top)], 1.225, "seam", 22.0)
+        u = -4.1 + share * 5.85
+        add.sides([(u, 1.0), (u + 0.08, 1.0), (u + 0.08, top), (u, top)], 1.225, "seam", 22.0)
     add.sides([(-4.1, 1.7), (1.75, 1.7), (1.75, 2.0), (-4.1, 2.0)], 1.225, "accent", 9.0)
     add.end(-4.1, -0.03, 0.03, 0.95, top, "seam", 16.0)
     add.end(-4.1, 0.8, 1.15, 0.62, 0.85, "tail", 8.0, mirrored=True)
@@ -183,8 +215,8 @@ def bus(kind: str) -> Model:
     add.sides(shell, 1.25, "body", outline=True)
     add.sides([(-5.8, 0.32), (-5.8, 0.75), (5.8, 0.75), (5.8, 0.32)], 1.252, "accent", 8.0)
     add.windows(-5.5, 5.4 - rake, sill, 2.55, 1.255, 8, 0.14, 11.0)
-    for l in (4.3, -0.6):  # doors, on the kerb side only
-        add.face([(l, 1.258, 0.4), (l + 1.0, 1.258, 0.4), (l + 1.0, 1.258, 2.55), (l, 1.258, 2.55)], "glass", 14.0)
+    for u in (4.3, -0.6):  # doors, on the kerb side only
+        add.face([(u, 1.258, 0.4), (u + 1.0, 1.258, 0.4), (u + 1.0, 1.258, 2.55), (u, 1.258, 2.55)], "glass", 14.0)
     add.wheels((-3.5, 3.3), 0.5, 1.26)
     front = 5.82
     add.face([(front, -1.1, 1.15), (front, 1.1, 1.15), (front - rake, 1.1, 2.6), (front - rake, -1.1, 2.6)], "glass")
@@ -210,16 +242,16 @@ def train(sections: int) -> Model:
     add.sides([(-half, 0.75), (-half, 1.15), (half, 1.15), (half, 0.75)], 1.205, "accent")
     add.windows(-half + 1.1, half - 1.1, 1.5, 2.65, 1.208, 6 * sections, 0.2, 14.0)
     for i in range(1, sections):
-        l = -half + i * 2 * half / sections
-        add.sides([(l - 0.22, 0.4), (l + 0.22, 0.4), (l + 0.22, 3.3), (l - 0.22, 3.3)], 1.21, "trim", 8.0)
+        u = -half + i * 2 * half / sections
+        add.sides([(u - 0.22, 0.4), (u + 0.22, 0.4), (u + 0.22, 3.3), (u - 0.22, 3.3)], 1.21, "trim", 8.0)
     _box(add, -half * 0.55, half * 0.55, 3.3, 3.62, 0.8, "roof")
     add.limb((0.0, 0.0, 3.6), (0.9, 0.0, 4.2), 0.05, "trim", 20.0)
     add.limb((0.9, 0.0, 4.2), (0.2, 0.0, 4.7), 0.05, "trim", 20.0)
     for sign in (1, -1):
-        l, back = sign * (half + 0.01), -sign * 0.65
-        add.face([(l, -0.95, 1.4), (l, 0.95, 1.4), (l + back, 0.9, 2.85), (l + back, -0.9, 2.85)], "glass")
-        add.end(l, -1.2, 1.2, 0.75, 1.15, "accent")
-        add.end(l, 0.6, 0.95, 0.8, 1.05, "lamp" if sign > 0 else "tail", 8.0, mirrored=True)
+        u, back = sign * (half + 0.01), -sign * 0.65
+        add.face([(u, -0.95, 1.4), (u, 0.95, 1.4), (u + back, 0.9, 2.85), (u + back, -0.9, 2.85)], "glass")
+        add.end(u, -1.2, 1.2, 0.75, 1.15, "accent")
+        add.end(u, 0.6, 0.95, 0.8, 1.05, "lamp" if sign > 0 else "tail", 8.0, mirrored=True)
     return add.build()
 
 
@@ -247,8 +279,8 @@ def trailer() -> Model:
 @functools.cache
 def bicycle() -> Model:
     add = _Builder()
-    for l in (-0.56, 0.56):
-        add.ring(l, 0.36, 0.36, 0.035, "tyre")
+    for u in (-0.56, 0.56):
+        add.ring(u, 0.36, 0.36, 0.035, "tyre")
     crank, saddle, head = (-0.06, 0.0, 0.34), (-0.24, 0.0, 0.95), (0.4, 0.0, 0.92)
     for a, b in (((-0.56, 0.0, 0.36), crank), ((-0.56, 0.0, 0.36), saddle), (crank, saddle), (crank, head),
                  ((-0.22, 0.0, 0.85), (0.38, 0.0, 0.86)), (head, (0.56, 0.0, 0.36))):  # fmt: skip
@@ -262,9 +294,9 @@ def bicycle() -> Model:
 @functools.cache
 def motorcycle() -> Model:
     add = _Builder()
-    for l in (-0.72, 0.74):
-        add.limb((l, 0.0, 0.33), (l, 0.0, 0.33), 0.33, "tyre")
-        add.limb((l, 0.0, 0.33), (l, 0.0, 0.33), 0.17, "hub", 12.0)
+    for u in (-0.72, 0.74):
+        add.limb((u, 0.0, 0.33), (u, 0.0, 0.33), 0.33, "tyre")
+        add.limb((u, 0.0, 0.33), (u, 0.0, 0.33), 0.17, "hub", 12.0)
     add.limb((-0.3, 0.0, 0.45), (0.3, 0.0, 0.45), 0.2, "engine")
     add.limb((-0.75, 0.0, 0.3), (-0.1, 0.0, 0.3), 0.07, "pipe", 12.0)
     add.limb((0.72, 0.0, 0.35), (0.48, 0.0, 0.95), 0.06, "pipe")
@@ -285,14 +317,16 @@ def person(pose: int) -> Model:
     for sign in (-1, 1):
         knee = (sign * stride * 0.45 + 0.04, sign * 0.1, 0.48)
         add.limb((0.0, sign * 0.09, 0.88), knee, 0.095, "trousers")
-        add.limb(knee, (sign * stride, sign * 0.1, 0.1), 0.075, "trousers")
-        add.limb((sign * stride - 0.02, sign * 0.1, 0.05), (sign * stride + 0.14, sign * 0.1, 0.05), 0.055, "shoes")
-    add.limb((-stride * 0.9, -0.27, 0.95), (0.0, -0.22, 1.36), 0.06, "top")
+        add.limb(knee, (sign * stride, sign * 0.1, 0.08), 0.075, "trousers")
+        add.limb(
+            (sign * stride - 0.02, sign * 0.1, 0.05), (sign * stride + 0.14, sign * 0.1, 0.05), 0.055, "shoes", 9.0
+        )
+    add.limb((-stride * 0.9, -0.27, 0.95), (0.0, -0.22, 1.36), 0.06, "top", 7.0)
     if pose % 2 == 0:
-        add.limb((-0.18, 0.0, 1.05), (-0.18, 0.0, 1.32), 0.14, "bag")
+        add.limb((-0.18, 0.0, 1.05), (-0.18, 0.0, 1.32), 0.14, "bag", 7.0)
     add.limb((0.0, 0.0, 0.92), (0.0, 0.0, 1.28), 0.19, "top")
     add.limb((0.0, -0.14, 1.34), (0.0, 0.14, 1.34), 0.1, "top")
-    add.limb((stride * 0.9, 0.27, 0.95), (0.0, 0.22, 1.36), 0.06, "top")
+    add.limb((stride * 0.9, 0.27, 0.95), (0.0, 0.22, 1.36), 0.06, "top", 7.0)
     for sign in (-1, 1):
         hand = (sign * stride * 0.95, sign * 0.27, 0.9)
         add.limb(hand, hand, 0.05, "skin", 14.0)
@@ -300,10 +334,10 @@ def person(pose: int) -> Model:
     return add.build()
 
 
-def _head(add, l, h, cover) -> None:
-    add.limb((l, 0.0, h - 0.18), (l, 0.0, h - 0.05), 0.06, "skin")
-    add.limb((l, 0.0, h + 0.04), (l, 0.0, h + 0.04), 0.125, cover)
-    add.limb((l + 0.03, 0.0, h - 0.03), (l + 0.03, 0.0, h), 0.1, "skin", 8.0)
+def _head(add, u, h, cover) -> None:
+    add.limb((u, 0.0, h - 0.18), (u, 0.0, h - 0.05), 0.06, "skin")
+    add.limb((u, 0.0, h + 0.04), (u, 0.0, h + 0.04), 0.125, cover)
+    add.limb((u + 0.03, 0.0, h - 0.04), (u + 0.03, 0.0, h), 0.1, "skin", 7.0, False)
 
 
 @functools.cache
@@ -319,7 +353,7 @@ def rider(vehicle: str, pose: int) -> Model:
         w = sign * (0.24 if low else 0.12)
         add.limb((hip[0], sign * 0.1, hip[1]), (knee[0], w, knee[1]), 0.1, "trousers")
         add.limb((knee[0], w, knee[1]), (foot[0], w, foot[1]), 0.075, "trousers")
-        add.limb((foot[0], w, foot[1]), (foot[0] + 0.14, w, foot[1] - 0.02), 0.055, "shoes")
+        add.limb((foot[0], w, foot[1]), (foot[0] + 0.14, w, foot[1] - 0.02), 0.055, "shoes", 9.0)
     add.limb((hip[0], 0.0, hip[1]), (shoulder[0], 0.0, shoulder[1]), 0.19, "top")
     add.limb((shoulder[0], -0.14, shoulder[1]), (shoulder[0], 0.14, shoulder[1]), 0.11, "top")
     for sign in (-1, 1):

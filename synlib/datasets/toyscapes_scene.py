@@ -1,5 +1,6 @@
 """A finished toy scene: plan, paint, camera, and the labels in the convention of its domain."""
 
+import functools
 import math
 from dataclasses import dataclass, field
 from random import Random
@@ -8,9 +9,9 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
-from synlib.datasets.toyscapes_draw import Canvas, Layer, paint_actor
+from synlib.datasets.toyscapes_draw import Canvas, Layer
 from synlib.datasets.toyscapes_layout import Plan, plan_scene
-from synlib.datasets.toyscapes_stage import paint_block, paint_ground, paint_post, paint_tree
+from synlib.datasets.toyscapes_stage import paint_block, paint_ground, paint_post, paint_tree, paint_void
 from synlib.labels import INSTANCE_BASE, LABEL_IDS, RIDER, label_id
 
 DOMAINS = ("real", "synthetic")
@@ -65,16 +66,15 @@ def draw_scene(domain: str, index: int, *, height: int, width: int, seed: int = 
     if not 0.0 <= gap <= 3.0:
         raise ValueError(f"gap {gap}, expected 0 (domains look alike) to 3")
     plan = plan_scene(domain, Random(f"toyscapes/{seed}/{domain}/{index}"))
-    pixels = np.random.default_rng((seed, DOMAINS.index(domain), index))
     strength = gap if domain == "real" else 0.0
     canvas = Canvas(
         height, width, plan.street, haze=_mix((196, 216, 240), (214, 214, 210), strength), haze_m=300 - 90 * strength
     )
     _paint(canvas, plan, _look(strength, plan.street.sky))
     if domain == "real":
-        _paint_void(canvas)
+        paint_void(canvas)
     class_map = _class_of(canvas)[canvas.layer_map]
-    image = _expose(canvas.image, class_map, strength, pixels) if strength else canvas.image
+    image = _expose(canvas.image, class_map, strength, (seed, index)) if strength else canvas.image
     if domain == "real":
         return _label_real(canvas, image, class_map, plan)
     return _label_synthetic(canvas, image, class_map, plan)
@@ -89,34 +89,15 @@ def check_size(height: int, width: int) -> None:
 
 
 def _paint(canvas: Canvas, plan: Plan, look: dict) -> None:
+    """Everything, from far to near. A building ends at its far edge: nothing in the street behind that is hidden by it."""
     paint_ground(canvas, look)
-    queue = [(max(block[2], 0.7), paint_block, block, look) for block in plan.street.blocks]
-    queue += [(tree[1], paint_tree, tree, look) for tree in plan.street.trees]
-    queue += [(post[1], paint_post, post, look) for post in plan.street.posts]
-    queue += [(actor.z, paint_actor, actor, None) for actor in plan.actors]
-    for _, paint, thing, *rest in sorted(queue, key=lambda entry: -entry[0]):
-        paint(canvas, thing, *([look] if rest[0] is not None else []))
-
-
-def _paint_void(canvas: Canvas) -> None:
-    """The bonnet of the recording car and the borders that rectification leaves: labelled, and ignored in evaluation."""
-    h, w = canvas.height, canvas.width
-    x = np.linspace(0, 1, 15)
-    top = h * (0.985 - 0.075 * np.sin(math.pi * (0.12 + 0.76 * x)) ** 0.8)
-    hood = np.concatenate([np.stack([x * (w - 1), top], 1), [(w - 1, h - 1), (0, h - 1)]])
-    canvas.background("ego vehicle", [hood], (46, 48, 54))
-    shine = np.concatenate(
-        [np.stack([x * (w - 1), top + 0.008 * h], 1), np.stack([x * (w - 1), top + 0.03 * h], 1)[::-1]]
-    )
-    canvas.fill([shine], (88, 94, 104))
-    rim = max(1, round(h / 200))
-    corners = np.array([(0, 0), (w - 1, 0), (w - 1, h - 1), (0, h - 1)], np.float64)
-    canvas.background("out of roi", [corners * (1, 0) + [(0, 0), (0, 0), (0, rim - 1), (0, rim - 1)]], (20, 20, 20))
-    canvas.background(
-        "rectification border",
-        [np.array([(0, rim), (rim - 1, rim), (rim - 1, h - 1), (0, h - 1)], np.float64)],
-        (8, 8, 8),
-    )
+    street = plan.street
+    queue = [(block[2], lambda block=block: paint_block(canvas, block, look)) for block in street.blocks]
+    queue += [(plan.depth(*tree[:2]), lambda tree=tree: paint_tree(canvas, tree, look)) for tree in street.trees]
+    queue += [(plan.depth(*post[:2]), lambda post=post: paint_post(canvas, post, look)) for post in street.posts]
+    queue += [(plan.depth(actor.x, actor.z), lambda actor=actor: canvas.paint(actor)) for actor in plan.actors]
+    for _, paint in sorted(queue, key=lambda entry: -entry[0]):
+        paint()
 
 
 def _class_of(canvas: Canvas) -> np.ndarray:
@@ -127,7 +108,7 @@ def _class_of(canvas: Canvas) -> np.ndarray:
 def _label_real(canvas: Canvas, image, class_map, plan: Plan) -> Scene:
     values, polygons, chosen = [0], [], []
     counts = dict.fromkeys(_WITH_INSTANCES, 0)
-    seen = np.bincount(canvas.layer_map.ravel(), minlength=len(canvas.layers) + 1)
+    seen = np.bincount(canvas.layer_map.ravel(), minlength=len(canvas.layers) + 1).tolist()
     for number, layer in enumerate(canvas.layers, 1):
         value, name = layer.label, id2label[layer.label].name
         if seen[number] == 0:
@@ -139,7 +120,7 @@ def _label_real(canvas: Canvas, image, class_map, plan: Plan) -> Scene:
             else:
                 value = layer.label * INSTANCE_BASE + counts[layer.label]
                 counts[layer.label] += 1
-                chosen.append((value, layer, int(seen[number]), layer.full_px))
+                chosen.append((value, layer, seen[number], layer.full_px))
         values.append(value)
         polygons.append((name, layer.contour))
     instance_map = np.array(values, np.int32)[canvas.layer_map]
@@ -148,18 +129,18 @@ def _label_real(canvas: Canvas, image, class_map, plan: Plan) -> Scene:
 
 def _label_synthetic(canvas: Canvas, image, class_map, plan: Plan) -> Scene:
     values, polygons, chosen = [0], [], []
-    seen = np.bincount(canvas.layer_map.ravel(), minlength=len(canvas.layers) + 1)
+    seen = np.bincount(canvas.layer_map.ravel(), minlength=len(canvas.layers) + 1).tolist()
     ids: dict[int, int] = {}
     for number, layer in enumerate(canvas.layers, 1):
         actor, value = layer.actor, 0
         polygons.append((id2label[layer.label].name, layer.contour))
         if actor is not None and layer.label == RIDER:  # painted right after its vehicle: one instance with it
             value, vehicle, pixels, full = chosen[-1]
-            chosen[-1] = (value, vehicle, pixels + int(seen[number]), full + layer.full_px)
+            chosen[-1] = (value, vehicle, pixels + seen[number], full + layer.full_px)
         elif actor is not None and not actor.parked:
             n = ids[layer.label] = ids.get(layer.label, -1) + 1
             value = layer.label * SYNSCAPES_ID_BASE + n
-            chosen.append((value, layer, int(seen[number]), layer.full_px))
+            chosen.append((value, layer, seen[number], layer.full_px))
         values.append(value)
     instance_map = np.array(values, np.int32)[canvas.layer_map]
     return _finish(canvas, image, class_map, instance_map, chosen, polygons, plan)
@@ -215,6 +196,7 @@ _LOOKS = {  # role: (synthetic, real)
     "sidewalk": ((186, 182, 190), (146, 140, 138)), "kerb": ((214, 212, 214), (170, 166, 160)), "parking": ((134, 128, 136), (116, 108, 104)),
     "marking": ((246, 246, 240), (204, 202, 194)), "rail": ((168, 172, 180), (140, 136, 132)), "backdrop": ((96, 142, 96), (104, 110, 96)),
     "bark": ((122, 84, 52), (74, 64, 56)), "pole": ((140, 144, 152), (110, 112, 112)), "red": ((224, 36, 40), (176, 48, 46)),
+    "bin": ((84, 108, 92), (70, 76, 72)), "stone": ((196, 188, 176), (134, 128, 122)),
     "blue": ((32, 92, 214), (44, 84, 150)), "yellow": ((248, 208, 40), (206, 176, 70)),
 }  # fmt: skip
 _WALLS = (
@@ -243,33 +225,41 @@ def _look(strength: float, variant: int) -> dict:
     return look
 
 
-# How strongly each class is textured in the real look, gray levels.
 _GRAIN = {"road": 6, "sidewalk": 8, "building": 10, "vegetation": 16, "terrain": 12, "sky": 4, "parking": 7}
 
 
-def _expose(image, class_map, strength: float, rng) -> np.ndarray:
-    """What a camera adds to a clean drawing: texture, grading, blur, vignette, noise."""
+def _expose(image: np.ndarray, class_map: np.ndarray, strength: float, key: tuple) -> np.ndarray:
+    """What a camera adds to a clean drawing: texture of surfaces, grading, blur, vignette, noise. uint8 in, uint8 out."""
     height, width = class_map.shape
-    grain = np.full(256, 4.0, np.float32)
-    for name, amplitude in _GRAIN.items():
-        grain[label_id(name)] = amplitude
-    texture = np.zeros((height, width), np.float32)
-    for rows, share in ((12, 0.6), (48, 0.8), (96, 0.6), (384, 0.6)):
-        cells = rng.standard_normal((rows, 2 * rows), np.float32) * np.float32(share)
-        if rows <= 2 * height:
-            texture += cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR)
+    rng = np.random.default_rng((*key, 0))
     cast = 1.0 + strength * 0.05 * rng.standard_normal(3)
     exposure = math.exp(strength * (0.08 + 0.15 * rng.standard_normal()))
+    texture = np.zeros((height, width), np.float32)
+    for rows, share in _OCTAVES:
+        if rows <= height:
+            cells = rng.standard_normal((rows, 2 * rows), np.float32)
+            texture += cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(share)
     out = image.astype(np.float32)
-    out += (strength * texture * grain[class_map])[:, :, None]
+    out += (texture * (strength * _grain())[class_map])[:, :, None]
     out = cv2.transform(out, _grade(strength, cast * exposure))
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
-    out *= (1.0 - 0.2 * strength * (x * x + y * y) / 2)[:, :, None]
-    sigma = 0.5 * strength * math.sqrt(height / 96)
-    out = cv2.GaussianBlur(out, (0, 0), sigma)
-    out += rng.standard_normal(out.shape, np.float32) * np.float32(4.0 * strength)
-    return cv2.convertScaleAbs(np.maximum(out, 0.0))
+    y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
+    out *= (1.0 - np.float32(0.1 * strength) * ((x * x)[None, :] + (y * y)[:, None]))[:, :, None]
+    out = cv2.GaussianBlur(out, (0, 0), 0.5 * strength * math.sqrt(height / 96))
+    noise = np.random.default_rng((*key, 1)).standard_normal(out.shape, np.float32)
+    out += noise * np.float32(4.0 * strength)
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+_OCTAVES = ((12, 0.6), (48, 0.8), (96, 0.6), (256, 0.6), (512, 0.7), (1024, 0.7))  # rows of cells, share of the texture
+
+
+@functools.cache
+def _grain() -> np.ndarray:
+    """Look-up table, float32 (256,): label id -> contrast of its texture in the real look, gray levels."""
+    grain = np.full(256, 4.0, np.float32)
+    for name, contrast in _GRAIN.items():
+        grain[label_id(name)] = contrast
+    return grain
 
 
 def _grade(strength: float, gain: np.ndarray) -> np.ndarray:

@@ -1,177 +1,194 @@
-"""The stage of a toy street: sky, ground, road markings, buildings, trees and posts."""
+"""The stage of a toy street: sky, ground, road markings, buildings, trees, street furniture and the recording car."""
 
 import math
 from random import Random
 
-import cv2
 import numpy as np
 
-from synlib.datasets.toyscapes_draw import Canvas, Layer, fixed
+from synlib.datasets.toyscapes_draw import Canvas, Layer
+from synlib.labels import label_id
 
-FAR = 400.0  # metres: where the ground ends
+NEAR, FAR = 1.0, 400.0  # metres between which the ground is drawn
+_SIDE = 120.0  # metres to the left and right of the camera
 
 
-def _quad(x0: float, x1: float, z0: float, z1: float, y: float = 0.0) -> np.ndarray:
-    z0 = max(z0, 0.6)
-    return np.array([(x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)], np.float32)
+def _quad(x0: float, x1: float, z0: float, z1: float, y: float = 0.0) -> list:
+    return [(x0, y, max(z0, NEAR)), (x1, y, max(z0, NEAR)), (x1, y, z1), (x0, y, z1)]
 
 
 def paint_ground(canvas: Canvas, look: dict) -> None:
-    """Sky, backdrop, ground, carriageways and their markings. ``look`` names the colours."""
-    street = canvas.street
+    """Sky, backdrop, ground, carriageways and their markings. ``look``: colour of each role."""
     _paint_sky(canvas, look)
-    left, right = street.left, street.right
-    canvas.background("terrain", [canvas.project(_quad(-200, 200, 0.6, FAR))], look["grass"])
+    street = canvas.street
+    left, right, crossing = street.left, street.right, street.crossing
+    stretches = [("terrain", "grass", _quad(-_SIDE, _SIDE, NEAR, FAR))]
     for side, (a, b) in enumerate(((street.walls[0] - 0.5, left), (right, street.walls[1] + 0.5))):
-        canvas.background("sidewalk", [canvas.project(_quad(a, b, 0.6, FAR))], look["sidewalk"])
+        stretches.append(("sidewalk", "sidewalk", _quad(a, b, NEAR, FAR)))
         if street.grass[side]:
             a, b = ((a, a + 1.6), (b - 1.6, b))[side]
-            canvas.background("terrain", [canvas.project(_quad(a, b, 0.6, FAR))], look["grass"])
-    if street.crossing:
-        z0, z1 = street.crossing
-        canvas.background("sidewalk", [canvas.project(_quad(-200, 200, z0 - 2.5, z1 + 2.5))], look["sidewalk"])
-        canvas.background("road", [canvas.project(_quad(-200, 200, z0, z1))], look["road"])
-    canvas.background("road", [canvas.project(_quad(left, right, 0.6, FAR))], look["road"])
+            stretches.append(("terrain", "grass", _quad(a, b, NEAR, FAR)))
+    if crossing:
+        stretches.append(("sidewalk", "sidewalk", _quad(-_SIDE, _SIDE, crossing[0] - 2.5, crossing[1] + 2.5)))
+        stretches.append(("road", "road", _quad(-_SIDE, _SIDE, *crossing)))
+    stretches.append(("road", "road", _quad(left, right, NEAR, FAR)))
+    if street.parking:
+        stretches.append(("parking", "parking", _quad(left, left + 2.1, NEAR, FAR)))
+    shapes = canvas.project(np.array([quad for _, _, quad in stretches], np.float32))
+    for (name, role, _), shape in zip(stretches, shapes, strict=True):
+        canvas.background(name, shape, look[role])
+    kerbs, lines, rails = [], [], []
     for x, out in ((left, -0.16), (right, 0.16)):
-        spans = [(0.6, 120.0)]
-        if street.crossing:
-            spans = [(0.6, street.crossing[0]), (street.crossing[1], 120.0)]
-        canvas.fill(
-            [canvas.project(_quad(min(x, x + out), max(x, x + out), a, b, 0.1)) for a, b in spans], look["kerb"]
-        )
-    if left < -5.6 and street.sky % 2:
-        canvas.background("parking", [canvas.project(_quad(left, left + 2.1, 0.6, FAR))], look["parking"])
-    _paint_markings(canvas, look)
+        for a, b in ((NEAR, crossing[0]), (crossing[1], FAR)) if crossing else ((NEAR, FAR),):
+            kerbs.append(_quad(x, x + out, a, b, 0.08))
+    for z in np.arange(2.0, 90.0, 6.0):
+        if not crossing or z + 3 < crossing[0] - 3 or z > crossing[1] + 3:
+            lines.append(_quad(-1.47, -1.33, z, z + 3.0))
+    if crossing:
+        lines += [
+            _quad(x, x + 0.5, crossing[0] - 3.6, crossing[0] - 0.9) for x in np.arange(left + 0.5, right - 0.3, 1.1)
+        ]
+    if street.tram:
+        rails = [_quad(-3.1 + x - 0.05, -3.1 + x + 0.05, NEAR, FAR) for x in (-0.72, 0.72)]
+    for role, quads in (("kerb", kerbs), ("marking", lines), ("rail", rails)):
+        if quads:
+            canvas.fill(canvas.project(np.array(quads, np.float32)), look[role])
 
 
 def _paint_sky(canvas: Canvas, look: dict) -> None:
     width, height, street = canvas.width, canvas.height, canvas.street
-    horizon = int(canvas.horizon) + 1
+    horizon = math.ceil(canvas.horizon) + 1
     ramp = np.linspace(0.0, 1.0, horizon, dtype=np.float32)[:, None]
-    sky = np.asarray(look["zenith"], np.float32) * (1 - ramp) + np.asarray(canvas.haze, np.float32) * ramp
-    canvas.image[:horizon] = sky[:, None, :]
-    canvas.layers.append(
-        Layer(23, contour=np.array([(0, 0), (width - 1, 0), (width - 1, horizon), (0, horizon)], np.int32))
-    )
-    canvas.layer_map[: horizon + 1] = len(canvas.layers)
+    canvas.image[:horizon] = (np.array(look["zenith"]) * (1 - ramp) + np.array(canvas.haze) * ramp)[:, None]
+    canvas.image[horizon:] = look["grass"]
+    for name, top, bottom in (("sky", 0, horizon - 1), ("terrain", horizon, height - 1)):
+        corners = np.array([(0, top), (width - 1, top), (width - 1, bottom), (0, bottom)], np.int32)
+        canvas.layers.append(Layer(label_id(name), corners))
+        canvas.layer_map[top : bottom + 1] = len(canvas.layers)
     rng = Random(street.sky)
     u, skyline = -0.05, [(-0.05, 0.0)]
     while u < 1.05:
-        step, rise = rng.uniform(0.03, 0.12), rng.uniform(0.01, 0.08)
+        step, rise = rng.uniform(0.03, 0.12), rng.uniform(0.015, 0.09)
         skyline += [(u, rise), (u + step, rise * rng.uniform(0.8, 1.0))]
         u += step
-    skyline += [(1.05, 0.0)]
-    points = np.array([(x * width, canvas.horizon + 1 - y * height) for x, y in skyline], np.float32)
-    canvas.background("vegetation" if street.sky % 3 else "building", [points], canvas.hazed(look["backdrop"], 160.0))
-
-
-def _paint_markings(canvas: Canvas, look: dict) -> None:
-    street = canvas.street
-    center = -1.4
-    dashes = []
-    for i in range(14):
-        z = 2.0 + 6.0 * i
-        if not street.crossing or z + 3 < street.crossing[0] - 3 or z > street.crossing[1] + 3:
-            dashes.append(canvas.project(_quad(center - 0.07, center + 0.07, z, z + 3.0)))
-    canvas.fill(dashes, look["marking"])
-    if street.tram:
-        rails = [canvas.project(_quad(-3.1 + d - 0.05, -3.1 + d + 0.05, 0.6, FAR)) for d in (-0.72, 0.72)]
-        canvas.fill(rails, look["rail"])
-    if street.crossing:
-        near = street.crossing[0]
-        bars = np.arange(street.left + 0.5, street.right - 0.3, 1.1)
-        canvas.fill([canvas.project(_quad(x, x + 0.5, near - 3.6, near - 0.9)) for x in bars], look["marking"])
+    skyline += [(u, 0.0)]
+    points = np.array([(x * width, canvas.horizon + 0.5 - y * height) for x, y in skyline], np.float32)
+    canvas.background(("building", "vegetation")[street.sky % 2], points, canvas.hazed(look["backdrop"], 160.0))
 
 
 def paint_block(canvas: Canvas, block: tuple, look: dict) -> None:
-    """One building: the facade along the street, and the end that looks at the camera."""
+    """One building, or the wall or fence before an open plot: the front along the street, and the end that faces the camera."""
     side, z0, z1, height, style, hue = block
     x = canvas.street.walls[side]
-    z0, z1 = max(z0, 0.6), max(z1, 0.7)
-    out = -14.0 if side == 0 else 14.0
-    facade = np.array([(x, 0, z0), (x, 0, z1), (x, height, z1), (x, height, z0)], np.float32)
-    end = np.array([(x, 0, z0), (x + out, 0, z0), (x + out, height, z0), (x, height, z0)], np.float32)
-    wall = look["walls"][int(hue * len(look["walls"]))]
-    sunny = canvas.street.sun * (-1 if side else 1) > 0
-    for polygon, light, z in ((end, 0.86, z0), (facade, 1.0 if sunny else 0.78, (z0 + z1) / 2)):
-        canvas.background("building", [canvas.project(polygon)], canvas.hazed([c * light for c in wall], z))
+    z0, z1 = max(z0, NEAR), max(z1, NEAR + 0.1)
+    out = (-14.0, 14.0)[side]
+    if x / z1 > 0.55 / canvas.street.focal or x / z1 < -0.55 / canvas.street.focal:
+        return  # beside the camera's view
+    front = [(x, 0, z0), (x, 0, z1), (x, height, z1), (x, height, z0)]
+    end = [(x, 0, z0), (x + out, 0, z0), (x + out, height, z0), (x, height, z0)]
+    base = [(x, 0, z0), (x, 0, z1), (x, 0.7, z1), (x, 0.7, z0)]
+    shapes = canvas.project(np.array([front, end, base], np.float32))
     middle = (z0 + z1) / 2
-    glass = canvas.hazed(look["windows"][style % len(look["windows"])], middle)
-    floor = (3.0, 3.4, 2.8, 3.2)[style]
-    floors = int((height - 0.8) / floor)
-    storey_px = canvas.focal * floor / middle
-    if storey_px < 3 or floors < 1:
+    if height < 2:
+        name, role = ("wall", "stone") if style % 2 else ("fence", "pole")
+        canvas.background(name, shapes[0], canvas.hazed(look[role], middle))
         return
-    base = [(x, 0.0), (x, 0.7)]
-    canvas.fill([canvas.project(np.array([(x, h, z) for (x, h), z in zip(base + base[::-1], (z0, z0, z1, z1), strict=True)]))],
-                canvas.hazed([c * 0.7 for c in wall], middle))  # fmt: skip
-    pitch = (2.6, 3.2, 2.2, 2.9)[style]
-    starts = z0 + 0.7 + pitch * np.arange(max(1, int((z1 - z0 - 0.6) / pitch)))
-    starts = starts[starts + 0.55 * pitch < z1]
-    levels = 1.1 + floor * np.arange(floors)
-    z, h = (grid.ravel() for grid in np.meshgrid(starts, levels))
-    corners = np.empty((len(z), 4, 3), np.float32)
+    wall = look["walls"][int(hue * len(look["walls"]))]
+    light = 1.0 if canvas.street.sun * (-1 if side else 1) > 0 else 0.8
+    canvas.background("building", shapes[0], canvas.hazed([c * light for c in wall], middle), shapes[1])
+    canvas.fill(shapes[1], canvas.hazed([c * 0.86 for c in wall], z0))
+    canvas.fill(shapes[2], canvas.hazed([c * 0.7 for c in wall], middle))
+    panes = _windows(canvas, x, z0, z1, height, style)
+    if len(panes):
+        canvas.fill(panes, canvas.hazed(look["windows"][style], middle))
+
+
+def _windows(canvas: Canvas, x: float, z0: float, z1: float, height: float, style: int) -> np.ndarray:
+    """Pixels (N, 4, 2) of the windows of a front that can be told apart."""
+    floor, pitch = ((3.0, 2.6), (3.4, 3.2), (2.8, 2.2), (3.2, 2.9))[style]
+    storey_px = canvas.focal * floor * 2 / (z0 + z1)
+    levels = 1.1 + floor * np.arange(int((height - 0.8) / floor), dtype=np.float32)
+    starts = np.arange(z0 + 0.7, z1 - 0.55 * pitch, pitch, dtype=np.float32)
+    if storey_px < 3 or not len(levels) or not len(starts):
+        return np.empty((0, 4, 2), np.float32)
+    corners = np.empty((len(levels), len(starts), 4, 3), np.float32)
     corners[..., 0] = x
-    corners[..., 1] = np.stack([h, h, h + floor * 0.52, h + floor * 0.52], 1)
-    corners[..., 2] = np.stack([z, z + pitch * 0.55, z + pitch * 0.55, z], 1)
-    panes = canvas.project(corners.reshape(-1, 3)).reshape(-1, 4, 2)
-    inside = (panes[..., 0].max(1) > 0) & (panes[..., 0].min(1) < canvas.width) & (panes[..., 1].max(1) > 0)
-    if inside.any():
-        cv2.fillPoly(canvas.image, list(fixed(panes[inside])), glass, cv2.LINE_AA, 4)
+    corners[..., 1] = levels[:, None, None] + np.array((0, 0, floor * 0.52, floor * 0.52), np.float32)
+    corners[..., 2] = starts[None, :, None] + np.array((0, 0.55 * pitch, 0.55 * pitch, 0), np.float32)
+    panes = canvas.project(corners.reshape(-1, 4, 3))
+    return panes[(panes[..., 0].max(1) > 0) & (panes[..., 0].min(1) < canvas.width) & (panes[..., 1].max(1) > 0)]
 
 
 def paint_tree(canvas: Canvas, tree: tuple, look: dict) -> None:
     x, z, height, seed = tree
     rng = Random(seed)
     scale = canvas.focal / z
-    foot = canvas.project(np.array([(x, 0, z), (x, height, z)], np.float32))
+    foot, top = canvas.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     radius = height * 0.3 * scale
     trunk = max(0.12 * scale, 0.5)
-    bark = np.array(
-        [foot[0] + (-trunk, 0), foot[0] + (trunk, 0), foot[1] + (trunk, radius), foot[1] + (-trunk, radius)]
-    )
-    canvas.background("vegetation", [bark], canvas.hazed(look["bark"], z))
-    angles = np.linspace(0, 2 * math.pi, 18, endpoint=False)
-    wobble = np.array([rng.uniform(0.8, 1.12) for _ in angles])
-    center = foot[1] + (0, radius)
-    crown = center + radius * wobble[:, None] * np.stack([np.cos(angles), 1.08 * np.sin(angles)], 1)
+    bark = np.array([foot - (trunk, 0), foot + (trunk, 0), top + (trunk * 0.7, radius), top + (-trunk * 0.7, radius)])
+    count = 14 if canvas.height <= 160 else 28
+    wobble = [rng.uniform(0.84, 1.12) for _ in range(28)][:: 28 // count]
+    ring = _RINGS[count] * np.array(wobble)[:, None] * radius
+    center = top + (0, radius)
     leaf = look["leaves"][rng.randrange(len(look["leaves"]))]
-    canvas.background("vegetation", [crown], canvas.hazed([c * 0.8 for c in leaf], z))
-    light = np.array((0.28 * canvas.street.sun, -0.2)) * radius
-    canvas.fill([center + light + (crown - center) * 0.66], canvas.hazed(leaf, z))
+    canvas.background("vegetation", center + ring, canvas.hazed([c * 0.78 for c in leaf], z), bark)
+    stem = np.array([*bark[:2], center + (trunk * 0.8, radius * 0.85), center + (-trunk * 0.8, radius * 0.85)])
+    canvas.fill(stem, canvas.hazed(look["bark"], z))
+    for share, lift, light in ((0.7, 0.16, 0.92), (0.4, 0.34, 1.06)):
+        shift = np.array((canvas.street.sun * lift * 0.9, -lift)) * radius
+        canvas.fill(center + shift + ring * share, canvas.hazed([min(255.0, c * light) for c in leaf], z))
+
+
+_RINGS = {
+    count: np.stack(
+        [np.cos(np.arange(count) * 2 * math.pi / count), 1.08 * np.sin(np.arange(count) * 2 * math.pi / count)], 1
+    )
+    for count in (14, 28)
+}
 
 
 def paint_post(canvas: Canvas, post: tuple, look: dict) -> None:
-    x, z, kind = post
-    height = {"lamp": 6.5, "sign": 2.6, "light": 3.4}[kind]
+    """A street lamp, traffic sign, traffic light, or bin."""
+    x, z, kind, variant = post
+    height = {"lamp": 6.5, "sign": 2.6, "light": 3.4, "bin": 1.0}[kind]
     scale = canvas.focal / z
     foot, top = canvas.project(np.array([(x, 0, z), (x, height, z)], np.float32))
-    half = max(0.06 * scale, 0.45)
-    pole = [np.array([foot + (-half, 0), foot + (half, 0), top + (half, 0), top + (-half, 0)])]
+    if kind == "bin":
+        half = np.array((0.3 * scale, 0.0))
+        corners = np.array([foot - half * 0.8, foot + half * 0.8, top + half, top - half])
+        canvas.background("static", corners, canvas.hazed(look["bin"], z))
+        return
+    half = np.array((max(0.06 * scale, 0.45), 0.0))
+    pole, arm = np.array([foot - half, foot + half, top + half, top - half]), ()
     if kind == "lamp":
-        arm = math.copysign(1.2, -x) * scale
-        pole.append(
-            np.array(
-                [
-                    top,
-                    top + (arm, -0.1 * scale),
-                    top + (arm, -0.1 * scale + max(0.16 * scale, 1)),
-                    top + (0, max(0.14 * scale, 1)),
-                ]
-            )
-        )
-    canvas.background("pole", pole, canvas.hazed(look["pole"], z))
+        reach, thick = math.copysign(1.2, -x) * scale, max(0.14 * scale, 1.0)
+        arm = (top + [(0, 0), (reach, -0.1 * scale), (reach, thick - 0.1 * scale), (0, thick)],)
+    canvas.background("pole", pole, canvas.hazed(look["pole"], z), *arm)
     if kind == "sign":
-        color = (look["red"], look["blue"], look["yellow"])[int(z * 7) % 3]
-        angles = np.linspace(0, 2 * math.pi, (12, 12, 4)[int(z * 7) % 3], endpoint=False)
-        disc = np.stack([np.cos(angles), np.sin(angles)], 1) * 0.38 * scale
-        canvas.background("traffic sign", [top + disc], canvas.hazed(color, z))
-        canvas.fill([top + disc * 0.6], canvas.hazed((240, 240, 240), z))
+        disc = _SIGNS[variant] * 0.38 * scale
+        canvas.background("traffic sign", top + disc, canvas.hazed(look[("red", "blue", "yellow")[variant]], z))
+        canvas.fill(top + disc * 0.6, canvas.hazed((240, 240, 240), z))
     if kind == "light":
         box = np.array([(-0.18, -0.1), (0.18, -0.1), (0.18, 0.9), (-0.18, 0.9)]) * scale
-        canvas.background("traffic light", [top + box], canvas.hazed((40, 42, 44), z))
-        dot = np.array([(-0.1, 0.0), (0.1, 0.0), (0.1, 0.2), (-0.1, 0.2)]) * scale
-        canvas.fill(
-            [top + dot + (0, (0.06, 0.34, 0.62)[int(z * 5) % 3] * scale)],
-            canvas.hazed(((230, 50, 40), (240, 180, 40), (60, 210, 110))[int(z * 5) % 3], z),
-        )
+        canvas.background("traffic light", top + box, canvas.hazed((40, 42, 44), z))
+        lamp = _SIGNS[0] * 0.12 * scale + (0, (0.1, 0.4, 0.7)[variant] * scale)
+        canvas.fill(top + lamp, canvas.hazed(((230, 50, 40), (240, 180, 40), (60, 210, 110))[variant], z))
+
+
+_SIGNS = [
+    np.stack([np.cos(np.arange(n) * 2 * math.pi / n + turn), np.sin(np.arange(n) * 2 * math.pi / n + turn)], 1)
+    for n, turn in ((14, 0.0), (14, 0.0), (4, 0.0))
+]
+
+
+def paint_void(canvas: Canvas) -> None:
+    """The bonnet of the recording car and the borders that rectification leaves: labelled, and ignored in evaluation."""
+    h, w = canvas.height, canvas.width
+    x = np.linspace(0, 1, 25)
+    top = h * (0.985 - 0.075 * np.sin(math.pi * (0.12 + 0.76 * x)) ** 0.8)
+    rim = np.stack([x * (w - 1), top], 1)
+    canvas.background("ego vehicle", np.concatenate([rim, [(w - 1, h - 1), (0, h - 1)]]), (46, 48, 54))
+    canvas.fill(np.concatenate([rim + (0, 0.008 * h), rim[::-1] + (0, 0.03 * h)]), (88, 94, 104))
+    edge = max(1, round(h / 200)) - 1
+    for name, (right, bottom), shade in (("out of roi", (w - 1, edge), 20), ("rectification border", (edge, h - 1), 8)):
+        canvas.background(name, np.array([(0, 0), (right, 0), (right, bottom), (0, bottom)]), (shade, shade, shade))
