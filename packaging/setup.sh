@@ -41,7 +41,7 @@ fail() {
 install() {  # what follows goes to pip; its whole output to the log, what takes long to the terminal
     if ! "$venv/bin/python" -m pip --disable-pip-version-check install "$@" 2>&1 | tee -a "$log" | interesting; then
         rm -f "$unfinished"  # pip itself undoes what it could not finish
-        tail -n 15 "$log" | cut -c 1-300 >&2
+        tail -n 30 "$log" | cut -c 1-600 >&2
         fail "installing the packages failed; pip's last words are above, all of them in $log." \
             "Without a network it cannot work; the disk needs 6 GB ($(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}') GB are free here)." \
             "Then run the same command again: what was downloaded is kept."

@@ -137,13 +137,15 @@ def download(folder: Path) -> Path:
     requirements.write_text(f"{SDIST}=={SDIST_VERSION} --hash=sha256:{SDIST_SHA256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
     command += ["--require-hashes", "--disable-pip-version-check", "--dest", str(folder), "-r", str(requirements)]
-    search_path = os.pathsep.join(filter(None, (str(HERE / "standin"), os.environ.get("PYTHONPATH"))))
-    run = subprocess.run(command, env={**os.environ, "PYTHONPATH": search_path}, capture_output=True, text=True)
+    # What the pip around this build told its own child about the build backend must not reach the one started here.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("_PYPROJECT_HOOKS_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE / "standin"), os.environ.get("PYTHONPATH"))))
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     archives = list(folder.glob("*.tar.gz"))
     if run.returncode == 0 and len(archives) == 1:
         return archives[0]
-    output = (run.stderr.strip() or run.stdout.strip()).splitlines()
-    if any("DO NOT MATCH THE HASHES" in line for line in output):
+    output = run.stdout + run.stderr
+    if "DO NOT MATCH THE HASHES" in output:
         raise BuildError(
             f"the {SDIST} {SDIST_VERSION} that pip found does not have the SHA-256 {SDIST_SHA256}: the package index "
             "or a folder in PIP_FIND_LINKS serves another file. Correct that, and run the command again."
@@ -151,7 +153,7 @@ def download(folder: Path) -> Path:
     raise BuildError(
         f"pip could not download {SDIST} {SDIST_VERSION}. Check the network and run the command again; without a "
         f"network, put pb1-detectron2-0.6.tar.gz in a folder named by PIP_FIND_LINKS, or name the file itself in "
-        f"{SDIST_VARIABLE}. pip said: {output[-1] if output else 'nothing'}"
+        f"{SDIST_VARIABLE}. pip's last words:\n{output.strip()[-1500:]}"
     )
 
 
