@@ -1,10 +1,10 @@
 """Harmonise a synthetic data set: written out as a Cityscapes-format data set that every Cityscapes tool reads.
 
-The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_NNNNNN_000000_leftImg8bit.png`` (a link or a copy), beside it under ``gtFine``
-``*_instanceIds.png`` and ``*_labelIds.png``, and ``*_polygons.json``. Readers such as Detectron2's ``load_cityscapes_instances`` want
-that last file to exist, and take the image size from it. It has **no polygons** (no key ``objects``, so that a tool that wants them
-fails instead of finding no object), but the counts of the image, and is written last: where it stands, the image is done.
-The manifest ``harmonized.json`` comes after the last image.
+The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_NNNNNN_000000_leftImg8bit.png`` (a link or a copy), beside it under
+``gtFine`` ``*_instanceIds.png`` and ``*_labelIds.png``, and ``*_polygons.json``. Readers such as Detectron2's
+``load_cityscapes_instances`` want that last file to exist, and take the image size from it. It has **no polygons** (no
+key ``objects``, so that a tool that wants them fails instead of finding no object), but the counts of the image, and is
+written last: where it stands, the image is done. The manifest ``harmonized.json`` comes after the last image.
 """
 
 import dataclasses
@@ -46,15 +46,18 @@ def harmonize_dataset(
 ) -> dict:
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
-    dataset: ``synscapes``, or another name in :data:`synlib.datasets.synthetic.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are then
-    enlarged to the size of the images (nearest neighbour). splits: ``{"train": ids, "val": ids}``; default: the rule of :mod:`synlib.datasets.numbered`. images: ``link`` (relative symbolic links) or ``copy``. workers: processes, default one a core.
+    dataset: ``synscapes``, or another name in :data:`synlib.datasets.synthetic.SYNTHETIC`. variant: which of its
+    images, e.g. ``rgb-2k``: the labels are then enlarged to the size of the images (nearest neighbour). splits:
+    ``{"train": ids, "val": ids}``; default: the rule of :mod:`synlib.datasets.numbered`. images: ``link`` (relative
+    symbolic links) or ``copy``. workers: processes, default one a core.
 
     The manifest records options, image numbers, counts before and after by class (see
-    :func:`~synlib.curation.rider_rule.harmonize_maps`), version, and the fingerprint of the input files. Run again after an
-    interruption, it continues; run again on a finished tree, it returns the manifest at once.
+    :func:`~synlib.curation.rider_rule.harmonize_maps`), version, and the fingerprint of the input files. Run again
+    after an interruption, it continues; run again on a finished tree, it returns the manifest at once.
 
-    Raises ``FileExistsError`` if ``target`` holds something else or was made with other options, and ``ValueError`` for a source that is
-    harmonised already or, after all images have been tried, naming those that failed (no manifest is written then).
+    Raises ``FileExistsError`` if ``target`` holds something else or was made with other options, and ``ValueError`` for
+    a source that is harmonised already or, after all images have been tried, naming those that failed (no manifest is
+    written then).
     """
     source, target = Path(source), Path(target)
     if images not in IMAGE_MODES:
@@ -110,7 +113,8 @@ def _image_table(source: Path, dataset: NumberedDataset, variant: str, splits: d
 
 
 def _claim(target: Path, request: dict) -> dict | None:
-    """Make ``target`` ours: the manifest if it is finished, else None. Raises ``FileExistsError`` if it is another's."""
+    """Make ``target`` ours: the manifest if it is finished, else None. Raises ``FileExistsError`` if it is
+    another's."""
     finished = cityscapes.read_manifest(target)
     partial = target / cityscapes.PARTIAL_MANIFEST
     if finished is not None or partial.is_file():
@@ -118,8 +122,8 @@ def _claim(target: Path, request: dict) -> dict | None:
         other = [name for name in request if name != "synlib_version" and existing.get(name) != request[name]]
         if other:
             raise FileExistsError(
-                f"{target}: was made from other input or with other options; {other[0]} is {existing.get(other[0])} there, "
-                f"{request[other[0]]} now. Choose another folder or remove this one."
+                f"{target}: was made from other input or with other options: {other[0]} is {existing.get(other[0])} "
+                f"there, {request[other[0]]} now. Choose another folder or remove this one."
             )
         return finished
     if any((target / folder).exists() for folder in ("leftImg8bit", "gtFine", "img")):

@@ -42,8 +42,9 @@ def composition_for_budget(
 ) -> Composition:
     """The rule below Table 3 of the paper: all real images, and as many synthetic ones as can be seen ``epochs`` times.
 
-    ``real``, ``synthetic``: the images there are (``synthetic`` None: no limit). 80,000 iterations of 8 images are 50 epochs on
-    12,800 images: 2,975 real and 9,825 synthetic ones. When not even the real images can be seen that often, all are used
+    ``real``, ``synthetic``: the images there are (``synthetic`` None: no limit). 80,000 iterations of 8 images are 50
+    epochs on 12,800 images: 2,975 real and 9,825 synthetic ones. When not even the real images can be seen that often,
+    all are used
     nevertheless: the paper finds that leaving out real images never helps.
     """
     for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():

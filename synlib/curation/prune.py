@@ -1,7 +1,7 @@
 """Section 4.1 of the paper: remove the smallest instances of each class, by thresholds in percent of the class.
 
-``instances`` is always an instance table (:mod:`synlib.datasets.instances`), ``keep`` one boolean a row of it. Images and label
-files are never touched: a removed instance is a row that training leaves out.
+``instances`` is always an instance table (:mod:`synlib.datasets.instances`), ``keep`` one boolean a row of it. Images
+and label files are never touched: a removed instance is a row that training leaves out.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ IMAGE_KEY = ["dataset", "split", "image_id"]
 def prune(instances: pd.DataFrame, fractions: float | Mapping[str, float]) -> pd.Series:
     """Which instances stay when the smallest of each class are removed: boolean Series with the index of ``instances``.
 
-    ``fractions``: one number in [0, 1] for all classes, or ``{class name: number}`` (other classes: 0), e.g. the paper's
-    ``{"person": 0.6, ...: 0.3}``. Of the n instances of a class in the whole table, the ``round(fraction * n)`` (halves up) of the
-    smallest ``area_px`` are removed. Equal areas: first those that come first by (data set, split, image id, instance id), so
-    the result does not depend on the order of the rows, and a larger fraction removes a superset. Groups
-    (``crowd``) are neither counted nor removed.
+    ``fractions``: one number in [0, 1] for all classes, or ``{class name: number}`` (other classes: 0), e.g. the
+    paper's ``{"person": 0.6, ...: 0.3}``. Of the n instances of a class in the whole table, the ``round(fraction * n)``
+    (halves up) of the smallest ``area_px`` are removed. Equal areas: first those that come first by (data set, split,
+    image id, instance id), so the result does not depend on the order of the rows, and a larger fraction removes a
+    superset. Groups (``crowd``) are neither counted nor removed.
 
     Raises ``ValueError`` for an unknown class or a fraction outside [0, 1].
     """
@@ -40,8 +40,9 @@ def prune(instances: pd.DataFrame, fractions: float | Mapping[str, float]) -> pd
 def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
     """What was removed: one row a class and a last row ``all``, groups not counted.
 
-    Columns: ``before``, ``after``, ``removed`` (numbers of instances), ``removed_fraction``, ``cutoff_px`` (area of the largest removed
-    instance, 0 if none), ``emptied_images`` (images that had instances of the class and have none left).
+    Columns: ``before``, ``after``, ``removed`` (numbers of instances), ``removed_fraction``, ``cutoff_px`` (area of the
+    largest removed instance, 0 if none), ``emptied_images`` (images that had instances of the class and have none
+    left).
     """
     counted = instances[~instances["crowd"]]
     kept = keep[~instances["crowd"]]
@@ -54,7 +55,8 @@ def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
 
 
 def emptied_images(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
-    """Images that had instances before and have none left: ``dataset``, ``split``, ``image_id``. Groups do not count."""
+    """Images that had instances before and have none left: ``dataset``, ``split``, ``image_id``. Groups do not
+    count."""
     counted = instances[~instances["crowd"]]
     left = keep[~instances["crowd"]].groupby([counted[column] for column in IMAGE_KEY]).any()
     return left.index[~left].to_frame(index=False)
@@ -63,8 +65,9 @@ def emptied_images(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
 def apply_pruning(instances: pd.DataFrame, keep: pd.Series, removed: str = "background") -> pd.DataFrame:
     """The instance table after pruning.
 
-    ``removed``: ``background`` drops the rows, so the network learns these pixels as background (the paper); ``ignore`` turns
-    them into groups (``crowd``), which are neither learned nor punished (an ablation that the paper does not have).
+    ``removed``: ``background`` drops the rows, so the network learns these pixels as background (the paper); ``ignore``
+    turns them into groups (``crowd``), which are neither learned nor punished (an ablation that the paper does not
+    have).
     """
     if removed == "background":
         return instances[keep].reset_index(drop=True)

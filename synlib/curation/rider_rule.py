@@ -1,4 +1,5 @@
-"""The rule of section 3.2 of the paper: a rider and the vehicle, one instance in Synscapes, become two as in Cityscapes.
+"""The rule of section 3.2 of the paper: a rider and the vehicle, one instance in Synscapes, become two as in
+Cityscapes.
 
 For one image: if any pixel of a bicycle or motorcycle instance is *rider* in the class map, a rider instance of those
 pixels is added and the vehicle shrinks to its strict vehicle pixels. What the paper leaves open is a :class:`Policy`.
@@ -40,13 +41,14 @@ class Policy:
     leftover: pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle.
         ``strict`` (default): they leave the instance and keep their class ("reduced to the strict vehicle area").
         ``vehicle``: they stay with the vehicle.
-    disagreement: instances whose class in the metadata is not the commonest class of their pixels in the class map (of a
-        rider and vehicle, only the bicycle and motorcycle pixels are asked). ``meta`` (default): the metadata holds. ``map``: the class map
-        holds. ``strict``: the metadata holds, and pixels of another class leave the instance. ``error``: stop.
-    wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become riders, as
-        Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
-    orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told apart.
-        ``group`` (default): a group region, which evaluation ignores. ``components``: each connected part
+    disagreement: instances whose class in the metadata is not the commonest class of their pixels in the class map (of
+        a rider and vehicle, only the bicycle and motorcycle pixels are asked). ``meta`` (default): the metadata holds.
+        ``map``: the class map holds. ``strict``: the metadata holds, and pixels of another class leave the instance.
+        ``error``: stop.
+    wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become
+        riders, as Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
+    orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told
+        apart. ``group`` (default): a group region, which evaluation ignores. ``components``: each connected part
         becomes an instance. ``void``: unlabelled, which evaluation ignores.
     unknown_ids: instances in the map that the metadata does not list. ``group`` (default): their pixels are orphans.
         ``map``: they are instances of their commonest class in the class map. ``error``: stop.
@@ -91,10 +93,10 @@ def harmonize_maps(
     class_map: Cityscapes label ids, uint8 (H, W). instance_map: instance ids, integer (H, W), 0 = no instance.
     classes: {instance id: label id}, from the metadata.
 
-    Returns ``instance_ids`` uint16 (H, W) in the Cityscapes encoding, ``label_ids`` uint8 (H, W) that agrees with it, and
-    a ``Counter`` over (event, class name). Events: ``before`` and ``after`` count instances with pixels; ``rider_added``,
-    ``vehicle_vanished``, ``wheelchair``, ``disagreement``, ``unknown_id``, ``without_pixels``, ``overflow``, ``component_added`` count
-    instances; ``leftover_px`` and ``orphan_px`` count pixels.
+    Returns ``instance_ids`` uint16 (H, W) in the Cityscapes encoding, ``label_ids`` uint8 (H, W) that agrees with it,
+    and a ``Counter`` over (event, class name). Events: ``before`` and ``after`` count instances with pixels;
+    ``rider_added``, ``vehicle_vanished``, ``wheelchair``, ``disagreement``, ``unknown_id``, ``without_pixels``,
+    ``overflow``, ``component_added`` count instances; ``leftover_px`` and ``orphan_px`` count pixels.
 
     The result depends on the arguments alone: the instances of a class are numbered from 0 by their id in the source.
     Raises ``ValueError`` for maps of different shape, label ids that Cityscapes does not have, a class without
@@ -142,7 +144,8 @@ def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments
 
 
 def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter) -> np.ndarray:
-    """Class of each id in the map, (I,): the metadata's or what the policies make of it; ``_NO_CLASS`` = not an instance."""
+    """Class of each id in the map, (I,): the metadata's or what the policies make of it; ``_NO_CLASS`` = not an
+    instance."""
     ids, histogram = segments.ids, segments.histogram
     source_class = np.array([classes.get(int(i), _NO_CLASS) for i in ids])
     unknown = (source_class == _NO_CLASS) & (ids != 0)
@@ -243,19 +246,22 @@ def _segment_values(
 
 
 def _number_components(instance_ids: np.ndarray, policy: Policy, counts: Counter) -> None:
-    """Turn each 8-connected part of each group region into an instance, in place."""
+    """Turn each 8-connected part of each group region into an instance, in place; numbered in raster order."""
     for label in LABEL_IDS:
         group = instance_ids == label
         if not group.any():
             continue
-        found, component = cv2.connectedComponents(group.astype(np.uint8), connectivity=8)
-        used = counts["after", NAMES[label]]
-        added = min(found - 1, INSTANCE_BASE - used)
-        if added < found - 1 and policy.overflow == "error":
-            raise ValueError(f"{used + found - 1} instances of {NAMES[label]}, the format numbers {INSTANCE_BASE}")
-        value = np.full(found, label, np.uint16)
-        value[1 : added + 1] = label * INSTANCE_BASE + used + np.arange(added)
-        instance_ids[group] = value[component[group]]
+        _, component = cv2.connectedComponents(group.astype(np.uint8), connectivity=8)
+        _, first_pixel, of_pixel = np.unique(component[group], return_index=True, return_inverse=True)
+        found, used = len(first_pixel), counts["after", NAMES[label]]
+        added = min(found, INSTANCE_BASE - used)
+        if added < found and policy.overflow == "error":
+            raise ValueError(
+                f"{used + found} instances of {NAMES[label]}, the format numbers {INSTANCE_BASE} (policy overflow)"
+            )
+        rank = np.argsort(np.argsort(first_pixel))  # raster order, whatever order OpenCV numbers them in
+        value = np.where(rank < added, label * INSTANCE_BASE + used + rank, label).astype(np.uint16)
+        instance_ids[group] = value[of_pixel]
         counts["component_added", NAMES[label]] += added
         counts["after", NAMES[label]] += added
 

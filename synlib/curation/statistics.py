@@ -18,9 +18,9 @@ def size_distribution(
 ) -> pd.DataFrame:
     """Histogram of sizes: one row a (``dataset``, ``class``, ``stage``, bin), empty bins included.
 
-    Bins are powers of two of the image area: the last is (1/2, 1], the first everything up to ``2 ** (1 - bins)``; the default
-    21 reach down to two pixels of a 2048x1024 image. Columns ``area_from``, ``area_to`` (fractions of the image area),
-    ``instances`` and ``per_image`` (instances divided by the number of images of the data set).
+    Bins are powers of two of the image area: the last is (1/2, 1], the first everything up to ``2 ** (1 - bins)``; the
+    default 21 reach down to two pixels of a 2048x1024 image. Columns ``area_from``, ``area_to`` (fractions of the image
+    area), ``instances`` and ``per_image`` (instances divided by the number of images of the data set).
     """
     edges = np.concatenate([[0.0], 2.0 ** np.arange(1 - bins, 1)])
     rows = []
@@ -39,8 +39,9 @@ def size_summary(
 ) -> pd.DataFrame:
     """One row a (``dataset``, ``class``, ``stage``): numbers and quartiles.
 
-    Columns ``instances``, ``per_image``, ``q25_px``, ``median_px``, ``q75_px`` (areas at label resolution, NaN without instances),
-    ``median_fraction`` (of the image area), and ``small`` (share under ``small_px``, which the official metric ignores).
+    Columns ``instances``, ``per_image``, ``q25_px``, ``median_px``, ``q75_px`` (areas at label resolution, NaN without
+    instances), ``median_fraction`` (of the image area), and ``small`` (share under ``small_px``, which the official
+    metric ignores).
     """
     rows = []
     for keys, sizes, number_of_images in _groups(instances, images, keep):

@@ -3,7 +3,7 @@
 Layout, from the official ``README`` of ``cityscapesScripts``::
 
     ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQ_FRAME_leftImg8bit.png          RGB, 8 bits a channel
-    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_instanceIds.png        gray, 16 bits: label id * 1000 + n, or a plain label id
+    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_instanceIds.png        gray, 16 bits: label id * 1000 + n, or label id
     ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_labelIds.png           gray, 8 bits
     ROOT/harmonized.json                                                in harmonised trees only: where they come from
 
@@ -36,8 +36,9 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     """Image table of one split: one row an image, sorted by ``image_id``.
 
     Columns: ``dataset`` ("cityscapes", or the name in the manifest of a harmonised tree), ``split``, ``image_id``
-    (``CITY_SEQ_FRAME``), ``image_path``, ``instance_path``, ``label_path``, and ``height``, ``width`` of the label maps in
-    pixels. In the test split, whose labels are not public, the label paths are empty strings and the size is the image's.
+    (``CITY_SEQ_FRAME``), ``image_path``, ``instance_path``, ``label_path``, and ``height``, ``width`` of the label maps
+    in pixels. In the test split, whose labels are not public, the label paths are empty strings and the size is the
+    image's.
 
     Raises ``FileNotFoundError`` if the split has no images or an image has no labels, ``ValueError`` for a harmonised
     tree that was not finished or an unknown split.

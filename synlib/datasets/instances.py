@@ -1,8 +1,9 @@
 """The instance table: one row an instance of the eight classes, counted once in parallel and kept as Parquet.
 
-Columns: ``dataset``, ``split``, ``image_id``; ``instance_id`` int32, the value in ``*_gtFine_instanceIds.png`` (a group: the
-plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32, pixels **at the resolution of the label map**;
-``x0, y0, x1, y1`` int32, half-open box in pixels of the label map; ``crowd`` bool, a group of instances not told apart.
+Columns: ``dataset``, ``split``, ``image_id``; ``instance_id`` int32, the value in ``*_gtFine_instanceIds.png`` (a
+group: the plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32, pixels **at the
+resolution of the label map**; ``x0, y0, x1, y1`` int32, half-open box in pixels of the label map; ``crowd`` bool, a
+group of instances not told apart.
 """
 
 import hashlib
@@ -25,8 +26,8 @@ def fingerprint(images: pd.DataFrame, *, progress: bool = False) -> str:
     """Hash of a data set's content: 16 hexadecimal digits, the same wherever the tree lies and whenever it was copied.
 
     It covers data set, split and id of each image, and of each of its files the size and a checksum of the content
-    (PNG: the checksums the file ends with, see :func:`synlib.datasets.png.read_ends`; others: of all bytes). The order of
-    the rows does not matter. Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
+    (PNG: the checksums the file ends with, see :func:`synlib.datasets.png.read_ends`; others: of all bytes). The order
+    of the rows does not matter. Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
     """
     columns = [name for name in ("image_path", "instance_path", "label_path", "meta_path") if name in images]
     rows = list(images[["dataset", "split", "image_id", *columns]].itertuples(index=False, name=None))
@@ -43,8 +44,9 @@ def instance_table(
 ) -> pd.DataFrame:
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
-    ``cache_dir``: where the table is kept; it is found again by the :func:`fingerprint` of the images, so a changed label is
-    noticed. ``workers``: processes, default one a core. Pixels are read one image at a time and never collected.
+    ``cache_dir``: where the table is kept; it is found again by the :func:`fingerprint` of the images, so a changed
+    label is noticed. ``workers``: processes, default one a core. Pixels are read one image at a time and never
+    collected.
 
     Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
     """

@@ -1,11 +1,12 @@
 """Synthetic data sets whose images are numbered and come without an official split: all that they share.
 
-A data set of this kind is a :class:`NumberedDataset`: where its files are, of what kind they are, and how its labels are read. See
-:mod:`synlib.datasets.synscapes` and :mod:`synlib.datasets.urbansyn`; a third one is one more file like these.
+A data set of this kind is a :class:`NumberedDataset`: where its files are, of what kind they are, and how its labels
+are read. See :mod:`synlib.datasets.synscapes` and :mod:`synlib.datasets.urbansyn`; a third one is one more file like
+these.
 
-The split, fixed and documented: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest
-``val``. For the 25,000 images of Synscapes that gives the 20,000 + 5,000 of section 3.1 of the paper; it does not depend on a
-missing file, and works for a data set of any size. Lists of numbers override it.
+The split, fixed and documented: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``,
+the rest ``val``. For the 25,000 images of Synscapes that gives the 20,000 + 5,000 of section 3.1 of the paper; it does
+not depend on a missing file, and works for a data set of any size. Lists of numbers override it.
 """
 
 import os
@@ -28,14 +29,14 @@ SPLITS = ("train", "val")
 class NumberedDataset:
     """Where the files of a data set are and what is in them.
 
-    layout: path below the root, with ``{variant}`` and ``{number}``, of ``image_path``, ``label_path`` (class map), ``instance_path``
-        (instance map) and ``meta_path`` (JSON).
+    layout: path below the root, with ``{variant}`` and ``{number}``, of ``image_path``, ``label_path`` (class map),
+        ``instance_path`` (instance map) and ``meta_path`` (JSON).
     png_kinds: for the first three, the kinds of PNG they may be, see :func:`synlib.datasets.png.read`.
-    decode: from the pixels of the two label files to the class map, uint8 (H, W) of label ids, and the instance map, int32 (H, W), 0
-        where there is no instance.
+    decode: from the pixels of the two label files to the class map, uint8 (H, W) of label ids, and the instance map,
+        int32 (H, W), 0 where there is no instance.
     read_meta: path -> {instance id: label id}; raises ``BadFile``.
-    complete_classes: from the two maps and the metadata to {instance id: label id}, for data sets whose metadata leave out
-        instances; None where they list all.
+    complete_classes: from the two maps and the metadata to {instance id: label id}, for data sets whose metadata leave
+        out instances; None where they list all.
     upscaled_variants: variants whose images are larger than the label maps.
     official_count: images in the full data set, None if not known.
     """
@@ -59,8 +60,8 @@ class NumberedDataset:
     ) -> pd.DataFrame:
         """Image table of the raw data set, sorted by number: one row an image.
 
-        ``split``: ``train``, ``val``, or None for both. ``ids``: these images only; together with a ``split`` they *are* that
-        split, whatever the rule says. ``variant``: which images, e.g. ``rgb-2k``.
+        ``split``: ``train``, ``val``, or None for both. ``ids``: these images only; together with a ``split`` they
+        *are* that split, whatever the rule says. ``variant``: which images, e.g. ``rgb-2k``.
 
         Columns: ``dataset``, ``split``, ``image_id`` (the number), ``image_path``, ``instance_path``, ``label_path``,
         ``meta_path``, and ``height``, ``width`` of the label maps in pixels.
@@ -84,7 +85,8 @@ class NumberedDataset:
         return pd.DataFrame([self._row(root, number, own, variant) for number, own in chosen])
 
     def list_numbers(self, root: str | Path, variant: str = "rgb") -> list[int]:
-        """Numbers of the images, ascending; raises ``FileNotFoundError`` if there are none, ``ValueError`` for odd names."""
+        """Numbers of the images, ascending; raises ``FileNotFoundError`` if there are none, ``ValueError`` for odd
+        names."""
         if variant not in self.variants:
             raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(self.variants)}")
         example = self.image_paths(root, 1, variant)["image_path"]
@@ -100,7 +102,8 @@ class NumberedDataset:
         return numbers
 
     def scan(self, root: str | Path, column: str, variant: str = "rgb") -> tuple[list[int], list[Path]]:
-        """Numbers of the files of one kind (a key of ``layout``), ascending, and files of the same type with other names."""
+        """Numbers of the files of one kind (a key of ``layout``), ascending, and files of the same type with other
+        names."""
         example = self.image_paths(root, 1, variant)[column]
         pattern = self.layout[column].rsplit("/", 1)[1]
         names = os.listdir(example.parent) if example.parent.is_dir() else []

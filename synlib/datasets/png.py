@@ -43,9 +43,10 @@ def read_header(path: str | Path) -> Header:
 def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
     """Header, size in bytes, and the last 20 bytes before which a complete PNG keeps its pixels.
 
-    Those 20 bytes hold the Adler-32 checksum of all the (filtered) pixels, the CRC of the last data chunk and the end mark: a
-    checksum of the content for one small read. (A file with text chunks behind its pixels keeps the checksum further
-    up; a change of such a file shows in its size or its text only.) Raises ``BadFile`` for a file without end mark.
+    Those 20 bytes hold the Adler-32 checksum of all the (filtered) pixels, the CRC of the last data chunk and the end
+    mark: a checksum of the content for one small read. (A file with text chunks behind its pixels keeps the checksum
+    further up; a change of such a file shows in its size or its text only.) Raises ``BadFile`` for a file without end
+    mark.
     """
     with open(path, "rb") as file:
         header = _parse_header(file.read(33), path)
@@ -59,7 +60,8 @@ def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
 def read(path: str | Path, *kinds: str) -> np.ndarray:
     """Pixels of a PNG of one of these kinds.
 
-    ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), in the order **BGR**; ``RGBA 8``: BGRA.
+    ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), in the order **BGR**; ``RGBA 8``:
+    BGRA.
 
     Raises ``BadFile`` if it is empty, truncated, damaged, or of another kind; ``OSError`` if it cannot be opened.
     """

@@ -6,10 +6,10 @@ Layout (https://synscapes.on.liu.se/features.html), N = 1..25000 without leading
     ROOT/img/rgb-2k/N.png       the same scenes, upscaled to 2048x1024 before the sensor was simulated
     ROOT/img/class/N.png        gray, 8 bits: Cityscapes label ids, 1440x720
     ROOT/img/instance/N.png     RGB, 8 bits a channel: id = R + 256 G + 65536 B, 0 where there is no instance, 1440x720
-    ROOT/meta/N.json            {"instance": {"class": {"ID": label id, ...}, "bbox2d": ..., ...}, "camera": ..., "scene": ...}
+    ROOT/meta/N.json            {"instance": {"class": {"ID": label id, ...}, "bbox2d": ...}, "camera": ..., ...}
 
-The data set has no official split; ours is that of :mod:`synlib.datasets.numbered`. The scenes were generated independently of
-each other, so images with consecutive numbers are not related.
+The data set has no official split; ours is that of :mod:`synlib.datasets.numbered`. The scenes were generated
+independently of each other, so images with consecutive numbers are not related.
 """
 
 import json

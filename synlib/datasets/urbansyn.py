@@ -1,4 +1,5 @@
-"""UrbanSyn as it is distributed: a second synthetic data set for the same study, as an example of what a further one needs.
+"""UrbanSyn as it is distributed: a second synthetic data set for the same study, as an example of what a further one
+needs.
 
 Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: its dataset card and list of files; more than 7,500 images of
 2048x1024), NNNN = 0001, 0002, ... with four digits::
@@ -12,10 +13,10 @@ Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: its dataset card and 
     ROOT/depth, ROOT/ss_color         not used here
 
 What is taken from where: the class map from ``ss``, translated to label ids; the instance map from ``panoptic``, with
-id = R + 256 G + 65536 B; the class of an instance from ``label`` of the element with its ``color``. An instance that the list
-leaves out (far or small ones) has the commonest class of its pixels in ``ss``; a colour whose commonest class has no
-instances, such as road, is not one. Boxes and occlusion are not used: boxes are computed from the masks, as for every
-data set here.
+id = R + 256 G + 65536 B; the class of an instance from ``label`` of the element with its ``color``. An instance that
+the list leaves out (far or small ones) has the commonest class of its pixels in ``ss``; a colour whose commonest class
+has no instances, such as road, is not one. Boxes and occlusion are not used: boxes are computed from the masks, as for
+every data set here.
 
 The data set has no official split; ours is that of :mod:`synlib.datasets.numbered`.
 """

@@ -1,7 +1,7 @@
 """Check a data set on disk, file by file, and report everything that is wrong with it in one table.
 
-Cityscapes-format trees (harmonised ones too), raw Synscapes and raw UrbanSyn are recognised by their folders. A finding is an
-``error`` when training, evaluation or harmonisation would stop or go wrong on it, and a ``note`` otherwise.
+Cityscapes-format trees (harmonised ones too), raw Synscapes and raw UrbanSyn are recognised by their folders. A finding
+is an ``error`` when training, evaluation or harmonisation would stop or go wrong on it, and a ``note`` otherwise.
 """
 
 import functools
@@ -40,10 +40,10 @@ def verify_dataset(
     """Check every file under ``root``; one row a finding, with the columns of :class:`Finding`, none if all is well.
 
     Checked: every image has its labels and every label its image; PNGs are complete and of the right kind (bit depth,
-    channels); sizes agree; values are label ids, or instance ids of classes that have instances; in Cityscapes trees label
-    and instance maps agree; in Synscapes and UrbanSyn the ids in the map are those in the metadata and their classes are known;
-    harmonised trees are finished. ``full``: the number of images is that of the full data set (default: checked where more
-    than half of them are there).
+    channels); sizes agree; values are label ids, or instance ids of classes that have instances; in Cityscapes trees
+    label and instance maps agree; in Synscapes and UrbanSyn the ids in the map are those in the metadata and their
+    classes are known; harmonised trees are finished. ``full``: the number of images is that of the full data set
+    (default: checked where more than half of them are there).
 
     Never stops at a bad file. ``workers``: processes, default one a core.
     """

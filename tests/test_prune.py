@@ -1,0 +1,126 @@
+"""Pruning against sorting by hand, and its invariants."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synlib.curation.prune import IMAGE_KEY, apply_pruning, emptied_images, prune, prune_report
+from synlib.labels import CLASSES
+
+FRACTIONS = st.one_of(
+    st.floats(0, 1), st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]))
+)
+
+
+@st.composite
+def tables(draw):
+    """Few images, few classes and few areas, so that ties are common."""
+    rows = draw(
+        st.lists(
+            st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 4), st.booleans(), st.integers(0, 99)),
+            unique_by=lambda row: (row[0], row[4]),
+            max_size=25,
+        )
+    )
+    table = pd.DataFrame(rows, columns=["image_id", "category", "area_px", "crowd", "instance_id"])
+    types = {"category": "int8", "area_px": "int32", "crowd": bool, "image_id": str}
+    return table.assign(dataset="synscapes", split="train").astype(types)
+
+
+def reference(table, fractions):
+    keep = dict.fromkeys(table.index, True)
+    for category, name in enumerate(CLASSES):
+        fraction = fractions.get(name, 0) if isinstance(fractions, dict) else fractions
+        rows = [row for row in table.itertuples() if row.category == category and not row.crowd]
+        rows.sort(key=lambda row: (row.area_px, row.image_id, row.instance_id))
+        for row in rows[: int(fraction * len(rows) + 0.5 + 1e-9)]:
+            keep[row.Index] = False
+    return list(keep.values())
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables(), FRACTIONS)
+def test_equals_reference(table, fractions):
+    keep = prune(table, fractions)
+    assert keep.dtype == bool and keep.tolist() == reference(table, fractions)
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), FRACTIONS, st.randoms(use_true_random=False))
+def test_order_and_index_of_the_rows_do_not_matter(table, fractions, random):
+    order = random.sample(range(len(table)), len(table))
+    shuffled = table.iloc[order].set_index(pd.Index([0] * len(table)))
+    assert prune(shuffled, fractions).tolist() == prune(table, fractions).iloc[order].tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), st.floats(0, 1), st.floats(0, 1))
+def test_larger_fractions_remove_more_and_extremes_all_or_nothing(table, a, b):
+    low, high = prune(table, min(a, b)), prune(table, max(a, b))
+    assert not (high & ~low).any()
+    assert prune(table, 0.0).all()
+    assert prune(table, 1.0).tolist() == table["crowd"].tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), FRACTIONS)
+def test_report_adds_up(table, fractions):
+    keep = prune(table, fractions)
+    report = prune_report(table, keep)
+    assert report.index.tolist() == [*CLASSES, "all"]
+    assert (report["before"] - report["removed"] == report["after"]).all()
+    for column in ("before", "after", "removed"):
+        assert report[column].iloc[:-1].sum() == report.loc["all", column]
+    single = table[~table["crowd"]]
+    for category, name in enumerate(CLASSES):
+        own = single["category"] == category
+        assert (single["area_px"][own & keep[single.index]] >= report.loc[name, "cutoff_px"]).all()
+    assert report.loc["all", "emptied_images"] == len(emptied_images(table, keep))
+
+
+@settings(max_examples=100, deadline=None)
+@given(tables(), FRACTIONS)
+def test_emptied_images(table, fractions):
+    keep = prune(table, fractions)
+    before, after = table[~table["crowd"]], table[~table["crowd"] & keep]
+    expected = set(before["image_id"]) - set(after["image_id"])
+    emptied = emptied_images(table, keep)
+    assert emptied.columns.tolist() == IMAGE_KEY and set(emptied["image_id"]) == expected
+
+
+def test_a_third_of_the_cars_smallest_first():
+    table = pd.DataFrame({"image_id": list("abcd"), "category": 2, "area_px": [4, 1, 9, 1], "crowd": False})
+    table = table.assign(dataset="synscapes", split="train", instance_id=26000)
+    assert prune(table, {"car": 0.25}).tolist() == [True, False, True, True]
+    assert prune(table, {"person": 1.0}).all()
+
+
+def test_fractions_are_decimal():
+    """0.29 * 100 is below 29 in binary: 29 are removed all the same."""
+    table = pd.DataFrame({"image_id": "a", "category": 0, "area_px": np.arange(100), "crowd": False})
+    table = table.assign(dataset="synscapes", split="train", instance_id=np.arange(100))
+    assert (~prune(table, 0.29)).sum() == 29
+
+
+@settings(max_examples=50, deadline=None)
+@given(tables(), FRACTIONS)
+def test_applied_pruning(table, fractions):
+    keep = prune(table, fractions)
+    assert len(apply_pruning(table, keep)) == keep.sum()
+    ignored = apply_pruning(table, keep, "ignore")
+    assert ignored.drop(columns="crowd").equals(table.drop(columns="crowd"))
+    assert ignored["crowd"].tolist() == (table["crowd"] | ~keep).tolist()
+
+
+@pytest.mark.parametrize("fractions", [1.1, -0.1, float("nan"), {"caar": 0.1}, {"car": "much"}])
+def test_bad_fractions_are_refused(fractions):
+    table = pd.DataFrame({"category": [], "area_px": [], "crowd": []})
+    with pytest.raises(ValueError, match="removal"):
+        prune(table, fractions)
+
+
+def test_unknown_way_of_removing_is_refused():
+    with pytest.raises(ValueError, match="removed='erase'"):
+        apply_pruning(pd.DataFrame(), pd.Series(dtype=bool), "erase")

@@ -1,0 +1,227 @@
+"""The rule of section 3.2 against an obvious reference that loops over instances and pixels, and its invariants."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synlib.curation.rider_rule import POLICY_CHOICES, Policy, harmonize_maps
+from synlib.labels import BICYCLE, CAR, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
+
+IDS = (0, 3, 70, 2400004, 2**24 - 1)
+MAP_LABELS = (0, 7, RIDER, RIDER, MOTORCYCLE, BICYCLE, PERSON, CAR, 29)
+
+
+@st.composite
+def scenes(draw):
+    """Overlapping rectangles of classes and of instances, and metadata that may or may not agree with them."""
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    class_map = np.full((height, width), 7, np.uint8)
+    instance_map = np.zeros((height, width), np.int32)
+    for _ in range(draw(st.integers(0, 8))):
+        y, x = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
+        box = np.s_[y : y + draw(st.integers(1, 6)), x : x + draw(st.integers(1, 6))]
+        if draw(st.booleans()):
+            class_map[box] = draw(st.sampled_from(MAP_LABELS))
+        else:
+            instance_map[box] = draw(st.sampled_from(IDS))
+    classes = draw(st.dictionaries(st.sampled_from(IDS[1:]), st.sampled_from(INSTANCE_LABEL_IDS)))
+    return class_map, instance_map, classes
+
+
+def policies(**fixed):
+    choices = {name: [c for c in options if c != "error"] for name, options in POLICY_CHOICES.items()}
+    return st.builds(Policy, **{name: st.sampled_from(options) for name, options in choices.items()} | fixed)
+
+
+def commonest(labels):
+    """The label that occurs most often; of equals, the smallest."""
+    numbers = Counter(labels)
+    return min(numbers, key=lambda label: (-numbers[label], label))
+
+
+def reference(class_map, instance_map, classes, policy):
+    height, width = class_map.shape
+    pixels = [(y, x) for y in range(height) for x in range(width)]
+    two_wheelers = (MOTORCYCLE, BICYCLE)
+    objects = []  # (label, pixels), in the order in which they are numbered
+    free = set(pixels)  # pixels that belong to no instance in the end
+    for i in sorted(set(instance_map.ravel().tolist()) - {0}):
+        own = [p for p in pixels if instance_map[p] == i]
+        labels = [int(class_map[p]) for p in own]
+        label = classes.get(i)
+        if label is None and policy.unknown_ids == "map" and commonest(labels) in INSTANCE_LABEL_IDS:
+            label = commonest(labels)
+        if label is None:
+            continue
+        seated = label == PERSON and labels.count(RIDER) > len(own) / 2
+        if seated and policy.wheelchairs == "rider":
+            label = RIDER
+        asked = [c for c in labels if c in two_wheelers] if label in two_wheelers and RIDER in labels else labels
+        if asked and not seated and commonest(asked) != label and policy.disagreement == "map":
+            if commonest(asked) not in INSTANCE_LABEL_IDS:
+                continue
+            label = commonest(asked)
+        rider, vehicle = [], []
+        for p in own:
+            c = class_map[p]
+            if label in two_wheelers and RIDER in labels:
+                if c == RIDER:
+                    rider.append(p)
+                elif c in two_wheelers or policy.leftover == "vehicle":
+                    vehicle.append(p)
+            elif policy.disagreement != "strict" or c == label:
+                vehicle.append(p)
+        objects += [(label, vehicle), (RIDER, rider)]
+        free -= {*vehicle, *rider}
+
+    instance_ids = class_map.astype(np.uint16)
+    for p in free:
+        if policy.orphans == "void" and class_map[p] in LABEL_IDS:
+            instance_ids[p] = 0
+    numbers = Counter()
+    for label, own in objects:
+        for p in own:
+            instance_ids[p] = label * 1000 + numbers[label]
+        numbers[label] += bool(own)
+    if policy.orphans == "components":
+        for p in pixels:
+            label = int(instance_ids[p])
+            if label in LABEL_IDS:
+                flood(instance_ids, p, label, label * 1000 + numbers[label])
+                numbers[label] += 1
+    return instance_ids, numbers
+
+
+def flood(instance_ids, start, old, new):
+    todo = [start]
+    while todo:
+        y, x = todo.pop()
+        if 0 <= y < instance_ids.shape[0] and 0 <= x < instance_ids.shape[1] and instance_ids[y, x] == old:
+            instance_ids[y, x] = new
+            todo += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(scenes(), policies())
+def test_equals_reference(scene, policy):
+    instance_ids, label_ids, counts = harmonize_maps(*scene, policy)
+    expected, numbers = reference(*scene, policy)
+    assert instance_ids.dtype == np.uint16 and label_ids.dtype == np.uint8
+    assert instance_ids.tolist() == expected.tolist()
+    assert label_ids.tolist() == np.where(expected >= 1000, expected // 1000, expected).tolist()
+    assert {name: n for (event, name), n in counts.items() if event == "after" and n} == {
+        NAMES[label]: n for label, n in numbers.items() if n
+    }
+
+
+@settings(max_examples=200, deadline=None)
+@given(scenes(), policies(unknown_ids=st.just("group"), disagreement=st.just("meta"), orphans=st.just("group")))
+def test_counts_add_up(scene, policy):
+    counts = harmonize_maps(*scene, policy)[2]
+    by_event = {event: Counter() for event in ("before", "after", "rider_added", "vehicle_vanished", "wheelchair")}
+    for (event, name), number in counts.items():
+        by_event.get(event, Counter())[name] += number
+    seated = by_event["wheelchair"]["person"] if policy.wheelchairs == "rider" else 0
+    expected = by_event["before"] - by_event["vehicle_vanished"]
+    expected["rider"] += by_event["rider_added"].total() + seated
+    expected["person"] -= seated
+    assert by_event["after"] == +expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(scenes(), policies(orphans=st.just("group")))
+def test_harmonised_maps_stay_as_they_are(scene, policy):
+    instance_ids, label_ids, _ = harmonize_maps(*scene, policy)
+    ids = np.where(instance_ids >= 1000, instance_ids, 0).astype(np.int32)
+    classes = {i: i // 1000 for i in np.unique(ids).tolist() if i}
+    again, label_again, counts = harmonize_maps(label_ids, ids, classes)
+    assert again.tolist() == instance_ids.tolist() and label_again.tolist() == label_ids.tolist()
+    assert not {event for event, _ in counts} & {"rider_added", "leftover_px", "disagreement", "unknown_id"}
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenes(), policies())
+def test_only_the_order_of_ids_matters(scene, policy):
+    class_map, instance_map, classes = scene
+    larger = dict(zip(IDS, (0, 1, 2, 65536, 65537), strict=True))
+    renamed = np.vectorize(larger.get)(instance_map).astype(np.int32)
+    before = harmonize_maps(*scene, policy)
+    after = harmonize_maps(class_map, renamed, {larger[i]: label for i, label in classes.items()}, policy)
+    assert before[0].tolist() == after[0].tolist() and before[2] == after[2]
+
+
+def test_rider_and_vehicle_of_the_paper():
+    class_map = np.array([[7, 25, 25], [7, 32, 25], [33, 32, 32]], np.uint8)
+    instance_map = np.array([[0, 5, 5], [5, 5, 5], [0, 5, 5]], np.int32)
+    instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, {5: MOTORCYCLE, 6: CAR})
+    assert instance_ids.tolist() == [[7, 25000, 25000], [7, 32000, 25000], [33, 32000, 32000]]
+    assert label_ids.tolist() == [[7, 25, 25], [7, 32, 25], [33, 32, 32]]
+    assert counts == {
+        ("before", "motorcycle"): 1,
+        ("after", "motorcycle"): 1,
+        ("after", "rider"): 1,
+        ("rider_added", "motorcycle"): 1,
+        ("leftover_px", "motorcycle"): 1,
+        ("orphan_px", "bicycle"): 1,
+        ("without_pixels", "car"): 1,
+    }
+
+
+def test_vehicle_without_pixels_vanishes_and_is_counted():
+    instance_ids, _, counts = harmonize_maps(np.full((2, 2), RIDER, np.uint8), np.full((2, 2), 9), {9: BICYCLE})
+    assert np.unique(instance_ids).tolist() == [25000]
+    assert counts["vehicle_vanished", "bicycle"] == 1 and counts["after", "bicycle"] == 0
+
+
+def test_surplus_instances_become_groups_smallest_first():
+    instance_map = np.arange(1, 1003).repeat(2).reshape(2, 1002)
+    instance_map[0, 0] = 2  # instance 1 has one pixel, the smallest
+    class_map = np.full(instance_map.shape, CAR, np.uint8)
+    classes = dict.fromkeys(range(1, 1003), CAR)
+    instance_ids, _, counts = harmonize_maps(class_map, instance_map, classes)
+    assert counts["overflow", "car"] == 2 and counts["after", "car"] == 1000
+    assert instance_ids[0, 1] == CAR and instance_ids[0, 0] == 26000 and instance_ids.max() == 26999
+    with pytest.raises(ValueError, match=r"1002 instances of car.*overflow"):
+        harmonize_maps(class_map, instance_map, classes, Policy(overflow="error"))
+
+
+def test_surplus_components_are_refused_or_stay_groups():
+    class_map = np.where(np.arange(2002) % 2, 7, CAR).astype(np.uint8)[None]  # 1001 cars of one pixel
+    nothing = np.zeros(class_map.shape, int)
+    instance_ids, _, counts = harmonize_maps(class_map, nothing, {}, Policy(orphans="components"))
+    assert counts["after", "car"] == 1000 and (instance_ids == CAR).sum() == 1
+    with pytest.raises(ValueError, match=r"1001 instances of car.*overflow"):
+        harmonize_maps(class_map, nothing, {}, Policy(orphans="components", overflow="error"))
+
+
+ONE = np.full((1, 1), 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "instance", "classes", "policy", "message"),
+    [
+        (CAR, 1, {1: CAR, 2: CAR}, Policy(without_pixels="error"), "without_pixels"),
+        (CAR, 1, {}, Policy(unknown_ids="error"), "instance 1 of the map is not in the metadata"),
+        (CAR, 1, {1: PERSON}, Policy(disagreement="error"), "person in the metadata, but .* car in the class map"),
+        (34, 0, {}, Policy(), "found label id 34"),
+        (CAR, 1, {1: 7}, Policy(), "instance 1 has class 7"),
+        (CAR, 1, {0: CAR, 1: CAR}, Policy(), "instance id 0"),
+    ],
+)
+def test_errors(label, instance, classes, policy, message):
+    with pytest.raises(ValueError, match=message):
+        harmonize_maps((ONE * label).astype(np.uint8), ONE * instance, classes, policy)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"class map \(2, 3\) and instance map \(3, 2\)"):
+        harmonize_maps(np.zeros((2, 3), np.uint8), np.zeros((3, 2), int), {})
+
+
+@pytest.mark.parametrize("name", POLICY_CHOICES)
+def test_unknown_policies_are_refused(name):
+    with pytest.raises(ValueError, match=f"policy {name}='guess'"):
+        Policy(**{name: "guess"})

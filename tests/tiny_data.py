@@ -1,0 +1,80 @@
+"""Tiny raw data sets (12 x 16 px) that tests write, break and read."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from synlib.datasets import cityscapes
+
+HEIGHT, WIDTH = 12, 16
+CLASSES = {7: 32, 300: 26, 2400004: 24, 99: 28}
+"""Instances of each image: a motorcycle with its rider, a car, a person, and a hidden bus."""
+
+
+def maps(number: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Class map uint8 and instance map int32 of image ``number``; the person is ``number`` pixels wide."""
+    class_map = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    instance_map = np.zeros((HEIGHT, WIDTH), np.int32)
+    for i, label, box in (
+        (7, 25, np.s_[0:4, 0:4]),
+        (7, 32, np.s_[4:6, 0:5]),
+        (300, 26, np.s_[6:10, 6:14]),
+        (2400004, 24, np.s_[0:5, 8 : 8 + min(number, 8)]),
+        (0, 33, np.s_[10:12, 0:3]),
+    ):
+        class_map[box], instance_map[box] = label, i
+    return class_map, instance_map
+
+
+def color(instance_map: np.ndarray) -> np.ndarray:
+    """Instance ids as the BGR image that holds them."""
+    return np.dstack([instance_map >> 16, instance_map >> 8 & 255, instance_map & 255]).astype(np.uint8)
+
+
+def photo(height: int, width: int, number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def write_synscapes(root: Path, images: int = 5) -> Path:
+    for number in range(1, images + 1):
+        class_map, instance_map = maps(number)
+        save(root / f"img/rgb/{number}.png", photo(HEIGHT, WIDTH, number))
+        save(root / f"img/rgb-2k/{number}.png", photo(17, 23, number))
+        save(root / f"img/class/{number}.png", class_map)
+        save(root / f"img/instance/{number}.png", color(instance_map))
+        (root / "meta").mkdir(exist_ok=True)
+        meta = {"camera": {}, "instance": {"class": {str(i): label for i, label in CLASSES.items()}}}
+        (root / f"meta/{number}.json").write_text(json.dumps(meta))
+    return root
+
+
+def write_cityscapes(root: Path, **images: int) -> Path:
+    """``train=3, val=2``: that many images in each split, in two cities."""
+    for split, count in images.items():
+        for number in range(1, count + 1):
+            city = ("ulm", "aachen")[number % 2]
+            paths = cityscapes.image_paths(root, split, city, f"{city}_{number:06d}_000019")
+            save(paths["image_path"], photo(HEIGHT, WIDTH, number))
+            if split == "test":
+                continue
+            instance_ids = instance_ids_of(number)
+            save(paths["instance_path"], instance_ids)
+            labels = np.where(instance_ids >= 1000, instance_ids // 1000, instance_ids).astype(np.uint8)
+            save(paths["label_path"], labels)
+            paths["polygon_path"].write_text(json.dumps({"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": []}))
+    return root
+
+
+def instance_ids_of(number: int) -> np.ndarray:
+    """Two cars, a group of persons, a caravan, on a road; uint16."""
+    instance_ids = np.full((HEIGHT, WIDTH), 7, np.uint16)
+    instance_ids[2:5, 1:4], instance_ids[2:7, 6 : 6 + number] = 26000, 26001
+    instance_ids[8:10, 2:9], instance_ids[10:12, 10:13] = 24, 29000
+    return instance_ids
