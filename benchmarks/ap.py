@@ -1,8 +1,8 @@
 """Cityscapes AP: synlib against the official evaluator, on the same predictions and the same ground truth, in one run.
 
 Run: ``python benchmarks/ap.py``. It generates 2048x1024 ground truth (four drawn streets an image) with 15-80
-detections an image, and times both from the masks in memory to the final numbers, each as it is meant to be used, both in one
-process and reading the ground truth from the same PNG files:
+detections an image, and times both from the masks in memory to the final numbers, each as it is meant to be used, both
+in one process and reading the ground truth from the same PNG files:
 
 - official: write a PNG a mask and a text an image (as Detectron2's ``CityscapesInstanceEvaluator`` does), then
   ``evaluateImgLists``, run by ``synlib.evaluation.official``, which says what it has to replace for it to run;

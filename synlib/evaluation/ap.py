@@ -73,7 +73,7 @@ def outcomes(
             made with different minimum areas.
     """
     records = sorted(records, key=lambda record: record.image_id)
-    _check_images([record.image_id for record in records], expected_images, subset)
+    check_images([record.image_id for record in records], expected_images, subset)
     areas = {record.min_area_px for record in records}
     if len(areas) > 1:
         raise ValueError(f"found records made with min_area_px = {sorted(areas)}, expected one value")
@@ -88,7 +88,8 @@ def outcomes(
     return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, prediction_truth, outcome)
 
 
-def _check_images(found: list[str], expected_images: Iterable[str] | None, subset: bool) -> None:
+def check_images(found: list[str], expected_images: Iterable[str] | None, subset: bool) -> None:
+    """Compare the ids of images found, sorted, with those expected; arguments and errors as of :func:`outcomes`."""
     twice = sorted({a for a, b in itertools.pairwise(found) if a == b})
     if twice:
         raise ValueError(

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from synlib.files import replacing
 from synlib.labels import CLASSES
 
-IMAGES_PER_ROW_GROUP = 64
+IMAGES_PER_ROW_GROUP = 16
 
 _SCHEMA = pa.schema(
     [
@@ -143,20 +143,32 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> int
             if len(rows) == IMAGES_PER_ROW_GROUP:
                 writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
                 rows.clear()
-        writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
     return len(seen)
 
 
-def read_predictions(path: str | Path, *, batch_images: int = IMAGES_PER_ROW_GROUP) -> Iterator[Detections]:
-    """Yield what :func:`write_predictions` wrote, in its order, with ``batch_images`` images in memory at a time."""
+def read_predictions(path: str | Path, *, row_groups: Sequence[int] | None = None) -> Iterator[Detections]:
+    """Yield what :func:`write_predictions` wrote, in its order, a row group in memory at a time.
+
+    ``row_groups``: numbers of the row groups to read, of those that :func:`images_by_row_group` lists; default all.
+    Raises ``ValueError`` for a file of other columns.
+    """
     with pq.ParquetFile(path) as file:
         if not file.schema_arrow.equals(_SCHEMA):
             raise ValueError(
                 f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} of write_predictions"
             )
-        for batch in file.iter_batches(batch_images):
+        for batch in file.iter_batches(IMAGES_PER_ROW_GROUP, row_groups=row_groups):
             for row in batch.to_pylist():
                 yield _detections(row)
+
+
+def images_by_row_group(path: str | Path) -> list[list[str]]:
+    """The ids of the images in each row group of a predictions file, without reading its masks."""
+    with pq.ParquetFile(path) as file:
+        groups = [file.read_row_group(i, ["image_id"]) for i in range(file.num_row_groups)]
+    return [group["image_id"].to_pylist() for group in groups]
 
 
 def _decode(rle: Mapping) -> np.ndarray:

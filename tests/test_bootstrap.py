@@ -1,0 +1,121 @@
+"""Intervals: weights against repeated images, and coverage on a simulated detector whose AP is known."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from cases import draw_data_set
+
+from synlib.evaluation.ap import average_precision, match_image, outcomes
+from synlib.evaluation.bootstrap import MEAN, across_seeds, bootstrap_ap, intervals, paired_intervals, weighted_ap
+from synlib.evaluation.match import PREDICTION, TRUTH, ImageMatch
+from synlib.labels import CLASSES
+
+
+def drawn_records(seed, folder, images=5):
+    paths, _, detections = draw_data_set(np.random.default_rng(seed), folder, images)
+    return [match_image(path, item, min_area_px=4) for path, item in zip(paths, detections, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_weight_is_as_good_as_a_repeated_image(tmp_path, seed):
+    records = drawn_records(seed, tmp_path)
+    pooled = outcomes(records)
+    weights = np.random.default_rng(seed).integers(0, 4, (len(records), 6)).astype(float)
+    found = weighted_ap(pooled, weights)
+    for column, ap in zip(weights.T, found, strict=True):
+        repeated = [
+            dataclasses.replace(record, image_id=f"{record.image_id}-{copy}")
+            for record in records
+            for copy in range(int(column[pooled.image_ids.index(record.image_id)]))
+        ]
+        np.testing.assert_allclose(ap, average_precision(repeated).ap, rtol=0, atol=1e-12)
+
+
+def simulate(rng, images, skill=0.0, classes=2):
+    """Records of a detector that finds a truth with a fixed chance, with noisy scores and false positives."""
+    records = []
+    for number in range(images):
+        count, extra = rng.poisson(6), rng.poisson(3)
+        truths, predictions = np.zeros(count, TRUTH), np.zeros(count + extra, PREDICTION)
+        truths["category"], truths["evaluated"] = rng.integers(0, classes, count), True
+        truths["instance_id"], truths["area_px"] = 24000 + np.arange(count), 500
+        predictions["category"][:count], predictions["truth"][:count] = truths["category"], np.arange(count)
+        predictions["category"][count:], predictions["truth"][count:] = rng.integers(0, classes, extra), -1
+        predictions["iou"][:count] = np.clip(rng.normal(0.7 + skill, 0.2, count), 0, 1)
+        predictions["score"] = rng.random(count + extra) * 0.7 + 0.3 * (predictions["iou"] > 0.6)
+        records.append(ImageMatch(f"{number:05d}", 100, truths, predictions))
+    return records
+
+
+def test_intervals_cover_the_known_ap():
+    rng = np.random.default_rng(0)
+    known = average_precision(simulate(rng, 20000)).mean
+    trials = 150
+    rows = [intervals(simulate(rng, 60), resamples=200, seed=trial) for trial in range(trials)]
+    rows = pd.concat([frame[(frame["class"] == MEAN) & (frame["metric"] == "ap")] for frame in rows])
+    covered = ((rows["low"] < known) & (known < rows["high"])).mean()
+    assert 0.90 < covered < 0.99  # 0.95, give or take two and a half standard errors of 150 trials
+    assert rows["standard_error"].mean() == pytest.approx(rows["value"].std(), rel=0.25)
+
+
+def test_the_pair_is_narrower_than_its_parts_and_sees_the_better_run():
+    rng = np.random.default_rng(1)
+    first = simulate(rng, 100)
+    second = [dataclasses.replace(record, predictions=record.predictions.copy()) for record in first]
+    for record in second:
+        record.predictions["iou"] = np.minimum(1, record.predictions["iou"] * 1.03)
+    parts = [intervals(records, resamples=300).set_index(["class", "metric"]) for records in (first, second)]
+    pair = paired_intervals(first, second, resamples=300).set_index(["class", "metric"])
+    row = pair.loc[(MEAN, "ap")]
+    assert row["value"] == pytest.approx(average_precision(second).mean - average_precision(first).mean)
+    assert 0 < row["low"] < row["value"] < row["high"]
+    assert row["above_zero"] == 1
+    assert row["standard_error"] < 0.5 * parts[0].loc[(MEAN, "ap"), "standard_error"]
+    swapped = paired_intervals(second, first, resamples=300).set_index(["class", "metric"])
+    np.testing.assert_allclose(swapped["low"], -pair["high"], atol=1e-12)
+    same = paired_intervals(first, first, resamples=50).set_index(["class", "metric"]).loc[(MEAN, "ap")]
+    assert same[["value", "low", "high", "above_zero"]].tolist() == [0, 0, 0, 0.5]
+
+
+def test_seed_and_order_decide_the_bits():
+    records = simulate(np.random.default_rng(2), 40)
+    first = bootstrap_ap(outcomes(records), resamples=70, seed=3)
+    assert first.shape == (70, 8, 10)
+    assert first.tobytes() == bootstrap_ap(outcomes(records[::-1]), resamples=70, seed=3).tobytes()
+    assert first.tobytes() != bootstrap_ap(outcomes(records), resamples=70, seed=4).tobytes()
+
+
+def test_frame_has_classes_and_mean(recwarn):
+    records = simulate(np.random.default_rng(2), 40)
+    frame = intervals(records, resamples=50)
+    assert frame["class"].tolist() == [name for name in [*CLASSES, MEAN] for _ in range(2)]
+    absent = frame[~frame["class"].isin([*CLASSES[:2], MEAN])]
+    assert absent[["value", "low", "high", "standard_error"]].isna().all(axis=None)
+    result = average_precision(records)
+    mean = frame[frame["class"] == MEAN].set_index("metric")["value"]
+    assert mean["ap"] == pytest.approx(result.mean, abs=1e-12)
+    assert mean["ap50"] == pytest.approx(result.ap50, abs=1e-12)
+    assert not recwarn.list
+
+
+def test_bad_input_is_named():
+    records = simulate(np.random.default_rng(2), 4)
+    with pytest.raises(ValueError, match="no images"):
+        intervals([])
+    with pytest.raises(ValueError, match=r"level 95"):
+        intervals(records, resamples=2, level=95)
+    with pytest.raises(ValueError, match="image 00003: found in one run only"):
+        paired_intervals(records, records[:-1])
+    with pytest.raises(ValueError, match="different ground truth"):
+        paired_intervals(records, simulate(np.random.default_rng(3), 4))
+
+
+def test_spread_over_seeds():
+    runs = pd.DataFrame({"class": ["car", "car", "bus"], "metric": "ap", "value": [0.2, 0.4, 0.5]})
+    frame = across_seeds(runs).set_index("class")
+    assert frame.loc["car", "mean"] == pytest.approx(0.3)
+    assert frame.loc["car", "std"] == pytest.approx(0.2 / np.sqrt(2))
+    assert frame.loc["car", ["low", "high", "seeds"]].tolist() == [0.2, 0.4, 2]
+    assert np.isnan(frame.loc["bus", "std"])
