@@ -1,7 +1,7 @@
-"""Draws the things in a toy street: into the image, and into label maps that agree with it pixel for pixel.
+"""Paints the things in a toy street: into an image, and into a map of layers that agrees with it pixel for pixel.
 
-Everything is painted from far to near. Each thing is painted twice, anti-aliased into the image and hard-edged into a map
-of layers; the outline in the map is a single closed contour, which is also the polygon that Cityscapes would store.
+Everything is painted from far to near, and twice: anti-aliased into the image, hard-edged into the map. What a thing
+covers of the map is a single closed contour, which is also the polygon that Cityscapes would store.
 """
 
 import math
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from synlib.datasets.toyscapes_layout import Actor, Street
+from synlib.datasets.toyscapes.layout import Actor, Street
+from synlib.datasets.toyscapes.look import Color
 from synlib.labels import label_id
 
 SHIFT = 4  # OpenCV takes coordinates as integers with this many fractional bits
@@ -25,7 +26,7 @@ class Layer:
     label: int
     contour: np.ndarray  # int32 (N, 2): x, y in pixels
     actor: Actor | None = None
-    full_px: int = 0  # of an actor: pixels inside the frame, before anything nearer covered it
+    full_px: int = 0  # of an actor: pixels inside the frame, before anything but its own rider covered it
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # of an actor: x0, y0, x1, y1 in pixels, unclipped
 
 
@@ -36,7 +37,7 @@ class Canvas:
     height: int
     width: int
     street: Street
-    haze: tuple[float, float, float]
+    haze: Color
     haze_m: float  # distance at which two thirds of a colour are lost in the haze
     layers: list[Layer] = field(default_factory=list)
 
@@ -46,7 +47,7 @@ class Canvas:
         self._scratch = np.zeros((self.height, self.width), np.uint8)
         self.focal = self.street.focal * self.width
         self.horizon = self.street.pitch * self.height
-        self.cap = _CAPSULES[self.height > 160]
+        self._cap = _CAPSULES[self.height > 160]
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """World (..., 3) metres -> pixels (..., 2) float32, with (0, 0) the middle of the top left pixel."""
@@ -57,7 +58,7 @@ class Canvas:
         out += (self.width / 2 - 0.5, self.horizon - 0.5)
         return out
 
-    def hazed(self, color, z: float) -> tuple[float, float, float]:
+    def hazed(self, color: Color, z: float) -> Color:
         """``color`` as seen through ``z`` metres of air."""
         keep = math.exp(-z / self.haze_m)
         (r, g, b), (hr, hg, hb) = color, self.haze
@@ -79,9 +80,9 @@ class Canvas:
                 cv2.fillPoly(self.image, [shape], color, cv2.LINE_AA, SHIFT)
 
     def mark(self, label: int, shapes, box: tuple[float, float, float, float]) -> Layer | None:
-        """Enter a new layer into the map: the outer contour of the union of ``shapes``. None if nothing of it is in the frame.
+        """Enter a new layer into the map: the outer contour of the union of ``shapes``. None if it is not in the frame.
 
-        ``shapes``: (fixed-point polygon, thickness in pixels of its outline or 0); ``box``: x0, y0, x1, y1 that contains them.
+        ``shapes``: (fixed-point polygon, thickness in pixels of its outline or 0); ``box``: x0, y0, x1, y1 around them.
         """
         left, top = max(int(box[0]) - 2, 0), max(int(box[1]) - 2, 0)
         right, bottom = min(int(box[2]) + 3, self.width), min(int(box[3]) + 3, self.height)
@@ -103,15 +104,16 @@ class Canvas:
         return layer
 
     def paint(self, actor: Actor) -> None:
-        """Paint one actor and who sits on it, with the shadow below."""
-        if self._paint_model(actor, shadow=True) and actor.follow:
-            self._paint_model(actor.follow, shadow=False)
+        """Paint one actor with the shadow below, and who sits on it."""
+        layer = self._paint_model(actor, shadow=True)
+        if layer and actor.follow and self._paint_model(actor.follow, shadow=False):
+            layer.full_px = self._count(layer, len(self.layers) - 1)
 
-    def _paint_model(self, actor: Actor, shadow: bool) -> bool:
-        """Paint the model of one actor; False if nothing of it is in the frame."""
+    def _paint_model(self, actor: Actor, shadow: bool) -> Layer | None:
+        """Paint the model of one actor; None if nothing of it is in the frame."""
         model, parts, px_per_m = actor.model, actor.model.parts, self.focal * actor.scale / actor.z
         sin, cos = math.sin(actor.heading), math.cos(actor.heading)
-        turn = np.array([(sin, 0.0, cos), (cos, 0.0, -sin), (0.0, 1.0, 0.0)], np.float32)  # rows: l, w, h in the world
+        turn = np.array([(sin, 0.0, cos), (cos, 0.0, -sin), (0.0, 1.0, 0.0)], np.float32)  # rows: u, w, h in the world
         scale = np.float32(actor.scale)
         eye = turn @ np.array((-actor.x, self.street.eye, -actor.z), np.float32) / scale
         shown = np.flatnonzero((model.normals @ eye > model.planes) & (model.min_px <= px_per_m * model.size[2]))
@@ -124,7 +126,7 @@ class Canvas:
         hull = points[: model.ground]
         if len(model.limbs):
             radii = np.maximum(model.radii * np.float32(px_per_m), 0.35)
-            outlines = fixed(_capsules(self.cap, pixels[model.joints], pixels[model.joints + 1], radii))
+            outlines = fixed(_capsules(self._cap, pixels[model.joints], pixels[model.joints + 1], radii))
             hull = np.concatenate([hull, outlines.reshape(-1, 2)])
         box = tuple((np.concatenate([np.minimum.reduce(hull), np.maximum.reduce(hull)]) / _ONE).tolist())
         drawn = []
@@ -136,14 +138,15 @@ class Canvas:
             )
         layer = self.mark(actor.label, [(polygon, width) for part, polygon, width, _ in drawn if part.outline], box)
         if layer is None:
-            return False
-        layer.actor, layer.box, layer.full_px = actor, box, self._count(box)
+            return None
+        layer.actor, layer.box = actor, tuple(value + 0.5 for value in box)
+        layer.full_px = self._count(layer, len(self.layers))
         for _, polygon, thickness, color in drawn:
             if thickness:
                 cv2.polylines(self.image, [polygon], True, color, thickness, cv2.LINE_AA, SHIFT)
             else:
                 cv2.fillPoly(self.image, [polygon], color, cv2.LINE_AA, SHIFT)
-        return True
+        return layer
 
     def _shade(self, actor: Actor, turn: np.ndarray, shown: np.ndarray) -> list[list[float]]:
         """The colour of each part that is shown: its paint, lit by the sun, seen through the haze."""
@@ -156,11 +159,11 @@ class Canvas:
         paint += [channel * (1 - keep) for channel in self.haze]
         return paint.tolist()
 
-    def _count(self, box: tuple[float, float, float, float]) -> int:
-        """How many pixels of the map the newest layer holds."""
-        left, top = max(int(box[0]) - 2, 0), max(int(box[1]) - 2, 0)
-        crop = self.layer_map[top : max(int(box[3]) + 3, 0), left : max(int(box[2]) + 3, 0)]
-        return int(np.count_nonzero(crop == len(self.layers)))
+    def _count(self, layer: Layer, number: int) -> int:
+        """How many pixels show the layer of this ``number`` now."""
+        x0, y0, x1, y1 = (int(value) for value in layer.box)
+        crop = self.layer_map[max(y0 - 2, 0) : max(y1 + 3, 0), max(x0 - 2, 0) : max(x1 + 3, 0)]
+        return cv2.countNonZero(cv2.compare(crop, number, cv2.CMP_EQ))
 
 
 def fixed(points: np.ndarray) -> np.ndarray:
@@ -175,8 +178,8 @@ def _half_disc(count: int) -> np.ndarray:
 
 
 _CAPSULES = (_half_disc(5), _half_disc(9))
-"""Outline of a stick around its first, then its second joint, in a frame whose x axis runs from the second to the first:
-coarse for small images, fine for large ones."""
+"""Outline of a stick around its first, then its second joint, in a frame whose x axis runs from the second to the
+first: coarse for small images, fine for large ones."""
 
 
 def _capsules(cap: np.ndarray, a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:

@@ -5,9 +5,12 @@ from random import Random
 
 import numpy as np
 
-from synlib.datasets.toyscapes_draw import Canvas, Layer
+from synlib.datasets.toyscapes.canvas import Canvas, Layer
+from synlib.datasets.toyscapes.layout import Block, Post, Tree
+from synlib.datasets.toyscapes.look import LEAVES, WALLS, WINDOWS, Color
 from synlib.labels import label_id
 
+KERB_M = 0.08  # height of a kerb
 NEAR, FAR = 1.0, 400.0  # metres between which the ground is drawn
 _SIDE = 120.0  # metres to the left and right of the camera
 
@@ -16,7 +19,7 @@ def _quad(x0: float, x1: float, z0: float, z1: float, y: float = 0.0) -> list:
     return [(x0, y, max(z0, NEAR)), (x1, y, max(z0, NEAR)), (x1, y, z1), (x0, y, z1)]
 
 
-def paint_ground(canvas: Canvas, look: dict) -> None:
+def paint_ground(canvas: Canvas, look: dict[str, Color]) -> None:
     """Sky, backdrop, ground, carriageways and their markings. ``look``: colour of each role."""
     _paint_sky(canvas, look)
     street = canvas.street
@@ -39,7 +42,7 @@ def paint_ground(canvas: Canvas, look: dict) -> None:
     kerbs, lines, rails = [], [], []
     for x, out in ((left, -0.16), (right, 0.16)):
         for a, b in ((NEAR, crossing[0]), (crossing[1], FAR)) if crossing else ((NEAR, FAR),):
-            kerbs.append(_quad(x, x + out, a, b, 0.08))
+            kerbs.append(_quad(x, x + out, a, b, KERB_M))
     for z in np.arange(2.0, 90.0, 6.0):
         if not crossing or z + 3 < crossing[0] - 3 or z > crossing[1] + 3:
             lines.append(_quad(-1.47, -1.33, z, z + 3.0))
@@ -54,7 +57,7 @@ def paint_ground(canvas: Canvas, look: dict) -> None:
             canvas.fill(canvas.project(np.array(quads, np.float32)), look[role])
 
 
-def _paint_sky(canvas: Canvas, look: dict) -> None:
+def _paint_sky(canvas: Canvas, look: dict[str, Color]) -> None:
     width, height, street = canvas.width, canvas.height, canvas.street
     horizon = math.ceil(canvas.horizon) + 1
     ramp = np.linspace(0.0, 1.0, horizon, dtype=np.float32)[:, None]
@@ -64,7 +67,7 @@ def _paint_sky(canvas: Canvas, look: dict) -> None:
         corners = np.array([(0, top), (width - 1, top), (width - 1, bottom), (0, bottom)], np.int32)
         canvas.layers.append(Layer(label_id(name), corners))
         canvas.layer_map[top : bottom + 1] = len(canvas.layers)
-    rng = Random(street.sky)
+    rng = Random(street.skyline)
     u, skyline = -0.05, [(-0.05, 0.0)]
     while u < 1.05:
         step, rise = rng.uniform(0.03, 0.12), rng.uniform(0.015, 0.09)
@@ -72,11 +75,11 @@ def _paint_sky(canvas: Canvas, look: dict) -> None:
         u += step
     skyline += [(u, 0.0)]
     points = np.array([(x * width, canvas.horizon + 0.5 - y * height) for x, y in skyline], np.float32)
-    canvas.background(("building", "vegetation")[street.sky % 2], points, canvas.hazed(look["backdrop"], 160.0))
+    canvas.background(("building", "vegetation")[street.skyline % 2], points, canvas.hazed(look["backdrop"], 160.0))
 
 
-def paint_block(canvas: Canvas, block: tuple, look: dict) -> None:
-    """One building, or the wall or fence before an open plot: the front along the street, and the end that faces the camera."""
+def paint_block(canvas: Canvas, block: Block, look: dict[str, Color]) -> None:
+    """One building, or the wall or fence before an open plot: its front, and the end that faces the camera."""
     side, z0, z1, height, style, hue = block
     x = canvas.street.walls[side]
     z0, z1 = max(z0, NEAR), max(z1, NEAR + 0.1)
@@ -92,14 +95,14 @@ def paint_block(canvas: Canvas, block: tuple, look: dict) -> None:
         name, role = ("wall", "stone") if style % 2 else ("fence", "pole")
         canvas.background(name, shapes[0], canvas.hazed(look[role], middle))
         return
-    wall = look["walls"][int(hue * len(look["walls"]))]
+    wall = look[f"wall{int(hue * WALLS)}"]
     light = 1.0 if canvas.street.sun * (-1 if side else 1) > 0 else 0.8
     canvas.background("building", shapes[0], canvas.hazed([c * light for c in wall], middle), shapes[1])
     canvas.fill(shapes[1], canvas.hazed([c * 0.86 for c in wall], z0))
     canvas.fill(shapes[2], canvas.hazed([c * 0.7 for c in wall], middle))
     panes = _windows(canvas, x, z0, z1, height, style)
     if len(panes):
-        canvas.fill(panes, canvas.hazed(look["windows"][style], middle))
+        canvas.fill(panes, canvas.hazed(look[f"window{style % WINDOWS}"], middle))
 
 
 def _windows(canvas: Canvas, x: float, z0: float, z1: float, height: float, style: int) -> np.ndarray:
@@ -118,7 +121,7 @@ def _windows(canvas: Canvas, x: float, z0: float, z1: float, height: float, styl
     return panes[(panes[..., 0].max(1) > 0) & (panes[..., 0].min(1) < canvas.width) & (panes[..., 1].max(1) > 0)]
 
 
-def paint_tree(canvas: Canvas, tree: tuple, look: dict) -> None:
+def paint_tree(canvas: Canvas, tree: Tree, look: dict[str, Color]) -> None:
     x, z, height, seed = tree
     rng = Random(seed)
     scale = canvas.focal / z
@@ -130,7 +133,7 @@ def paint_tree(canvas: Canvas, tree: tuple, look: dict) -> None:
     wobble = [rng.uniform(0.84, 1.12) for _ in range(28)][:: 28 // count]
     ring = _RINGS[count] * np.array(wobble)[:, None] * radius
     center = top + (0, radius)
-    leaf = look["leaves"][rng.randrange(len(look["leaves"]))]
+    leaf = look[f"leaf{rng.randrange(LEAVES)}"]
     canvas.background("vegetation", center + ring, canvas.hazed([c * 0.78 for c in leaf], z), bark)
     stem = np.array([*bark[:2], center + (trunk * 0.8, radius * 0.85), center + (-trunk * 0.8, radius * 0.85)])
     canvas.fill(stem, canvas.hazed(look["bark"], z))
@@ -147,7 +150,7 @@ _RINGS = {
 }
 
 
-def paint_post(canvas: Canvas, post: tuple, look: dict) -> None:
+def paint_post(canvas: Canvas, post: Post, look: dict[str, Color]) -> None:
     """A street lamp, traffic sign, traffic light, or bin."""
     x, z, kind, variant = post
     height = {"lamp": 6.5, "sign": 2.6, "light": 3.4, "bin": 1.0}[kind]
@@ -182,7 +185,7 @@ _SIGNS = [
 
 
 def paint_void(canvas: Canvas) -> None:
-    """The bonnet of the recording car and the borders that rectification leaves: labelled, and ignored in evaluation."""
+    """The bonnet of the recording car and the borders that rectification leaves, which are ignored in evaluation."""
     h, w = canvas.height, canvas.width
     x = np.linspace(0, 1, 25)
     top = h * (0.985 - 0.075 * np.sin(math.pi * (0.12 + 0.76 * x)) ** 0.8)

@@ -1,15 +1,16 @@
 """What stands where in a toy street: a seeded plan in metres, before any pixel is drawn.
 
-Frame: X to the right of the camera, Y up, Z ahead, metres. The plan depends on (seed, domain, index) alone, never on the
-resolution, so that a scene looks the same at every size.
+Frame: X to the right of the camera, Y up, Z ahead, metres. The plan depends on (seed, domain, index) alone, never on
+the resolution, so that a scene looks the same at every size.
 """
 
-import colorsys
 import math
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
-from synlib.datasets import toyscapes_models as models
+from synlib.datasets.toyscapes import models
+from synlib.datasets.toyscapes.look import Color, actor_colors
 from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK, label_id
 
 CARAVAN, TRAILER = label_id("caravan"), label_id("trailer")
@@ -25,7 +26,7 @@ class Actor:
     z: float
     heading: float  # 0 drives away from the camera, pi towards it, pi/2 to the right
     scale: float
-    palette: dict
+    palette: dict[str, Color]
     follow: "Actor | None" = None
     group: bool = False  # one of a crowd that nobody has told apart
     parked: bool = False
@@ -38,6 +39,31 @@ class Actor:
         return self.x - half_x, self.z - half_z, self.x + half_x, self.z + half_z
 
 
+class Block(NamedTuple):
+    """A building along the street; lower than 2 m, the wall or fence of an open plot."""
+
+    side: int  # 0 left, 1 right
+    z0: float
+    z1: float
+    height: float
+    style: int  # 0..3
+    hue: float  # 0..1
+
+
+class Tree(NamedTuple):
+    x: float
+    z: float
+    height: float
+    seed: int
+
+
+class Post(NamedTuple):
+    x: float
+    z: float
+    kind: str
+    variant: int  # 0..2
+
+
 @dataclass
 class Street:
     """The stage. ``left`` and ``right`` are the edges of the carriageway, ``walls`` the building lines."""
@@ -47,16 +73,16 @@ class Street:
     walls: tuple[float, float]
     crossing: tuple[float, float] | None  # Z range of a side street
     tram: bool
+    parking: bool  # a strip of its own for parked cars, on the left
+    grass: tuple[bool, bool]  # a strip of it on either pavement
     sun: float  # -1 from the left .. 1 from the right
-    eye: float  # camera height
+    eye: float  # height of the camera
     pitch: float  # horizon, as a fraction of the image height
     focal: float  # focal length, in image widths
-    sky: int
-    blocks: list = field(default_factory=list)  # (side, z0, z1, height, style number, hue)
-    trees: list = field(default_factory=list)  # (x, z, height, shape seed)
-    posts: list = field(default_factory=list)  # (x, z, kind, variant 0..2)
-    parking: bool = False  # a strip of its own for parked cars, on the left
-    grass: tuple[bool, bool] = (False, False)
+    skyline: int  # seed
+    blocks: list[Block] = field(default_factory=list)
+    trees: list[Tree] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
 
 
 @dataclass
@@ -65,7 +91,7 @@ class Plan:
     actors: list[Actor]
 
     def depth(self, x: float, z: float) -> float:
-        """Painting order of what stands at (x, z): its distance, but before any long vehicle that hides it from the lane."""
+        """Painting order of what stands at (x, z): by distance, but before a long vehicle that hides it."""
         for actor in self.actors:
             if actor.model.size[0] > 6 and actor.x * x > 0 and abs(x) > abs(actor.x) + 1:
                 _, z0, _, z1 = actor.footprint()
@@ -74,16 +100,26 @@ class Plan:
         return z
 
 
-# How many of each an image holds on average: (near, far) for each domain. Far ones are tiny and often hidden.
-COUNTS = {
-    "real": {"person": (2.9, 0.8), "car": (2.5, 0.7), "cyclist": (0.75, 0.15), "motorcyclist": (0.6, 0.12),
-             "truck": (0.62, 0.12), "bus": (0.58, 0.12), "train": (0.55, 0.1), "bicycle": (0.45, 0.1), "motorcycle": (0.2, 0.05)},
-    "synthetic": {"person": (3.6, 9.0), "car": (2.5, 2.6), "cyclist": (0.85, 0.8), "motorcyclist": (0.75, 0.6),
-                  "truck": (0.62, 0.45), "bus": (0.58, 0.4), "train": (0.55, 0.25), "bicycle": (0.4, 0.2), "motorcycle": (0.2, 0.1)},
-}  # fmt: skip
-# Nearest and farthest metres of the near population; the far one reaches from the second to 2.2 times as far.
-REACH = {"person": (5.0, 26.0), "car": (7.5, 42.0), "cyclist": (4.5, 22.0), "motorcyclist": (4.5, 22.0), "truck": (10.0, 50.0),
-         "bus": (12.0, 55.0), "train": (13.0, 60.0), "bicycle": (4.5, 20.0), "motorcycle": (4.5, 20.0)}  # fmt: skip
+@dataclass(frozen=True)
+class _Kind:
+    """How many of a kind an image holds on average, and how far away they are."""
+
+    real: tuple[float, float]  # near, far
+    synthetic: tuple[float, float]
+    reach: tuple[float, float]  # metres, of the near ones; the far ones reach from 0.8 to 2.2 times the second
+
+
+_KINDS = {  # the largest first, since they find a place least easily
+    "train": _Kind((0.55, 0.1), (0.55, 0.25), (13.0, 60.0)),
+    "bus": _Kind((0.58, 0.12), (0.58, 0.4), (12.0, 55.0)),
+    "truck": _Kind((0.62, 0.12), (0.62, 0.45), (10.0, 50.0)),
+    "motorcyclist": _Kind((0.6, 0.12), (0.75, 0.6), (4.5, 22.0)),
+    "cyclist": _Kind((0.75, 0.15), (0.85, 0.8), (4.5, 22.0)),
+    "car": _Kind((2.5, 0.7), (2.5, 2.6), (7.5, 42.0)),
+    "motorcycle": _Kind((0.2, 0.05), (0.2, 0.1), (4.5, 20.0)),
+    "bicycle": _Kind((0.45, 0.1), (0.4, 0.2), (4.5, 20.0)),
+    "person": _Kind((2.9, 0.8), (3.6, 11.0), (5.0, 26.0)),
+}
 
 
 def plan_scene(domain: str, rng: Random) -> Plan:
@@ -91,12 +127,12 @@ def plan_scene(domain: str, rng: Random) -> Plan:
     street = _plan_street(domain, rng)
     taken: list[tuple[float, float, float, float]] = []
     actors: list[Actor] = []
-    for kind in ("train", "bus", "truck", "motorcyclist", "cyclist", "car", "motorcycle", "bicycle", "person"):
-        near, far = COUNTS[domain][kind]
-        low, high = REACH[kind]
+    for name, kind in _KINDS.items():
+        near, far = kind.real if domain == "real" else kind.synthetic
+        low, high = kind.reach
         for mean, z0, z1 in ((near, low, high), (far, high * 0.8, high * 2.2)):
             for _ in range(_poisson(rng, mean)):
-                actor = _place(rng, street, kind, z0, z1, taken)
+                actor = _place(rng, street, name, z0, z1, taken)
                 if actor:
                     actors.append(actor)
     if domain == "real":
@@ -115,41 +151,57 @@ def _poisson(rng: Random, mean: float) -> int:
 def _plan_street(domain: str, rng: Random) -> Street:
     real = domain == "real"
     left, right = -rng.uniform(4.8, 7.5), rng.uniform(3.0, 5.0)
-    walls = (left - rng.uniform(3.5, 6.0), right + rng.uniform(3.0, 5.5))
     near = rng.uniform(14.0, 34.0)
-    crossing = (near, near + rng.uniform(7.0, 11.0)) if rng.random() < 0.6 else None
-    street = Street(
-        left, right, walls, crossing, rng.random() < 0.5, rng.choice((-1, 1)) * rng.uniform(0.4, 0.9),
-        rng.uniform(1.35, 1.75), rng.uniform(0.4, 0.47), rng.uniform(0.9, 1.05), rng.randrange(1 << 16),
-    )  # fmt: skip
-    street.parking = left < -5.6 and rng.random() < 0.4
     leafy = 0.45 if real else 0.25
-    street.grass = (rng.random() < leafy * 0.6, rng.random() < leafy * 0.6)
+    street = Street(
+        left,
+        right,
+        walls=(left - rng.uniform(3.5, 6.0), right + rng.uniform(3.0, 5.5)),
+        crossing=(near, near + rng.uniform(7.0, 11.0)) if rng.random() < 0.6 else None,
+        tram=rng.random() < 0.5,
+        parking=left < -5.6 and rng.random() < 0.4,
+        grass=(rng.random() < leafy * 0.6, rng.random() < leafy * 0.6),
+        sun=rng.choice((-1, 1)) * rng.uniform(0.4, 0.9),
+        eye=rng.uniform(1.35, 1.75),
+        pitch=rng.uniform(0.4, 0.47),
+        focal=rng.uniform(0.9, 1.05),
+        skyline=rng.randrange(1 << 16),
+    )
     for side in (0, 1):
-        z = rng.uniform(-4.0, 2.0)
-        while z < 90.0:
-            end = z + rng.uniform(8.0, 20.0)
-            open_plot = rng.random() < (0.25 if real else 0.12)
-            height = rng.uniform(0.9, 1.7) if open_plot else rng.uniform(6.0, 13.0) if real else rng.uniform(8.0, 22.0)
-            for a, b in _cut(z, end, crossing):
-                street.blocks.append((side, a, b, height, rng.randrange(4), rng.random()))
-            for _ in range(2 if open_plot and z < 50 else 0):
-                x = street.walls[side] + (-1, 1)[side] * rng.uniform(2.0, 6.0)
-                street.trees.append((x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.randrange(1 << 16)))
-            z = end + (rng.uniform(0.5, 4.0) if rng.random() < 0.25 else 0.0)
-        kerb = (left - 0.6, right + 0.6)[side]
-        z = rng.uniform(5.0, 12.0)
-        while z < 55.0:
-            free = crossing is None or not crossing[0] - 1 < z < crossing[1] + 1
-            draw = rng.random()
-            if free and draw < leafy:
-                street.trees.append((kerb, z, rng.uniform(4.0, 7.5), rng.randrange(1 << 16)))
-            elif free and draw < leafy + 0.35:
-                street.posts.append(
-                    (kerb, z, rng.choice(("lamp", "lamp", "sign", "sign", "light", "bin")), rng.randrange(3))
-                )
-            z += rng.uniform(4.0, 11.0)
+        _build(rng, street, side, open_share=0.25 if real else 0.12, heights=(6.0, 13.0) if real else (8.0, 22.0))
+        _furnish(rng, street, side, leafy)
     return street
+
+
+def _build(rng: Random, street: Street, side: int, open_share: float, heights: tuple[float, float]) -> None:
+    """Line one side of the street with buildings, and with plots of trees behind a fence."""
+    z = rng.uniform(-4.0, 2.0)
+    while z < 90.0:
+        end = z + rng.uniform(8.0, 20.0)
+        is_open = rng.random() < open_share
+        height = rng.uniform(0.9, 1.7) if is_open else rng.uniform(*heights)
+        for z0, z1 in _cut(z, end, street.crossing):
+            street.blocks.append(Block(side, z0, z1, height, rng.randrange(4), rng.random()))
+        for _ in range(2 if is_open and z < 50 else 0):
+            x = street.walls[side] + (-1, 1)[side] * rng.uniform(2.0, 6.0)
+            tree = Tree(x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.randrange(1 << 16))
+            street.trees.append(tree)
+        z = end + (rng.uniform(0.5, 4.0) if rng.random() < 0.25 else 0.0)
+
+
+def _furnish(rng: Random, street: Street, side: int, leafy: float) -> None:
+    """Trees, lamps, signs and bins along one kerb."""
+    x = (street.left - 0.6, street.right + 0.6)[side]
+    z = rng.uniform(5.0, 12.0)
+    while z < 55.0:
+        free = not street.crossing or not street.crossing[0] - 1 < z < street.crossing[1] + 1
+        draw = rng.random()
+        if free and draw < leafy:
+            street.trees.append(Tree(x, z, rng.uniform(4.0, 7.5), rng.randrange(1 << 16)))
+        elif free and draw < leafy + 0.35:
+            kind = rng.choice(("lamp", "lamp", "sign", "sign", "light", "bin"))
+            street.posts.append(Post(x, z, kind, rng.randrange(3)))
+        z += rng.uniform(4.0, 11.0)
 
 
 def _cut(a: float, b: float, hole: tuple[float, float] | None) -> list[tuple[float, float]]:
@@ -255,7 +307,7 @@ def _make(rng: Random, kind: str) -> Actor:
 
 
 def _actor(rng: Random, label: int, model: models.Model, scale: float) -> Actor:
-    return Actor(label, model, 0.0, 0.0, 0.0, scale, palette(rng, label))
+    return Actor(label, model, 0.0, 0.0, 0.0, scale, actor_colors(rng, label))
 
 
 def _extras(rng: Random, street: Street, taken: list) -> list[Actor]:
@@ -285,48 +337,3 @@ def _extras(rng: Random, street: Street, taken: list) -> list[Actor]:
         if not any(x_0 < c and x_1 > a and z_0 < d and z_1 > b for a, b, c, d in taken):
             extras.append(actor)
     return extras
-
-
-# Hue, saturation, value of what is painted, most frequent first. Loosely tied to the class, as on real streets.
-_HUES = {
-    CAR: [(0.0, 0.0, 0.93), (0.6, 0.06, 0.68), (0.6, 0.15, 0.2), (0.0, 0.85, 0.78), (0.6, 0.8, 0.72), (0.58, 0.55, 0.5)],
-    TRUCK: [(0.08, 0.85, 0.9), (0.02, 0.75, 0.7), (0.33, 0.55, 0.5), (0.0, 0.0, 0.9)],
-    BUS: [(0.13, 0.85, 0.95), (0.15, 0.8, 0.88), (0.1, 0.75, 0.92)],
-    TRAIN: [(0.47, 0.7, 0.6), (0.5, 0.65, 0.68), (0.44, 0.6, 0.62)],
-    MOTORCYCLE: [(0.0, 0.8, 0.65), (0.33, 0.7, 0.5), (0.62, 0.7, 0.55), (0.07, 0.8, 0.7)],
-    BICYCLE: [(0.9, 0.75, 0.8), (0.55, 0.75, 0.85), (0.3, 0.7, 0.75), (0.02, 0.8, 0.8)],
-    PERSON: [(0.0, 0.7, 0.7), (0.08, 0.6, 0.75), (0.6, 0.5, 0.5), (0.75, 0.4, 0.55), (0.35, 0.4, 0.45), (0.0, 0.0, 0.25)],
-    RIDER: [(0.2, 0.85, 0.9), (0.08, 0.9, 0.95), (0.25, 0.75, 0.8), (0.93, 0.7, 0.85)],
-}  # fmt: skip
-_FIXED = {
-    "glass": (52, 68, 84), "tyre": (30, 30, 34), "hub": (150, 152, 156), "lamp": (250, 244, 205), "tail": (200, 34, 30),
-    "plate": (235, 235, 225), "trim": (58, 60, 66), "seam": (120, 120, 120), "roof": (105, 108, 112), "display": (250, 170, 40),
-    "engine": (82, 84, 92), "pipe": (150, 150, 158), "shoes": (48, 42, 40), "hair": (62, 44, 32), "helmet": (225, 225, 230),
-    "bag": (96, 66, 42),
-}  # fmt: skip
-_SKIN = ((233, 188, 158), (214, 164, 128), (160, 112, 80), (108, 74, 54))
-_TROUSERS = ((52, 62, 92), (60, 56, 56), (96, 88, 78), (36, 38, 46))
-_CARGO = ((226, 226, 222), (196, 200, 206), (206, 190, 150), (120, 150, 180))
-
-
-def palette(rng: Random, label: int) -> dict[str, tuple[float, float, float]]:
-    """Role -> RGB (0..255) for one actor."""
-    hue, saturation, value = rng.choice(_HUES.get(label, _HUES[CAR]))
-    hue, saturation = hue + rng.gauss(0, 0.02), saturation * rng.uniform(0.85, 1.1)
-    paint = _rgb(hue, saturation, value * rng.uniform(0.9, 1.08))
-    light = _rgb(hue, saturation * 0.2, 0.95)
-    colors = dict(_FIXED)
-    colors.update(
-        body=paint, top=paint, frame=paint, accent=light if label in (TRAIN, BUS) else _rgb(hue + 0.5, 0.5, 0.6)
-    )
-    colors.update(skin=rng.choice(_SKIN), trousers=rng.choice(_TROUSERS), cargo=rng.choice(_CARGO))
-    if label in (CARAVAN, TRAILER):
-        colors.update(body=(232, 230, 222))
-    if label == RIDER:
-        colors["helmet"] = rng.choice(((225, 225, 230), (200, 40, 40), (40, 44, 54), paint))
-    return colors
-
-
-def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
-    r, g, b = colorsys.hsv_to_rgb(hue % 1.0, min(saturation, 1.0), min(value, 1.0))
-    return 255 * r, 255 * g, 255 * b

@@ -1,0 +1,15 @@
+"""The embedded data set: drawn streets, written to disk exactly as Cityscapes, Synscapes and UrbanSyn are.
+
+``write_cityscapes`` writes the "real" domain, ``write_synscapes`` and ``write_urbansyn`` the "synthetic" one, so that
+every reader and every notebook works on drawn data as on the data sets themselves. :func:`draw_scene` gives one scene
+in memory.
+
+How a scene comes about: ``layout`` draws up a plan in metres; ``canvas`` and ``stage`` paint it, with the shapes of
+``models``, into an image and a map of layers; ``look`` holds the colours of both domains and the camera of the real
+one; ``scene`` turns the layers into labels; ``writers`` knows the formats.
+"""
+
+from synlib.datasets.toyscapes.scene import DOMAINS, Instance, Scene, draw_scene
+from synlib.datasets.toyscapes.writers import write_cityscapes, write_synscapes, write_urbansyn
+
+__all__ = ["DOMAINS", "Instance", "Scene", "draw_scene", "write_cityscapes", "write_synscapes", "write_urbansyn"]
