@@ -46,7 +46,7 @@ def write_synscapes(root: Path, images: int = 5) -> Path:
     for number in range(1, images + 1):
         class_map, instance_map = maps(number)
         save(root / f"img/rgb/{number}.png", photo(HEIGHT, WIDTH, number))
-        save(root / f"img/rgb-2k/{number}.png", photo(17, 23, number))
+        save(root / f"img/rgb-2k/{number}.png", photo(2 * HEIGHT, 2 * WIDTH, number))
         save(root / f"img/class/{number}.png", class_map)
         save(root / f"img/instance/{number}.png", color(instance_map))
         (root / "meta").mkdir(exist_ok=True)

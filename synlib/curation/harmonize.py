@@ -90,6 +90,8 @@ def harmonize_dataset(
         shown = "\n  ".join(failures[:10])
         raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
 
+    for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
+        leftover.unlink()
     manifest = request | {"counts": _nested(counts)}
     _write_json(target / cityscapes.MANIFEST, manifest)
     (target / cityscapes.PARTIAL_MANIFEST).unlink()
@@ -148,10 +150,7 @@ def _harmonize_one(image: dict, target: Path, policy: Policy, mode: str, variant
 
     class_map, instance_map, classes = dataset.read_labels(image)
     height, width = png.read_header(image["image_path"])[:2]
-    if (height, width) != class_map.shape and variant not in dataset.upscaled_variants:
-        raise ValueError(
-            f"{image['image_path']}: size {(height, width)} (height, width), expected {class_map.shape} as its labels"
-        )
+    dataset.check_image_size(variant, image["image_path"], (height, width), class_map.shape)
     try:
         instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
     except ValueError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from synlib.datasets.png import read_header
+from synlib.files import BadFile
 
 NAME = "cityscapes"
 SPLITS = ("train", "val", "test")
@@ -80,18 +81,21 @@ def image_paths(root: Path, split: str, city: str, image_id: str) -> dict[str, P
 
 
 def read_manifest(root: str | Path) -> dict | None:
-    """The manifest of a harmonised tree, or None if ``root`` is not one."""
+    """The manifest of a harmonised tree, or None if ``root`` is not one; raises ``BadFile`` if it is damaged."""
     path = Path(root) / MANIFEST
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path}: not a readable manifest ({error}); harmonise the data set again") from error
+        manifest = error
+    if not isinstance(manifest, dict) or not {"dataset", "number_of_images"} <= manifest.keys():
+        raise BadFile("manifest", path, repr(manifest)[:80], "what harmonisation writes; harmonise the data set again")
+    return manifest
 
 
 def dataset_name(root: str | Path) -> str:
-    """ "cityscapes", or the data set that a harmonised tree was made from; ``ValueError`` if it is unfinished."""
+    """The data set that a harmonised tree was made from, else "cityscapes"; ``ValueError`` if it is unfinished."""
     manifest = read_manifest(root)
     if manifest is not None:
         return manifest["dataset"]

@@ -20,7 +20,7 @@ import pandas as pd
 
 from synlib.datasets import png
 from synlib.files import BadFile
-from synlib.labels import MAX_LABEL_ID
+from synlib.labels import INSTANCE_LABEL_IDS, MAX_LABEL_ID
 
 SPLITS = ("train", "val")
 
@@ -135,6 +135,15 @@ class NumberedDataset:
             classes = self.complete_classes(class_map, instance_map, classes)
         return class_map, instance_map, classes
 
+    def check_image_size(self, variant: str, path: str | Path, image: tuple[int, int], labels: tuple[int, int]) -> None:
+        """Raise ``BadFile`` unless an image, (height, width), fits its label maps: in size, or in shape if upscaled."""
+        if image == labels:
+            return
+        same_shape = image[0] * labels[1] == image[1] * labels[0] and image[0] > labels[0]
+        if not (variant in self.upscaled_variants and same_shape):
+            expected = f"{labels} as its labels" + (" or larger in proportion" if self.upscaled_variants else "")
+            raise BadFile("size", path, f"(height, width) {image}", expected)
+
     def _row(self, root: Path, number: int, split: str, variant: str) -> dict:
         paths = self.image_paths(root, number, variant)
         try:
@@ -152,6 +161,23 @@ class NumberedDataset:
 def last_train_number(largest: int) -> int:
     """The split rule: numbers up to this one are ``train``. 25,000 -> 20,000."""
     return (4 * largest + 4) // 5
+
+
+def checked_classes(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """(instance id, label id) pairs as a dictionary.
+
+    Raises ``ValueError`` for an id that three bytes cannot hold or that stands twice, and a class without instances.
+    """
+    classes: dict[int, int] = {}
+    for i, label in pairs:
+        if not 0 < i < 1 << 24:
+            raise ValueError(f"instance id {i} is not in 1..16777215")
+        if i in classes:
+            raise ValueError(f"instance id {i} stands twice")
+        if label not in INSTANCE_LABEL_IDS:
+            raise ValueError(f"instance {i} has class {label}, which is not one of {INSTANCE_LABEL_IDS}")
+        classes[i] = label
+    return classes
 
 
 def _check_ids(ids: Iterable[int | str], numbers: list[int], root: Path) -> set[int]:

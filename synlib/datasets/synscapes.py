@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from synlib.datasets.numbered import NumberedDataset
+from synlib.datasets.numbered import NumberedDataset, checked_classes
 from synlib.files import BadFile
 
 
@@ -34,7 +34,7 @@ def read_meta(path: str | Path) -> dict[int, int]:
     """``{instance id: label id}`` of ``meta/N.json``; raises ``BadFile`` saying what is wrong in it."""
     try:
         classes = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)["instance"]["class"]
-        return {int(key): operator.index(value) for key, value in classes.items()}
+        return checked_classes((int(key), operator.index(label)) for key, label in classes.items())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         found = f"{type(error).__name__}: {error}"
         raise BadFile("metadata", path, found, 'JSON with {"instance": {"class": {"ID": label id, ...}}}') from error

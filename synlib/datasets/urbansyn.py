@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from cityscapesscripts.helpers.labels import trainId2label
 
-from synlib.datasets.numbered import NumberedDataset
+from synlib.datasets.numbered import NumberedDataset, checked_classes
 from synlib.datasets.synscapes import color_ids
 from synlib.files import BadFile
 from synlib.labels import INSTANCE_LABEL_IDS, NAMES
@@ -39,7 +39,7 @@ def read_meta(path: str | Path) -> dict[int, int]:
     """``{instance id: label id}`` of ``bbox2d_NNNN.json``; raises ``BadFile`` saying what is wrong in it."""
     try:
         boxes = json.loads(Path(path).read_bytes())
-        return {_color_id(box["color"]): NAMES.index(box["label"].lower()) for box in boxes}
+        return checked_classes((_color_id(box["color"]), NAMES.index(box["label"].lower())) for box in boxes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         found = f"{type(error).__name__}: {error}"
         expected = 'JSON: a list of {"color": [R, G, B, A], "label": class name, ...}'
@@ -61,7 +61,9 @@ def _complete_classes(class_map: np.ndarray, instance_map: np.ndarray, classes: 
 
 
 def _color_id(color: list[int]) -> int:
-    red, green, blue = (int(channel) for channel in color[:3])
+    red, green, blue = color[:3]
+    if not all(channel in range(256) for channel in color[:3]):
+        raise ValueError(f"color {color} is not three or four numbers in 0..255")
     return red + 256 * green + 65536 * blue
 
 

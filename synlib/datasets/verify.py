@@ -120,12 +120,13 @@ def _find_plan(root: Path, full: bool | None) -> tuple[list[Finding], list, Call
     if (root / "leftImg8bit").is_dir():
         return _plan_cityscapes(root, full)
     for dataset in SYNTHETIC.values():
-        if any((root / path.split("/")[0]).is_dir() for path in _image_folders(dataset).values()):
+        if any((root / example.split("/")[0]).is_dir() for example in _image_folders(dataset).values()):
             return _plan_numbered(root, dataset, full)
     return None
 
 
 def _image_folders(dataset: NumberedDataset) -> dict[str, str]:
+    """Variant -> path of its image 1, below the root."""
     return {variant: dataset.layout["image_path"].format(variant=variant, number=1) for variant in dataset.variants}
 
 
@@ -196,59 +197,55 @@ def _check_cityscapes_image(root: Path, item: tuple[str, str, str]) -> list[Find
 
 def _plan_numbered(root: Path, dataset: NumberedDataset, full: bool | None) -> tuple[list[Finding], list, Callable]:
     findings: list[Finding] = []
-    items: list[tuple[int, str]] = []
-    for variant, example in _image_folders(dataset).items():
-        folder = (root / example).parent
-        if not folder.is_dir():
-            continue
+    variants = [name for name, example in _image_folders(dataset).items() if (root / example).parent.is_dir()]
+    images: set[int] = set()
+    for variant in variants:
+        example = root / _image_folders(dataset)[variant]
         numbers, odd = dataset.scan(root, "image_path", variant)
-        findings += [_error("name", path, path.name, f"names like {Path(example).name}") for path in odd]
-        _check_count(findings, folder, len(numbers), dataset.official_count, full)
-        items += [(number, variant) for number in numbers]
-    if not items:
+        findings += [_error("name", path, path.name, f"names like {example.name}") for path in odd]
+        _check_count(findings, example.parent, len(numbers), dataset.official_count, full)
+        images |= set(numbers)
+    if not images:
         findings.append(_error("missing", root, "no images", " or ".join(_image_folders(dataset).values())))
-    with_image = {number for number, _ in items}
-    for column in set(dataset.layout) - {"image_path"}:
-        for number in sorted(set(dataset.scan(root, column)[0]) - with_image):
+    for column in sorted(set(dataset.layout) - {"image_path"}):
+        for number in sorted(set(dataset.scan(root, column)[0]) - images):
             path = dataset.image_paths(root, number)[column]
             findings.append(_error("label without image", path, "no image", "an image with this number"))
-    return findings, items, functools.partial(_check_numbered_image, root, dataset.name)
+    return findings, sorted(images), functools.partial(_check_numbered_image, root, dataset.name, variants)
 
 
-def _check_numbered_image(root: Path, name: str, item: tuple[int, str]) -> list[Finding]:
-    dataset, (number, variant) = SYNTHETIC[name], item
-    paths = dataset.image_paths(root, number, variant)
+def _check_numbered_image(root: Path, name: str, variants: list[str], number: int) -> list[Finding]:
+    dataset = SYNTHETIC[name]
     findings: list[Finding] = []
-    images = _read_pngs(findings, paths, dataset.png_kinds)
-    same_size = ["instance_path"] if variant in dataset.upscaled_variants else ["instance_path", "image_path"]
-    readable = _check_sizes(findings, paths, images, same_size)
+    paths = dataset.image_paths(root, number)
+    labels = _read_pngs(findings, paths, {c: dataset.png_kinds[c] for c in ("label_path", "instance_path")})
+    for variant in variants:
+        path = dataset.image_paths(root, number, variant)["image_path"]
+        image = _attempt(findings, path, png.read, *dataset.png_kinds["image_path"])
+        if image is not None and "label_path" in labels:
+            check = functools.partial(dataset.check_image_size, variant)
+            _attempt(findings, path, check, image.shape[:2], labels["label_path"].shape)
     classes = _attempt(findings, paths["meta_path"], dataset.read_meta)
-    _check_classes(findings, paths["meta_path"], classes or {})
-    if not readable:
-        return findings
-    class_map, instance_map = dataset.decode(images["label_path"], images["instance_path"])
-    _check_label_values(findings, paths, {"label_path": class_map})
-    if classes is not None:
-        in_map = set(np.unique(instance_map).tolist()) - {0}
-        unknown, hidden = sorted(in_map - classes.keys()), sorted(classes.keys() - in_map)
-        if unknown and dataset.complete_classes is None:
-            expected = f"the ids of {paths['meta_path']}"
-            findings.append(_error("unknown instance", paths["instance_path"], f"ids {_first(unknown)}", expected))
-        if hidden:
-            found = f"ids {_first(hidden)} without pixels"
-            findings.append(Finding("note", "hidden instance", str(paths["meta_path"]), found, "pixels in the map"))
+    if _check_sizes(findings, paths, labels, ["instance_path"]):
+        _check_numbered_labels(findings, dataset, paths, labels, classes)
     return findings
 
 
-def _check_classes(findings: list[Finding], path: Path, classes: dict[int, int]) -> None:
-    bad_classes = sorted(set(classes.values()) - set(INSTANCE_LABEL_IDS))
-    if bad_classes:
-        findings.append(_error("class", path, f"classes {_first(bad_classes)}", f"one of {INSTANCE_LABEL_IDS}"))
-    bad_ids = sorted(i for i in classes if not 0 < i < 1 << 24)
-    if bad_ids:
-        findings.append(
-            _error("value", path, f"ids {_first(bad_ids)}", "ids 1 .. 16777215, which three bytes can hold")
-        )
+def _check_numbered_labels(
+    findings: list[Finding], dataset: NumberedDataset, paths: dict[str, Path], labels: dict, classes: dict | None
+) -> None:
+    class_map, instance_map = dataset.decode(labels["label_path"], labels["instance_path"])
+    _check_label_values(findings, paths, {"label_path": class_map})
+    if classes is None:
+        return
+    in_map = set(np.unique(instance_map).tolist()) - {0}
+    unknown, hidden = sorted(in_map - classes.keys()), sorted(classes.keys() - in_map)
+    if unknown and dataset.complete_classes is None:
+        expected = f"the ids of {paths['meta_path']}"
+        findings.append(_error("unknown instance", paths["instance_path"], f"ids {_first(unknown)}", expected))
+    if hidden:
+        found = f"ids {_first(hidden)} without pixels"
+        findings.append(Finding("note", "hidden instance", str(paths["meta_path"]), found, "pixels in the map"))
 
 
 def _check_label_values(findings: list[Finding], paths: dict[str, Path], images: dict) -> None:

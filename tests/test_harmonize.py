@@ -1,0 +1,271 @@
+"""Harmonising a data set on disk: what other tools read, interruption, repetition, refusal."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_data
+from cityscapesscripts.evaluation.instances2dict import instances2dict
+from cityscapesscripts.helpers.csHelpers import getCsFileInfo
+from PIL import Image
+
+from synlib.curation import harmonize
+from synlib.curation.harmonize import count_table, harmonize_dataset
+from synlib.curation.rider_rule import Policy, harmonize_maps
+from synlib.datasets import cityscapes, png
+from synlib.datasets.instances import instance_table
+from synlib.datasets.numbered import last_train_number
+from synlib.datasets.verify import verify_dataset
+from synlib.labels import CLASSES
+
+
+@pytest.fixture
+def source(tmp_path):
+    return tiny_data.write_synscapes(tmp_path / "synscapes")
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_tree_holds_what_the_rule_makes(source, tmp_path):
+    manifest = harmonize_dataset(source, tmp_path / "out")
+    total = Counter()
+    for split, numbers in (("train", range(1, 5)), ("val", [5])):
+        images = cityscapes.read_images(tmp_path / "out", split)
+        assert images["image_id"].tolist() == [f"synscapes_{number:06d}_000000" for number in numbers]
+        assert set(images["dataset"]) == {"synscapes"} and set(images["height"]) == {tiny_data.HEIGHT}
+        for image, number in zip(images.itertuples(), numbers, strict=True):
+            instance_ids, label_ids, counts = harmonize_maps(*tiny_data.maps(number), tiny_data.CLASSES)
+            assert png.read(image.instance_path, "gray 16").tolist() == instance_ids.tolist()
+            assert png.read(image.label_path, "gray 8").tolist() == label_ids.tolist()
+            assert Path(image.image_path).read_bytes() == (source / f"img/rgb/{number}.png").read_bytes()
+            total += counts
+    assert manifest["counts"]["after"] == {
+        name: total["after", name] for name in ("car", "motorcycle", "person", "rider")
+    }
+    assert manifest["number_of_images"] == {"train": 4, "val": 1}
+    assert manifest["policy"]["orphans"] == "group"
+    assert json.loads((tmp_path / "out/harmonized.json").read_text()) == manifest
+    table = count_table(manifest)
+    assert table.loc["after", "rider"] == table.loc["rider_added", "motorcycle"] == 5
+    assert table.loc["without_pixels", "bus"] == 5
+    assert verify_dataset(tmp_path / "out", progress=False).empty
+
+
+@pytest.mark.parametrize("variant", ["rgb", "rgb-2k"])
+def test_other_readers_agree(source, tmp_path, variant):
+    pytest.importorskip("detectron2")
+    from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict, _get_cityscapes_files
+    from pycocotools import mask as coco_mask
+
+    harmonize_dataset(source, tmp_path / "out", variant=variant)
+    images = cityscapes.read_images(tmp_path / "out", "train").set_index("image_path")
+    table = instance_table(images.reset_index(), progress=False)
+    files = _get_cityscapes_files(str(tmp_path / "out/leftImg8bit/train"), str(tmp_path / "out/gtFine/train"))
+    assert len(files) == len(images)
+    for file in files:
+        theirs = _cityscapes_files_to_dict(file, from_json=False, to_polygons=False)
+        ours = table[table["image_id"] == images.loc[file[0], "image_id"]]
+        # Detectron2 leaves out what is one pixel wide or high, and its boxes do not include the last pixel.
+        ours = ours[(ours["x1"] - ours["x0"] > 1) & (ours["y1"] - ours["y0"] > 1)]
+        assert (theirs["height"], theirs["width"]) == png.read_header(file[0])[:2]
+        assert {
+            (a["category_id"], int(coco_mask.area(a["segmentation"])), *map(int, a["bbox"]), bool(a["iscrowd"]))
+            for a in theirs["annotations"]
+        } == {
+            (
+                24 + [0, 1, 2, 3, 4, 7, 8, 9][row.category],
+                row.area_px,
+                row.x0,
+                row.y0,
+                row.x1 - 1,
+                row.y1 - 1,
+                row.crowd,
+            )
+            for row in ours.itertuples()
+        }
+        official = instances2dict(file[1])[os.path.abspath(file[1])]
+        assert (
+            sum(len(official[name]) for name in CLASSES) == (table["image_id"] == images.loc[file[0], "image_id"]).sum()
+        )
+        assert getCsFileInfo(file[0]).city == "synscapes"
+
+
+def test_polygon_files_give_the_size_and_do_not_pretend_to_hold_objects(source, tmp_path):
+    """Detectron2 reads ``imgHeight`` and ``imgWidth``; a reader of ``objects`` must stop instead of finding none."""
+    harmonize_dataset(source, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*_polygons.json"):
+        content = json.loads(path.read_text())
+        assert (content["imgHeight"], content["imgWidth"]) == (tiny_data.HEIGHT, tiny_data.WIDTH)
+        assert "objects" not in content
+
+
+def test_layout_is_the_one_that_mmdetection_looks_for(source, tmp_path):
+    """Its converter lists ``*leftImg8bit.png`` below the split and replaces folder and suffix."""
+    harmonize_dataset(source, tmp_path / "out")
+    images = sorted((tmp_path / "out/leftImg8bit/train").glob("**/*leftImg8bit.png"))
+    assert len(images) == 4
+    for path in images:
+        stem = str(path).replace("leftImg8bit/train", "gtFine/train").removesuffix("leftImg8bit.png")
+        for suffix, mode in (("gtFine_instanceIds.png", "I;16"), ("gtFine_labelIds.png", "L")):
+            with Image.open(stem + suffix) as label:
+                assert label.mode == mode
+
+
+def test_upscaled_labels_are_enlarged_without_new_values(source, tmp_path):
+    harmonize_dataset(source, tmp_path / "out", variant="rgb-2k")
+    image = cityscapes.read_images(tmp_path / "out", "val").iloc[0]
+    assert (image["height"], image["width"]) == png.read_header(image["image_path"])[:2] == (24, 32)
+    small = harmonize_maps(*tiny_data.maps(5), tiny_data.CLASSES)[0]
+    large = png.read(image["instance_path"], "gray 16")
+    assert large.tolist() == np.kron(small, np.ones((2, 2), int)).tolist()
+
+
+@pytest.mark.parametrize("size", [(24, 33), (12, 15), (25, 32)])
+def test_image_of_another_shape_is_refused(source, tmp_path, size):
+    tiny_data.save(source / "img/rgb-2k/3.png", tiny_data.photo(*size, 3))
+    with pytest.raises(ValueError, match=r"rgb-2k/3\.png: size: found .*, expected"):
+        harmonize_dataset(source, tmp_path / "out", variant="rgb-2k")
+
+
+def test_splits_by_list(source, tmp_path):
+    manifest = harmonize_dataset(source, tmp_path / "out", splits={"train": [5, 1], "val": ["3"]})
+    assert manifest["number_of_images"] == {"train": 2, "val": 1}
+    assert cityscapes.read_images(tmp_path / "out", "val")["image_id"].tolist() == ["synscapes_000003_000000"]
+    with pytest.raises(ValueError, match="1 images are in two splits, the first is 3"):
+        harmonize_dataset(source, tmp_path / "other", splits={"train": [3, 1], "val": [3]})
+
+
+def test_links_and_copies(source, tmp_path):
+    harmonize_dataset(source, tmp_path / "a" / "out")
+    harmonize_dataset(source, tmp_path / "b" / "out", images="copy")
+    link = Path(cityscapes.read_images(tmp_path / "a" / "out", "val")["image_path"][0])
+    copy = Path(cityscapes.read_images(tmp_path / "b" / "out", "val")["image_path"][0])
+    assert link.is_symlink() and not os.path.isabs(os.readlink(link)) and not copy.is_symlink()
+    assert link.read_bytes() == copy.read_bytes()
+
+
+def test_workers_make_no_difference(source, tmp_path):
+    for number in range(6, 13):
+        for file in source.rglob("5.*"):
+            (file.parent / f"{number}{file.suffix}").write_bytes(file.read_bytes())
+    trees = []
+    for workers in (1, 2):
+        harmonize_dataset(source, tmp_path / str(workers), images="copy", workers=workers)
+        trees.append(tree(tmp_path / str(workers)))
+    assert trees[0] == trees[1]
+
+
+def test_second_run_does_nothing(source, tmp_path, monkeypatch):
+    manifest = harmonize_dataset(source, tmp_path / "out")
+    monkeypatch.setattr(harmonize, "harmonize_maps", None)  # would fail if called
+    before = tree(tmp_path / "out")
+    assert harmonize_dataset(source, tmp_path / "out") == manifest
+    assert tree(tmp_path / "out") == before
+
+
+def test_continues_where_it_was_interrupted(source, tmp_path, monkeypatch):
+    expected = harmonize_dataset(source, tmp_path / "whole", images="copy")
+    done = []
+
+    def interrupted(*args):
+        done.append(args)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return harmonize_maps(*args)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(harmonize, "harmonize_maps", interrupted)
+        harmonize_dataset(source, tmp_path / "out", images="copy", workers=1)
+    with pytest.raises(ValueError, match="not finished here; run it again"):
+        cityscapes.read_images(tmp_path / "out", "train")
+    assert verify_dataset(tmp_path / "out", progress=False)["kind"].tolist() == ["unfinished"]
+    (tmp_path / "out/leftImg8bit/train/synscapes/.x.12345678.tmp.png").write_bytes(b"half")
+
+    resumed = []
+    monkeypatch.setattr(harmonize, "harmonize_maps", lambda *args: resumed.append(args) or harmonize_maps(*args))
+    assert harmonize_dataset(source, tmp_path / "out", images="copy", workers=1) == expected
+    assert len(resumed) == 3
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_killed_process_leaves_nothing_that_is_taken_for_complete(source, tmp_path):
+    """The process is killed at a random moment, again and again, until it gets through."""
+    script = "from synlib.curation.harmonize import harmonize_dataset as h; import sys; h(*sys.argv[1:], images='copy')"
+    command = [sys.executable, "-c", script, str(source), str(tmp_path / "out")]
+    for attempt in range(40):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wait_for = tmp_path / "out" / "gtFine" / "train"
+        while process.poll() is None and not wait_for.exists():
+            time.sleep(0.001)
+        if attempt < 5:
+            time.sleep(0.002 * attempt)
+            process.kill()
+        if process.wait() == 0:
+            break
+        assert not (tmp_path / "out/harmonized.json").exists()
+    harmonize_dataset(source, tmp_path / "whole", images="copy")
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_refuses_other_options_other_input_and_foreign_folders(source, tmp_path):
+    harmonize_dataset(source, tmp_path / "out")
+    with pytest.raises(FileExistsError, match=r"out: was made .* with other options: policy is"):
+        harmonize_dataset(source, tmp_path / "out", policy=Policy(orphans="void"))
+    (source / "meta/1.json").write_text((source / "meta/2.json").read_text().replace("32", "33"))
+    with pytest.raises(FileExistsError, match="source_fingerprint"):
+        harmonize_dataset(source, tmp_path / "out")
+    foreign = tiny_data.write_cityscapes(tmp_path / "real", train=1)
+    for target in (foreign, source):
+        with pytest.raises(FileExistsError, match="holds another data set"):
+            harmonize_dataset(source, target)
+
+
+def test_a_harmonised_tree_is_not_harmonised_again(source, tmp_path):
+    harmonize_dataset(source, tmp_path / "out")
+    with pytest.raises(ValueError, match="harmonised already"):
+        harmonize_dataset(tmp_path / "out", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "move"}, "images='move'"),
+        ({"dataset": "gta"}, "unknown data set 'gta'"),
+        ({"variant": "4k"}, "unknown variant '4k'"),
+        ({"splits": {"test": [1]}}, "unknown split 'test'"),
+        ({"splits": {"train": [1, 1]}}, "1 ids are listed more than once"),
+        ({"splits": {"train": [77]}}, "1 of the listed images do not exist, the first is 77"),
+    ],
+)
+def test_bad_options(source, tmp_path, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        harmonize_dataset(source, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_bad_image_is_named_and_the_others_are_done(source, tmp_path):
+    (source / "meta/2.json").write_text("{")
+    (source / "meta/4.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"(?s)2 of 5 images.*meta/2\.json.*meta/4\.json"):
+        harmonize_dataset(source, tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*_polygons.json"))) == 3
+    assert not (tmp_path / "out/harmonized.json").exists()
+
+
+def test_image_of_another_size_is_refused(source, tmp_path):
+    tiny_data.save(source / "img/rgb/3.png", tiny_data.photo(12, 17, 3))
+    with pytest.raises(ValueError, match=r"rgb/3\.png: size: found .*17.*, expected"):
+        harmonize_dataset(source, tmp_path / "out")
+
+
+def test_split_rule_of_the_full_data_set():
+    assert [last_train_number(n) for n in (25_000, 5, 4, 1)] == [20_000, 4, 4, 1]
