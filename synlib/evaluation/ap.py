@@ -44,8 +44,9 @@ class Outcomes:
     Attributes:
         image_ids: the ids of the M images.
         truths: :data:`TRUTH` of all images; ``truth_image`` says whose, int64.
-        predictions: :data:`PREDICTION` ``(P,)``; ``prediction_image`` says whose, int64; ``prediction_truth`` is the
-            row in ``truths`` that ``truth`` points to, int64, -1 if none.
+        predictions: :data:`PREDICTION` ``(P,)``; ``prediction_image`` says whose, int64.
+        prediction_truth, prediction_other: int64 ``(P,)``, rows in ``truths`` that the fields ``truth`` and
+            ``other_truth`` point to, -1 if none.
         outcome: int8 ``(P, 10)``: :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` or :data:`IGNORED`.
     """
 
@@ -55,6 +56,7 @@ class Outcomes:
     predictions: np.ndarray
     prediction_image: np.ndarray
     prediction_truth: np.ndarray
+    prediction_other: np.ndarray
     outcome: np.ndarray
 
 
@@ -81,11 +83,13 @@ def outcomes(
     predictions = np.concatenate([np.empty(0, PREDICTION), *(record.predictions for record in records)])
     per_image = np.array([[len(record.truths), len(record.predictions)] for record in records], int).reshape(-1, 2)
     truth_image, prediction_image = (np.repeat(np.arange(len(records)), counts) for counts in per_image.T)
-    first_truth = np.concatenate([[0], np.cumsum(per_image[:, 0])]).astype(int)
-    prediction_truth = np.where(predictions["truth"] < 0, -1, first_truth[prediction_image] + predictions["truth"])
-    outcome = _decide(predictions, truths, prediction_truth)
+    first_truth = np.concatenate([[0], np.cumsum(per_image[:, 0])]).astype(int)[prediction_image]
+    own, other = (
+        np.where(predictions[name] < 0, -1, first_truth + predictions[name]) for name in ("truth", "other_truth")
+    )
+    outcome = _decide(predictions, truths, own)
     image_ids = tuple(record.image_id for record in records)
-    return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, prediction_truth, outcome)
+    return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, own, other, outcome)
 
 
 def check_images(found: list[str], expected_images: Iterable[str] | None, subset: bool) -> None:

@@ -56,8 +56,8 @@ def paired_intervals(
 ) -> pd.DataFrame:
     """Difference in AP, second minus first, of two runs on the same images: columns as :func:`intervals`, and one more.
 
-    Each resample draws the same images for both runs, so what makes an image hard for both cancels. ``above_zero``: share
-    of the resamples in which the second is better, half of the ties included.
+    Each resample draws the same images for both runs, so what makes an image hard for both cancels. ``above_zero``:
+    share of the resamples in which the second is better, half of the ties included.
 
     Raises:
         ValueError: as :func:`intervals`, and if the two were not evaluated on the same images and ground truth.
