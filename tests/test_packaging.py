@@ -1,0 +1,213 @@
+"""One set of pins, and a Detectron2 that is what its recipe says."""
+
+import importlib.metadata
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "packaging" / "detectron2"
+LOCAL = "./packaging/detectron2"
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    monkeypatch.syspath_prepend(RECIPE)
+    import build_backend
+
+    return build_backend
+
+
+@pytest.fixture(scope="module")
+def pins():
+    """Canonical name -> list of requirements (more than one where the version depends on the Python)."""
+    pins = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith(("#", LOCAL)):
+            requirement = Requirement(line)
+            pins.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return pins
+
+
+def sdist_of(files: dict[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for path, text in files.items():
+            member = tarfile.TarInfo(f"pb1-detectron2-0.6/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+# ---- pins ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_requirement_is_pinned_exactly(pins):
+    for requirements in pins.values():
+        for requirement in requirements:
+            assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(requirement.specifier)), requirement
+            assert requirement.url is None
+    text = (ROOT / "requirements.txt").read_text()
+    assert text.count(f"\n{LOCAL}\n") == 1
+    assert "://" not in text and "\n-" not in text  # no index, no options
+
+
+def test_pyproject_asks_for_nothing_that_is_not_pinned(pins, backend):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    recipe = tomllib.loads((RECIPE / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
+    wanted += [*project["build-system"]["requires"], *recipe["build-system"]["requires"], *backend.DEPENDENCIES]
+    for requirement in map(Requirement, wanted):
+        if requirement.name == backend.NAME:
+            assert requirement.specifier.contains(backend.VERSION)
+            continue
+        pinned = pins[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(next(iter(pin.specifier)).version) for pin in pinned), requirement
+
+
+def test_conda_environment_refers_to_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert pip == "pip"
+    assert packages == {"pip": ["-r requirements.txt", "-e ."]}
+    requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert Requirement(f"python{requires}").specifier.contains(python.removeprefix("python="))
+
+
+def test_the_folder_packaging_does_not_hide_the_library_of_that_name():
+    code = "import packaging.version; print(packaging.__file__)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "site-packages" in shown
+
+
+# ---- the installed Detectron2 --------------------------------------------------------------------------------------
+
+
+def test_installed_detectron2_carries_every_fix(backend):
+    from fixes import FIXES
+
+    distribution = importlib.metadata.distribution("detectron2")
+    assert distribution.version == backend.VERSION
+    assert distribution.read_text("METADATA") == backend.METADATA
+    for fix in FIXES:
+        text = Path(distribution.locate_file(fix.file)).read_text()
+        assert text.count(fix.new) >= fix.count, fix
+        assert fix.old not in (text.replace(fix.new, "") if fix.new else text), fix
+    assert Path(distribution.locate_file("detectron2/_C.py")).read_bytes() == (RECIPE / "files" / "_C.py").read_bytes()
+
+
+def test_readme_of_the_recipe_names_every_file_that_is_fixed(backend):
+    from fixes import FIXES
+
+    readme = (RECIPE / "README.md").read_text()
+    for fix in FIXES:
+        assert f"`{fix.file.removeprefix('detectron2/')}`" in readme, fix.file
+
+
+def test_import_is_silent():
+    modules = "detectron2.projects.point_rend, detectron2.engine, detectron2.evaluation, detectron2.model_zoo"
+    command = [sys.executable, *(f"-Werror::{kind}" for kind in ("DeprecationWarning", "FutureWarning", "UserWarning"))]
+    run = subprocess.run([*command, "-c", f"import {modules}"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_missing_operations_explain_themselves_when_called():
+    import torch
+    from detectron2 import _C
+    from detectron2.layers import nms_rotated
+
+    with pytest.raises(NotImplementedError, match=r"_C\.deform_conv_forward .* packaging/detectron2/README\.md"):
+        _C.deform_conv_forward(1, 2)
+    with pytest.raises(NotImplementedError, match=r"_C\.nms_rotated .*rotated boxes"):
+        nms_rotated(torch.zeros(1, 5), torch.zeros(1), 0.5)
+    with pytest.raises(AttributeError):
+        _C.no_such_operation  # noqa: B018
+
+
+def test_model_zoo_configurations_are_there():
+    from detectron2 import model_zoo
+
+    cfg = model_zoo.get_config("Cityscapes/mask_rcnn_R_50_FPN.yaml")
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 8
+
+
+# ---- building it ---------------------------------------------------------------------------------------------------
+
+
+def test_text_that_is_not_as_expected_stops_the_build(backend, monkeypatch, tmp_path):
+    sdist = tmp_path / "pb1-detectron2-0.6.tar.gz"
+    sdist.write_bytes(sdist_of({"LICENSE": "a licence", "detectron2/__init__.py": "nothing to replace"}))
+    monkeypatch.setenv(backend.SDIST_VARIABLE, str(sdist))
+    monkeypatch.setattr(backend, "SDIST_SHA256", backend.hashlib.sha256(sdist.read_bytes()).hexdigest())
+    with pytest.raises(SystemExit, match=r"detectron2/__init__\.py: expected the text .* found it 0 time"):
+        backend.build_wheel(str(tmp_path))
+    assert not list(tmp_path.glob("*.whl"))
+
+
+def test_wrong_archive_stops_the_build(backend, monkeypatch, tmp_path):
+    (tmp_path / "other.tar.gz").write_bytes(b"something else")
+    monkeypatch.setenv(backend.SDIST_VARIABLE, str(tmp_path / "other.tar.gz"))
+    with pytest.raises(SystemExit, match=r"other\.tar\.gz has the SHA-256 .* expected 5d2e9e51"):
+        backend.build_wheel(str(tmp_path))
+    monkeypatch.setenv(backend.SDIST_VARIABLE, str(tmp_path / "missing.tar.gz"))
+    with pytest.raises(SystemExit, match=r"missing\.tar\.gz, which is not a file"):
+        backend.build_wheel(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("archive", "sentence"),
+    [
+        (b"served by mistake", "does not have the SHA-256 5d2e9e51"),
+        (None, "could not download pb1-detectron2 0.6. Check the network"),
+    ],
+)
+def test_pip_finding_another_archive_or_none_is_explained(backend, monkeypatch, tmp_path, archive, sentence):
+    folder = tmp_path / "links"
+    folder.mkdir()
+    if archive is not None:
+        (folder / "pb1-detectron2-0.6.tar.gz").write_bytes(archive)
+    monkeypatch.delenv(backend.SDIST_VARIABLE, raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    with pytest.raises(SystemExit, match=re.escape(sentence)):
+        backend.build_wheel(str(tmp_path))
+
+
+def test_wheel_is_complete_and_repeatable(backend, monkeypatch):
+    monkeypatch.setattr(backend, "apply_fixes", lambda files: files)
+    sources = {"LICENSE": "a licence", "detectron2/__init__.py": "", "detectron2/layers/csrc/vision.cpp": "int x;"}
+    sdist = sdist_of({**sources, "projects/PointRend/point_rend/__init__.py": "", "tools/train.py": ""})
+    content = backend.wheel_bytes(sdist)
+    assert content == backend.wheel_bytes(sdist)
+    names = set(backend.zipfile.ZipFile(io.BytesIO(content)).namelist())
+    modules = {"detectron2/__init__.py", "detectron2/_C.py", "detectron2/projects/point_rend/__init__.py"}
+    info = {f"detectron2-0.6.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    assert names == modules | info
+
+
+# ---- setting up ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_setup_without_a_suitable_python_says_what_to_install(tmp_path):
+    (tmp_path / "python2").write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / "python2").chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(tmp_path / "python2")}
+    command = ["bash", str(ROOT / "packaging" / "setup.sh")]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "no Python 3.11, 3.12 or 3.13" in run.stderr
+    assert "make PYTHON=" in run.stderr
+    assert not (tmp_path / ".venv").exists()
