@@ -47,7 +47,7 @@ class Canvas:
         self._scratch = np.zeros((self.height, self.width), np.uint8)
         self.focal = self.street.focal * self.width
         self.horizon = self.street.pitch * self.height
-        self._cap = _CAPSULES[self.height > 160]
+        self._cap = _CAPS[self.height > 160]
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """World (..., 3) metres -> pixels (..., 2) float32, with (0, 0) the middle of the top left pixel."""
@@ -73,19 +73,19 @@ class Canvas:
         """Paint one stretch of background of the class ``name``: pixels (N, 2), joined with ``more`` that touch it."""
         shapes = [fixed(p) for p in (polygon, *more)]
         points = np.concatenate(shapes) if more else shapes[0]
-        low, high = np.minimum.reduce(points).tolist(), np.maximum.reduce(points).tolist()
-        box = (low[0] / _ONE, low[1] / _ONE, high[0] / _ONE, high[1] / _ONE)
+        box = (*np.minimum.reduce(points).tolist(), *np.maximum.reduce(points).tolist())
         if self.mark(label_id(name), [(shape, 0) for shape in shapes], box):
             for shape in shapes:
                 cv2.fillPoly(self.image, [shape], color, cv2.LINE_AA, SHIFT)
 
-    def mark(self, label: int, shapes, box: tuple[float, float, float, float]) -> Layer | None:
+    def mark(self, label: int, shapes, box: tuple[int, int, int, int]) -> Layer | None:
         """Enter a new layer into the map: the outer contour of the union of ``shapes``. None if it is not in the frame.
 
-        ``shapes``: (fixed-point polygon, thickness in pixels of its outline or 0); ``box``: x0, y0, x1, y1 around them.
+        ``shapes``: (fixed-point polygon, thickness in pixels of its outline or 0); ``box``: x0, y0, x1, y1 around them,
+        fixed-point too.
         """
-        left, top = max(int(box[0]) - 2, 0), max(int(box[1]) - 2, 0)
-        right, bottom = min(int(box[2]) + 3, self.width), min(int(box[3]) + 3, self.height)
+        left, top = max((box[0] >> SHIFT) - 2, 0), max((box[1] >> SHIFT) - 2, 0)
+        right, bottom = min((box[2] >> SHIFT) + 3, self.width), min((box[3] >> SHIFT) + 3, self.height)
         if left >= right or top >= bottom:
             return None
         for polygon, thickness in shapes:
@@ -111,35 +111,36 @@ class Canvas:
 
     def _paint_model(self, actor: Actor, shadow: bool) -> Layer | None:
         """Paint the model of one actor; None if nothing of it is in the frame."""
-        model, parts, px_per_m = actor.model, actor.model.parts, self.focal * actor.scale / actor.z
+        model, px_per_m = actor.model, self.focal * actor.scale / actor.z
         sin, cos = math.sin(actor.heading), math.cos(actor.heading)
         turn = np.array([(sin, 0.0, cos), (cos, 0.0, -sin), (0.0, 1.0, 0.0)], np.float32)  # rows: u, w, h in the world
-        scale = np.float32(actor.scale)
-        eye = turn @ np.array((-actor.x, self.street.eye, -actor.z), np.float32) / scale
-        shown = np.flatnonzero((model.normals @ eye > model.planes) & (model.min_px <= px_per_m * model.size[2]))
-        world = model.points @ (turn * scale)
-        world += (actor.x, 0.0, actor.z)
+        eye = (-actor.x / actor.scale, self.street.eye / actor.scale, -actor.z / actor.scale)
+        towards = model.normals @ (turn @ np.array((eye, (self.street.sun * 0.55, 0.6, -0.45)), np.float32).T)
+        shown = np.flatnonzero((towards[:, 0] > model.planes) & (model.min_px <= px_per_m * model.size[2]))
+        world = model.points @ (turn * np.float32(actor.scale))
+        world += np.array((actor.x, 0.0, actor.z), np.float32)
         pixels = self.project(world)
         points, outlines = fixed(pixels), None
         if shadow:
             cv2.fillPoly(self.image, [points[model.ground :]], self.hazed(_SHADOW, actor.z), cv2.LINE_AA, SHIFT)
         hull = points[: model.ground]
         if len(model.limbs):
-            radii = np.maximum(model.radii * np.float32(px_per_m), 0.35)
-            outlines = fixed(_capsules(self._cap, pixels[model.joints], pixels[model.joints + 1], radii))
+            radii = np.maximum(model.radii * np.float32(px_per_m), np.float32(0.35))
+            outlines = fixed(_sticks(self._cap, pixels, model.joints, radii))
             hull = np.concatenate([hull, outlines.reshape(-1, 2)])
-        box = tuple((np.concatenate([np.minimum.reduce(hull), np.maximum.reduce(hull)]) / _ONE).tolist())
-        drawn = []
-        for i, color in zip(shown.tolist(), self._shade(actor, turn, shown), strict=True):
-            part = parts[i]
+        drawn, stroke = [], 0
+        for i, color in zip(shown.tolist(), self._shade(actor, shown, towards[:, 1]), strict=True):
+            part, thickness = model.parts[i], 0
             polygon = points[part.start : part.stop] if part.kind != "limb" else outlines[part.limb]
-            drawn.append(
-                (part, polygon, max(1, round(2 * part.radius * px_per_m)) if part.kind == "ring" else 0, color)
-            )
+            if part.kind == "ring":
+                thickness = stroke = max(1, round(2 * part.radius * px_per_m))
+            drawn.append((part, polygon, thickness, color))
+        edge = stroke * _ONE // 2  # how far strokes reach beyond the hull
+        box = (*(np.minimum.reduce(hull) - edge).tolist(), *(np.maximum.reduce(hull) + edge).tolist())
         layer = self.mark(actor.label, [(polygon, width) for part, polygon, width, _ in drawn if part.outline], box)
         if layer is None:
             return None
-        layer.actor, layer.box = actor, tuple(value + 0.5 for value in box)
+        layer.actor, layer.box = actor, tuple(value / _ONE + 0.5 for value in box)
         layer.full_px = self._count(layer, len(self.layers))
         for _, polygon, thickness, color in drawn:
             if thickness:
@@ -148,15 +149,14 @@ class Canvas:
                 cv2.fillPoly(self.image, [polygon], color, cv2.LINE_AA, SHIFT)
         return layer
 
-    def _shade(self, actor: Actor, turn: np.ndarray, shown: np.ndarray) -> list[list[float]]:
+    def _shade(self, actor: Actor, shown: np.ndarray, sunny: np.ndarray) -> list[list[float]]:
         """The colour of each part that is shown: its paint, lit by the sun, seen through the haze."""
-        model = actor.model
-        light = turn @ np.array((self.street.sun * 0.55, 0.6, -0.45), np.float32)
-        bright = model.ambient[shown] + np.float32(0.36) * np.maximum(model.normals[shown] @ light, 0.0)
+        model, keep = actor.model, math.exp(-actor.z / self.haze_m)
+        bright = model.ambient + np.float32(0.36) * np.maximum(sunny, np.float32(0.0))
         paint = np.array([actor.palette[role] for role in model.roles], np.float32)[model.role_of[shown]]
-        keep = math.exp(-actor.z / self.haze_m)
-        paint = np.minimum(paint * bright[:, None], 255.0) * np.float32(keep)
-        paint += [channel * (1 - keep) for channel in self.haze]
+        paint *= bright[shown, None]
+        paint = np.minimum(paint, np.float32(255.0)) * np.float32(keep)
+        paint += np.array(self.haze, np.float32) * np.float32(1 - keep)
         return paint.tolist()
 
     def _count(self, layer: Layer, number: int) -> int:
@@ -172,28 +172,23 @@ def fixed(points: np.ndarray) -> np.ndarray:
 
 
 def _half_disc(count: int) -> np.ndarray:
-    angles = np.linspace(-math.pi / 2, math.pi / 2, count)
-    arc = np.stack([np.cos(angles), np.sin(angles)], 1)
-    return np.concatenate([arc, -arc]).astype(np.float32)
+    arc = np.exp(1j * np.linspace(-math.pi / 2, math.pi / 2, count))
+    return np.concatenate([arc, -arc]).astype(np.complex64)
 
 
-_CAPSULES = (_half_disc(5), _half_disc(9))
-"""Outline of a stick around its first, then its second joint, in a frame whose x axis runs from the second to the
-first: coarse for small images, fine for large ones."""
+_CAPS = (_half_disc(5), _half_disc(9))
+"""Outline of a stick of radius 1, x + iy, around its first, then its second joint, if the first lies to the right of
+the second: coarse for small images, fine for large ones."""
 
 
-def _capsules(cap: np.ndarray, a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Sticks of ``radius`` (M,) between pixels ``a`` and ``b`` (M, 2) -> outlines (M, len(cap), 2)."""
-    along = a - b
-    length = np.maximum(np.hypot(along[:, 0], along[:, 1]), np.float32(1e-3))
-    x = along / length[:, None]
-    x[length < 2e-3] = (0.0, 1.0)
-    frame = np.empty((len(a), 2, 2), np.float32)
-    frame[:, 0] = x
-    frame[:, 1, 0] = -x[:, 1]
-    frame[:, 1, 1] = x[:, 0]
-    shape = cap @ (frame * radius[:, None, None])
+def _sticks(cap: np.ndarray, pixels: np.ndarray, joints: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Sticks of ``radii`` (M,) from the points ``joints`` (M,) of ``pixels`` to the next ones -> (M, len(cap), 2)."""
+    corners = pixels.view(np.complex64)[:, 0]
+    a, b = corners[joints], corners[joints + 1]
+    along = a - b + np.complex64(1e-6j)
+    along *= radii / np.abs(along)
+    shape = along[:, None] * cap
     half = len(cap) // 2
     shape[:, :half] += a[:, None]
     shape[:, half:] += b[:, None]
-    return shape
+    return shape.view(np.float32).reshape(len(a), len(cap), 2)

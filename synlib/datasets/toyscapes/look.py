@@ -96,6 +96,7 @@ def _rgb(hue: float, saturation: float, value: float) -> Color:
     return 255 * r, 255 * g, 255 * b
 
 
+@functools.lru_cache(maxsize=16)
 def stage_colors(strength: float) -> dict[str, Color]:
     """Role -> colour of the stage, between the synthetic (0) and the real look (1)."""
     return {

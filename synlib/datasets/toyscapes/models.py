@@ -337,7 +337,7 @@ def person(pose: int) -> Model:
 def _head(add, u, h, cover) -> None:
     add.limb((u, 0.0, h - 0.18), (u, 0.0, h - 0.05), 0.06, "skin")
     add.limb((u, 0.0, h + 0.04), (u, 0.0, h + 0.04), 0.125, cover)
-    add.limb((u + 0.03, 0.0, h - 0.04), (u + 0.03, 0.0, h), 0.1, "skin", 7.0, False)
+    add.limb((u + 0.03, 0.0, h - 0.04), (u + 0.03, 0.0, h), 0.1, "skin", 7.0)
 
 
 @functools.cache

@@ -171,8 +171,13 @@ def _write_cityscapes_image(root: Path, parameters: dict, job: tuple[str, int]) 
     _write_png(labels / f"{stem}_gtFine_labelIds.png", class_map)
     _write_png(labels / f"{stem}_gtFine_instanceIds.png", instance_map.astype(np.uint16))
     height, width = class_map.shape
-    objects = [{"label": name, "polygon": polygon.tolist()} for name, polygon in polygons]
+    objects = [{"label": name, "polygon": _closed(polygon)} for name, polygon in polygons]
     _write_last(last, {"imgHeight": height, "imgWidth": width, "objects": objects})
+
+
+def _closed(polygon: np.ndarray) -> list[list[int]]:
+    """At least three corners, as polygons must have: those of a single pixel are repeated."""
+    return np.resize(polygon, (max(len(polygon), 3), 2)).tolist()
 
 
 def _write_synscapes_image(root: Path, parameters: dict, number: int) -> None:
@@ -255,7 +260,7 @@ def _write_urbansyn_image(root: Path, parameters: dict, number: int) -> None:
     if last.exists():
         return
     scene = _draw("synthetic", _FIRST["urbansyn"] + number, parameters)
-    train_ids = np.array([max(id2label[label].trainId, 0) for label in range(34)], np.uint8)[scene.class_map]
+    train_ids = np.array([min(id2label[label].trainId, 19) for label in range(34)], np.uint8)[scene.class_map]
     on_vehicle = (scene.class_map == RIDER) & (scene.instance_map > 0)
     # Any colours will do that tell the instances apart: rider and vehicle get odd and even ones.
     numbers = np.unique(scene.instance_map, return_inverse=True)[1].reshape(scene.instance_map.shape)

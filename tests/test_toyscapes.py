@@ -1,0 +1,332 @@
+"""Toy streets: the formats on disk as other programs read them, and what must hold of every scene."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from cityscapesscripts.evaluation.instances2dict import instances2dict
+from cityscapesscripts.helpers.annotation import Annotation
+from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
+from PIL import Image
+
+from synlib.datasets import cityscapes, synscapes, urbansyn
+from synlib.datasets.instances import instance_table
+from synlib.datasets.toyscapes import (
+    DOMAINS,
+    draw_scene,
+    write_cityscapes,
+    write_synscapes,
+    write_urbansyn,
+    writers,
+)
+from synlib.labels import BICYCLE, CLASSES, LABEL_IDS, MOTORCYCLE, RIDER
+
+SIZE = {"height": 96, "width": 192}
+SMALL = {"height": 64, "width": 128}
+
+
+@pytest.fixture(scope="module")
+def cityscapes_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cityscapes")
+    write_cityscapes(root, train=24, val=2, test=1, workers=1, **SIZE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def synscapes_root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("synscapes")
+    write_synscapes(root, train=24, val=6, rgb_2k=True, workers=1, **SIZE)
+    return root
+
+
+def pixels(path, mode):
+    image = Image.open(path)
+    assert image.mode == mode
+    return np.array(image)
+
+
+def digests(root):
+    return {path.relative_to(root): hashlib.md5(path.read_bytes()).digest() for path in root.rglob("*.*")}
+
+
+def test_cityscapes_files(cityscapes_root):
+    images = pd.concat([cityscapes.read_images(cityscapes_root, split) for split in ("train", "val")])
+    assert images.groupby("split").size().to_dict() == {"train": 24, "val": 2}
+    for row in images.itertuples():
+        assert pixels(row.image_path, "RGB").shape == (96, 192, 3)
+        label_ids, instance_ids = pixels(row.label_path, "L"), pixels(row.instance_path, "I;16")
+        assert np.array_equal(np.where(instance_ids < 1000, instance_ids, instance_ids // 1000), label_ids)
+        by_class = pd.Series(np.unique(instance_ids[instance_ids >= 1000])).groupby(lambda i: None)
+        for _, ids in by_class:
+            for _, numbers in (ids % 1000).groupby(ids // 1000):
+                assert numbers.tolist() == list(range(len(numbers)))
+    test = cityscapes.read_images(cityscapes_root, "test")
+    label_path = next(cityscapes_root.glob("gtFine/test/*/*_labelIds.png"))
+    assert len(test) == 1 and not pixels(label_path, "L").any()
+
+
+def test_polygons_render_to_the_instance_map(cityscapes_root):
+    """Cityscapes' own script draws the polygons into exactly the instance map that was written."""
+    names = set()
+    for path in cityscapes_root.glob("gtFine/train/*/*_polygons.json"):
+        annotation = Annotation()
+        annotation.fromJsonFile(str(path))
+        rendered = np.array(createInstanceImage(annotation, "ids"))
+        assert np.array_equal(rendered, pixels(str(path).replace("polygons.json", "instanceIds.png"), "I;16"))
+        names |= {obj.label for obj in annotation.objects}
+    assert {"ego vehicle", "rectification border", "out of roi", "static", "road", "sky", "pole"} <= names
+    assert any(name.endswith("group") for name in names)
+
+
+def test_official_reader_agrees_with_the_instance_table(cityscapes_root):
+    images = cityscapes.read_images(cityscapes_root, "train").head(5)
+    table = instance_table(images, workers=1, progress=False)
+    for row, found in zip(images.itertuples(), instances2dict(images["instance_path"].tolist()).values(), strict=True):
+        official = sorted((i["instID"], i["pixelCount"]) for name in CLASSES for i in found[name])
+        own = table[table["image_id"] == row.image_id]
+        assert official == sorted(zip(own["instance_id"].tolist(), own["area_px"].tolist(), strict=True))
+
+
+def test_synscapes_files(synscapes_root):
+    images = synscapes.read_images(synscapes_root)
+    assert images.groupby("split").size().to_dict() == {"train": 24, "val": 6}
+    loose_two_wheelers = hidden = 0
+    for row in images.to_dict("records"):
+        assert pixels(row["image_path"], "RGB").shape == (96, 192, 3)
+        class_map, raw = pixels(row["label_path"], "L"), pixels(row["instance_path"], "RGB").astype(np.int64)
+        instance_map = raw[..., 0] + 256 * raw[..., 1] + 65536 * raw[..., 2]
+        meta = json.loads(Path(row["meta_path"]).read_bytes())
+        classes = {int(key): label for key, label in meta["instance"]["class"].items()}
+        visible = set(np.unique(instance_map).tolist()) - {0}
+        assert visible <= set(classes) and min(visible) > 65535
+        hidden += len(set(classes) - visible)
+        for i in visible:
+            inside = np.unique(class_map[instance_map == i]).tolist()
+            allowed = {classes[i], RIDER} if classes[i] in (MOTORCYCLE, BICYCLE) else {classes[i]}
+            assert set(inside) <= allowed
+        assert (instance_map[class_map == RIDER] > 0).all()
+        loose_two_wheelers += (np.isin(class_map, (MOTORCYCLE, BICYCLE)) & (instance_map == 0)).any()
+        for table in ("bbox2d", "bbox3d", "occluded", "truncated"):
+            assert meta["instance"][table].keys() == meta["instance"]["class"].keys()
+        assert meta["scene"]["num_cars"] == sum(label == 26 for label in classes.values())
+    assert loose_two_wheelers > 3 and 0 < hidden < 3 * len(images)
+    assert pixels(synscapes_root / "img" / "rgb-2k" / "1.png", "RGB").shape == (137, 273, 3)
+
+
+def test_synscapes_boxes(synscapes_root):
+    """Boxes hold what is seen of an instance; 3D boxes, seen through the camera of the metadata, give the 2D ones."""
+    overlaps = []
+    for row in synscapes.read_images(synscapes_root).to_dict("records"):
+        _, instance_map, classes = synscapes.DATASET.read_labels(row)
+        meta = json.loads(Path(row["meta_path"]).read_bytes())
+        tables, lens = meta["instance"], meta["camera"]["intrinsic"]
+        for key, box in tables["bbox2d"].items():
+            y, x = np.nonzero(instance_map == int(key))
+            if len(x):
+                assert box["xmin"] * 192 < x.min() + 2 and x.max() < box["xmax"] * 192 + 1
+                assert box["ymin"] * 96 < y.min() + 2 and y.max() < box["ymax"] * 96 + 1
+            assert 0 <= tables["occluded"][key] <= 1 and 0 <= tables["truncated"][key] <= 1
+            if len(x) == 0:
+                assert tables["occluded"][key] == 1
+            if classes[int(key)] == 26 and tables["truncated"][key] == 0 and box["zmin"] > 5:
+                frame = {name: np.array(edge) for name, edge in tables["bbox3d"][key].items()}
+                corners = [
+                    frame["origin"] + i * frame["x"] + j * frame["y"] + k * frame["z"]
+                    for i in (0, 1) for j in (0, 1) for k in (0, 1)
+                ]  # fmt: skip
+                ahead, left, up = np.array(corners).T
+                u = lens["u0"] - left * lens["fx"] / ahead
+                v = lens["v0"] - (up - meta["camera"]["extrinsic"]["z"]) * lens["fy"] / ahead
+                overlaps.append(iou((u.min(), v.min(), u.max(), v.max()), box))
+    assert len(overlaps) > 30 and np.median(overlaps) > 0.75
+
+
+def iou(box, other):
+    other = (other["xmin"] * 192, other["ymin"] * 96, other["xmax"] * 192, other["ymax"] * 96)
+    common = max(0, min(box[2], other[2]) - max(box[0], other[0])) * max(
+        0, min(box[3], other[3]) - max(box[1], other[1])
+    )
+    return common / (sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)) - common)
+
+
+def test_urbansyn_files(tmp_path):
+    write_urbansyn(tmp_path, train=8, val=2, workers=1, **SIZE)
+    images = urbansyn.read_images(tmp_path)
+    assert len(images) == 10
+    riders = 0
+    for row in images.to_dict("records"):
+        class_map, instance_map, classes = urbansyn.DATASET.read_labels(row)
+        assert pixels(row["label_path"], "L").max() <= 19
+        for i in set(np.unique(instance_map).tolist()) - {0}:
+            assert set(np.unique(class_map[instance_map == i]).tolist()) == {classes[i]}
+        riders += sum(label == RIDER for label in classes.values())
+    assert riders > 3
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_labels_agree(domain):
+    for index in range(8):
+        scene = draw_scene(domain, index, **SIZE)
+        assert scene.image.dtype == scene.class_map.dtype == np.uint8 and scene.instance_map.dtype == np.int32
+        areas = {i.instance_id: i.area_px for i in scene.instances}
+        assert len(areas) == len(scene.instances)
+        found = dict(zip(*np.unique(scene.instance_map, return_counts=True), strict=True))
+        wanted = {i: n for i, n in found.items() if i >= (1000 if domain == "real" else 1)}
+        assert wanted == {i: n for i, n in areas.items() if n}
+
+
+def test_riders_sit_on_vehicles_of_their_own():
+    for index in range(20):
+        instances = draw_scene("real", index, **SIZE).instances
+        vehicles = [i for i in instances if i.label_id in (MOTORCYCLE, BICYCLE)]
+        for rider in (i for i in instances if i.label_id == RIDER and i.occluded < 0.5):
+            assert any((rider.x_m, rider.z_m) == (v.x_m, v.z_m) or v.z_m < rider.z_m for v in vehicles)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_deterministic(domain):
+    one, same = (draw_scene(domain, 3, seed=1, **SIZE) for _ in range(2))
+    assert np.array_equal(one.image, same.image) and np.array_equal(one.instance_map, same.instance_map)
+    assert one.instances == same.instances
+    for other in (draw_scene(domain, 4, seed=1, **SIZE), draw_scene(domain, 3, seed=2, **SIZE)):
+        assert not np.array_equal(one.class_map, other.class_map)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_same_scene_at_every_size(domain):
+    for index in range(4):
+        small, large = (draw_scene(domain, index, height=h, width=2 * h) for h in (96, 384))
+        shrunk = cv2.resize(large.class_map, (192, 96), interpolation=cv2.INTER_NEAREST)
+        assert (shrunk == small.class_map).mean() > 0.9
+        light = [
+            cv2.resize(scene.image, (24, 12), interpolation=cv2.INTER_AREA).astype(int) for scene in (small, large)
+        ]
+        assert np.abs(light[0] - light[1]).mean() < 8
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_class_comes_small_and_large(domain):
+    """In 100 images: at least 30 instances of each class of 100 px and more, and some below 40 px."""
+    areas = {label: [] for label in LABEL_IDS}
+    for index in range(100):
+        for instance in draw_scene(domain, index, **SIZE).instances:
+            if instance.area_px and instance.label_id in areas:
+                areas[instance.label_id].append(instance.area_px)
+    if domain == "synthetic":  # riders are part of their vehicles there
+        del areas[RIDER]
+    for label, values in areas.items():
+        values = np.array(values)
+        assert (values >= 100).sum() >= 30, label
+        assert (values < 40).sum() >= 3, label
+        assert values.max() > 50 * values.min(), label
+    total = sum(map(len, areas.values()))
+    assert total > (900 if domain == "real" else 1300)
+    assert len(areas[24]) > 0.25 * total
+
+
+def test_gap_changes_the_look_alone():
+    plain, usual, wide = (draw_scene("real", 5, gap=gap, **SIZE) for gap in (0.0, 1.0, 2.0))
+    assert np.array_equal(plain.instance_map, wide.instance_map)
+    step = [np.abs(plain.image.astype(int) - other.image).mean() for other in (usual, wide)]
+    assert 5 < step[0] < step[1]
+    synthetic = [draw_scene("synthetic", 5, gap=gap, **SIZE).image for gap in (0.0, 2.0)]
+    assert np.array_equal(*synthetic)
+
+
+def test_image_and_labels_are_aligned():
+    """The undisturbed sky is one colour a row: where the labels say sky, and nowhere else, but for soft edges."""
+    for index in range(10):
+        scene = draw_scene("synthetic", index, height=256, width=512)
+        sky = np.pad((scene.class_map == 23).astype(np.uint8), 2, mode="edge")
+        inside, near = (change(sky, np.ones((5, 5)))[2:-2, 2:-2] == 1 for change in (cv2.erode, cv2.dilate))
+        for y in np.flatnonzero(inside.any(1)):
+            color = scene.image[y, inside[y]][0]
+            same = (scene.image[y] == color).all(1)
+            assert same[inside[y]].all() and not (same & ~near[y]).any()
+
+
+def test_workers_do_not_matter(tmp_path):
+    for workers in (1, 2):
+        write_cityscapes(tmp_path / f"c{workers}", train=9, val=2, seed=7, workers=workers, **SMALL)
+        write_synscapes(tmp_path / f"s{workers}", train=9, val=2, seed=7, workers=workers, **SMALL)
+    assert digests(tmp_path / "c1") == digests(tmp_path / "c2")
+    assert digests(tmp_path / "s1") == digests(tmp_path / "s2")
+
+
+def test_split_size_does_not_change_images(tmp_path):
+    for train in (2, 4):
+        write_cityscapes(tmp_path / str(train), train=train, val=1, workers=1, **SMALL)
+    few, many = digests(tmp_path / "2"), digests(tmp_path / "4")
+    assert all(many[name] == few[name] for name in few if name.name != writers.MANIFEST)
+
+
+def test_writing_again(tmp_path):
+    manifest = write_cityscapes(tmp_path, train=2, val=1, workers=1, **SMALL)
+    assert json.loads((tmp_path / writers.MANIFEST).read_text()) == manifest
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert write_cityscapes(tmp_path, train=2, val=1, workers=1, **SMALL) == manifest
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    with pytest.raises(ValueError, match=r"seed is 0, asked for 1.*delete that folder"):
+        write_cityscapes(tmp_path, train=2, val=1, seed=1, workers=1, **SMALL)
+    with pytest.raises(ValueError, match="layout is cityscapes, asked for synscapes"):
+        write_synscapes(tmp_path, train=2, val=1, workers=1, **SMALL)
+
+
+def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
+    write_synscapes(tmp_path / "whole", train=4, val=1, workers=1, **SMALL)
+    whole, draw = digests(tmp_path / "whole"), draw_scene
+    drawn = []
+
+    def interrupted(domain, index, **options):
+        drawn.append(index)
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return draw(domain, index, **options)
+
+    monkeypatch.setattr(writers, "draw_scene", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_synscapes(tmp_path / "part", train=4, val=1, workers=1, **SMALL)
+    assert not (tmp_path / "part" / writers.MANIFEST).exists()
+    with pytest.raises(ValueError, match="train is 4, asked for 5"):
+        write_synscapes(tmp_path / "part", train=5, val=1, workers=1, **SMALL)
+    write_synscapes(tmp_path / "part", train=4, val=1, workers=1, **SMALL)
+    assert drawn == [1, 2, 3, 3, 4, 5] and digests(tmp_path / "part") == whole
+
+
+def test_leaves_other_data_alone(tmp_path):
+    (tmp_path / "leftImg8bit").mkdir()
+    with pytest.raises(ValueError, match="leftImg8bit exists and was not written by toyscapes"):
+        write_cityscapes(tmp_path, train=1, val=0, workers=1, **SMALL)
+    assert list(tmp_path.iterdir()) == [tmp_path / "leftImg8bit"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"height": 32, "width": 64}, "32 x 64"),
+        ({"height": 96, "width": 200}, "96 x 200"),
+        ({**SMALL, "gap": 2.5}, "gap 2.5"),
+        ({**SMALL, "train": -1}, "train=-1"),
+        ({**SMALL, "train": 0}, "every split is 0"),
+    ],
+)
+def test_bad_parameters(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        write_cityscapes(tmp_path / "root", **{"train": 1, "val": 0, **options})
+    assert not (tmp_path / "root").exists()
+
+
+def test_other_errors(tmp_path):
+    with pytest.raises(ValueError, match="unknown domain 'night', expected one of real, synthetic"):
+        draw_scene("night", 0, **SMALL)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write_cityscapes(tmp_path / "file" / "root", train=1, val=0, workers=1, **SMALL)
+    write_synscapes(tmp_path / "root", train=1, val=0, workers=1, **SMALL)
+    (tmp_path / "root" / writers.MANIFEST).write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        write_synscapes(tmp_path / "root", train=1, val=0, workers=1, **SMALL)
