@@ -92,6 +92,7 @@ def harmonize_dataset(
 
     for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
         leftover.unlink()
+    os.sync()  # the images are on disk before the manifest says so
     manifest = request | {"counts": _nested(counts)}
     _write_json(target / cityscapes.MANIFEST, manifest)
     (target / cityscapes.PARTIAL_MANIFEST).unlink()
@@ -136,17 +137,22 @@ def _claim(target: Path, request: dict) -> dict | None:
 
 def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> tuple[Counter, str | None]:
     try:
-        return _harmonize_one(image, target, policy, mode, variant), None
+        return harmonize_one(image, target=target, policy=policy, mode=mode, variant=variant), None
     except (ValueError, OSError) as error:
         return Counter(), str(error)
 
 
-def _harmonize_one(image: dict, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
+def harmonize_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
+    """Write one image of the raw image table to ``target``, unless it is there; returns its counts.
+
+    Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
+    """
     dataset = SYNTHETIC[image["dataset"]]
     image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
     paths = cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
-    if all(path.is_file() for path in paths.values()):
-        return _flat(json.loads(paths["polygon_path"].read_text(encoding="utf-8"))["counts"])
+    counts = _counts_if_complete(paths)
+    if counts is not None:
+        return counts
 
     class_map, instance_map, classes = dataset.read_labels(image)
     height, width = png.read_header(image["image_path"])[:2]
@@ -155,11 +161,23 @@ def _harmonize_one(image: dict, target: Path, policy: Policy, mode: str, variant
         instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
     except ValueError as error:
         raise ValueError(f"{image['instance_path']}: {error}") from error
-    png.write(paths["instance_path"], _enlarge(instance_ids, height, width))
-    png.write(paths["label_path"], _enlarge(label_ids, height, width))
+    png.write(paths["instance_path"], _enlarge(instance_ids, height, width), sync=False)
+    png.write(paths["label_path"], _enlarge(label_ids, height, width), sync=False)
     _place_image(Path(image["image_path"]), paths["image_path"], mode)
-    _write_json(paths["polygon_path"], {"imgHeight": height, "imgWidth": width, "counts": _nested(counts)})
+    content = {"imgHeight": height, "imgWidth": width, "counts": _nested(counts)}
+    _write_json(paths["polygon_path"], content, sync=False)
     return counts
+
+
+def _counts_if_complete(paths: dict[str, Path]) -> Counter | None:
+    """The counts of an image that is done, None if a file of it is missing or (after a loss of power) not whole."""
+    try:
+        for name in ("instance_path", "label_path"):
+            png.read_ends(paths[name])
+        os.stat(paths["image_path"])
+        return _flat(json.loads(paths["polygon_path"].read_bytes())["counts"])
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 def _enlarge(label_map: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -169,15 +187,15 @@ def _enlarge(label_map: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _place_image(source: Path, path: Path, mode: str) -> None:
-    with replacing(path) as temporary:
+    with replacing(path, sync=False) as temporary:
         if mode == "copy":
             shutil.copyfile(source, temporary)
         else:
             os.symlink(os.path.relpath(source.resolve(), path.parent.resolve()), temporary)
 
 
-def _write_json(path: Path, content: dict) -> None:
-    with replacing(path) as temporary:
+def _write_json(path: Path, content: dict, sync: bool = True) -> None:
+    with replacing(path, sync=sync) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

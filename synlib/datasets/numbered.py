@@ -139,7 +139,7 @@ class NumberedDataset:
         """Raise ``BadFile`` unless an image, (height, width), fits its label maps: in size, or in shape if upscaled."""
         if image == labels:
             return
-        same_shape = image[0] * labels[1] == image[1] * labels[0] and image[0] > labels[0]
+        same_shape = image[0] > labels[0] and abs(image[0] - image[1] * labels[0] / labels[1]) <= 1
         if not (variant in self.upscaled_variants and same_shape):
             expected = f"{labels} as its labels" + (" or larger in proportion" if self.upscaled_variants else "")
             raise BadFile("size", path, f"(height, width) {image}", expected)

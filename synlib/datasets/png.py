@@ -77,13 +77,22 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
     return image
 
 
-def write(path: str | Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3) BGR as PNG; ``path`` is complete or untouched."""
+def write(path: str | Path, image: np.ndarray, *, sync: bool = True) -> None:
+    """Write uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3) BGR as PNG; ``path`` is complete or untouched.
+
+    ``sync``: see :func:`synlib.files.replacing`.
+    """
+    data = encode(image)
+    with replacing(path, sync=sync) as temporary:
+        temporary.write_bytes(data)
+
+
+def encode(image: np.ndarray) -> bytes:
+    """The file that :func:`write` writes; raises ``ValueError`` for an array that cannot be a PNG."""
     done, data = cv2.imencode(".png", image, _COMPACT if image.ndim == 2 else ())
     if not done:
-        raise ValueError(f"{path}: cannot encode an array of {image.dtype} {image.shape} as PNG")
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        raise ValueError(f"cannot encode an array of {image.dtype} {image.shape} as PNG")
+    return data.tobytes()
 
 
 def _parse_header(head: bytes, path: str | Path) -> Header:
