@@ -27,7 +27,7 @@ import numpy as np
 from synlib.curation.harmonize import harmonize_dataset, harmonize_one
 from synlib.curation.rider_rule import DEFAULT_POLICY
 from synlib.datasets import cityscapes, png, synscapes
-from synlib.datasets.instances import instance_table
+from synlib.datasets.instances import image_digest, instance_table
 from synlib.datasets.toyscapes import draw_scene
 
 HEIGHT, WIDTH = 720, 1440
@@ -82,7 +82,7 @@ def compare(images: int, rounds: int) -> None:
             target = root / f"out{attempt}"
             for image in rows:
                 start = time.perf_counter()
-                work(image, target=target)
+                work(image, image_digest(image), target=target)
                 seconds["synlib"].append(time.perf_counter() - start)
                 paths = cityscapes.image_paths(
                     target, "train", "synscapes", f"synscapes_{int(image['image_id']):06d}_000000"

@@ -224,7 +224,7 @@ def test_refuses_other_options_other_input_and_foreign_folders(source, tmp_path)
         harmonize_dataset(source, tmp_path / "out")
     foreign = tiny_data.write_cityscapes(tmp_path / "real", train=1)
     for target in (foreign, source):
-        with pytest.raises(FileExistsError, match="holds another data set"):
+        with pytest.raises(FileExistsError, match="holds something else"):
             harmonize_dataset(source, target)
 
 
@@ -259,6 +259,31 @@ def test_every_bad_image_is_named_and_the_others_are_done(source, tmp_path):
         harmonize_dataset(source, tmp_path / "out")
     assert len(list((tmp_path / "out").rglob("*_polygons.json"))) == 3
     assert not (tmp_path / "out/harmonized.json").exists()
+
+
+def test_bad_images_can_be_replaced_and_the_work_goes_on(source, tmp_path, monkeypatch):
+    good = (source / "img/instance/2.png").read_bytes()
+    (source / "img/instance/2.png").write_bytes(good[:-9])
+    with pytest.raises(ValueError, match=r"1 of 5 images.*\n.*instance/2\.png: truncated PNG"):
+        harmonize_dataset(source, tmp_path / "out", images="copy")
+    (source / "img/instance/2.png").write_bytes(good)
+    (source / "img/class/4.png").write_bytes((source / "img/class/3.png").read_bytes())
+    redone = []
+    monkeypatch.setattr(harmonize, "harmonize_maps", lambda *args: redone.append(args) or harmonize_maps(*args))
+    harmonize_dataset(source, tmp_path / "out", images="copy", workers=1)
+    assert len(redone) == 2
+    harmonize_dataset(source, tmp_path / "whole", images="copy", workers=1)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_unfinished_tree_keeps_its_list_of_images(source, tmp_path):
+    (source / "meta/2.json").write_text("{")
+    with pytest.raises(ValueError, match="1 of 5 images"):
+        harmonize_dataset(source, tmp_path / "out")
+    with pytest.raises(FileExistsError, match="number_of_images"):
+        harmonize_dataset(source, tmp_path / "out", splits={"train": [1, 3]})
+    with pytest.raises(FileExistsError, match="image_list"):
+        harmonize_dataset(source, tmp_path / "out", splits={"train": [1, 2, 3, 5], "val": [4]})
 
 
 def test_image_of_another_size_is_refused(source, tmp_path):

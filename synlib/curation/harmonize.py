@@ -23,7 +23,7 @@ import pandas as pd
 import synlib
 from synlib.curation.rider_rule import DEFAULT_POLICY, Policy, harmonize_maps
 from synlib.datasets import cityscapes, png
-from synlib.datasets.instances import fingerprint
+from synlib.datasets.instances import combine, fingerprint, image_digest
 from synlib.datasets.numbered import NumberedDataset
 from synlib.datasets.synthetic import SYNTHETIC
 from synlib.files import replacing
@@ -73,18 +73,22 @@ def harmonize_dataset(
         "images": images,
         "policy": dataclasses.asdict(policy),
         "number_of_images": {split: int(n) for split, n in table["split"].value_counts().sort_index().items()},
-        "source_fingerprint": fingerprint(table, progress=progress),
+        "image_list": combine(table["split"] + "/" + table["image_id"]),
         "synlib_version": synlib.__version__,
     }
     finished = _claim(target, request)
     if finished is not None:
+        _check_same(target, finished, {"source_fingerprint": fingerprint(table, progress=progress)})
         return finished
 
     harmonize = functools.partial(_try_one, target=target, policy=policy, mode=images, variant=variant)
-    counts, failures = Counter(), []
+    counts, digests, failures = Counter(), [], []
     description = "harmonising" if progress else ""
-    for found, failure in map_items(harmonize, table.to_dict("records"), workers=workers, description=description):
+    for found, digest, failure in map_items(
+        harmonize, table.to_dict("records"), workers=workers, description=description
+    ):
         counts.update(found)
+        digests.append(digest)
         failures += [failure] if failure else []
     if failures:
         shown = "\n  ".join(failures[:10])
@@ -93,9 +97,9 @@ def harmonize_dataset(
     for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
         leftover.unlink()
     os.sync()  # the images are on disk before the manifest says so
-    manifest = request | {"counts": _nested(counts)}
+    manifest = request | {"source_fingerprint": combine(digests), "counts": _nested(counts)}
     _write_json(target / cityscapes.MANIFEST, manifest)
-    (target / cityscapes.PARTIAL_MANIFEST).unlink()
+    (target / cityscapes.PARTIAL_MANIFEST).unlink(missing_ok=True)
     return manifest
 
 
@@ -116,41 +120,49 @@ def _image_table(source: Path, dataset: NumberedDataset, variant: str, splits: d
 
 
 def _claim(target: Path, request: dict) -> dict | None:
-    """Make ``target`` ours: the manifest if it is finished, else None. Raises ``FileExistsError`` if it is
-    another's."""
+    """Make ``target`` ours: its manifest if it is finished, else None. ``FileExistsError`` if it is another's."""
     finished = cityscapes.read_manifest(target)
     partial = target / cityscapes.PARTIAL_MANIFEST
     if finished is not None or partial.is_file():
-        existing = finished or json.loads(partial.read_text(encoding="utf-8"))
-        other = [name for name in request if name != "synlib_version" and existing.get(name) != request[name]]
-        if other:
-            raise FileExistsError(
-                f"{target}: was made from other input or with other options: {other[0]} is {existing.get(other[0])} "
-                f"there, {request[other[0]]} now. Choose another folder or remove this one."
-            )
+        options = {name: value for name, value in request.items() if name != "synlib_version"}
+        _check_same(target, finished or json.loads(partial.read_bytes()), options)
         return finished
-    if any((target / folder).exists() for folder in ("leftImg8bit", "gtFine", "img")):
-        raise FileExistsError(f"{target}: holds another data set. Choose another folder.")
+    if target.is_dir() and any(target.iterdir()):
+        raise FileExistsError(f"{target}: holds something else, expected an empty or new folder")
     _write_json(partial, request)
     return None
 
 
-def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> tuple[Counter, str | None]:
+def _check_same(target: Path, existing: dict, wanted: dict) -> None:
+    for name, value in wanted.items():
+        if existing.get(name) != value:
+            raise FileExistsError(
+                f"{target}: was made from other input or with other options: {name} is {existing.get(name)} there, "
+                f"{value} now. Choose another folder or remove this one."
+            )
+
+
+def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> tuple[Counter, str, str]:
+    """Counts, digest of the input and, where it failed, the reason."""
     try:
-        return harmonize_one(image, target=target, policy=policy, mode=mode, variant=variant), None
+        digest = image_digest(image)
+        return harmonize_one(image, digest, target=target, policy=policy, mode=mode, variant=variant), digest, ""
     except (ValueError, OSError) as error:
-        return Counter(), str(error)
+        return Counter(), "", str(error)
 
 
-def harmonize_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
+def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
     """Write one image of the raw image table to ``target``, unless it is there; returns its counts.
+
+    ``digest``: of the input files (:func:`synlib.datasets.instances.image_digest`); kept, so that a changed input is
+    noticed when the work continues.
 
     Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
     """
     dataset = SYNTHETIC[image["dataset"]]
     image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
     paths = cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
-    counts = _counts_if_complete(paths)
+    counts = _counts_if_complete(paths, digest)
     if counts is not None:
         return counts
 
@@ -164,18 +176,19 @@ def harmonize_one(image: dict, *, target: Path, policy: Policy, mode: str, varia
     png.write(paths["instance_path"], _enlarge(instance_ids, height, width), sync=False)
     png.write(paths["label_path"], _enlarge(label_ids, height, width), sync=False)
     _place_image(Path(image["image_path"]), paths["image_path"], mode)
-    content = {"imgHeight": height, "imgWidth": width, "counts": _nested(counts)}
+    content = {"imgHeight": height, "imgWidth": width, "source_digest": digest, "counts": _nested(counts)}
     _write_json(paths["polygon_path"], content, sync=False)
     return counts
 
 
-def _counts_if_complete(paths: dict[str, Path]) -> Counter | None:
-    """The counts of an image that is done, None if a file of it is missing or (after a loss of power) not whole."""
+def _counts_if_complete(paths: dict[str, Path], digest: str) -> Counter | None:
+    """The counts of an image that is done; None if a file is missing, not whole (loss of power), or of other input."""
     try:
         for name in ("instance_path", "label_path"):
             png.read_ends(paths[name])
         os.stat(paths["image_path"])
-        return _flat(json.loads(paths["polygon_path"].read_bytes())["counts"])
+        content = json.loads(paths["polygon_path"].read_bytes())
+        return _flat(content["counts"]) if content["source_digest"] == digest else None
     except (OSError, ValueError, LookupError):
         return None
 

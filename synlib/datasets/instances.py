@@ -7,6 +7,7 @@ group of instances not told apart.
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,20 @@ def fingerprint(images: pd.DataFrame, *, progress: bool = False) -> str:
     (PNG: the checksums the file ends with, see :func:`synlib.datasets.png.read_ends`; others: of all bytes). The order
     of the rows does not matter. Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
     """
-    columns = [name for name in ("image_path", "instance_path", "label_path", "meta_path") if name in images]
-    rows = list(images[["dataset", "split", "image_id", *columns]].itertuples(index=False, name=None))
-    digests = sorted(map_items(_row_digest, rows, workers=1, description="comparing files" if progress else ""))
-    return hashlib.sha256(b"".join(digests)).hexdigest()[:16]
+    rows = images.to_dict("records")
+    return combine(map_items(image_digest, rows, workers=1, description="comparing files" if progress else ""))
+
+
+def image_digest(image: dict) -> str:
+    """Hash of one row of the image table and of the content of its files; errors as :func:`fingerprint`."""
+    identity = [image[name] for name in ("dataset", "split", "image_id")]
+    paths = [image[name] for name in ("image_path", "instance_path", "label_path", "meta_path") if name in image]
+    return hashlib.sha256(repr((identity, [_file_checksum(path) for path in paths])).encode()).hexdigest()
+
+
+def combine(digests: Iterable[str]) -> str:
+    """The :func:`fingerprint` of the images with these digests."""
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()[:16]
 
 
 def instance_table(
@@ -109,11 +120,6 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
 
 def _read_one(path: str) -> np.ndarray:
     return _find_instances(png.read(path, "gray 16"))
-
-
-def _row_digest(row: tuple) -> bytes:
-    identity, paths = row[:3], row[3:]
-    return hashlib.sha256(repr((identity, [_file_checksum(path) for path in paths])).encode()).digest()
 
 
 def _file_checksum(path: str) -> tuple:
