@@ -40,14 +40,14 @@ def reference(table, fractions):
     return list(keep.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(tables(), FRACTIONS)
 def test_equals_reference(table, fractions):
     keep = prune(table, fractions)
     assert keep.dtype == bool and keep.tolist() == reference(table, fractions)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(tables(), FRACTIONS, st.randoms(use_true_random=False))
 def test_order_and_index_of_the_rows_do_not_matter(table, fractions, random):
     order = random.sample(range(len(table)), len(table))
@@ -55,7 +55,7 @@ def test_order_and_index_of_the_rows_do_not_matter(table, fractions, random):
     assert prune(shuffled, fractions).tolist() == prune(table, fractions).iloc[order].tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(tables(), st.floats(0, 1), st.floats(0, 1))
 def test_larger_fractions_remove_more_and_extremes_all_or_nothing(table, a, b):
     low, high = prune(table, min(a, b)), prune(table, max(a, b))
@@ -64,7 +64,7 @@ def test_larger_fractions_remove_more_and_extremes_all_or_nothing(table, a, b):
     assert prune(table, 1.0).tolist() == table["crowd"].tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(tables(), FRACTIONS)
 def test_report_adds_up(table, fractions):
     keep = prune(table, fractions)
@@ -80,7 +80,7 @@ def test_report_adds_up(table, fractions):
     assert report.loc["all", "emptied_images"] == len(emptied_images(table, keep))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(tables(), FRACTIONS)
 def test_emptied_images(table, fractions):
     keep = prune(table, fractions)
@@ -104,7 +104,7 @@ def test_fractions_are_decimal():
     assert (~prune(table, 0.29)).sum() == 29
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(tables(), FRACTIONS)
 def test_applied_pruning(table, fractions):
     keep = prune(table, fractions)

@@ -104,7 +104,7 @@ def flood(instance_ids, start, old, new):
             todo += [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(scenes(), policies())
 def test_equals_reference(scene, policy):
     instance_ids, label_ids, counts = harmonize_maps(*scene, policy)
@@ -117,7 +117,7 @@ def test_equals_reference(scene, policy):
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scenes(), policies(unknown_ids=st.just("group"), disagreement=st.just("meta"), orphans=st.just("group")))
 def test_counts_add_up(scene, policy):
     counts = harmonize_maps(*scene, policy)[2]
@@ -131,7 +131,7 @@ def test_counts_add_up(scene, policy):
     assert by_event["after"] == +expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scenes(), policies(orphans=st.just("group")))
 def test_harmonised_maps_stay_as_they_are(scene, policy):
     instance_ids, label_ids, _ = harmonize_maps(*scene, policy)

@@ -29,7 +29,7 @@ def tables(draw):
     return pd.concat([keys, rows.astype({"crowd": bool})], axis=1).assign(instance_id=np.arange(len(rows)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(tables())
 def test_distribution_counts_every_single_instance_once(table):
     keep = prune(table, 0.4)
