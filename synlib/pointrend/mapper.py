@@ -1,0 +1,94 @@
+"""One training sample: image and instance map, augmented, as Detectron2 model input.
+
+The instance map is decoded once an image, and instances are taken from it after the transform. Boxes, classes, masks and
+image equal those of Detectron2 v0.6's ``DatasetMapper`` with ``MASK_FORMAT: bitmask`` and the same augmentation.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import filter_empty_instances, read_image
+from detectron2.structures import BitMasks, Boxes, Instances
+
+MAX_INSTANCES = 255
+"""More instances than fit 8 bits are mapped in several passes: resizing 8-bit maps is what Detectron2's masks see."""
+
+
+def training_augmentations(cfg: CfgNode) -> T.AugmentationList:
+    """The paper's (and Detectron2's default) augmentation: resize the short side, flip left-right with p = 0.5."""
+    resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, "choice")
+    return T.AugmentationList([resize, T.RandomFlip()])
+
+
+def test_augmentation(cfg: CfgNode) -> T.ResizeShortestEdge:
+    return T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+
+class InstanceMapper:
+    """Callable: a row of the training set -> Detectron2 model input (``image``, ``instances``, ``height``, ``width``).
+
+    A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,) and ``boxes``
+    (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table.
+    """
+
+    def __init__(self, augmentations: T.AugmentationList, image_format: str) -> None:
+        self.augmentations = augmentations
+        self.image_format = image_format
+
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        image = read_image(row["image_path"], format=self.image_format)
+        height, width = image.shape[:2]
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        image = aug_input.image
+        masks = self._masks(row, transforms, (height, width))
+        return {
+            "file_name": row["image_path"],
+            "height": height,
+            "width": width,
+            "image": torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")),
+            "instances": self._instances(row, transforms, masks, image.shape[:2]),
+        }
+
+    def _masks(self, row: Mapping[str, Any], transforms: T.TransformList, size: tuple[int, int]) -> torch.Tensor:
+        """Masks after the transform, bool (N, H, W): the map is relabelled to 8 bits and transformed as a whole."""
+        ids = row["instance_id"]
+        instance_map = read_instance_map(row["instance_path"], size)
+        masks = []
+        for start in range(0, max(len(ids), 1), MAX_INSTANCES):
+            part = ids[start : start + MAX_INSTANCES]
+            table = np.zeros(65536, np.uint8)
+            table[part] = np.arange(1, len(part) + 1)
+            labels = torch.from_numpy(np.array(transforms.apply_segmentation(table[instance_map])))
+            masks.append(labels[None] == torch.arange(1, len(part) + 1, dtype=torch.uint8)[:, None, None])
+        return torch.cat(masks)
+
+    def _instances(
+        self, row: Mapping[str, Any], transforms: T.TransformList, masks: torch.Tensor, size: tuple[int, int]
+    ) -> Instances:
+        boxes = np.asarray(row["boxes"], np.float64).reshape(-1, 4)
+        if len(boxes):
+            boxes = np.minimum(transforms.apply_box(boxes).clip(min=0), [*size[::-1], *size[::-1]])
+        instances = Instances(size)
+        instances.gt_boxes = Boxes(torch.as_tensor(boxes, dtype=torch.float32))
+        instances.gt_classes = torch.as_tensor(np.asarray(row["category"], np.int64))
+        instances.gt_masks = BitMasks(masks)
+        return filter_empty_instances(instances)
+
+
+def read_instance_map(path: str, size: tuple[int, int]) -> np.ndarray:
+    """A Cityscapes ``instanceIds`` PNG as uint16 (H, W). Raises ValueError, naming the file, when it is not one."""
+    instance_map = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if instance_map is None:
+        raise ValueError(f"{path}: not a readable PNG; expected a 16-bit instance map")
+    if instance_map.dtype != np.uint16 or instance_map.shape != tuple(size):
+        raise ValueError(
+            f"{path}: found {instance_map.dtype} of shape {instance_map.shape}, expected uint16 of shape {tuple(size)}, "
+            "the size of its image"
+        )
+    return instance_map

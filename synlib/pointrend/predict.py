@@ -1,0 +1,119 @@
+"""Run a trained model over an evaluation set: detections as cropped masks, and their AP."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import read_image
+from detectron2.layers.mask_ops import _do_paste_mask
+from detectron2.structures import Boxes, Instances
+from detectron2.utils import comm
+from torch import nn
+
+from synlib.evaluation.ap import average_precision, match_image
+from synlib.evaluation.predictions import Detections, read_predictions, write_predictions
+from synlib.job import EvaluationSet
+from synlib.pointrend.mapper import test_augmentation
+from synlib.rundir import RunDir
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[Detections]:
+    """Yield the detections of each image of the image table ``images``, at the size of its labels.
+
+    Masks are pasted and cut to their boxes on the model's device, one by one, so no full frame ever leaves it; the pixels
+    equal those of Detectron2's ``detector_postprocess``.
+    """
+    model.eval()
+    augmentation = test_augmentation(cfg)
+    for row in images.itertuples():
+        image = read_image(row.image_path, format=cfg.INPUT.FORMAT)
+        yield detections_of(model, augmentation, image, row.image_id, (row.height, row.width))
+
+
+@torch.inference_mode()
+def detections_of(
+    model: nn.Module, augmentation: T.Augmentation, image: np.ndarray, image_id: str, size: tuple[int, int]
+) -> Detections:
+    """Detections in one image, uint8 (H, W, 3) in the model's channel order, reported at ``size`` (height, width) in px."""
+    image = augmentation.get_transform(image).apply_image(image)
+    tensor = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    (found,) = model.inference([{"image": tensor}], do_postprocess=False)
+    return _to_detections(found, image_id, size)
+
+
+def _to_detections(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
+    boxes = Boxes(found.pred_boxes.tensor.clone())
+    boxes.scale(size[1] / found.image_size[1], size[0] / found.image_size[0])
+    boxes.clip(size)
+    kept = boxes.nonempty()
+    boxes, probabilities = boxes.tensor[kept], found.pred_masks[kept]
+    crops, corners = [], []
+    for box, probability in zip(boxes, probabilities, strict=True):
+        pasted, (rows, columns) = _do_paste_mask(probability[None], box[None], *size, skip_empty=True)
+        crop = (pasted[0] >= 0.5).cpu().numpy()
+        crops.append(crop)
+        corners.append((int(columns.start), int(rows.start), int(columns.start) + crop.shape[1], int(rows.start) + crop.shape[0]))
+    return Detections(
+        image_id,
+        size,
+        found.pred_classes[kept].cpu().numpy(),
+        found.scores[kept].cpu().numpy(),
+        np.array(corners, np.int32).reshape(-1, 4),
+        crops,
+    )
+
+
+def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, identity: dict) -> None:
+    """Predict on ``images``, keep the predictions, and write ``evaluations/NAME/result.json`` last.
+
+    Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
+    """
+    rank, processes = comm.get_rank(), comm.get_world_size()
+    folder = run.evaluation(on.name)
+    parts = [folder / f"part-{r}.parquet" for r in range(processes)]
+    write_predictions(parts[rank], _with_status(predict(model, cfg, images.iloc[rank::processes]), on, images, run))
+    comm.synchronize()
+    if comm.is_main_process():
+        streams = [read_predictions(part) for part in parts]
+        in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
+        write_predictions(folder / "predictions.parquet", in_order)
+        result = score(folder / "predictions.parquet", images, on.min_area_px)
+        run.write(f"evaluations/{on.name}/result.json", {"identity": identity, **result})
+        for part in parts:
+            part.unlink()
+    comm.synchronize()
+
+
+def score(predictions: Path, images: pd.DataFrame, min_area_px: int) -> dict[str, Any]:
+    """AP of a predictions file: ``ap`` (8 classes x 10 overlaps, NaN as None), ``mean``, ``ap50`` and counts."""
+    paths = dict(zip(images["image_id"], images["instance_path"], strict=True))
+    records = (match_image(paths[item.image_id], item, min_area_px=min_area_px) for item in read_predictions(predictions))
+    result = average_precision(records, expected_images=paths)
+    return {
+        "ap": [[None if np.isnan(value) else value for value in row] for row in result.ap.tolist()],
+        "mean": None if np.isnan(result.mean) else result.mean,
+        "ap50": None if np.isnan(result.ap50) else result.ap50,
+        "images": result.images,
+        "truths": result.truths.tolist(),
+        "predictions": result.predictions.tolist(),
+    }
+
+
+def _with_status(items: Iterator[Detections], on: EvaluationSet, images: pd.DataFrame, run: RunDir) -> Iterator[Detections]:
+    """Pass ``items`` on, keeping the main process's ``status.json`` up to date."""
+    started = written = time.monotonic()
+    for done, item in enumerate(items, 1):
+        if comm.is_main_process() and time.monotonic() - written >= 1:
+            written = time.monotonic()
+            share = done * comm.get_world_size()
+            status = {"stage": f"evaluate on {on.name}", "done": share, "total": len(images)}
+            run.write("status.json", status | {"per_second": share / (written - started)})
+        yield item

@@ -1,0 +1,75 @@
+"""The training set as an indexable sequence of samples, in an order that is a function of (seed, position) alone.
+
+Position ``p`` counts samples since iteration 0: iteration ``i`` of batch size B uses positions ``i * B ... i * B + B - 1``.
+So a resumed run, a run with other loader workers, and a run on more GPUs see the same samples.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch.utils.data
+
+from synlib.pointrend.mapper import InstanceMapper
+
+
+class TrainingSamples(torch.utils.data.Dataset):
+    """``samples[position]`` is the mapped sample at that position of the endless, reshuffled training stream.
+
+    The tables are kept as a handful of flat arrays, which loader workers share without copies.
+    """
+
+    def __init__(self, images: pd.DataFrame, instances: pd.DataFrame, mapper: InstanceMapper, seed: int) -> None:
+        self.seed, self.mapper = seed, mapper
+        self.image_paths = images["image_path"].to_numpy().astype(bytes)
+        self.instance_paths = images["instance_path"].to_numpy().astype(bytes)
+        row_of_image = pd.Series(np.arange(len(images)), index=_keys(images))
+        owner = row_of_image.loc[_keys(instances)].to_numpy()
+        order = np.argsort(owner, kind="stable")
+        self.offsets = np.searchsorted(owner[order], np.arange(len(images) + 1))
+        self.instance_ids = instances["instance_id"].to_numpy(np.int32)[order]
+        self.categories = instances["category"].to_numpy(np.int8)[order]
+        self.boxes = instances[["x0", "y0", "x1", "y1"]].to_numpy(np.int32)[order]
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    def row(self, index: int) -> dict[str, Any]:
+        span = slice(self.offsets[index], self.offsets[index + 1])
+        return {
+            "image_path": self.image_paths[index].decode(),
+            "instance_path": self.instance_paths[index].decode(),
+            "instance_id": self.instance_ids[span],
+            "category": self.categories[span],
+            "boxes": self.boxes[span],
+        }
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        epoch, step = divmod(position, len(self))
+        index = np.random.default_rng([self.seed, epoch]).permutation(len(self))[step]
+        # Detectron2's augmentations draw from NumPy's global generator.
+        np.random.seed(np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0])
+        return self.mapper(self.row(index))
+
+
+class PositionSampler(torch.utils.data.Sampler):
+    """Batches of positions of one worker from ``start_iteration`` to ``iterations``."""
+
+    def __init__(self, start_iteration: int, iterations: int, batch_size: int, rank: int, world_size: int) -> None:
+        if batch_size % world_size:
+            raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} training processes")
+        self.first, self.last, self.batch_size = start_iteration, iterations, batch_size
+        self.share, self.rank = batch_size // world_size, rank
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for iteration in range(self.first, self.last):
+            start = iteration * self.batch_size + self.rank * self.share
+            yield list(range(start, start + self.share))
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([table["dataset"], table["image_id"]])

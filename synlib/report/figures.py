@@ -1,0 +1,114 @@
+"""The paper's figures: pure functions of arrays and DataFrames that return Matplotlib figures."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from synlib.labels import CLASSES
+from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, overlay
+from synlib.report.style import DOMAIN_COLORS, style
+
+
+def glance(samples: dict[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """Images above their instances, a row of pairs for each data set.
+
+    ``samples``: data set -> (image uint8 (H, W, 3), instance map in the Cityscapes encoding (H, W)) pairs.
+    """
+    columns = max(len(pairs) for pairs in samples.values())
+    with style():
+        figure, axes = plt.subplots(2 * len(samples), columns, figsize=(9, 2.35 * len(samples)), squeeze=False)
+        for row, (name, pairs) in enumerate(samples.items()):
+            for column, (image, instance_ids) in enumerate(pairs):
+                shown = instances_only(instance_ids)
+                _show(axes[2 * row, column], image)
+                _show(axes[2 * row + 1, column], overlay(image, color_instances(shown), shown > 0))
+            axes[2 * row, 0].set_ylabel(name)
+            axes[2 * row + 1, 0].set_ylabel("instances")
+        figure.tight_layout(pad=0.3)
+    return figure
+
+
+def figure2(image: np.ndarray, class_map: np.ndarray, before: np.ndarray, after: np.ndarray) -> Figure:
+    """Figure 2 (section 3.2): Synscapes' instances, the semantic labels, and the harmonised instances.
+
+    ``image`` uint8 (H, W, 3); ``class_map`` label ids (H, W); ``before``: raw instance ids (H, W), 0 = none; ``after``:
+    instance ids in the Cityscapes encoding (H, W). All at one size; the left column shows the whole image, the right one
+    a window around the pixels that changed.
+    """
+    panels = (
+        ("Synscapes: rider and vehicle are one instance", color_instances(before), before > 0),
+        ("semantic labels", color_classes(class_map), np.ones(class_map.shape, bool)),
+        ("harmonised: two instances", color_instances(instances_only(after)), instances_only(after) > 0),
+    )
+    riders = (after // 1000 == 25) & (before > 0)
+    window = crop_around(_largest(riders, before), aspect=1.35)
+    with style():
+        figure, axes = plt.subplots(3, 2, figsize=(7.2, 6.2), gridspec_kw={"width_ratios": [2, 1.35]})
+        for (left, right), (title, colors, mask) in zip(axes, panels, strict=True):
+            shown = overlay(image, colors, mask, alpha=0.7)
+            _show(left, shown)
+            _show(right, shown[window])
+            left.set_title(title, loc="left")
+        figure.tight_layout(pad=0.4)
+    return figure
+
+
+def size_distributions(instances: dict[str, pd.DataFrame]) -> Figure:
+    """Cumulative distribution of instance areas by class, one line a data set (the argument of section 4.1)."""
+    with style():
+        figure, axes = plt.subplots(2, 4, figsize=(9, 4), sharex=True, sharey=True)
+        for category, (name, axis) in enumerate(zip(CLASSES, axes.flat, strict=True)):
+            for dataset, table in instances.items():
+                areas = np.sort(table.loc[(table["category"] == category) & ~table["crowd"], "area_px"].to_numpy())
+                if len(areas):
+                    axis.step(areas, np.arange(1, len(areas) + 1) / len(areas), color=DOMAIN_COLORS[dataset], label=dataset)
+            axis.set_title(name)
+            axis.set_xscale("log")
+            axis.set_ylim(0, 1)
+        axes[0, 0].legend(loc="upper left", fontsize=7)
+        figure.supxlabel("area (px)", fontsize=9)
+        figure.supylabel("share of instances below", fontsize=9)
+        figure.tight_layout(pad=0.5)
+    return figure
+
+
+def per_class_bars(results: pd.DataFrame) -> Figure:
+    """AP by class for every pair of training set (panel) and evaluation set (colour); several seeds give an error bar."""
+    classes = [*CLASSES, "mean"]
+    with style():
+        figure, axes = plt.subplots(1, results["trained on"].nunique(), figsize=(9, 2.6), sharey=True, squeeze=False)
+        for axis, (trained, rows) in zip(axes.flat, results.groupby("trained on", sort=False), strict=True):
+            for shift, evaluated in enumerate(DOMAIN_COLORS):
+                ap = rows[rows["evaluated on"] == evaluated].groupby("class")["ap"]
+                places = np.arange(len(classes)) + 0.4 * shift - 0.2
+                error = ap.std().reindex(classes) if rows["seed"].nunique() > 1 else None
+                axis.bar(
+                    places, ap.mean().reindex(classes), 0.4, yerr=error, capsize=2,
+                    color=DOMAIN_COLORS[evaluated], hatch="" if shift else "//", edgecolor="white",
+                    label=f"evaluated on {evaluated}",
+                )  # fmt: skip
+            axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+            axis.set_title(f"trained on {trained}")
+            axis.grid(axis="x", visible=False)
+        axes[0, 0].set_ylabel("AP (%)")
+        axes[0, -1].legend(fontsize=7)
+        figure.tight_layout(pad=0.4)
+    return figure
+
+
+def _show(axis: plt.Axes, image: np.ndarray) -> None:
+    axis.imshow(image, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.grid(visible=False)
+
+
+def _largest(mask: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The whole instance in ``ids`` that shares most pixels with ``mask``; raises ValueError if none does."""
+    values, counts = np.unique(ids[mask], return_counts=True)
+    if not len(values):
+        raise ValueError("no rider was split from a vehicle in this image; choose one that has a rider")
+    return ids == values[counts.argmax()]

@@ -1,0 +1,101 @@
+"""The folder of one run: what lies where, who works on it, and how far it is.
+
+``spec.yaml`` (what), ``job.json`` (with which paths and devices), ``environment.json`` (versions), ``log.txt``,
+``metrics.json`` (scalars, a line each), ``model_*.pth`` (checkpoints), ``status.json`` (progress), ``failure.json``,
+``evaluations/NAME/{predictions.parquet,result.json}``, and ``result.json``, written last: a run that has it is done.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from synlib.files import replacing
+from synlib.spec import RunSpec
+
+
+class RunBusyError(RuntimeError):
+    """Another live process works on this run."""
+
+
+class RunDir:
+    """Paths, states and the lock of one run's folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.spec_path = self.path / "spec.yaml"
+        self.log_path = self.path / "log.txt"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def create(self, spec: RunSpec) -> None:
+        """Make the folder and write the spec; a folder that holds another spec is an error, not overwritten."""
+        if self.spec_path.exists():
+            if (found := RunSpec.load(self.spec_path)) != spec:
+                raise ValueError(f"{self.spec_path}: found run {found.run_id}, expected {spec.run_id}; move the folder away")
+            return
+        spec.save(self.spec_path)
+
+    def spec(self) -> RunSpec:
+        return RunSpec.load(self.spec_path)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of this run, or None if it is not there."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.path / name}: damaged JSON ({error}); delete the file to redo this step") from error
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    def evaluation(self, name: str) -> Path:
+        return self.path / "evaluations" / name
+
+    def evaluation_result(self, name: str, identity: dict[str, Any]) -> dict[str, Any] | None:
+        """The result on evaluation set ``name``, if it was made with the same ``identity`` (data, settings, weights)."""
+        result = self.read(f"evaluations/{name}/result.json")
+        return result if result and result["identity"] == identity else None
+
+    def state(self) -> str:
+        """``planned``, ``running``, ``interrupted``, ``failed`` or ``done``."""
+        if self.is_locked():
+            return "running"
+        if (self.path / "result.json").exists():
+            return "done"
+        if (self.path / "failure.json").exists():
+            return "failed"
+        return "interrupted" if (self.path / "status.json").exists() else "planned"
+
+    def is_locked(self) -> bool:
+        try:
+            with self.lock():
+                return False
+        except RunBusyError:
+            return True
+        except FileNotFoundError:
+            return False
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process. The kernel releases the lock when the process dies, however it dies.
+
+        Raises RunBusyError when another live process holds it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise RunBusyError(f"{self.path}: another process is working on this run; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,226 @@
+"""The description of one training run. Its canonical form is hashed into the run id, so equal runs are trained once.
+
+Everything that changes the result is a field; nothing else is (no path, no number of GPUs or loader workers). A data set
+enters through the fingerprint of its content (:func:`synlib.datasets.instances.fingerprint`).
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from synlib.files import replacing
+from synlib.labels import CLASSES
+
+RECIPE = 1
+"""Raised by hand when a change of the code alters what a spec produces, so that old runs are not taken for new ones."""
+
+
+def removal_fractions(value: float | Mapping[str, float]) -> dict[str, float]:
+    """One fraction for every class, or ``{class: fraction}``, as ``{class: fraction}`` over all eight classes."""
+    fractions = dict.fromkeys(CLASSES, 0.0) | (
+        dict(value) if isinstance(value, Mapping) else dict.fromkeys(CLASSES, value)
+    )
+    for name, fraction in fractions.items():
+        if name not in CLASSES:
+            raise ValueError(f"removal: unknown class {name!r}; expected some of {', '.join(CLASSES)}")
+        _require(_is_number(fraction) and 0 <= fraction <= 1, f"removal of {name}", fraction, "a fraction in [0, 1]")
+    return {name: float(fractions[name]) for name in CLASSES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """The training set: how many images of each domain, and which synthetic instances are left out.
+
+    ``removal``: fraction of each class's synthetic instances to remove, smallest first (paper, section 4.1).
+    ``emptied``: what happens to images without an instance, ``keep`` (they are negatives) or ``drop``.
+    """
+
+    real: int = 0
+    synthetic: int = 0
+    real_fingerprint: str = ""
+    synthetic_fingerprint: str = ""
+    removal: Mapping[str, float] | float = field(default_factory=lambda: removal_fractions(0.0))
+    emptied: str = "keep"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("real", "synthetic", "seed"):
+            _require(_is_int(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), "an integer >= 0")
+        _require(self.images > 0, "real + synthetic", 0, "at least one training image")
+        _require(self.emptied in ("keep", "drop"), "emptied", self.emptied, "'keep' or 'drop'")
+        # A domain without images leaves no trace, so that a change of its data does not rename the run.
+        object.__setattr__(self, "real_fingerprint", self.real_fingerprint if self.real else "")
+        object.__setattr__(self, "synthetic_fingerprint", self.synthetic_fingerprint if self.synthetic else "")
+        object.__setattr__(self, "removal", removal_fractions(self.removal if self.synthetic else 0.0))
+
+    @property
+    def images(self) -> int:
+        return self.real + self.synthetic
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """Optimisation by SGD. ``steps`` are fractions of ``iterations`` at which the learning rate drops to a tenth.
+
+    The defaults are the paper's baseline (section 3.3): 24,000 iterations, 0.01, x0.1 after 18,000 and 22,000.
+    ``warmup_iterations`` None means 1,000 iterations or a tenth of the run, whichever is less (Detectron2's default).
+    """
+
+    iterations: int = 24_000
+    base_lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    policy: str = "steps"
+    steps: tuple[float, ...] = (0.75, 11 / 12)
+    warmup_iterations: int | None = None
+    clip_gradient_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(float(step) for step in self.steps))
+        if self.warmup_iterations is None:
+            object.__setattr__(self, "warmup_iterations", min(1000, self.iterations // 10))
+        for name in ("base_lr", "weight_decay", "momentum", "clip_gradient_norm"):
+            if _is_int(getattr(self, name)):
+                object.__setattr__(self, name, float(getattr(self, name)))
+        _require(_is_int(self.iterations) and self.iterations > 0, "iterations", self.iterations, "an integer > 0")
+        _require(_is_number(self.base_lr) and self.base_lr > 0, "base_lr", self.base_lr, "a number > 0")
+        _require(_is_number(self.momentum) and 0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
+        _require(_is_number(self.weight_decay) and self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
+        _require(self.policy in ("steps", "cosine"), "policy", self.policy, "'steps' or 'cosine'")
+        _require(
+            all(0 < s <= 1 for s in self.steps) and list(self.steps) == sorted(self.steps),
+            "steps", self.steps, "increasing fractions of the run in (0, 1]",
+        )  # fmt: skip
+        _require(
+            _is_int(self.warmup_iterations) and 0 <= self.warmup_iterations < max(2, self.iterations),
+            "warmup_iterations", self.warmup_iterations, f"an integer from 0 to iterations ({self.iterations})",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """Image sizes in px: the short side is one of ``train_short_px`` in training and ``test_short_px`` in testing."""
+
+    train_short_px: tuple[int, ...] = (800, 832, 864, 896, 928, 960, 992, 1024)
+    test_short_px: int = 1024
+    max_long_px: int = 2048
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "train_short_px", tuple(self.train_short_px))
+        for size in (*self.train_short_px, self.test_short_px, self.max_long_px):
+            _require(_is_int(size) and size >= 32, "input size", size, "an integer >= 32 (px)")
+        _require(len(self.train_short_px) > 0, "train_short_px", self.train_short_px, "at least one size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run. ``init``: ``imagenet``, ``random``, ``run:<run id>``, or ``sha256:<hash>`` of a checkpoint."""
+
+    model: str = "pointrend_r50"
+    data: DataSpec
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    input: InputSpec = field(default_factory=InputSpec)
+    init: str = "imagenet"
+    batch_size: int = 8
+    seed: int = 0
+    precision: str = "fp32"
+    recipe: int = RECIPE
+
+    def __post_init__(self) -> None:
+        _require(bool(self.model) and isinstance(self.model, str), "model", self.model, "the name of a model profile")
+        known = self.init in ("imagenet", "random") or self.init.startswith(("run:", "sha256:"))
+        _require(known, "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
+        _require(_is_int(self.batch_size) and self.batch_size > 0, "batch_size", self.batch_size, "an integer > 0")
+        _require(_is_int(self.seed) and 0 <= self.seed < 2**31, "seed", self.seed, "an integer in [0, 2^31)")
+        _require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
+
+    @property
+    def initial_run(self) -> str | None:
+        """The run whose final weights this one starts from, or None."""
+        return self.init.removeprefix("run:") if self.init.startswith("run:") else None
+
+    @property
+    def epochs(self) -> float:
+        return self.schedule.iterations * self.batch_size / self.data.images
+
+    def canonical(self) -> str:
+        """JSON with sorted keys and no spaces: equal specs give equal text."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def run_id(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build and validate; an unknown field is an error that lists the known ones."""
+        nested = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec}
+        values = dict(values)
+        for name, section in nested.items():
+            if name in values:
+                values[name] = build(section, values[name], name)
+        return build(cls, values, "spec")
+
+    def save(self, path: str | Path) -> None:
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a YAML spec; any error names the file."""
+        path = Path(path)
+        try:
+            values = yaml.safe_load(path.read_text())
+            if not isinstance(values, Mapping):
+                raise ValueError(f"found {type(values).__name__}, expected a mapping of fields")
+            return cls.from_dict(values)
+        except (ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{path}: not a run spec: {error}") from error
+
+
+def iterations_for_epochs(epochs: float, images: int, batch_size: int) -> int:
+    """Iterations that show each of ``images`` images ``epochs`` times: epochs = iterations * batch / images."""
+    return max(1, math.ceil(epochs * images / batch_size))
+
+
+def build(section: type, values: Any, name: str) -> Any:
+    """A dataclass ``section`` from a mapping; ``name`` says in errors where it stands.
+
+    Raises ValueError for an unknown field, listing the known ones, for a missing one, and for a value that is refused.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}: found {values!r}, expected a mapping of fields")
+    known = [f.name for f in dataclasses.fields(section)]
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"{name}: unknown field {unknown[0]!r}; expected some of {', '.join(known)}")
+    try:
+        return section(**values)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(condition: bool, name: str, found: object, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"{name}: found {found!r}, expected {expected}")

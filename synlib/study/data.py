@@ -1,0 +1,71 @@
+"""From a profile's data source to two Cityscapes-format trees: draw (toyscapes), harmonise, and fingerprint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from synlib.curation.rider_rule import Policy
+from synlib.curation.harmonize import harmonize_dataset
+from synlib.datasets import cityscapes, instances, toyscapes
+from synlib.job import EvaluationSet
+from synlib.study.profile import Profile
+
+DOMAINS = ("synthetic", "real")
+NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """Where the data of a study lie. ``roots``: domain -> Cityscapes-format tree; ``raw_synthetic``: Synscapes as distributed."""
+
+    roots: dict[str, Path]
+    raw_synthetic: Path
+    cache_dir: Path
+    min_area_px: int
+
+    def images(self, domain: str, split: str) -> pd.DataFrame:
+        """Image table of a split."""
+        return cityscapes.read_images(self.roots[domain], split)
+
+    def instances(self, domain: str, split: str) -> pd.DataFrame:
+        """Instance table of a split, counted once and kept."""
+        return instances.instance_table(self.images(domain, split), cache_dir=self.cache_dir)
+
+    def fingerprint(self, domain: str) -> str:
+        """Of the training split."""
+        return instances.fingerprint(self.images(domain, "train"))
+
+    def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
+        """The ``val`` splits of both domains, named as in the paper's tables."""
+        return tuple(
+            EvaluationSet(name=NAMES[domain], root=str(self.roots[domain]), min_area_px=self.min_area_px)
+            for domain in DOMAINS
+        )
+
+
+def prepare(profile: Profile, folder: Path) -> StudyData:
+    """Make the data of ``profile`` ready under ``folder``; what is there already is not made again.
+
+    Raises FileNotFoundError or ValueError when a data set is missing or not what its format says.
+    """
+    folder = Path(folder)
+    real, raw = Path(profile.data.cityscapes), Path(profile.data.synscapes)
+    splits = None
+    if toy := profile.data.toyscapes:
+        real, raw = folder / "cityscapes", folder / "synscapes"
+        size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
+        toyscapes.write_cityscapes(real, train=toy.real.train, val=toy.real.val, **size)
+        toyscapes.write_synscapes(raw, train=toy.synthetic.train, val=toy.synthetic.val, **size)
+        last = toy.synthetic.train + toy.synthetic.val
+        splits = {"train": range(1, toy.synthetic.train + 1), "val": range(toy.synthetic.train + 1, last + 1)}
+    else:
+        for name, value in (("cityscapes", profile.data.cityscapes), ("synscapes", profile.data.synscapes)):
+            if not value or not Path(value).is_dir():
+                raise FileNotFoundError(
+                    f"profile {profile.name}: data.{name} is {value or 'empty'!r}, expected the folder of the data set; "
+                    f"set it in the profile, or with `--set {name}=PATH`"
+                )
+    harmonized = folder / "synscapes-harmonized"
+    harmonize_dataset(raw, harmonized, policy=Policy(), variant=profile.data.synscapes_variant, splits=splits)
+    return StudyData({"real": real, "synthetic": harmonized}, raw, folder / "tables", profile.data.min_area_px)

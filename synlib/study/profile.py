@@ -1,0 +1,110 @@
+"""How large the study is: ``profiles/*.yaml``. A profile names the data, the model and the baseline schedule, no results."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from synlib.spec import InputSpec, ScheduleSpec, build
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyPart:
+    """Images of one domain of the embedded data set."""
+
+    train: int
+    val: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toyscapes:
+    """The embedded miniature data set, drawn at ``height`` x ``width`` px in the formats of both real ones."""
+
+    height: int
+    width: int
+    real: ToyPart
+    synthetic: ToyPart
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Either ``toyscapes``, or the roots of both data sets. ``min_area_px``: smaller ground truth is not evaluated."""
+
+    toyscapes: Toyscapes | None = None
+    cityscapes: str = ""
+    synscapes: str = ""
+    synscapes_variant: str = "rgb"
+    min_area_px: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Processes (GPUs) and data-loading workers of a training, CPU threads of a process, iterations between checkpoints."""
+
+    processes: int = 4
+    loader_workers: int = 4
+    threads: int = 4
+    checkpoint_period: int = 1000
+    imagenet_weights: str = ""
+    seconds_per_iteration: float = 0.35
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """A size of the study. ``baseline_images``: training images of the first experiments (2,975 in the paper)."""
+
+    name: str
+    data: DataSource
+    model: str
+    baseline_images: int
+    input: InputSpec = field(default_factory=InputSpec)
+    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
+    init: str = "imagenet"
+    batch_size: int = 8
+    seeds: tuple[int, ...] = (0,)
+    execution: Execution = field(default_factory=Execution)
+
+    @classmethod
+    def load(cls, name: str | Path) -> Self:
+        """Read ``profiles/NAME.yaml``, or the file at a path that ends in ``.yaml``.
+
+        Raises FileNotFoundError, listing the known profiles, or ValueError, naming the file and the field.
+        """
+        path = Path(name) if str(name).endswith(".yaml") else ROOT / "profiles" / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in (ROOT / "profiles").glob("*.yaml")))
+            raise FileNotFoundError(f"profile {str(name)!r}: no file {path}; known profiles: {known}")
+        try:
+            return cls._from_dict({"name": path.stem, **(yaml.safe_load(path.read_text()) or {})})
+        except (ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_dict(cls, values: Mapping[str, Any]) -> Self:
+        values = dict(values)
+        data = dict(values.get("data") or {})
+        if toy := data.get("toyscapes"):
+            parts = {name: build(ToyPart, toy.get(name), f"data.toyscapes.{name}") for name in ("real", "synthetic")}
+            data["toyscapes"] = build(Toyscapes, {**toy, **parts}, "data.toyscapes")
+        values["data"] = build(DataSource, data, "data")
+        for name, section in (("input", InputSpec), ("schedule", ScheduleSpec), ("execution", Execution)):
+            values[name] = build(section, values.get(name) or {}, name)
+        values["seeds"] = tuple(values.get("seeds", (0,)))
+        return build(cls, values, "profile")
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)
+
+    def with_data_roots(self, cityscapes: str, synscapes: str) -> Self:
+        """The profile with other data roots where they are not empty; roots of real data replace the embedded data."""
+        if not cityscapes and not synscapes:
+            return self
+        roots = {"cityscapes": cityscapes or self.data.cityscapes, "synscapes": synscapes or self.data.synscapes}
+        return self.replace(data=dataclasses.replace(self.data, toyscapes=None, **roots))
