@@ -54,7 +54,7 @@ class Tree(NamedTuple):
     x: float
     z: float
     height: float
-    seed: int
+    phase: float  # 0..2 pi, shapes the crown
 
 
 class Post(NamedTuple):
@@ -110,7 +110,7 @@ class _Kind:
 
 
 _KINDS = {  # the largest first, since they find a place least easily
-    "train": _Kind((0.55, 0.1), (0.55, 0.25), (13.0, 60.0)),
+    "train": _Kind((0.62, 0.1), (0.6, 0.25), (13.0, 60.0)),
     "bus": _Kind((0.58, 0.12), (0.58, 0.4), (12.0, 55.0)),
     "truck": _Kind((0.62, 0.12), (0.62, 0.45), (10.0, 50.0)),
     "motorcyclist": _Kind((0.6, 0.12), (0.75, 0.6), (4.5, 22.0)),
@@ -176,15 +176,15 @@ def _plan_street(domain: str, rng: Random) -> Street:
 def _build(rng: Random, street: Street, side: int, open_share: float, heights: tuple[float, float]) -> None:
     """Line one side of the street with buildings, and with plots of trees behind a fence."""
     z = rng.uniform(-4.0, 2.0)
-    while z < 90.0:
-        end = z + rng.uniform(8.0, 20.0)
+    while z < 80.0:
+        end = z + rng.uniform(9.0, 22.0)
         is_open = rng.random() < open_share
         height = rng.uniform(0.9, 1.7) if is_open else rng.uniform(*heights)
         for z0, z1 in _cut(z, end, street.crossing):
             street.blocks.append(Block(side, z0, z1, height, rng.randrange(4), rng.random()))
         for _ in range(2 if is_open and z < 50 else 0):
             x = street.walls[side] + (-1, 1)[side] * rng.uniform(2.0, 6.0)
-            tree = Tree(x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.randrange(1 << 16))
+            tree = Tree(x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.uniform(0.0, 6.28))
             street.trees.append(tree)
         z = end + (rng.uniform(0.5, 4.0) if rng.random() < 0.25 else 0.0)
 
@@ -197,7 +197,7 @@ def _furnish(rng: Random, street: Street, side: int, leafy: float) -> None:
         free = not street.crossing or not street.crossing[0] - 1 < z < street.crossing[1] + 1
         draw = rng.random()
         if free and draw < leafy:
-            street.trees.append(Tree(x, z, rng.uniform(4.0, 7.5), rng.randrange(1 << 16)))
+            street.trees.append(Tree(x, z, rng.uniform(4.0, 7.5), rng.uniform(0.0, 6.28)))
         elif free and draw < leafy + 0.35:
             kind = rng.choice(("lamp", "lamp", "sign", "sign", "light", "bin"))
             street.posts.append(Post(x, z, kind, rng.randrange(3)))

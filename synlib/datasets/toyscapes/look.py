@@ -118,16 +118,22 @@ def expose(image: np.ndarray, class_map: np.ndarray, strength: float, key: tuple
     texture = np.zeros((height, width), np.float32)
     for rows, share in _OCTAVES:
         if rows <= height:
-            cells = rng.standard_normal((rows, 2 * rows), np.float32)
+            cells = _noise(rng, (rows, 2 * rows))
             texture += cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(share)
-    texture *= (np.float32(strength) * _grain())[class_map]
-    out = cv2.transform(image.astype(np.float32) + texture[:, :, None], _grade(strength, cast * exposure))
+    texture *= cv2.LUT(class_map, _grain()) * np.float32(strength)
     y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
-    out *= (1.0 - np.float32(0.1 * strength) * ((x * x)[None, :] + (y * y)[:, None]))[:, :, None]
+    vignette = 1.0 - np.float32(0.1 * strength) * ((x * x)[None, :] + (y * y)[:, None])
+    out = cv2.add(image.astype(np.float32), cv2.merge([texture] * 3))
+    out = cv2.multiply(cv2.transform(out, _grade(strength, cast * exposure)), cv2.merge([vignette] * 3))
     out = cv2.GaussianBlur(out, (0, 0), 0.5 * strength * math.sqrt(height / 96))
-    noise = np.random.default_rng((*key, 1)).standard_normal(out.shape, np.float32)
-    out += noise * np.float32(4.0 * strength)
+    out += _noise(np.random.default_rng((*key, 1)), out.shape) * np.float32(4.0 * strength)
     return np.clip(out, 0, 255, out=out).astype(np.uint8)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Float32 noise of mean 0 and variance 1: the sum of two random bytes, which is much faster than a normal one."""
+    pair = np.frombuffer(rng.bytes(2 * math.prod(shape)), np.uint8).reshape(2, *shape)
+    return (cv2.add(pair[0], pair[1], dtype=cv2.CV_32F) - np.float32(255)) / np.float32(104.5)
 
 
 @functools.cache

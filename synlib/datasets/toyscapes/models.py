@@ -39,9 +39,9 @@ class Model(NamedTuple):
     planes: np.ndarray  # float32 (P,): a face is seen from points p with normal @ p > plane; -inf for limbs and rings
     ambient: np.ndarray  # float32 (P,): brightness away from the sun
     min_px: np.ndarray  # float32 (P,)
-    limbs: np.ndarray  # intp (L,): which parts are limbs
-    joints: np.ndarray  # intp (L,): their first rows in points
-    radii: np.ndarray  # float32 (L,), metres
+    limbs: np.ndarray  # intp (L,): the first rows in points of those parts that are limbs
+    radii: np.ndarray  # float32 (L,): theirs, metres
+    tyre: float  # radius of the tyres of rings, metres; 0 if there is none
     roles: tuple[str, ...]
     role_of: np.ndarray  # intp (P,): index into roles
     size: tuple[float, float, float]  # length, width, height
@@ -109,9 +109,10 @@ class _Builder:
                 outward = normal @ (corners.mean(0) - (low + high) / 2) > 0
                 normals[i] = normal if outward else -normal
                 planes[i] = normals[i] @ corners[0]
-        limbs = np.array([i for i, part in enumerate(parts) if part.kind == "limb"], np.intp)
-        joints = np.array([parts[i].start for i in limbs], np.intp)
-        radii = np.array([parts[i].radius for i in limbs], np.float32)
+        sticks = [part for part in parts if part.kind == "limb"]
+        limbs = np.array([part.start for part in sticks], np.intp)
+        radii = np.array([part.radius for part in sticks], np.float32)
+        tyre = max((part.radius for part in parts if part.kind == "ring"), default=0.0)
         min_px = np.array([part.min_px for part in parts], np.float32)
         roles = tuple(dict.fromkeys(part.role for part in parts))
         role_of = np.array([roles.index(part.role) for part in parts], np.intp)
@@ -120,7 +121,7 @@ class _Builder:
         corners = _shadow(size)
         return Model(
             parts, np.concatenate([points, corners]), len(points), normals, planes, ambient, min_px,
-            limbs, joints, radii, roles, role_of, size,
+            limbs, radii, tyre, roles, role_of, size,
         )  # fmt: skip
 
 

@@ -1,14 +1,16 @@
 """A finished toy scene: the plan is painted, and its layers become labels in the convention of their domain."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
+from synlib.datasets.toyscapes.camera import Camera, Figure
 from synlib.datasets.toyscapes.canvas import Canvas, Layer
-from synlib.datasets.toyscapes.layout import Street, plan_scene
+from synlib.datasets.toyscapes.layout import Actor, Street, plan_scene
 from synlib.datasets.toyscapes.look import expose, stage_colors
 from synlib.datasets.toyscapes.stage import paint_block, paint_ground, paint_post, paint_tree, paint_void
 from synlib.labels import INSTANCE_BASE, RIDER
@@ -71,13 +73,14 @@ def draw_scene(domain: str, index: int, *, height: int, width: int, seed: int = 
     strength = float(gap) if real else 0.0
     plan = plan_scene(domain, Random(f"toyscapes/{seed}/{domain}/{index}"))
     street, look = plan.street, stage_colors(strength)
-    canvas = Canvas(height, width, street, look["haze"], haze_m=300.0 - 90.0 * strength)
+    camera = Camera(street, height, width, look["haze"], haze_m=300.0 - 90.0 * strength)
+    canvas = Canvas(camera)
     paint_ground(canvas, look)
     # From far to near. A building counts from its far end: what stands beside it in the street is nearer.
     queue = [(block.z1, paint_block, (canvas, block, look)) for block in street.blocks]
     queue += [(plan.depth(tree.x, tree.z), paint_tree, (canvas, tree, look)) for tree in street.trees]
     queue += [(plan.depth(post.x, post.z), paint_post, (canvas, post, look)) for post in street.posts]
-    queue += [(plan.depth(actor.x, actor.z), canvas.paint, (actor,)) for actor in plan.actors]
+    queue += [(plan.depth(actor.x, actor.z), canvas.paint, (figures,)) for actor, figures in _view(camera, plan.actors)]
     for _, paint, arguments in sorted(queue, key=lambda entry: -entry[0]):
         paint(*arguments)
     if real:
@@ -85,7 +88,16 @@ def draw_scene(domain: str, index: int, *, height: int, width: int, seed: int = 
     class_map = np.array([0] + [layer.label for layer in canvas.layers], np.uint8)[canvas.layer_map]
     image = expose(canvas.image, class_map, strength, (seed, index)) if strength else canvas.image
     instance_map, instances, polygons = _label(canvas, real)
-    return Scene(image, class_map, instance_map, instances, polygons, street, canvas.focal, canvas.horizon)
+    return Scene(image, class_map, instance_map, instances, polygons, street, camera.focal, camera.horizon)
+
+
+def _view(camera: Camera, actors: list[Actor]) -> Iterator[tuple[Actor, list[Figure]]]:
+    """Each actor with its figure and that of who sits on it."""
+    followers = [actor.follow for actor in actors if actor.follow]
+    figures = camera.view(actors + followers)
+    riders = iter(figures[len(actors) :])
+    for actor, figure in zip(actors, figures, strict=False):
+        yield actor, [figure, next(riders)] if actor.follow else [figure]
 
 
 def check_look(height: int, width: int, gap: float) -> None:

@@ -36,7 +36,7 @@ def paint_ground(canvas: Canvas, look: dict[str, Color]) -> None:
     stretches.append(("road", "road", _quad(left, right, NEAR, FAR)))
     if street.parking:
         stretches.append(("parking", "parking", _quad(left, left + 2.1, NEAR, FAR)))
-    shapes = canvas.project(np.array([quad for _, _, quad in stretches], np.float32))
+    shapes = canvas.camera.project(np.array([quad for _, _, quad in stretches], np.float32))
     for (name, role, _), shape in zip(stretches, shapes, strict=True):
         canvas.background(name, shape, look[role])
     kerbs, lines, rails = [], [], []
@@ -54,14 +54,14 @@ def paint_ground(canvas: Canvas, look: dict[str, Color]) -> None:
         rails = [_quad(-3.1 + x - 0.05, -3.1 + x + 0.05, NEAR, FAR) for x in (-0.72, 0.72)]
     for role, quads in (("kerb", kerbs), ("marking", lines), ("rail", rails)):
         if quads:
-            canvas.fill(canvas.project(np.array(quads, np.float32)), look[role])
+            canvas.fill(canvas.camera.project(np.array(quads, np.float32)), look[role])
 
 
 def _paint_sky(canvas: Canvas, look: dict[str, Color]) -> None:
     width, height, street = canvas.width, canvas.height, canvas.street
-    horizon = math.ceil(canvas.horizon) + 1
+    horizon = math.ceil(canvas.camera.horizon) + 1
     ramp = np.linspace(0.0, 1.0, horizon, dtype=np.float32)[:, None]
-    canvas.image[:horizon] = (np.array(look["zenith"]) * (1 - ramp) + np.array(canvas.haze) * ramp)[:, None]
+    canvas.image[:horizon] = (np.array(look["zenith"]) * (1 - ramp) + np.array(canvas.camera.haze) * ramp)[:, None]
     canvas.image[horizon:] = look["grass"]
     for name, top, bottom in (("sky", 0, horizon - 1), ("terrain", horizon, height - 1)):
         corners = np.array([(0, top), (width - 1, top), (width - 1, bottom), (0, bottom)], np.int32)
@@ -74,8 +74,10 @@ def _paint_sky(canvas: Canvas, look: dict[str, Color]) -> None:
         skyline += [(u, rise), (u + step, rise * rng.uniform(0.8, 1.0))]
         u += step
     skyline += [(u, 0.0)]
-    points = np.array([(x * width, canvas.horizon + 0.5 - y * height) for x, y in skyline], np.float32)
-    canvas.background(("building", "vegetation")[street.skyline % 2], points, canvas.hazed(look["backdrop"], 160.0))
+    points = np.array([(x * width, canvas.camera.horizon + 0.5 - y * height) for x, y in skyline], np.float32)
+    canvas.background(
+        ("building", "vegetation")[street.skyline % 2], points, canvas.camera.hazed(look["backdrop"], 160.0)
+    )
 
 
 def paint_block(canvas: Canvas, block: Block, look: dict[str, Color]) -> None:
@@ -89,26 +91,26 @@ def paint_block(canvas: Canvas, block: Block, look: dict[str, Color]) -> None:
     front = [(x, 0, z0), (x, 0, z1), (x, height, z1), (x, height, z0)]
     end = [(x, 0, z0), (x + out, 0, z0), (x + out, height, z0), (x, height, z0)]
     base = [(x, 0, z0), (x, 0, z1), (x, 0.7, z1), (x, 0.7, z0)]
-    shapes = canvas.project(np.array([front, end, base], np.float32))
+    shapes = canvas.camera.project(np.array([front, end, base], np.float32))
     middle = (z0 + z1) / 2
     if height < 2:
         name, role = ("wall", "stone") if style % 2 else ("fence", "pole")
-        canvas.background(name, shapes[0], canvas.hazed(look[role], middle))
+        canvas.background(name, shapes[0], canvas.camera.hazed(look[role], middle))
         return
     wall = look[f"wall{int(hue * WALLS)}"]
     light = 1.0 if canvas.street.sun * (-1 if side else 1) > 0 else 0.8
-    canvas.background("building", shapes[0], canvas.hazed([c * light for c in wall], middle), shapes[1])
-    canvas.fill(shapes[1], canvas.hazed([c * 0.86 for c in wall], z0))
-    canvas.fill(shapes[2], canvas.hazed([c * 0.7 for c in wall], middle))
+    canvas.background("building", shapes[0], canvas.camera.hazed([c * light for c in wall], middle), shapes[1])
+    canvas.fill(shapes[1], canvas.camera.hazed([c * 0.86 for c in wall], z0))
+    canvas.fill(shapes[2], canvas.camera.hazed([c * 0.7 for c in wall], middle))
     panes = _windows(canvas, x, z0, z1, height, style)
     if len(panes):
-        canvas.fill(panes, canvas.hazed(look[f"window{style % WINDOWS}"], middle))
+        canvas.fill(panes, canvas.camera.hazed(look[f"window{style % WINDOWS}"], middle))
 
 
 def _windows(canvas: Canvas, x: float, z0: float, z1: float, height: float, style: int) -> np.ndarray:
     """Pixels (N, 4, 2) of the windows of a front that can be told apart."""
     floor, pitch = ((3.0, 2.6), (3.4, 3.2), (2.8, 2.2), (3.2, 2.9))[style]
-    storey_px = canvas.focal * floor * 2 / (z0 + z1)
+    storey_px = canvas.camera.focal * floor * 2 / (z0 + z1)
     levels = 1.1 + floor * np.arange(int((height - 0.8) / floor), dtype=np.float32)
     starts = np.arange(z0 + 0.7, z1 - 0.55 * pitch, pitch, dtype=np.float32)
     if storey_px < 3 or not len(levels) or not len(starts):
@@ -117,65 +119,59 @@ def _windows(canvas: Canvas, x: float, z0: float, z1: float, height: float, styl
     corners[..., 0] = x
     corners[..., 1] = levels[:, None, None] + np.array((0, 0, floor * 0.52, floor * 0.52), np.float32)
     corners[..., 2] = starts[None, :, None] + np.array((0, 0.55 * pitch, 0.55 * pitch, 0), np.float32)
-    panes = canvas.project(corners.reshape(-1, 4, 3))
+    panes = canvas.camera.project(corners.reshape(-1, 4, 3))
     return panes[(panes[..., 0].max(1) > 0) & (panes[..., 0].min(1) < canvas.width) & (panes[..., 1].max(1) > 0)]
 
 
 def paint_tree(canvas: Canvas, tree: Tree, look: dict[str, Color]) -> None:
-    x, z, height, seed = tree
-    rng = Random(seed)
-    scale = canvas.focal / z
-    foot, top = canvas.project(np.array([(x, 0, z), (x, height, z)], np.float32))
-    radius = height * 0.3 * scale
-    trunk = max(0.12 * scale, 0.5)
-    bark = np.array([foot - (trunk, 0), foot + (trunk, 0), top + (trunk * 0.7, radius), top + (-trunk * 0.7, radius)])
-    count = 14 if canvas.height <= 160 else 28
-    wobble = [rng.uniform(0.84, 1.12) for _ in range(28)][:: 28 // count]
-    ring = _RINGS[count] * np.array(wobble)[:, None] * radius
+    """A trunk and a crown of three shades."""
+    x, z, height, phase = tree
+    scale, hazed = canvas.camera.focal / z, canvas.camera.hazed
+    foot, top = canvas.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
+    radius, trunk = height * 0.3 * scale, max(0.12 * scale, 0.5)
     center = top + (0, radius)
-    leaf = look[f"leaf{rng.randrange(LEAVES)}"]
-    canvas.background("vegetation", center + ring, canvas.hazed([c * 0.78 for c in leaf], z), bark)
-    stem = np.array([*bark[:2], center + (trunk * 0.8, radius * 0.85), center + (-trunk * 0.8, radius * 0.85)])
-    canvas.fill(stem, canvas.hazed(look["bark"], z))
+    angles = _ANGLES[canvas.height > 160]
+    wave = 1.0 + 0.07 * np.sin(5 * angles + phase) + 0.06 * np.sin(9 * angles + 3 * phase)
+    crown = np.stack([np.cos(angles), 1.08 * np.sin(angles)], 1) * (wave * radius)[:, None]
+    stem = np.array([foot - (trunk, 0), foot + (trunk, 0), center + (0.7 * trunk, 0), center - (0.7 * trunk, 0)])
+    leaf = look[f"leaf{int(phase * 10) % LEAVES}"]
+    canvas.background("vegetation", center + crown, hazed([c * 0.78 for c in leaf], z), stem)
+    stem[2:, 1] += radius * 0.85
+    canvas.fill(stem, hazed(look["bark"], z))
     for share, lift, light in ((0.7, 0.16, 0.92), (0.4, 0.34, 1.06)):
         shift = np.array((canvas.street.sun * lift * 0.9, -lift)) * radius
-        canvas.fill(center + shift + ring * share, canvas.hazed([min(255.0, c * light) for c in leaf], z))
+        canvas.fill(center + shift + crown * share, hazed([min(255.0, c * light) for c in leaf], z))
 
 
-_RINGS = {
-    count: np.stack(
-        [np.cos(np.arange(count) * 2 * math.pi / count), 1.08 * np.sin(np.arange(count) * 2 * math.pi / count)], 1
-    )
-    for count in (14, 28)
-}
+_ANGLES = tuple(np.linspace(0, 2 * math.pi, count, endpoint=False) for count in (16, 40))  # of a crown: coarse, fine
 
 
 def paint_post(canvas: Canvas, post: Post, look: dict[str, Color]) -> None:
     """A street lamp, traffic sign, traffic light, or bin."""
     x, z, kind, variant = post
     height = {"lamp": 6.5, "sign": 2.6, "light": 3.4, "bin": 1.0}[kind]
-    scale = canvas.focal / z
-    foot, top = canvas.project(np.array([(x, 0, z), (x, height, z)], np.float32))
+    scale = canvas.camera.focal / z
+    foot, top = canvas.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     if kind == "bin":
         half = np.array((0.3 * scale, 0.0))
         corners = np.array([foot - half * 0.8, foot + half * 0.8, top + half, top - half])
-        canvas.background("static", corners, canvas.hazed(look["bin"], z))
+        canvas.background("static", corners, canvas.camera.hazed(look["bin"], z))
         return
     half = np.array((max(0.06 * scale, 0.45), 0.0))
     pole, arm = np.array([foot - half, foot + half, top + half, top - half]), ()
     if kind == "lamp":
         reach, thick = math.copysign(1.2, -x) * scale, max(0.14 * scale, 1.0)
         arm = (top + [(0, 0), (reach, -0.1 * scale), (reach, thick - 0.1 * scale), (0, thick)],)
-    canvas.background("pole", pole, canvas.hazed(look["pole"], z), *arm)
+    canvas.background("pole", pole, canvas.camera.hazed(look["pole"], z), *arm)
     if kind == "sign":
         disc = _SIGNS[variant] * 0.38 * scale
-        canvas.background("traffic sign", top + disc, canvas.hazed(look[("red", "blue", "yellow")[variant]], z))
-        canvas.fill(top + disc * 0.6, canvas.hazed((240, 240, 240), z))
+        canvas.background("traffic sign", top + disc, canvas.camera.hazed(look[("red", "blue", "yellow")[variant]], z))
+        canvas.fill(top + disc * 0.6, canvas.camera.hazed((240, 240, 240), z))
     if kind == "light":
         box = np.array([(-0.18, -0.1), (0.18, -0.1), (0.18, 0.9), (-0.18, 0.9)]) * scale
-        canvas.background("traffic light", top + box, canvas.hazed((40, 42, 44), z))
+        canvas.background("traffic light", top + box, canvas.camera.hazed((40, 42, 44), z))
         lamp = _SIGNS[0] * 0.12 * scale + (0, (0.1, 0.4, 0.7)[variant] * scale)
-        canvas.fill(top + lamp, canvas.hazed(((230, 50, 40), (240, 180, 40), (60, 210, 110))[variant], z))
+        canvas.fill(top + lamp, canvas.camera.hazed(((230, 50, 40), (240, 180, 40), (60, 210, 110))[variant], z))
 
 
 _SIGNS = [

@@ -22,7 +22,7 @@ from synlib.files import replacing
 from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from synlib.parallel import map_items
 
-GENERATOR = 2
+GENERATOR = 3
 """Raised whenever the same parameters give other pixels or labels."""
 MANIFEST = "toyscapes.json"
 PARTIAL_MANIFEST = "toyscapes.partial.json"
@@ -134,7 +134,8 @@ def _write(
     task = functools.partial(write_image, root, parameters)
     for _ in map_items(task, jobs, workers=workers, description=f"drawing {parameters['layout']}"):
         pass
-    _write_json(manifest, parameters)
+    with replacing(manifest) as temporary:
+        temporary.write_text(json.dumps(parameters, indent=1))
     partial.unlink()
     return parameters
 
@@ -172,7 +173,7 @@ def _write_cityscapes_image(root: Path, parameters: dict, job: tuple[str, int]) 
     _write_png(labels / f"{stem}_gtFine_instanceIds.png", instance_map.astype(np.uint16))
     height, width = class_map.shape
     objects = [{"label": name, "polygon": _closed(polygon)} for name, polygon in polygons]
-    _write_last(last, {"imgHeight": height, "imgWidth": width, "objects": objects})
+    _write_json(last, {"imgHeight": height, "imgWidth": width, "objects": objects})
 
 
 def _closed(polygon: np.ndarray) -> list[list[int]]:
@@ -194,7 +195,7 @@ def _write_synscapes_image(root: Path, parameters: dict, number: int) -> None:
         _write_png(
             root / "img" / "rgb-2k" / f"{number}.png", cv2.resize(scene.image, size, interpolation=cv2.INTER_CUBIC)
         )
-    _write_last(last, _synscapes_meta(scene))
+    _write_json(last, _synscapes_meta(scene))
 
 
 def _synscapes_meta(scene: Scene) -> dict:
@@ -268,7 +269,7 @@ def _write_urbansyn_image(root: Path, parameters: dict, number: int) -> None:
     _write_png(root / "rgb" / f"rgb_{number:04d}.png", scene.image)
     _write_png(root / "ss" / f"ss_{number:04d}.png", train_ids)
     _write_png(root / "panoptic" / f"panoptic_{number:04d}.png", _as_color(panoptic))
-    _write_last(last, _urbansyn_boxes(scene, panoptic))
+    _write_json(last, _urbansyn_boxes(scene, panoptic))
 
 
 def _urbansyn_boxes(scene: Scene, panoptic: np.ndarray) -> list[dict]:
@@ -308,17 +309,12 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(encoded)
 
 
-def _write_last(path: Path, content: dict | list) -> None:
-    """The last file of an image: it appears when the others are complete, and by it an interrupted run goes on.
+def _write_json(path: Path, content: dict | list) -> None:
+    """Write under another name first. As the last file of an image, ``path`` says that the others are complete.
 
-    Not synchronised to the disk as :func:`synlib.files.replacing` does, which would take longer than the drawing.
+    Not forced to the disk as by :func:`synlib.files.replacing`, which would take longer than drawing the image.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, separators=(",", ":")))
     os.replace(temporary, path)
-
-
-def _write_json(path: Path, content: dict) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
