@@ -60,10 +60,9 @@ def test_cityscapes_files(cityscapes_root):
         assert pixels(row.image_path, "RGB").shape == (96, 192, 3)
         label_ids, instance_ids = pixels(row.label_path, "L"), pixels(row.instance_path, "I;16")
         assert np.array_equal(np.where(instance_ids < 1000, instance_ids, instance_ids // 1000), label_ids)
-        by_class = pd.Series(np.unique(instance_ids[instance_ids >= 1000])).groupby(lambda i: None)
-        for _, ids in by_class:
-            for _, numbers in (ids % 1000).groupby(ids // 1000):
-                assert numbers.tolist() == list(range(len(numbers)))
+        ids = pd.Series(np.unique(instance_ids[instance_ids >= 1000]))
+        for _, numbers in (ids % 1000).groupby(ids // 1000):
+            assert numbers.tolist() == list(range(len(numbers)))
     test = cityscapes.read_images(cityscapes_root, "test")
     label_path = next(cityscapes_root.glob("gtFine/test/*/*_labelIds.png"))
     assert len(test) == 1 and not pixels(label_path, "L").any()
@@ -179,12 +178,17 @@ def test_labels_agree(domain):
         assert wanted == {i: n for i, n in areas.items() if n}
 
 
-def test_riders_sit_on_vehicles_of_their_own():
-    for index in range(20):
+def test_riders_sit_on_vehicles():
+    """Real: a rider is one instance, the vehicle below another; it is missing only where something covers all of it."""
+    riders = alone = 0
+    for index in range(60):
         instances = draw_scene("real", index, **SIZE).instances
-        vehicles = [i for i in instances if i.label_id in (MOTORCYCLE, BICYCLE)]
-        for rider in (i for i in instances if i.label_id == RIDER and i.occluded < 0.5):
-            assert any((rider.x_m, rider.z_m) == (v.x_m, v.z_m) or v.z_m < rider.z_m for v in vehicles)
+        vehicles = {(i.x_m, i.z_m) for i in instances if i.label_id in (MOTORCYCLE, BICYCLE)}
+        places = [(i.x_m, i.z_m) for i in instances if i.label_id == RIDER]
+        assert len(places) == len(set(places))
+        riders += len(places)
+        alone += len(set(places) - vehicles)
+    assert riders > 50 and alone < 0.05 * riders
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

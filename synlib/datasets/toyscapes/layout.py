@@ -110,15 +110,15 @@ class _Kind:
 
 
 _KINDS = {  # the largest first, since they find a place least easily
-    "train": _Kind((0.62, 0.1), (0.6, 0.25), (13.0, 60.0)),
-    "bus": _Kind((0.58, 0.12), (0.58, 0.4), (12.0, 55.0)),
-    "truck": _Kind((0.62, 0.12), (0.62, 0.45), (10.0, 50.0)),
+    "train": _Kind((0.6, 0.25), (0.6, 0.3), (13.0, 60.0)),
+    "bus": _Kind((0.66, 0.18), (0.58, 0.4), (12.0, 55.0)),
+    "truck": _Kind((0.62, 0.18), (0.62, 0.45), (10.0, 50.0)),
     "motorcyclist": _Kind((0.6, 0.12), (0.75, 0.6), (4.5, 22.0)),
     "cyclist": _Kind((0.75, 0.15), (0.85, 0.8), (4.5, 22.0)),
-    "car": _Kind((2.5, 0.7), (2.5, 2.6), (7.5, 42.0)),
+    "car": _Kind((2.8, 0.8), (2.9, 2.8), (7.5, 42.0)),
     "motorcycle": _Kind((0.2, 0.05), (0.2, 0.1), (4.5, 20.0)),
     "bicycle": _Kind((0.45, 0.1), (0.4, 0.2), (4.5, 20.0)),
-    "person": _Kind((2.9, 0.8), (3.6, 11.0), (5.0, 26.0)),
+    "person": _Kind((3.2, 0.9), (3.8, 11.0), (5.0, 26.0)),
 }
 
 
@@ -135,8 +135,11 @@ def plan_scene(domain: str, rng: Random) -> Plan:
                 actor = _place(rng, street, name, z0, z1, taken)
                 if actor:
                     actors.append(actor)
-    if domain == "real":
-        actors += _extras(rng, street, taken)
+    if domain == "real" and rng.random() < 0.3:
+        actors += _group(rng, street)
+    if domain == "real" and rng.random() < 0.08:
+        other = _ignored(rng, street)
+        actors += [other] if _claim(other, taken) else []
     return Plan(street, actors)
 
 
@@ -212,128 +215,150 @@ def _cut(a: float, b: float, hole: tuple[float, float] | None) -> list[tuple[flo
     return [(p, q) for p, q in parts if q - p > 1.0]
 
 
-def _place(rng, street, kind, z0, z1, taken) -> Actor | None:
-    """Try some spots for one ``kind``; None when the street is full."""
+def _place(rng: Random, street: Street, kind: str, z0: float, z1: float, taken: list) -> Actor | None:
+    """Try some spots for one ``kind`` between ``z0`` and ``z1``; None when there is no room."""
     actor = _make(rng, kind)
     for _ in range(8):
         z = z0 * (z1 / z0) ** rng.random()
-        spot = _spot(rng, street, kind, z)
-        if spot is None:
+        actor.x, actor.z, actor.heading = _SPOTS.get(kind, _spot_vehicle)(rng, street, kind, z)
+        out_of_sight = actor.model.size[0] < 3 and abs(actor.x) > 0.58 * actor.z
+        if out_of_sight or actor.footprint()[1] < 0.55 * z0 or not _claim(actor, taken):
             continue
-        actor.x, actor.z, actor.heading = spot
-        x_0, z_0, x_1, z_1 = actor.footprint()
-        if z_0 < 0.55 * z0 or (abs(actor.x) > 0.58 * actor.z and actor.model.size[0] < 3):
-            continue
-        if any(x_0 < c and x_1 > a and z_0 < d and z_1 > b for a, b, c, d in taken):
-            continue
-        taken.append((x_0 - 0.25, z_0 - 0.25, x_1 + 0.25, z_1 + 0.25))
         if actor.follow:
-            actor.follow.x, actor.follow.z, actor.follow.heading = spot
+            actor.follow.x, actor.follow.z, actor.follow.heading = actor.x, actor.z, actor.heading
         return actor
     return None
 
 
-def _spot(rng: Random, street: Street, kind: str, z: float) -> tuple[float, float, float] | None:
-    """A place and a heading that suit ``kind`` about ``z`` metres ahead."""
-    wide = 0.5 * z  # half of what the camera sees
+def _claim(actor: Actor, taken: list) -> bool:
+    """Add the footprint to ``taken`` unless it overlaps one of them."""
+    x0, z0, x1, z1 = actor.footprint()
+    if any(x0 < right and x1 > left and z0 < far and z1 > near for left, near, right, far in taken):
+        return False
+    taken.append((x0 - 0.25, z0 - 0.25, x1 + 0.25, z1 + 0.25))
+    return True
+
+
+# Where each kind likes to be about ``z`` metres ahead: x, z, heading. The camera sees half of z to either side.
+
+
+def _spot_person(rng: Random, street: Street, kind: str, z: float) -> tuple[float, float, float]:
+    """On a pavement, at the crossing, or on the carriageway."""
+    draw, across = rng.random(), _across(rng)
+    if street.crossing and draw < 0.35:
+        if draw < 0.2 and z > 8:
+            z = street.crossing[0] - rng.uniform(0.8, 3.0)
+        reach = min(0.5 * z, 9.0)
+        return rng.uniform(-reach, reach), z, across
+    if draw < 0.22:
+        return rng.uniform(street.left, street.right), z, across
+    edges = rng.choice(((street.left, street.walls[0] + 0.4), (street.right, street.walls[1] - 0.4)))
+    return _limit(rng.uniform(*edges), rng.uniform(0.4, 0.5) * z), z, rng.choice((0.0, math.pi)) + rng.gauss(0.0, 0.6)
+
+
+def _spot_parked(rng: Random, street: Street, kind: str, z: float) -> tuple[float, float, float]:
+    """A two-wheeler that leans at the kerb."""
+    x = rng.choice((street.left - 0.5, street.right + 2.5)) - rng.uniform(0.0, 2.0)
+    return _limit(x, 0.5 * z), z, rng.choice((-1, 1)) * rng.uniform(0.6, 2.5)
+
+
+def _spot_rider(rng: Random, street: Street, kind: str, z: float) -> tuple[float, float, float]:
+    """Crossing the street, or riding along its edge."""
+    if rng.random() < 0.55:
+        return rng.uniform(-0.4, 0.4) * z, z, _across(rng)
+    x, heading = rng.choice(((street.right - 0.7, 0.0), (street.left + 0.8, math.pi)))
+    return _limit(x, 0.45 * z), z, heading + rng.choice((-1, 1)) * rng.uniform(0.15, 0.8)
+
+
+def _spot_vehicle(rng: Random, street: Street, kind: str, z: float) -> tuple[float, float, float]:
+    """In the side street, in a lane, on the tram's track, or parked."""
     tilt = rng.gauss(0.0, 0.05)
-    across = rng.choice((-1, 1)) * math.pi / 2 + rng.gauss(0.0, 0.12)
-    draw = rng.random()
-    if kind == "person":
-        if draw < 0.35 and street.crossing:
-            z = street.crossing[0] - rng.uniform(0.8, 3.0) if z > 8 and draw < 0.2 else z
-            return rng.uniform(-min(wide, 9), min(wide, 9)), z, across
-        if draw < 0.22:
-            return rng.uniform(street.left, street.right), z, across
-        low, high = (
-            (street.left, street.walls[0] + 0.4) if rng.random() < 0.5 else (street.right, street.walls[1] - 0.4)
-        )
-        x = rng.uniform(low, high)
-        x = math.copysign(min(abs(x), wide * rng.uniform(0.8, 1.0)), x) if abs(x) > wide else x
-        return x, z, rng.choice((0.0, math.pi)) + rng.gauss(0.0, 0.6)
-    if kind in ("cyclist", "motorcyclist", "bicycle", "motorcycle"):
-        if kind in ("bicycle", "motorcycle"):
-            low, high = (
-                (street.left - 2.5, street.left - 0.5)
-                if rng.random() < 0.5
-                else (street.right + 0.5, street.right + 2.5)
-            )
-            x = rng.uniform(low, high)
-            return math.copysign(min(abs(x), wide), x), z, rng.choice((-1, 1)) * rng.uniform(0.6, 2.5)
-        if draw < 0.55:
-            return rng.uniform(-wide, wide) * 0.8, z, across
-        x, heading = (street.right - 0.7, 0.0) if rng.random() < 0.5 else (street.left + 0.8, math.pi)
-        return math.copysign(min(abs(x), wide * 0.9), x), z, heading + rng.choice((-1, 1)) * rng.uniform(0.15, 0.8)
-    crossing_share = {"car": 0.3, "train": 0.35}.get(kind, 0.4)
-    if street.crossing and draw < crossing_share:
-        lane = rng.choice((0.28, 0.72))
+    if street.crossing and rng.random() < (0.3 if kind == "car" else 0.37):
+        lane, heading = rng.choice(((0.28, math.pi / 2), (0.72, -math.pi / 2)))
         z = street.crossing[0] + lane * (street.crossing[1] - street.crossing[0])
-        return rng.uniform(-0.55, 0.55) * z, z, math.copysign(math.pi / 2, 0.5 - lane) + tilt
+        return rng.uniform(-0.55, 0.55) * z, z, heading + tilt
     if kind == "train":
         return (-3.1 if street.tram else street.left + 1.6), z + 8.0, rng.choice((0.0, math.pi))
-    half = 5.0 if kind in ("truck", "bus") else 2.2
     lanes = [(0.2, 0.0), (-3.0, math.pi)]
+    parked = 2 if kind == "car" else 1
     if street.right > 3.6:
-        lanes += [(street.right - 1.1, 0.0)] * (2 if kind == "car" else 1)
+        lanes += [(street.right - 1.1, 0.0)] * parked
     if street.left < -5.6:
-        lanes += [(street.left + 1.1, math.pi)] * (2 if kind == "car" else 1)
+        lanes += [(street.left + 1.1, math.pi)] * parked
     x, heading = rng.choice(lanes)
     turn = rng.choice((-1, 1)) * rng.uniform(0.3, 0.9) if rng.random() < 0.18 else tilt
-    return x, z + half * 0.6, heading + turn
+    return x, z + (1.3 if kind == "car" else 3.0), heading + turn
+
+
+_SPOTS = {
+    "person": _spot_person,
+    "cyclist": _spot_rider,
+    "motorcyclist": _spot_rider,
+    "bicycle": _spot_parked,
+    "motorcycle": _spot_parked,
+}
+
+
+def _across(rng: Random) -> float:
+    """A heading to the left or to the right."""
+    return rng.choice((-1, 1)) * math.pi / 2 + rng.gauss(0.0, 0.12)
+
+
+def _limit(x: float, reach: float) -> float:
+    return min(max(x, -reach), reach)
 
 
 def _make(rng: Random, kind: str) -> Actor:
+    """One of ``kind``, with a shape and colours of its own, not placed yet."""
     scale = rng.uniform(0.9, 1.1)
     if kind == "person":
-        child = rng.random() < 0.12
-        return _actor(rng, PERSON, models.person(rng.randrange(6)), scale * (0.68 if child else 1.0))
+        child = 0.68 if rng.random() < 0.12 else 1.0
+        return _actor(rng, PERSON, models.person(rng.randrange(6)), scale * child)
+    if kind in _SHAPES:
+        label, shape, variants = _SHAPES[kind]
+        return _actor(rng, label, shape(rng.choice(variants)), scale)
+    scale *= 1.2  # two-wheelers are larger than life, or nobody would find them in a small image
     if kind in ("cyclist", "bicycle"):
-        actor = _actor(rng, BICYCLE, models.bicycle(), scale * 1.22)
-    elif kind in ("motorcyclist", "motorcycle"):
-        actor = _actor(rng, MOTORCYCLE, models.motorcycle(), scale * 1.2)
+        actor, vehicle = _actor(rng, BICYCLE, models.bicycle(), scale), "bicycle"
     else:
-        label, model = {
-            "car": (CAR, lambda: models.car(rng.choice(("sedan", "hatchback", "hatchback", "van")))),
-            "truck": (TRUCK, lambda: models.truck(rng.choice(("box", "box", "tipper")))),
-            "bus": (BUS, lambda: models.bus(rng.choice(("city", "city", "coach")))),
-            "train": (TRAIN, lambda: models.train(rng.choice((2, 2, 3)))),
-        }[kind]
-        return _actor(rng, label, model(), scale)
-    if kind in ("cyclist", "motorcyclist"):
-        vehicle = "bicycle" if kind == "cyclist" else "motorcycle"
-        actor.follow = _actor(rng, RIDER, models.rider(vehicle, rng.randrange(3)), actor.scale)
-    actor.parked = actor.follow is None
+        actor, vehicle = _actor(rng, MOTORCYCLE, models.motorcycle(), scale), "motorcycle"
+    actor.parked = kind == vehicle
+    if not actor.parked:
+        actor.follow = _actor(rng, RIDER, models.rider(vehicle, rng.randrange(3)), scale)
     return actor
+
+
+_SHAPES = {
+    "car": (CAR, models.car, ("sedan", "hatchback", "hatchback", "van")),
+    "truck": (TRUCK, models.truck, ("box", "box", "tipper")),
+    "bus": (BUS, models.bus, ("city", "city", "coach")),
+    "train": (TRAIN, models.train, (2, 2, 3)),
+}
 
 
 def _actor(rng: Random, label: int, model: models.Model, scale: float) -> Actor:
     return Actor(label, model, 0.0, 0.0, 0.0, scale, actor_colors(rng, label))
 
 
-def _extras(rng: Random, street: Street, taken: list) -> list[Actor]:
-    """What only the real domain has: groups that nobody told apart, and now and then a caravan or a trailer."""
-    extras = []
-    if rng.random() < 0.3:
-        kind, count, gap = rng.choice((("person", 9, 0.5), ("person", 7, 0.45), ("bicycle", 6, 0.55), ("car", 4, 4.4)))
-        z = rng.uniform(24.0, 40.0) if kind != "bicycle" else rng.uniform(9.0, 18.0)
-        side = rng.choice((-1, 1))
-        x = (street.left if side < 0 else street.right) + side * 1.6
-        x = math.copysign(min(abs(x), 0.45 * z), x)
-        if kind == "car":
-            x -= side * 2.7
-        for i in range(count):
-            along = i * gap
-            actor = _make(rng, kind)
-            actor.group, actor.parked = True, False
-            actor.x = x + side * (along * 0.6 if kind == "person" else 0.0) + rng.uniform(-0.1, 0.1)
-            actor.z = z + (along if kind != "person" else rng.uniform(0.0, 1.5))
-            actor.heading = rng.choice((0.0, math.pi)) if kind != "bicycle" else math.pi / 2 + rng.gauss(0, 0.15)
-            extras.append(actor)
-    if rng.random() < 0.08:
-        label, model = rng.choice(((CARAVAN, models.caravan()), (TRAILER, models.trailer())))
-        actor = _actor(rng, label, model, 1.0)
-        actor.x, actor.z = street.right - 1.2, rng.uniform(9.0, 25.0)
-        x_0, z_0, x_1, z_1 = actor.footprint()
-        if not any(x_0 < c and x_1 > a and z_0 < d and z_1 > b for a, b, c, d in taken):
-            extras.append(actor)
-    return extras
+def _group(rng: Random, street: Street) -> list[Actor]:
+    """A crowd, a rack of bicycles or a row of parked cars that nobody has told apart."""
+    kind, count = rng.choice((("person", 9), ("person", 7), ("bicycle", 6), ("car", 4)))
+    z = rng.uniform(9.0, 18.0) if kind == "bicycle" else rng.uniform(24.0, 40.0)
+    side, edge = rng.choice(((-1, street.left), (1, street.right)))
+    x = _limit(edge + side * (-1.1 if kind == "car" else 1.6), 0.45 * z)
+    members = [_make(rng, kind) for _ in range(count)]
+    for i, actor in enumerate(members):
+        actor.group, actor.parked = True, False
+        actor.x, actor.z = x + rng.uniform(-0.1, 0.1), z + i * (4.4 if kind == "car" else 0.55)
+        actor.heading = math.pi / 2 + rng.gauss(0.0, 0.15) if kind == "bicycle" else rng.choice((0.0, math.pi))
+        if kind == "person":
+            actor.x, actor.z = actor.x + side * 0.3 * i, z + rng.uniform(0.0, 1.5)
+    return members
+
+
+def _ignored(rng: Random, street: Street) -> Actor:
+    """A caravan or a trailer at the kerb, which evaluation ignores."""
+    label, model = rng.choice(((CARAVAN, models.caravan()), (TRAILER, models.trailer())))
+    actor = _actor(rng, label, model, 1.0)
+    actor.x, actor.z = street.right - 1.2, rng.uniform(9.0, 25.0)
+    return actor

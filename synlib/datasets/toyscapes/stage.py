@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 
 from synlib.datasets.toyscapes.canvas import Canvas, Layer
-from synlib.datasets.toyscapes.layout import Block, Post, Tree
+from synlib.datasets.toyscapes.layout import Block, Post, Street, Tree
 from synlib.datasets.toyscapes.look import LEAVES, WALLS, WINDOWS, Color
 from synlib.labels import label_id
 
@@ -24,7 +24,7 @@ def paint_ground(canvas: Canvas, look: dict[str, Color]) -> None:
     _paint_sky(canvas, look)
     street = canvas.street
     left, right, crossing = street.left, street.right, street.crossing
-    stretches = [("terrain", "grass", _quad(-_SIDE, _SIDE, NEAR, FAR))]
+    stretches = []
     for side, (a, b) in enumerate(((street.walls[0] - 0.5, left), (right, street.walls[1] + 0.5))):
         stretches.append(("sidewalk", "sidewalk", _quad(a, b, NEAR, FAR)))
         if street.grass[side]:
@@ -39,22 +39,24 @@ def paint_ground(canvas: Canvas, look: dict[str, Color]) -> None:
     shapes = canvas.camera.project(np.array([quad for _, _, quad in stretches], np.float32))
     for (name, role, _), shape in zip(stretches, shapes, strict=True):
         canvas.background(name, shape, look[role])
-    kerbs, lines, rails = [], [], []
-    for x, out in ((left, -0.16), (right, 0.16)):
-        for a, b in ((NEAR, crossing[0]), (crossing[1], FAR)) if crossing else ((NEAR, FAR),):
-            kerbs.append(_quad(x, x + out, a, b, KERB_M))
-    for z in np.arange(2.0, 90.0, 6.0):
-        if not crossing or z + 3 < crossing[0] - 3 or z > crossing[1] + 3:
-            lines.append(_quad(-1.47, -1.33, z, z + 3.0))
-    if crossing:
-        lines += [
-            _quad(x, x + 0.5, crossing[0] - 3.6, crossing[0] - 0.9) for x in np.arange(left + 0.5, right - 0.3, 1.1)
-        ]
-    if street.tram:
-        rails = [_quad(-3.1 + x - 0.05, -3.1 + x + 0.05, NEAR, FAR) for x in (-0.72, 0.72)]
-    for role, quads in (("kerb", kerbs), ("marking", lines), ("rail", rails)):
+    for role, quads in _markings(street).items():
         if quads:
             canvas.fill(canvas.camera.project(np.array(quads, np.float32)), look[role])
+
+
+def _markings(street: Street) -> dict[str, list]:
+    """What is painted on the ground without a class of its own: role -> quads."""
+    crossing = street.crossing
+    spans = [(NEAR, crossing[0]), (crossing[1], FAR)] if crossing else [(NEAR, FAR)]
+    edges = ((street.left, -0.16), (street.right, 0.16))
+    kerbs = [_quad(x, x + out, a, b, KERB_M) for x, out in edges for a, b in spans]
+    dashes = [z for z in range(2, 90, 6) if not crossing or z + 3 < crossing[0] - 3 or z > crossing[1] + 3]
+    lines = [_quad(-1.47, -1.33, z, z + 3.0) for z in dashes]
+    if crossing:
+        bars = np.arange(street.left + 0.5, street.right - 0.3, 1.1).tolist()
+        lines += [_quad(x, x + 0.5, crossing[0] - 3.6, crossing[0] - 0.9) for x in bars]
+    rails = [_quad(x - 0.05, x + 0.05, NEAR, FAR) for x in (-3.82, -2.38)] if street.tram else []
+    return {"kerb": kerbs, "marking": lines, "rail": rails}
 
 
 def _paint_sky(canvas: Canvas, look: dict[str, Color]) -> None:
@@ -63,7 +65,7 @@ def _paint_sky(canvas: Canvas, look: dict[str, Color]) -> None:
     ramp = np.linspace(0.0, 1.0, horizon, dtype=np.float32)[:, None]
     canvas.image[:horizon] = (np.array(look["zenith"]) * (1 - ramp) + np.array(canvas.camera.haze) * ramp)[:, None]
     canvas.image[horizon:] = look["grass"]
-    for name, top, bottom in (("sky", 0, horizon - 1), ("terrain", horizon, height - 1)):
+    for name, top, bottom in (("terrain", horizon, height - 1), ("sky", 0, horizon - 1)):
         corners = np.array([(0, top), (width - 1, top), (width - 1, bottom), (0, bottom)], np.int32)
         canvas.layers.append(Layer(label_id(name), corners))
         canvas.layer_map[top : bottom + 1] = len(canvas.layers)
@@ -174,10 +176,12 @@ def paint_post(canvas: Canvas, post: Post, look: dict[str, Color]) -> None:
         canvas.fill(top + lamp, canvas.camera.hazed(((230, 50, 40), (240, 180, 40), (60, 210, 110))[variant], z))
 
 
-_SIGNS = [
-    np.stack([np.cos(np.arange(n) * 2 * math.pi / n + turn), np.sin(np.arange(n) * 2 * math.pi / n + turn)], 1)
-    for n, turn in ((14, 0.0), (14, 0.0), (4, 0.0))
-]
+def _circle(corners: int) -> np.ndarray:
+    angles = np.linspace(0, 2 * math.pi, corners, endpoint=False)
+    return np.stack([np.cos(angles), np.sin(angles)], 1)
+
+
+_SIGNS = (_circle(14), _circle(14), _circle(4))
 
 
 def paint_void(canvas: Canvas) -> None:

@@ -22,7 +22,7 @@ from synlib.files import replacing
 from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from synlib.parallel import map_items
 
-GENERATOR = 3
+GENERATOR = 4
 """Raised whenever the same parameters give other pixels or labels."""
 MANIFEST = "toyscapes.json"
 PARTIAL_MANIFEST = "toyscapes.partial.json"
