@@ -1,5 +1,6 @@
 """One set of pins, and a Detectron2 that is what its recipe says."""
 
+import ast
 import importlib.metadata
 import io
 import os
@@ -74,6 +75,22 @@ def test_pyproject_asks_for_nothing_that_is_not_pinned(pins, backend):
             continue
         pinned = pins[canonicalize_name(requirement.name)]
         assert all(requirement.specifier.contains(next(iter(pin.specifier)).version) for pin in pinned), requirement
+
+
+def test_every_imported_package_is_asked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    declared = {canonicalize_name(Requirement(requirement).name) for requirement in wanted}
+    distributions = importlib.metadata.packages_distributions()
+    sources = [*(path for name in ("synlib", "tests", "benchmarks") for path in (ROOT / name).rglob("*.py"))]
+    for path in [*sources, *ROOT.glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+                owners = {canonicalize_name(owner) for owner in distributions.get(name, [])}
+                assert not owners or owners & declared, f"{path.relative_to(ROOT)} imports {name}: add {owners}"
 
 
 def test_conda_environment_refers_to_the_same_pins():
