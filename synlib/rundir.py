@@ -36,7 +36,9 @@ class RunDir:
         """Make the folder and write the spec; a folder that holds another spec is an error, not overwritten."""
         if self.spec_path.exists():
             if (found := RunSpec.load(self.spec_path)) != spec:
-                raise ValueError(f"{self.spec_path}: found run {found.run_id}, expected {spec.run_id}; move the folder away")
+                raise ValueError(
+                    f"{self.spec_path}: found run {found.run_id}, expected {spec.run_id}; move the folder away"
+                )
             return
         spec.save(self.spec_path)
 
@@ -50,7 +52,9 @@ class RunDir:
         except FileNotFoundError:
             return None
         except json.JSONDecodeError as error:
-            raise ValueError(f"{self.path / name}: damaged JSON ({error}); delete the file to redo this step") from error
+            raise ValueError(
+                f"{self.path / name}: damaged JSON ({error}); delete the file to redo this step"
+            ) from error
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         with replacing(self.path / name) as temporary:

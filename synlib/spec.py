@@ -52,7 +52,9 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         for name in ("real", "synthetic", "seed"):
-            _require(_is_int(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), "an integer >= 0")
+            _require(
+                _is_int(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), "an integer >= 0"
+            )
         _require(self.images > 0, "real + synthetic", 0, "at least one training image")
         _require(self.emptied in ("keep", "drop"), "emptied", self.emptied, "'keep' or 'drop'")
         # A domain without images leaves no trace, so that a change of its data does not rename the run.

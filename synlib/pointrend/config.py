@@ -41,7 +41,8 @@ def detectron2_config(spec: RunSpec, device: str | None = None) -> CfgNode:
     cfg.SOLVER.MOMENTUM = schedule.momentum
     cfg.SOLVER.WEIGHT_DECAY = schedule.weight_decay
     cfg.SOLVER.LR_SCHEDULER_NAME = {"steps": "WarmupMultiStepLR", "cosine": "WarmupCosineLR"}[schedule.policy]
-    cfg.SOLVER.STEPS = tuple(round(step * schedule.iterations) for step in schedule.steps)
+    steps = (round(step * schedule.iterations) for step in schedule.steps)
+    cfg.SOLVER.STEPS = tuple(step for step in steps if step < schedule.iterations)
     cfg.SOLVER.WARMUP_ITERS = schedule.warmup_iterations
     cfg.freeze()
     return cfg

@@ -7,13 +7,15 @@ image equal those of Detectron2 v0.6's ``DatasetMapper`` with ``MASK_FORMAT: bit
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import filter_empty_instances, read_image
 from detectron2.structures import BitMasks, Boxes, Instances
+
+from synlib.datasets import png
+from synlib.files import BadFile
 
 MAX_INSTANCES = 255
 """More instances than fit 8 bits are mapped in several passes: resizing 8-bit maps is what Detectron2's masks see."""
@@ -83,12 +85,7 @@ class InstanceMapper:
 
 def read_instance_map(path: str, size: tuple[int, int]) -> np.ndarray:
     """A Cityscapes ``instanceIds`` PNG as uint16 (H, W). Raises ValueError, naming the file, when it is not one."""
-    instance_map = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if instance_map is None:
-        raise ValueError(f"{path}: not a readable PNG; expected a 16-bit instance map")
-    if instance_map.dtype != np.uint16 or instance_map.shape != tuple(size):
-        raise ValueError(
-            f"{path}: found {instance_map.dtype} of shape {instance_map.shape}, expected uint16 of shape {tuple(size)}, "
-            "the size of its image"
-        )
+    instance_map = png.read(path, "gray 16")
+    if instance_map.shape != tuple(size):
+        raise BadFile("size", path, instance_map.shape, f"{tuple(size)}, the height and width of its image in px")
     return instance_map

@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
 
-from synlib.evaluation.ap import average_precision, match_image
+from synlib.evaluation.ap import AveragePrecision, average_precision
 from synlib.evaluation.predictions import Detections, read_predictions, write_predictions
+from synlib.evaluation.records import match_data_set, write_records
 from synlib.job import EvaluationSet
 from synlib.pointrend.mapper import test_augmentation
 from synlib.rundir import RunDir
@@ -60,7 +60,9 @@ def _to_detections(found: Instances, image_id: str, size: tuple[int, int]) -> De
         pasted, (rows, columns) = _do_paste_mask(probability[None], box[None], *size, skip_empty=True)
         crop = (pasted[0] >= 0.5).cpu().numpy()
         crops.append(crop)
-        corners.append((int(columns.start), int(rows.start), int(columns.start) + crop.shape[1], int(rows.start) + crop.shape[0]))
+        corners.append(
+            (int(columns.start), int(rows.start), int(columns.start) + crop.shape[1], int(rows.start) + crop.shape[0])
+        )
     return Detections(
         image_id,
         size,
@@ -71,7 +73,9 @@ def _to_detections(found: Instances, image_id: str, size: tuple[int, int]) -> De
     )
 
 
-def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, identity: dict) -> None:
+def evaluate(
+    model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, identity: dict
+) -> None:
     """Predict on ``images``, keep the predictions, and write ``evaluations/NAME/result.json`` last.
 
     Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
@@ -85,29 +89,34 @@ def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataF
         streams = [read_predictions(part) for part in parts]
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
-        result = score(folder / "predictions.parquet", images, on.min_area_px)
-        run.write(f"evaluations/{on.name}/result.json", {"identity": identity, **result})
+        records = match_data_set(
+            images, folder / "predictions.parquet", min_area_px=on.min_area_px, workers=1, progress=False
+        )
+        write_records(folder / "records.npz", records)
+        run.write(f"evaluations/{on.name}/result.json", {"identity": identity} | summary(average_precision(records)))
         for part in parts:
             part.unlink()
     comm.synchronize()
 
 
-def score(predictions: Path, images: pd.DataFrame, min_area_px: int) -> dict[str, Any]:
-    """AP of a predictions file: ``ap`` (8 classes x 10 overlaps, NaN as None), ``mean``, ``ap50`` and counts."""
-    paths = dict(zip(images["image_id"], images["instance_path"], strict=True))
-    records = (match_image(paths[item.image_id], item, min_area_px=min_area_px) for item in read_predictions(predictions))
-    result = average_precision(records, expected_images=paths)
-    return {
-        "ap": [[None if np.isnan(value) else value for value in row] for row in result.ap.tolist()],
-        "mean": None if np.isnan(result.mean) else result.mean,
-        "ap50": None if np.isnan(result.ap50) else result.ap50,
-        "images": result.images,
-        "truths": result.truths.tolist(),
-        "predictions": result.predictions.tolist(),
-    }
+def summary(result: AveragePrecision) -> dict[str, Any]:
+    """What ``result.json`` keeps: ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts."""
+    known = {"ap": result.ap.tolist(), "mean": result.mean, "ap50": result.ap50}
+    counts = {"images": result.images, "truths": result.truths.tolist(), "predictions": result.predictions.tolist()}
+    return _nan_as_none(known) | counts
 
 
-def _with_status(items: Iterator[Detections], on: EvaluationSet, images: pd.DataFrame, run: RunDir) -> Iterator[Detections]:
+def _nan_as_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_as_none(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nan_as_none(item) for item in value]
+    return None if np.isnan(value) else value
+
+
+def _with_status(
+    items: Iterator[Detections], on: EvaluationSet, images: pd.DataFrame, run: RunDir
+) -> Iterator[Detections]:
     """Pass ``items`` on, keeping the main process's ``status.json`` up to date."""
     started = written = time.monotonic()
     for done, item in enumerate(items, 1):

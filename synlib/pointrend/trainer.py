@@ -97,9 +97,7 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
         optimizer.register_step_pre_hook(functools.partial(_clip_gradient, model, spec.schedule.clip_gradient_norm))
     trainer = Trainer(model, [], optimizer, spec.seed)
     checkpointer = SafeCheckpointer(model, str(run.path), trainer=trainer)
-    trainer.register_hooks(
-        [hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))]
-    )
+    trainer.register_hooks([hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))])
     if comm.is_main_process():
         trainer.register_hooks(
             [

@@ -97,7 +97,11 @@ def execute(run: RunDir) -> None:
         if comm.is_main_process() and run.read("result.json") is None:
             run.write(
                 "result.json",
-                {"weights_sha256": weights.sha256(run.path / FINAL), "seconds": time.time() - started, "spec": spec.to_dict()},
+                {
+                    "weights_sha256": weights.sha256(run.path / FINAL),
+                    "seconds": time.time() - started,
+                    "spec": spec.to_dict(),
+                },
             )
     except BaseException as error:
         if comm.is_main_process() and not isinstance(error, KeyboardInterrupt):

@@ -64,7 +64,9 @@ def size_distributions(instances: dict[str, pd.DataFrame]) -> Figure:
             for dataset, table in instances.items():
                 areas = np.sort(table.loc[(table["category"] == category) & ~table["crowd"], "area_px"].to_numpy())
                 if len(areas):
-                    axis.step(areas, np.arange(1, len(areas) + 1) / len(areas), color=DOMAIN_COLORS[dataset], label=dataset)
+                    axis.step(
+                        areas, np.arange(1, len(areas) + 1) / len(areas), color=DOMAIN_COLORS[dataset], label=dataset
+                    )
             axis.set_title(name)
             axis.set_xscale("log")
             axis.set_ylim(0, 1)

@@ -9,7 +9,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from synlib.files import replacing
 from synlib.labels import COLORS
+from synlib.study.profile import ROOT
 
 CLASS_COLORS = {name: tuple(channel / 255 for channel in color) for name, color in COLORS.items()}
 """The Cityscapes colours, 0..1."""
@@ -24,12 +26,18 @@ def style() -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, name: str, folder: str | Path, data: pd.DataFrame | None = None) -> Path:
-    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table it was drawn from as ``NAME.csv``; returns the PNG."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def figure_folder(chosen: str | Path, profile: str) -> Path:
+    """Where a notebook saves its figures: the folder chosen, or ``figures/PROFILE``."""
+    return Path(chosen) if chosen else ROOT / "figures" / profile
+
+
+def save(figure: Figure, name: str, folder: str | Path, data: pd.DataFrame | None = None) -> Figure:
+    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table it was drawn from as ``NAME.csv``; returns the figure."""
     for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
-        figure.savefig(folder / (name + suffix), bbox_inches="tight", **options)
+        with replacing(Path(folder) / (name + suffix)) as temporary:
+            figure.savefig(temporary, bbox_inches="tight", **options)
     if data is not None:
-        data.to_csv(folder / f"{name}.csv", index=False)
-    return folder / f"{name}.png"
+        with replacing(Path(folder) / f"{name}.csv") as temporary:
+            data.to_csv(temporary, index=False)
+    plt.close(figure)  # the notebook shows what the cell returns, and nothing twice
+    return figure

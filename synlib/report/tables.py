@@ -1,28 +1,48 @@
 """The paper's tables from tidy results: pure functions of DataFrames."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from synlib import paper
+from synlib.curation.harmonize import count_table
 from synlib.labels import CLASSES
+from synlib.study.data import NAMES, StudyData
+from synlib.study.plan import Planned
+from synlib.study.store import RunStore
 
 DOMAINS = ("Synscapes", "Cityscapes")
+DOMAIN_OF = {name: domain for domain, name in NAMES.items()}
+EVENTS = {
+    "before": "instances before",
+    "rider_added": "riders split from a vehicle",
+    "vehicle_vanished": "vehicles left without pixels",
+    "wheelchair": "persons made riders (wheelchairs)",
+    "without_pixels": "listed without a pixel",
+    "unknown_id": "in the map, not in the metadata",
+    "disagreement": "class differs from the class map",
+    "orphan_px": "pixels of vehicles without an instance",
+    "after": "instances after",
+}
+"""Events of the manifest in the order in which a reader meets them, and their names in the table."""
 
 
-def table1(results: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 (section 3.3): AP by training set (rows) and evaluation set (columns), ours beside the paper's.
+def table1(intervals: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), ours beside the paper's.
 
-    ``results``: :meth:`synlib.study.session.Study.results` of the experiment. With several seeds ours is their mean, and
-    ``spread`` is their standard deviation (missing with one seed).
+    ``intervals``: :meth:`synlib.study.session.Study.intervals` of the experiment. With several seeds, ours and both
+    ends of its interval are means over them.
     """
-    mean = results[results["class"] == "mean"]
-    ours = mean.groupby(["trained on", "evaluated on"])["ap"].agg(["mean", "std", "count"])
+    ours = _means(intervals)
     rows = {}
     for trained in DOMAINS:
         row = {}
         for evaluated in DOMAINS:
-            cell = ours.loc[(trained, evaluated)]
-            row[evaluated, "ours"] = cell["mean"]
-            row[evaluated, "spread"] = cell["std"]
+            ap, low, high = ours.loc[(trained, evaluated), ["ap", "low", "high"]]
+            row[evaluated, "ours"] = ap
+            row[evaluated, "95 % interval"] = f"{low:.1f} – {high:.1f}"
             row[evaluated, "paper"] = paper.TABLE1[trained, evaluated]
         rows[trained] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -31,27 +51,71 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def kept_across_domains(intervals: pd.DataFrame) -> pd.DataFrame:
+    """AP on the other domain over AP on the own one, for each training set, ours and the paper's."""
+    ours = _means(intervals)["ap"]
+    rows = {}
+    for own, other in (DOMAINS, DOMAINS[::-1]):
+        published = paper.TABLE1[own, other] / paper.TABLE1[own, own]
+        rows[f"trained on {own}, evaluated on {other}"] = {
+            "ours": ours[own, other] / ours[own, own],
+            "paper": published,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _means(intervals: pd.DataFrame) -> pd.DataFrame:
+    mean = intervals[intervals["class"] == "mean"]
+    return mean.groupby(["trained on", "evaluated on"])[["ap", "low", "high"]].mean()
+
+
 def per_class(results: pd.DataFrame) -> pd.DataFrame:
     """AP by class (columns) for each training and evaluation set, averaged over seeds."""
-    table = results.pivot_table(index=["trained on", "evaluated on"], columns="class", values="ap", aggfunc="mean", dropna=False)
+    table = results.pivot_table(
+        index=["trained on", "evaluated on"], columns="class", values="ap", aggfunc="mean", dropna=False
+    )
     return table[[*CLASSES, "mean"]]
 
 
-def instance_counts(instances: dict[str, pd.DataFrame], images: dict[str, int]) -> pd.DataFrame:
-    """Instances by class for each data set, in all and per image; groups are counted apart.
-
-    ``instances``: data set -> instance table; ``images``: data set -> number of images.
-    """
+def instance_counts(data: StudyData) -> pd.DataFrame:
+    """Instances by class in the training split of each domain, in all and per image; groups are counted apart."""
     columns = {}
-    for name, table in instances.items():
+    for name, table in data.training_instances().items():
         single = table[~table["crowd"]]
         counts = single["category"].value_counts().reindex(range(len(CLASSES)), fill_value=0)
-        column = dict(zip(CLASSES, counts, strict=True))
-        column |= {"all": len(single), "per image": len(single) / images[name], "groups": int(table["crowd"].sum())}
-        columns[name] = column | {"median area (px)": single["area_px"].median()}
+        images = len(data.images(DOMAIN_OF[name], "train"))
+        columns[name] = dict(zip(CLASSES, counts, strict=True)) | {
+            "all": len(single),
+            "images": images,
+            "per image": len(single) / images,
+            "median area (px)": single["area_px"].median(),
+            "groups": int(table["crowd"].sum()),
+        }
     return pd.DataFrame(columns)
 
 
-def formatted(table: pd.DataFrame, precision: int = 1):
+def harmonization_counts(manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
+    table = count_table(manifest)
+    return table.reindex([event for event in EVENTS if event in table.index]).rename(index=EVENTS)
+
+
+def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
+    """The runs of an experiment: id, training set, seed, iterations, epochs, state and folder."""
+    rows = [
+        {
+            "run": item.spec.run_id,
+            "trained on": item.name,
+            "seed": item.spec.seed,
+            "iterations": item.spec.schedule.iterations,
+            "epochs": item.spec.epochs,
+            "state": store.run(item.spec).state(),
+        }
+        for item in planned
+    ]
+    return pd.DataFrame(rows).set_index("run")
+
+
+def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
     """``table`` styled for display: numbers to ``precision`` digits, missing values as a dash."""
     return table.style.format(precision=precision, na_rep="–")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,6 +33,14 @@ class StudyData:
         """Instance table of a split, counted once and kept."""
         return instances.instance_table(self.images(domain, split), cache_dir=self.cache_dir)
 
+    def training_instances(self) -> dict[str, pd.DataFrame]:
+        """Instance tables of both training splits, by the data sets' names."""
+        return {NAMES[domain]: self.instances(domain, "train") for domain in DOMAINS}
+
+    def manifest(self) -> dict[str, Any]:
+        """What harmonisation wrote down about the synthetic data set."""
+        return cityscapes.read_manifest(self.roots["synthetic"])
+
     def fingerprint(self, domain: str) -> str:
         """Of the training split."""
         return instances.fingerprint(self.images(domain, "train"))
@@ -42,6 +51,10 @@ class StudyData:
             EvaluationSet(name=NAMES[domain], root=str(self.roots[domain]), min_area_px=self.min_area_px)
             for domain in DOMAINS
         )
+
+    def evaluation_images(self, on: EvaluationSet) -> pd.DataFrame:
+        """Image table of an evaluation set."""
+        return cityscapes.read_images(on.root, on.split)
 
 
 def prepare(profile: Profile, folder: Path) -> StudyData:

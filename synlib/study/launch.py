@@ -52,7 +52,10 @@ def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1,
                         if not keep_going:
                             raise RunFailedError(failed[0])
                 if not active and waiting and not _ready(waiting, active, store):
-                    failed += [f"run {s.run_id}: not started, it needs run {s.initial_run}, which has no result" for s in waiting]
+                    failed += [
+                        f"run {s.run_id}: not started, it needs run {s.initial_run}, which has no result"
+                        for s in waiting
+                    ]
                     waiting = []
                 _update(bar, planned, active, store)
         finally:
@@ -65,7 +68,9 @@ def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1,
 def is_complete(run: RunDir, job: Job) -> bool:
     """Whether the run has its result, and one on each of the job's evaluation sets."""
     names = [on.name for on in job.evaluate_on]
-    return (run.path / "result.json").exists() and all((run.evaluation(name) / "result.json").exists() for name in names)
+    return (run.path / "result.json").exists() and all(
+        (run.evaluation(name) / "result.json").exists() for name in names
+    )
 
 
 class _Process:
@@ -118,7 +123,15 @@ def _reason(run: RunDir) -> str:
 def _bar(specs: list[RunSpec], store: RunStore) -> tqdm:
     total = sum(spec.schedule.iterations for spec in specs)
     begun = sum(_iterations_done(store.run(spec), spec) for spec in specs)
-    return tqdm(total=total, initial=begun, desc=f"training {len(specs)} runs", unit="it", smoothing=0.05, mininterval=1, miniters=0)
+    return tqdm(
+        total=total,
+        initial=begun,
+        desc=f"training {len(specs)} runs",
+        unit="it",
+        smoothing=0.05,
+        mininterval=1,
+        miniters=0,
+    )
 
 
 def _update(bar: tqdm, specs: list[RunSpec], active: dict[str, _Process], store: RunStore) -> None:
@@ -137,4 +150,8 @@ def _iterations_done(run: RunDir, spec: RunSpec) -> int:
 
 def _stage(run: RunDir) -> str:
     status = run.read("status.json")
-    return f"{run.path.name}: {status['stage']} {status['done']}/{status['total']}" if status else f"{run.path.name}: starting"
+    return (
+        f"{run.path.name}: {status['stage']} {status['done']}/{status['total']}"
+        if status
+        else f"{run.path.name}: starting"
+    )

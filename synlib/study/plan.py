@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from synlib.spec import DataSpec, RunSpec
 from synlib.study.profile import Profile
+from synlib.study.store import RunStore
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ def table1(profile: Profile, fingerprints: dict[str, str], seeds: Sequence[int])
     ]
 
 
-def baseline(profile: Profile, fingerprints: dict[str, str], seed: int, *, real: int = 0, synthetic: int = 0) -> RunSpec:
+def baseline(
+    profile: Profile, fingerprints: dict[str, str], seed: int, *, real: int = 0, synthetic: int = 0
+) -> RunSpec:
     """The profile's baseline configuration on ``real`` + ``synthetic`` images; ``seed`` draws images and weights alike."""
     data = DataSpec(
         real=real,
@@ -49,3 +54,32 @@ def baseline(profile: Profile, fingerprints: dict[str, str], seed: int, *, real:
 EXPERIMENTS: dict[str, Callable[..., list[Planned]]] = {"table1": table1}
 NOTEBOOKS: dict[str, tuple[str, ...]] = {"01_harmonization": ("table1",)}
 """Notebook -> the experiments whose runs it shows."""
+
+
+def unplaced(profile: Profile, experiments: Sequence[str], seeds: Sequence[int] | None = None) -> list[Planned]:
+    """The runs of ``experiments`` from the profile alone, without any data: for a plan, not for training."""
+    return [run for name in experiments for run in EXPERIMENTS[name](profile, {}, seeds or profile.seeds)]
+
+
+def overview(planned: Sequence[Planned], profile: Profile, store: RunStore) -> pd.DataFrame:
+    """One row a distinct run, and a last row with totals.
+
+    Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``iterations``, ``epochs``, ``hours`` (estimated from the profile's seconds
+    per iteration), ``GPU hours`` (times its processes), ``state``.
+    """
+    rows: dict[str, dict] = {}
+    for item in planned:
+        spec, use = item.spec, f"{item.experiment}: {item.name}"
+        if spec.run_id in rows:
+            rows[spec.run_id]["used by"] += f", {use}"
+            continue
+        hours = spec.schedule.iterations * profile.execution.seconds_per_iteration / 3600
+        rows[spec.run_id] = {
+            "run": spec.run_id, "used by": use, "real": spec.data.real, "synthetic": spec.data.synthetic,
+            "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1), "hours": hours,
+            "GPU hours": hours * profile.execution.processes, "state": store.run(spec).state(),
+        }  # fmt: skip
+    table = pd.DataFrame(list(rows.values()))
+    total = table[["iterations", "hours", "GPU hours"]].sum().to_dict() | {"run": "total"}
+    table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+    return table.astype({"iterations": int}).round({"hours": 2, "GPU hours": 2}).astype(object).fillna("")

@@ -1,5 +1,6 @@
 """What a notebook holds in its hand: the profile, its data, and the runs."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -7,6 +8,7 @@ from typing import Self
 import pandas as pd
 
 from synlib.job import Job
+from synlib.spec import RunSpec
 from synlib.study import launch, plan
 from synlib.study.data import DOMAINS, StudyData, prepare
 from synlib.study.plan import Planned
@@ -16,6 +18,9 @@ from synlib.study.store import RunStore
 
 class Study:
     """One study: planned from a profile, trained into a run store, read back as tidy DataFrames."""
+
+    PARAMETERS = ("profile", "cityscapes", "synscapes", "data_dir", "run_dir", "seeds", "device")
+    """What :meth:`open` takes; notebooks have parameters of the same names."""
 
     def __init__(
         self, profile: Profile, data: StudyData, store: RunStore, *, seeds: Sequence[int], device: str = ""
@@ -59,6 +64,24 @@ class Study:
         names = {p.spec.run_id: p.name for p in planned}
         frame = self.store.frame([p.spec for p in planned])
         return frame.assign(**{"trained on": frame["run"].map(names)})
+
+    def intervals(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
+        """AP in percent with its bootstrap interval over the evaluation images: a row a run, evaluation set and class.
+
+        Columns: ``trained on``, ``run``, ``seed``, ``evaluated on``, ``class`` ("mean" among them), ``ap``, ``low``, ``high``.
+        """
+        names = {p.spec.run_id: p.name for p in planned}
+        frame = self.store.intervals([p.spec for p in planned], level)
+        return frame.assign(**{"trained on": frame["run"].map(names)})
+
+    def with_fingerprints(self, spec: RunSpec) -> RunSpec:
+        """``spec`` for this study's data: fingerprints that are not given are filled in."""
+        given = {
+            "real_fingerprint": spec.data.real_fingerprint,
+            "synthetic_fingerprint": spec.data.synthetic_fingerprint,
+        }
+        own = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
+        return spec.replace(data=dataclasses.replace(spec.data, **{key: given[key] or own[key] for key in given}))
 
     def job(self) -> Job:
         """How runs of this study are executed."""

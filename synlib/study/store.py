@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from synlib.evaluation import bootstrap
+from synlib.evaluation.records import read_records
 from synlib.labels import CLASSES
 from synlib.rundir import RunDir
 from synlib.spec import RunSpec
@@ -38,13 +40,39 @@ class RunStore:
         rows = [row for run in runs for row in _rows(run)]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
+    def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
+        """AP in percent with bootstrap intervals, one row a run, evaluation set and class ("mean" among them).
+
+        Columns: ``run``, ``seed``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high``. Runs without results have no row.
+        """
+        frames = [
+            _interval_rows(self.run(spec).path, spec, path, level)
+            for spec in specs
+            for path in sorted(self.run(spec).path.glob("evaluations/*/records.npz"))
+        ]
+        columns = ["run", "seed", "evaluated on", "class", "ap", "low", "high"]
+        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+
+
+def _interval_rows(folder: Path, spec: RunSpec, path: Path, level: float) -> pd.DataFrame:
+    table = bootstrap.intervals(read_records(path), level=level)
+    table = table[table["metric"] == "ap"].rename(columns={"value": "ap"})
+    table[["ap", "low", "high"]] *= 100
+    return table.assign(run=folder.name, seed=spec.seed, **{"evaluated on": path.parent.name})
+
 
 def _rows(run: RunDir) -> list[dict]:
     state = run.state()
     if not run.spec_path.exists():
         return [{"run": run.path.name, "state": "planned"}]
     spec = run.spec()
-    common = {"run": run.path.name, "seed": spec.seed, "real": spec.data.real, "synthetic": spec.data.synthetic, "state": state}
+    common = {
+        "run": run.path.name,
+        "seed": spec.seed,
+        "real": spec.data.real,
+        "synthetic": spec.data.synthetic,
+        "state": state,
+    }
     rows = []
     for path in sorted(run.path.glob("evaluations/*/result.json")):
         result = run.read(str(path.relative_to(run.path)))

@@ -1,0 +1,84 @@
+"""Run the study: plan all runs of the chosen notebooks, train what is missing, execute the notebooks, render reports.
+
+    python run_all.py --profile demo --report
+    python run_all.py --profile paper --plan
+    python run_all.py --only 01 --set seeds='[0, 1, 2]' --jobs 2
+
+Interrupted anywhere, the same command goes on where it was.
+"""
+
+import argparse
+import sys
+
+from synlib.study import launch, notebooks
+from synlib.study.plan import NOTEBOOKS, overview, unplaced
+from synlib.study.profile import ROOT, Profile
+from synlib.study.session import Study
+from synlib.study.store import RunStore
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="demo", help="size of the study: a name in profiles/, or a YAML file")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks, by number (default: all)")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="notebook parameters; values are YAML"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], help="train everything once for each seed")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--plan", action="store_true", help="show the runs and their cost, and do nothing")
+    parser.add_argument("--report", action="store_true", help="render the executed notebooks as HTML")
+    parser.add_argument("--keep-going", action="store_true", help="go on with other runs when one fails")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when everything asked for is done; 1 with one message on standard error; 130 when interrupted."""
+    options = parse(arguments)
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    names = notebooks.select(options.only)
+    parameters = {"profile": options.profile, **notebooks.parse_settings(options.set)}
+    if options.seeds:
+        parameters["seeds"] = options.seeds
+    notebooks.check_parameters(names, parameters)
+    experiments = list(dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name]))
+
+    if options.plan:
+        profile = Profile.load(options.profile)
+        planned = unplaced(profile, experiments, parameters.get("seeds"))
+        print(overview(planned, profile, RunStore(parameters.get("run_dir") or ROOT / "runs")).to_string(index=False))
+        return 0
+
+    study = Study.open(**{name: value for name, value in parameters.items() if name in Study.PARAMETERS})
+    planned = [run for experiment in experiments for run in study.planned(experiment)]
+    print(overview(planned, study.profile, study.store).to_string(index=False), flush=True)
+    failure = None
+    try:
+        launch.train(
+            [p.spec for p in planned], study.store, study.job(), jobs=options.jobs, keep_going=options.keep_going
+        )
+    except launch.RunFailedError as error:
+        if not options.keep_going:
+            raise
+        failure = error
+    reports = ROOT / "reports" / study.profile.name
+    for name in names:
+        executed = notebooks.execute(name, parameters, reports)
+        print(notebooks.render(executed) if options.report else executed)
+    if failure:
+        raise failure
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

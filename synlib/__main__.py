@@ -1,0 +1,211 @@
+"""The parts of the study that a script needs: ``python -m synlib COMMAND --help``."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, 1 when it found or met something wrong (said on standard error), 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m synlib", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    draw = _add(commands, _toyscapes, "toyscapes", "draw the embedded data set of a profile in both data sets' formats")
+    draw.add_argument("--profile", default="demo")
+    draw.add_argument("--data-dir", default="", help="default: data/PROFILE")
+
+    check = _add(commands, _verify, "verify", "check a data set: files, sizes, ids, counts")
+    check.add_argument("root", type=Path)
+    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    check.add_argument("--workers", type=int)
+
+    harmonize = _add(
+        commands, _harmonize, "harmonize", "write a Cityscapes-format copy of a synthetic data set (section 3.2)"
+    )
+    harmonize.add_argument("source", type=Path)
+    harmonize.add_argument("target", type=Path)
+    harmonize.add_argument("--dataset", default="synscapes")
+    harmonize.add_argument("--variant", default="rgb", help="folder of the images (Synscapes: rgb or rgb-2k)")
+    harmonize.add_argument("--images", choices=("link", "copy"), default="link")
+    harmonize.add_argument("--workers", type=int)
+    _add_policies(harmonize)
+
+    train = _add(commands, _train, "train", "train and evaluate the run that a spec describes")
+    train.add_argument("spec", type=Path, help="YAML; see synlib/spec.py for the fields")
+    _add_study(train)
+    train.add_argument("--processes", type=int, help="torchrun processes, one a GPU (default: the profile's)")
+    train.add_argument("--device", default="", help="cpu or cuda (default: cuda if there is one)")
+
+    evaluate = _add(commands, _evaluate, "evaluate", "recompute the AP of a run from its predictions, with intervals")
+    evaluate.add_argument("run", help="run id")
+    evaluate.add_argument("--on", default="Cityscapes", help="name of the evaluation set")
+    _add_study(evaluate)
+
+    submit = _add(commands, _submit, "submit", "pack a run's predictions for the Cityscapes test server")
+    submit.add_argument("run", help="run id")
+    submit.add_argument("target", type=Path, help="OUT.zip")
+    submit.add_argument("--on", default="Cityscapes", help="name of the evaluation set")
+    _add_study(submit)
+
+    runs = _add(commands, _runs, "runs", "list the runs with their state and AP")
+    runs.add_argument("--runs", default="", help="run folder (default: runs/)")
+    return parser
+
+
+def _add(commands, function, name: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default="demo", help="whose data and devices to use (default: demo)")
+    parser.add_argument("--cityscapes", default="", help="root of Cityscapes (default: the profile's)")
+    parser.add_argument("--synscapes", default="", help="root of Synscapes (default: the profile's)")
+    parser.add_argument("--data-dir", default="", help="where derived data go (default: data/PROFILE)")
+    parser.add_argument("--runs", default="", help="run folder (default: runs/)")
+
+
+def _add_policies(parser: argparse.ArgumentParser) -> None:
+    from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES
+
+    for name, choices in POLICY_CHOICES.items():
+        option = "--" + name.replace("_", "-")
+        parser.add_argument(option, choices=choices, default=getattr(DEFAULT_POLICY, name), help="default: %(default)s")
+
+
+def _study(options: argparse.Namespace):
+    from synlib.study.session import Study
+
+    return Study.open(
+        options.profile,
+        cityscapes=options.cityscapes,
+        synscapes=options.synscapes,
+        data_dir=options.data_dir,
+        run_dir=options.runs,
+        device=getattr(options, "device", ""),
+    )
+
+
+def _toyscapes(options: argparse.Namespace) -> int:
+    from synlib.study.data import prepare
+    from synlib.study.profile import ROOT, Profile
+
+    profile = Profile.load(options.profile)
+    data = prepare(profile, Path(options.data_dir or ROOT / "data" / profile.name))
+    print(f"Cityscapes: {data.roots['real']}\nSynscapes: {data.raw_synthetic}\nharmonised: {data.roots['synthetic']}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from synlib.datasets.verify import has_errors, summarize, verify_dataset
+
+    findings = verify_dataset(options.root, workers=options.workers)
+    if options.json:
+        print(json.dumps(findings.to_dict("records"), indent=1))
+    else:
+        print(summarize(findings).to_string() if len(findings) else f"{options.root}: nothing wrong")
+    return int(has_errors(findings))
+
+
+def _harmonize(options: argparse.Namespace) -> int:
+    from synlib.curation.harmonize import Policy, count_table, harmonize_dataset
+    from synlib.curation.rider_rule import POLICY_CHOICES
+
+    manifest = harmonize_dataset(
+        options.source,
+        options.target,
+        dataset=options.dataset,
+        policy=Policy(**{name: getattr(options, name) for name in POLICY_CHOICES}),
+        variant=options.variant,
+        images=options.images,
+        workers=options.workers,
+    )
+    print(count_table(manifest).to_string())
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from synlib.spec import RunSpec
+    from synlib.study import launch
+
+    spec = RunSpec.load(options.spec)
+    study = _study(options)
+    spec = study.with_fingerprints(spec)
+    job = study.job()
+    if options.processes:
+        job = dataclasses.replace(job, processes=options.processes)
+    launch.train([spec], study.store, job)
+    print(_mean_rows(study.store.frame([spec])).to_string(index=False))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from synlib.evaluation.bootstrap import intervals
+    from synlib.evaluation.records import match_data_set
+
+    study, predictions, images = _predictions(options)
+    records = match_data_set(images, predictions, min_area_px=study.data.min_area_px)
+    table = intervals(records)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    return 0
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from synlib.evaluation.predictions import read_predictions
+    from synlib.evaluation.submit import write_submission
+
+    _, predictions, images = _predictions(options)
+    size = (int(images["height"].iloc[0]), int(images["width"].iloc[0]))
+    count = write_submission(
+        read_predictions(predictions), options.target, expected_images=images["image_id"], size=size
+    )
+    print(f"{options.target}: {count} images")
+    return 0
+
+
+def _predictions(options: argparse.Namespace):
+    """The study, a run's predictions file, and the image table it belongs to."""
+    study = _study(options)
+    path = study.store.run(options.run).evaluation(options.on) / "predictions.parquet"
+    sets = {on.name: on for on in study.data.evaluation_sets()}
+    if options.on not in sets:
+        raise ValueError(f"--on: found {options.on!r}, expected one of {', '.join(sets)}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no predictions; `python -m synlib runs` lists the runs that are there")
+    return study, path, study.data.evaluation_images(sets[options.on])
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from synlib.study.profile import ROOT
+    from synlib.study.store import RunStore
+
+    store = RunStore(options.runs or ROOT / "runs")
+    frame = _mean_rows(store.frame())
+    print(frame.to_string(index=False) if len(frame) else f"{store.root}: no runs")
+    return 0
+
+
+def _mean_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Choose what figures show: images with many large instances, and a rider on a vehicle. Always the same for the same data."""
+
+import numpy as np
+import pandas as pd
+
+from synlib.datasets import png, synscapes
+from synlib.labels import CLASSES
+from synlib.study.data import DOMAINS, NAMES, StudyData
+
+Sample = tuple[np.ndarray, np.ndarray]
+
+
+def glance_samples(data: StudyData, count: int = 3) -> dict[str, list[Sample]]:
+    """Data set -> ``count`` pairs (image uint8 (H, W, 3) RGB, instance ids uint16 (H, W)) of the training split.
+
+    The images whose instances show most classes, large instances first.
+    """
+    samples = {}
+    for domain in DOMAINS:
+        images = data.images(domain, "train").set_index("image_id")
+        shown = _showy(data.instances(domain, "train"))[:count]
+        samples[NAMES[domain]] = [_read(images.loc[image_id]) for image_id in shown]
+    return samples
+
+
+def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Image, class map, raw instance map and harmonised instance ids of the Synscapes image with the largest rider."""
+    table = data.instances("synthetic", "train")
+    riders = table[(table["category"] == CLASSES.index("rider")) & ~table["crowd"]]
+    if riders.empty:
+        raise ValueError(f"{data.roots['synthetic']}: no rider in the training split; Figure 2 needs one")
+    image_id = riders.sort_values(["area_px", "image_id"]).iloc[-1]["image_id"]
+    image, after = _read(data.images("synthetic", "train").set_index("image_id").loc[image_id])
+    raw = synscapes.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
+    class_map, before, _ = synscapes.DATASET.read_labels(raw.to_dict())
+    return image, class_map, before, after
+
+
+def _showy(instances: pd.DataFrame) -> list[str]:
+    """Image ids by how much there is to see: classes among the larger instances, then their area."""
+    large = instances[(instances["area_px"] > instances["area_px"].median()) & ~instances["crowd"]]
+    ranked = large.groupby("image_id").agg(classes=("category", "nunique"), area=("area_px", "sum"))
+    return ranked.sort_values(["classes", "area"], ascending=False, kind="stable").index.tolist()
+
+
+def _read(row: pd.Series) -> Sample:
+    image = png.read(row["image_path"], "RGB 8")[..., ::-1]
+    return image, png.read(row["instance_path"], "gray 16")

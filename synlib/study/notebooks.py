@@ -1,0 +1,83 @@
+"""Execute notebooks with papermill and render them; parameters are checked before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbconvert
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from synlib.files import replacing
+from synlib.study.plan import NOTEBOOKS
+from synlib.study.profile import ROOT
+
+
+def select(prefixes: Sequence[str]) -> list[str]:
+    """The names of the notebooks that start with one of ``prefixes`` (``01``, ``02_pruning``); none given means all.
+
+    Raises ValueError for a prefix that fits none.
+    """
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in NOTEBOOKS):
+            raise ValueError(f"notebook {prefix!r}: expected the beginning of one of {', '.join(NOTEBOOKS)}")
+    return [name for name in NOTEBOOKS if not prefixes or name.startswith(tuple(prefixes))]
+
+
+def path_of(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``["seeds=[0, 1]", ...]`` as parameters; values are YAML. Raises ValueError for one without ``=``."""
+    parsed = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise ValueError(f"--set {setting!r}: expected NAME=VALUE")
+        parsed[name.strip()] = yaml.safe_load(value)
+    return parsed
+
+
+def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError if a parameter is known to none of the notebooks ``names``; the message lists the known ones."""
+    known = {parameter: None for name in names for parameter in papermill.inspect_notebook(str(path_of(name)))}
+    for parameter in parameters:
+        if parameter not in known:
+            raise ValueError(f"parameter {parameter!r}: expected one of {', '.join(known)}")
+
+
+def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
+    """Run notebook ``name`` with those of ``parameters`` that it has; returns the executed copy ``folder/NAME.ipynb``.
+
+    Raises RuntimeError with the cell's error when a cell fails; the copy up to there is kept as ``NAME.failed.ipynb``, and
+    an older executed copy stays.
+    """
+    source, target, failed = path_of(name), folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
+    own = papermill.inspect_notebook(str(source))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source), str(failed), {key: value for key, value in parameters.items() if key in own},
+            cwd=str(source.parent), kernel_name="python3", progress_bar={"desc": name, "unit": "cell"},
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        raise RuntimeError(
+            f"notebook {name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed})"
+        ) from error
+    failed.replace(target)
+    return target
+
+
+def render(executed: Path) -> Path:
+    """The executed notebook as one self-contained HTML page beside it, code left out of sight."""
+    exporter = nbconvert.HTMLExporter(
+        config=Config({"HTMLExporter": {"embed_images": True, "exclude_input": True, "exclude_input_prompt": True,
+                                        "exclude_output_prompt": True, "mathjax_url": "", "require_js_url": ""}})
+    )  # fmt: skip
+    body, _ = exporter.from_filename(str(executed))
+    with replacing(executed.with_suffix(".html")) as temporary:
+        temporary.write_text(body, encoding="utf-8")
+    return executed.with_suffix(".html")
