@@ -4,6 +4,7 @@ Frame: X to the right of the camera, Y up, Z ahead, metres. The plan depends on 
 the resolution, so that a scene looks the same at every size.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 from random import Random
@@ -54,7 +55,7 @@ class Tree(NamedTuple):
     x: float
     z: float
     height: float
-    phase: float  # 0..2 pi, shapes the crown
+    shape: int  # 0..11
 
 
 class Post(NamedTuple):
@@ -92,12 +93,16 @@ class Plan:
 
     def depth(self, x: float, z: float) -> float:
         """Painting order of what stands at (x, z): by distance, but before a long vehicle that hides it."""
-        for actor in self.actors:
-            if actor.model.size[0] > 6 and actor.x * x > 0 and abs(x) > abs(actor.x) + 1:
-                _, z0, _, z1 = actor.footprint()
-                if z0 < z < z1:
-                    z = max(z, actor.z + 0.01)
+        for near, far, beside, middle in self._long_vehicles:
+            if near < z < far and x * beside > 0 and abs(x) > abs(beside) + 1:
+                z = max(z, middle + 0.01)
         return z
+
+    @functools.cached_property
+    def _long_vehicles(self) -> list[tuple[float, float, float, float]]:
+        """Near end, far end, x and middle of each actor longer than 6 m."""
+        long = [(actor, actor.footprint()) for actor in self.actors if actor.model.size[0] > 6]
+        return [(z0, z1, actor.x, actor.z) for actor, (_, z0, _, z1) in long]
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ def _build(rng: Random, street: Street, side: int, open_share: float, heights: t
             street.blocks.append(Block(side, z0, z1, height, rng.randrange(4), rng.random()))
         for _ in range(2 if is_open and z < 50 else 0):
             x = street.walls[side] + (-1, 1)[side] * rng.uniform(2.0, 6.0)
-            tree = Tree(x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.uniform(0.0, 6.28))
+            tree = Tree(x, max(rng.uniform(z, end), 4.0), rng.uniform(4.0, 8.0), rng.randrange(12))
             street.trees.append(tree)
         z = end + (rng.uniform(0.5, 4.0) if rng.random() < 0.25 else 0.0)
 
@@ -200,7 +205,7 @@ def _furnish(rng: Random, street: Street, side: int, leafy: float) -> None:
         free = not street.crossing or not street.crossing[0] - 1 < z < street.crossing[1] + 1
         draw = rng.random()
         if free and draw < leafy:
-            street.trees.append(Tree(x, z, rng.uniform(4.0, 7.5), rng.uniform(0.0, 6.28)))
+            street.trees.append(Tree(x, z, rng.uniform(4.0, 7.5), rng.randrange(12)))
         elif free and draw < leafy + 0.35:
             kind = rng.choice(("lamp", "lamp", "sign", "sign", "light", "bin"))
             street.posts.append(Post(x, z, kind, rng.randrange(3)))

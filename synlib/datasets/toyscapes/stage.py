@@ -1,5 +1,6 @@
 """The stage of a toy street: sky, ground, road markings, buildings, trees, street furniture and the recording car."""
 
+import functools
 import math
 from random import Random
 
@@ -127,16 +128,14 @@ def _windows(canvas: Canvas, x: float, z0: float, z1: float, height: float, styl
 
 def paint_tree(canvas: Canvas, tree: Tree, look: dict[str, Color]) -> None:
     """A trunk and a crown of three shades."""
-    x, z, height, phase = tree
+    x, z, height, shape = tree
     scale, hazed = canvas.camera.focal / z, canvas.camera.hazed
     foot, top = canvas.camera.project(np.array([(x, 0, z), (x, height, z)], np.float32))
     radius, trunk = height * 0.3 * scale, max(0.12 * scale, 0.5)
     center = top + (0, radius)
-    angles = _ANGLES[canvas.height > 160]
-    wave = 1.0 + 0.07 * np.sin(5 * angles + phase) + 0.06 * np.sin(9 * angles + 3 * phase)
-    crown = np.stack([np.cos(angles), 1.08 * np.sin(angles)], 1) * (wave * radius)[:, None]
+    crown = _crown(shape, 40 if canvas.height > 160 else 16) * radius
     stem = np.array([foot - (trunk, 0), foot + (trunk, 0), center + (0.7 * trunk, 0), center - (0.7 * trunk, 0)])
-    leaf = look[f"leaf{int(phase * 10) % LEAVES}"]
+    leaf = look[f"leaf{shape % LEAVES}"]
     canvas.background("vegetation", center + crown, hazed([c * 0.78 for c in leaf], z), stem)
     stem[2:, 1] += radius * 0.85
     canvas.fill(stem, hazed(look["bark"], z))
@@ -145,7 +144,12 @@ def paint_tree(canvas: Canvas, tree: Tree, look: dict[str, Color]) -> None:
         canvas.fill(center + shift + crown * share, hazed([min(255.0, c * light) for c in leaf], z))
 
 
-_ANGLES = tuple(np.linspace(0, 2 * math.pi, count, endpoint=False) for count in (16, 40))  # of a crown: coarse, fine
+@functools.cache
+def _crown(shape: int, corners: int) -> np.ndarray:
+    """Outline of a crown about one in radius, (corners, 2)."""
+    angles = np.linspace(0, 2 * math.pi, corners, endpoint=False)
+    radius = 1.0 + 0.07 * np.sin(5 * angles + shape) + 0.06 * np.sin(9 * angles + 3 * shape)
+    return np.stack([np.cos(angles), 1.08 * np.sin(angles)], 1) * radius[:, None]
 
 
 def paint_post(canvas: Canvas, post: Post, look: dict[str, Color]) -> None:

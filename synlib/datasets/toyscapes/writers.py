@@ -22,7 +22,7 @@ from synlib.files import replacing
 from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from synlib.parallel import map_items
 
-GENERATOR = 4
+GENERATOR = 5
 """Raised whenever the same parameters give other pixels or labels."""
 MANIFEST = "toyscapes.json"
 PARTIAL_MANIFEST = "toyscapes.partial.json"
@@ -304,9 +304,8 @@ def _as_color(ids: np.ndarray) -> np.ndarray:
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
     """``pixels``: (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB. OpenCV's own settings are its fast ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _, encoded = cv2.imencode(".png", pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    path.write_bytes(encoded)
+    _write_bytes(path, encoded)
 
 
 def _write_json(path: Path, content: dict | list) -> None:
@@ -314,7 +313,14 @@ def _write_json(path: Path, content: dict | list) -> None:
 
     Not forced to the disk as by :func:`synlib.files.replacing`, which would take longer than drawing the image.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, separators=(",", ":")))
+    _write_bytes(temporary, json.dumps(content, separators=(",", ":")).encode())
     os.replace(temporary, path)
+
+
+def _write_bytes(path: Path, content: bytes | np.ndarray) -> None:
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
