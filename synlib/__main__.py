@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, 1 when it found or met something wrong (said on standard error), 2 for wrong usage."""
+    """Run one command. Returns 0; 1 when it found or met something wrong, said on standard error; 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)

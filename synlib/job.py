@@ -21,7 +21,8 @@ class Job:
     """Paths and devices of one execution.
 
     ``real_root``, ``synthetic_root``: Cityscapes-format trees whose ``train`` split is trained on.
-    ``cache_dir``: where instance tables are kept. ``initial_weights``: the checkpoint, when the spec names a run or a file.
+    ``cache_dir``: where instance tables are kept. ``initial_weights``: the checkpoint, when the spec names a run or a
+    file.
     ``processes``: torchrun workers, one a GPU. ``loader_workers``: data-loading processes a worker. ``threads``: CPU
     threads a worker.
     """

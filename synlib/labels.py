@@ -3,9 +3,10 @@
 Three numberings meet in this study:
 
 - ``label id``: what the pixels of Cityscapes and Synscapes class maps hold (24 person ... 33 bicycle).
-- ``category``: 0..7, the index into :data:`CLASSES`; what models, tables and metrics use. It equals the contiguous id that
-  Detectron2's ``load_cityscapes_instances`` assigns.
-- ``instance id``: a pixel of ``*_gtFine_instanceIds.png``: ``label id * 1000 + n`` for an instance, the plain label id otherwise.
+- ``category``: 0..7, the index into :data:`CLASSES`; what models, tables and metrics use. It equals the contiguous id
+  that Detectron2's ``load_cityscapes_instances`` assigns.
+- ``instance id``: a pixel of ``*_gtFine_instanceIds.png``: ``label id * 1000 + n`` for an instance, the plain label id
+  otherwise.
 
 Source: ``cityscapesscripts/helpers/labels.py``.
 """

@@ -1,4 +1,4 @@
-"""The published numbers, with their source: "Boosting Instance Segmentation with Synthetic Data" (Poucin, Kraus, Simon, 2021).
+"""The published numbers, from "Boosting Instance Segmentation with Synthetic Data" (Poucin, Kraus, Simon, 2021).
 
 All APs are percent: the mean over 8 classes and 10 overlaps, on the validation splits.
 """

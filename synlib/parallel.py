@@ -22,7 +22,8 @@ def map_items(
     """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one a core).
 
     With one worker, or few items, everything runs in this process. Results are computed only a little ahead of what the
-    caller has taken, so memory stays flat. The progress bar, shown with a ``description``, has a rate and the remaining time.
+    caller has taken, so memory stays flat. The progress bar, shown with a ``description``, has a rate and the remaining
+    time.
     """
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(items) < 4 * workers:

@@ -64,7 +64,7 @@ class RunDir:
         return self.path / "evaluations" / name
 
     def evaluation_result(self, name: str, identity: dict[str, Any]) -> dict[str, Any] | None:
-        """The result on evaluation set ``name``, if it was made with the same ``identity`` (data, settings, weights)."""
+        """The result on evaluation set ``name``, if made with the same ``identity`` (data and settings)."""
         result = self.read(f"evaluations/{name}/result.json")
         return result if result and result["identity"] == identity else None
 

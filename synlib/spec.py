@@ -1,7 +1,7 @@
 """The description of one training run. Its canonical form is hashed into the run id, so equal runs are trained once.
 
-Everything that changes the result is a field; nothing else is (no path, no number of GPUs or loader workers). A data set
-enters through the fingerprint of its content (:func:`synlib.datasets.instances.fingerprint`).
+Everything that changes the result is a field; nothing else is (no path, no number of GPUs or loader workers). A data
+set enters through the fingerprint of its content (:func:`synlib.datasets.instances.fingerprint`).
 """
 
 import dataclasses

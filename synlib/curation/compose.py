@@ -11,7 +11,7 @@ from synlib.spec import DataSpec
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """``images`` and ``instances``: rows of the image and instance tables, groups left out; ``emptied``: image count."""
+    """``images``, ``instances``: rows of the two tables, without groups; ``emptied``: number of images without any."""
 
     images: pd.DataFrame
     instances: pd.DataFrame
@@ -25,8 +25,8 @@ def compose(
 ) -> TrainingSet:
     """Mix (section 4.2) and prune (section 4.1) as ``spec`` says.
 
-    ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec takes no
-    image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool.
+    ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec
+    takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool.
     """
     pools = [table[0]["image_id"].tolist() if table else [] for table in (real, synthetic)]
     chosen = mix(*pools, real=spec.real, synthetic=spec.synthetic, seed=spec.seed)

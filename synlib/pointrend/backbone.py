@@ -22,8 +22,8 @@ _BLOCKS = (
     (5, 1, 6, 80, 112), (5, 1, 6, 112, 112), (5, 1, 6, 112, 112),
 )  # fmt: skip
 _OUTPUTS = {2: ("c2", 4, 1 / 52), 4: ("c3", 8, 1 / 32), 10: ("c4", 16, 1 / 16)}
-"""Block -> name, stride, and a factor that brings the block's linear output to a standard deviation of about 0.25: larger
-features make the box head's first fully connected layer unstable at learning rates that the other heads need."""
+"""Block -> name, stride, and a factor that brings the block's linear output to a standard deviation of about 0.25:
+larger features make the box head's first fully connected layer unstable at learning rates that the other heads need."""
 _EPSILON = 1e-3
 
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(Backbone):
-    """The network up to stride 16, all of it frozen: in a few hundred iterations ImageNet's features serve best untouched."""
+    """The network up to stride 16, all frozen: in a few hundred iterations ImageNet's features serve best untouched."""
 
     size_divisibility = 16
 

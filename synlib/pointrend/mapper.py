@@ -1,7 +1,7 @@
 """One training sample: image and instance map, augmented, as Detectron2 model input.
 
-The instance map is decoded once an image, and instances are taken from it after the transform. Boxes, classes, masks and
-image equal those of Detectron2 v0.6's ``DatasetMapper`` with ``MASK_FORMAT: bitmask`` and the same augmentation.
+The instance map is decoded once an image, and instances are taken from it after the transform. Boxes, classes, masks
+and image equal those of Detectron2 v0.6's ``DatasetMapper`` with ``MASK_FORMAT: bitmask`` and the same augmentation.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ def test_augmentation(cfg: CfgNode) -> T.ResizeShortestEdge:
 class InstanceMapper:
     """Callable: a row of the training set -> Detectron2 model input (``image``, ``instances``, ``height``, ``width``).
 
-    A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,) and ``boxes``
-    (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table.
+    A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,) and
+    ``boxes`` (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table.
     """
 
     def __init__(self, augmentations: T.AugmentationList, image_format: str) -> None:

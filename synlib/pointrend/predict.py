@@ -28,8 +28,8 @@ from synlib.rundir import RunDir
 def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[Detections]:
     """Yield the detections of each image of the image table ``images``, at the size of its labels.
 
-    Masks are pasted and cut to their boxes on the model's device, one by one, so no full frame ever leaves it; the pixels
-    equal those of Detectron2's ``detector_postprocess``.
+    Masks are pasted and cut to their boxes on the model's device, one by one, so no full frame ever leaves it; the
+    pixels equal those of Detectron2's ``detector_postprocess``.
     """
     model.eval()
     augmentation = test_augmentation(cfg)
@@ -42,7 +42,7 @@ def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[De
 def detections_of(
     model: nn.Module, augmentation: T.Augmentation, image: np.ndarray, image_id: str, size: tuple[int, int]
 ) -> Detections:
-    """Detections in one image, uint8 (H, W, 3) in the model's channel order, reported at ``size`` (height, width) in px."""
+    """Detections in one image, uint8 (H, W, 3) in the model's channel order, at ``size`` (height, width) in px."""
     image = augmentation.get_transform(image).apply_image(image)
     tensor = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
     (found,) = model.inference([{"image": tensor}], do_postprocess=False)

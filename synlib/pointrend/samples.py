@@ -1,6 +1,6 @@
 """The training set as an indexable sequence of samples, in an order that is a function of (seed, position) alone.
 
-Position ``p`` counts samples since iteration 0: iteration ``i`` of batch size B uses positions ``i * B ... i * B + B - 1``.
+Position ``p`` counts samples since iteration 0: iteration ``i`` of batch size B uses the B positions from ``i * B`` on.
 So a resumed run, a run with other loader workers, and a run on more GPUs see the same samples.
 """
 

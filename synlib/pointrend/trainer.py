@@ -1,7 +1,7 @@
 """Detectron2's trainer for one run: model, optimizer, samples and hooks, put together from the run's spec.
 
-What makes a run a function of its spec: the order of samples and every random draw depend on (seed, iteration) alone, so
-a killed run goes on as if it had never stopped.
+What makes a run a function of its spec: the order of samples and every random draw depend on (seed, iteration) alone,
+so a killed run goes on as if it had never stopped.
 """
 
 import functools

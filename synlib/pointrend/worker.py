@@ -1,6 +1,7 @@
-"""Execute the run in a folder: ``python -m synlib.pointrend.worker RUN_FOLDER``, alone or as one of torchrun's processes.
+"""Execute the run in a folder: ``python -m synlib.pointrend.worker RUN_FOLDER``, alone or as a process of torchrun.
 
-Reads ``spec.yaml`` and ``job.json``; trains, or goes on from the newest checkpoint; evaluates; writes ``result.json`` last.
+Reads ``spec.yaml`` and ``job.json``; trains, or goes on from the newest checkpoint; evaluates; writes ``result.json``
+last.
 """
 
 import contextlib
@@ -89,10 +90,8 @@ def execute(run: RunDir) -> None:
         if comm.is_main_process():
             run.write("environment.json", environment(cfg))
             (run.path / "config.yaml").write_text(cfg.dump())
-        if (run.path / FINAL).exists():
-            model = load_model(cfg, run.path / FINAL)
-        else:
-            model = train(spec, cfg, job, run)
+        final = run.path / FINAL
+        model = load_model(cfg, final) if final.exists() else train(spec, cfg, job, run)
         evaluate_all(model, cfg, job, run)
         if comm.is_main_process() and run.read("result.json") is None:
             run.write(

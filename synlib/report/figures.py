@@ -35,8 +35,8 @@ def figure2(image: np.ndarray, class_map: np.ndarray, before: np.ndarray, after:
     """Figure 2 (section 3.2): Synscapes' instances, the semantic labels, and the harmonised instances.
 
     ``image`` uint8 (H, W, 3); ``class_map`` label ids (H, W); ``before``: raw instance ids (H, W), 0 = none; ``after``:
-    instance ids in the Cityscapes encoding (H, W). All at one size; the left column shows the whole image, the right one
-    a window around the pixels that changed.
+    instance ids in the Cityscapes encoding (H, W). All at one size; the left column shows the whole image, the right
+    one a window around the pixels that changed.
     """
     panels = (
         ("Synscapes: rider and vehicle are one instance", color_instances(before), before > 0),
@@ -78,7 +78,7 @@ def size_distributions(instances: dict[str, pd.DataFrame]) -> Figure:
 
 
 def per_class_bars(results: pd.DataFrame) -> Figure:
-    """AP by class for every pair of training set (panel) and evaluation set (colour); several seeds give an error bar."""
+    """AP by class for each training set (panel) and evaluation set (colour); several seeds give an error bar."""
     classes = [*CLASSES, "mean"]
     with style():
         figure, axes = plt.subplots(1, results["trained on"].nunique(), figsize=(9, 2.6), sharey=True, squeeze=False)

@@ -1,4 +1,4 @@
-"""Choose what figures show: images with many large instances, and a rider on a vehicle. Always the same for the same data."""
+"""Choose what figures show: images with many large instances, a rider on a vehicle; the same for the same data."""
 
 import numpy as np
 import pandas as pd

@@ -32,7 +32,7 @@ def figure_folder(chosen: str | Path, profile: str) -> Path:
 
 
 def save(figure: Figure, name: str, folder: str | Path, data: pd.DataFrame | None = None) -> Figure:
-    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table it was drawn from as ``NAME.csv``; returns the figure."""
+    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table behind it as ``NAME.csv``; returns the figure."""
     for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
         with replacing(Path(folder) / (name + suffix)) as temporary:
             figure.savefig(temporary, bbox_inches="tight", **options)

@@ -30,7 +30,7 @@ EVENTS = {
 
 
 def table1(intervals: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), ours beside the paper's.
+    """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's.
 
     ``intervals``: :meth:`synlib.study.session.Study.intervals` of the experiment. With several seeds, ours and both
     ends of its interval are means over them.

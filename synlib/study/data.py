@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from synlib.curation.rider_rule import Policy
 from synlib.curation.harmonize import harmonize_dataset
+from synlib.curation.rider_rule import Policy
 from synlib.datasets import cityscapes, instances, toyscapes
 from synlib.job import EvaluationSet
 from synlib.study.profile import Profile
@@ -18,7 +18,10 @@ NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}
 
 @dataclass(frozen=True)
 class StudyData:
-    """Where the data of a study lie. ``roots``: domain -> Cityscapes-format tree; ``raw_synthetic``: Synscapes as distributed."""
+    """Where the data of a study lie.
+
+    ``roots``: domain -> Cityscapes-format tree; ``raw_synthetic``: Synscapes as distributed.
+    """
 
     roots: dict[str, Path]
     raw_synthetic: Path
@@ -76,8 +79,8 @@ def prepare(profile: Profile, folder: Path) -> StudyData:
         for name, value in (("cityscapes", profile.data.cityscapes), ("synscapes", profile.data.synscapes)):
             if not value or not Path(value).is_dir():
                 raise FileNotFoundError(
-                    f"profile {profile.name}: data.{name} is {value or 'empty'!r}, expected the folder of the data set; "
-                    f"set it in the profile, or with `--set {name}=PATH`"
+                    f"profile {profile.name}: data.{name} is {value or 'empty'!r}, expected the folder of the data set;"
+                    f" set it in the profile, or with `--set {name}=PATH`"
                 )
     harmonized = folder / "synscapes-harmonized"
     harmonize_dataset(raw, harmonized, policy=Policy(), variant=profile.data.synscapes_variant, splits=splits)

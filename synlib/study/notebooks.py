@@ -52,8 +52,8 @@ def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> Non
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     """Run notebook ``name`` with those of ``parameters`` that it has; returns the executed copy ``folder/NAME.ipynb``.
 
-    Raises RuntimeError with the cell's error when a cell fails; the copy up to there is kept as ``NAME.failed.ipynb``, and
-    an older executed copy stays.
+    Raises RuntimeError with the cell's error when a cell fails; the copy up to there is kept as ``NAME.failed.ipynb``,
+    and an older executed copy stays.
     """
     source, target, failed = path_of(name), folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
     own = papermill.inspect_notebook(str(source))

@@ -32,7 +32,7 @@ def table1(profile: Profile, fingerprints: dict[str, str], seeds: Sequence[int])
 def baseline(
     profile: Profile, fingerprints: dict[str, str], seed: int, *, real: int = 0, synthetic: int = 0
 ) -> RunSpec:
-    """The profile's baseline configuration on ``real`` + ``synthetic`` images; ``seed`` draws images and weights alike."""
+    """The profile's baseline on ``real`` + ``synthetic`` images; ``seed`` draws images and weights alike."""
     data = DataSpec(
         real=real,
         synthetic=synthetic,
@@ -64,8 +64,8 @@ def unplaced(profile: Profile, experiments: Sequence[str], seeds: Sequence[int] 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore) -> pd.DataFrame:
     """One row a distinct run, and a last row with totals.
 
-    Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``iterations``, ``epochs``, ``hours`` (estimated from the profile's seconds
-    per iteration), ``GPU hours`` (times its processes), ``state``.
+    Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``iterations``, ``epochs``, ``hours`` (estimated
+    from the profile's seconds per iteration), ``GPU hours`` (times its processes), ``state``.
     """
     rows: dict[str, dict] = {}
     for item in planned:

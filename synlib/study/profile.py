@@ -1,4 +1,4 @@
-"""How large the study is: ``profiles/*.yaml``. A profile names the data, the model and the baseline schedule, no results."""
+"""How large the study is: ``profiles/*.yaml``. A profile names data, model and baseline schedule, no results."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Processes (GPUs) and data-loading workers of a training, CPU threads of a process, iterations between checkpoints."""
+    """Processes (GPUs) and loader workers of a training, CPU threads of a process, iterations between checkpoints."""
 
     processes: int = 4
     loader_workers: int = 4

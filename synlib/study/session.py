@@ -40,7 +40,7 @@ class Study:
         seeds: Sequence[int] = (),
         device: str = "",
     ) -> Self:
-        """Load a profile and make its data ready. Empty arguments mean the profile's values, and folders of the compendium.
+        """Load a profile and make its data ready. Empty arguments mean the profile's values and the default folders.
 
         Raises FileNotFoundError or ValueError for an unknown profile or a missing data set.
         """
@@ -68,7 +68,8 @@ class Study:
     def intervals(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
         """AP in percent with its bootstrap interval over the evaluation images: a row a run, evaluation set and class.
 
-        Columns: ``trained on``, ``run``, ``seed``, ``evaluated on``, ``class`` ("mean" among them), ``ap``, ``low``, ``high``.
+        Columns: ``trained on``, ``run``, ``seed``, ``evaluated on``, ``class`` ("mean" among them), ``ap``, ``low``,
+        ``high``.
         """
         names = {p.spec.run_id: p.name for p in planned}
         frame = self.store.intervals([p.spec for p in planned], level)

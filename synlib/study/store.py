@@ -33,8 +33,9 @@ class RunStore:
     def frame(self, specs: Iterable[RunSpec] | None = None) -> pd.DataFrame:
         """Results, one row a run, evaluation set and class ("mean" among them), with AP in percent.
 
-        Columns: ``run``, ``seed``, ``real``, ``synthetic`` (images trained on), ``evaluated on``, ``class``, ``ap``, ``ap50``
-        (averaged over overlaps; at overlap 0.5), ``state``. Runs without a result have one row with AP missing.
+        Columns: ``run``, ``seed``, ``real``, ``synthetic`` (images trained on), ``evaluated on``, ``class``, ``ap``,
+        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state``. Runs without a result have one row with AP
+        missing.
         """
         runs = self.runs() if specs is None else [self.run(spec) for spec in specs]
         rows = [row for run in runs for row in _rows(run)]
@@ -43,7 +44,8 @@ class RunStore:
     def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
         """AP in percent with bootstrap intervals, one row a run, evaluation set and class ("mean" among them).
 
-        Columns: ``run``, ``seed``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high``. Runs without results have no row.
+        Columns: ``run``, ``seed``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high``. Runs without results have no
+        row.
         """
         frames = [
             _interval_rows(self.run(spec).path, spec, path, level)
