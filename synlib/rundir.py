@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class RunDir:
             return json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not JSON, or not even text
             raise ValueError(
                 f"{self.path / name}: damaged JSON ({error}); delete the file to redo this step"
             ) from error
@@ -80,26 +81,41 @@ class RunDir:
 
     def is_locked(self) -> bool:
         try:
-            with self.lock():
-                return False
-        except RunBusyError:
-            return True
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
         except FileNotFoundError:
             return False
+        try:
+            return not _try_lock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience_s: float = 0.5) -> Iterator[None]:
         """Hold the run for this process. The kernel releases the lock when the process dies, however it dies.
 
-        Raises RunBusyError when another live process holds it.
+        Raises RunBusyError when another live process holds it for longer than ``patience_s``. (Whoever asks for the
+        state holds it for an instant, and loading processes of a killed worker take up to 5 s to notice.)
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT)
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise RunBusyError(f"{self.path}: another process is working on this run; wait for it or stop it") from None
-        try:
+            deadline = time.monotonic() + patience_s
+            while not _try_lock(descriptor, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise RunBusyError(f"{self.path}: another process is working on this run; wait for it or stop it")
+                time.sleep(0.05)
             yield
         finally:
             os.close(descriptor)
+
+    def sweep(self) -> None:
+        """Remove what writes that were cut off have left. Only for the holder of the lock."""
+        for path in self.path.rglob(".*.tmp*"):
+            path.unlink()
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,8 @@ class DataSpec:
             _require(
                 _is_int(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), "an integer >= 0"
             )
+        for name in ("real_fingerprint", "synthetic_fingerprint"):
+            _require(isinstance(getattr(self, name), str), name, getattr(self, name), "text")
         _require(self.images > 0, "real + synthetic", 0, "at least one training image")
         _require(self.emptied in ("keep", "drop"), "emptied", self.emptied, "'keep' or 'drop'")
         # A domain without images leaves no trace, so that a change of its data does not rename the run.
@@ -85,16 +88,17 @@ class ScheduleSpec:
     clip_gradient_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(float(step) for step in self.steps))
+        _require(_is_int(self.iterations) and self.iterations > 0, "iterations", self.iterations, "an integer > 0")
+        object.__setattr__(self, "steps", tuple(float(step) for step in _numbers("steps", self.steps)))
         if self.warmup_iterations is None:
             object.__setattr__(self, "warmup_iterations", min(1000, self.iterations // 10))
         for name in ("base_lr", "weight_decay", "momentum", "clip_gradient_norm"):
             if _is_int(getattr(self, name)):
                 object.__setattr__(self, name, float(getattr(self, name)))
-        _require(_is_int(self.iterations) and self.iterations > 0, "iterations", self.iterations, "an integer > 0")
         _require(_is_number(self.base_lr) and self.base_lr > 0, "base_lr", self.base_lr, "a number > 0")
         _require(_is_number(self.momentum) and 0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
-        _require(_is_number(self.weight_decay) and self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
+        for name in ("weight_decay", "clip_gradient_norm"):
+            _require(_is_number(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         _require(self.policy in ("steps", "cosine"), "policy", self.policy, "'steps' or 'cosine'")
         _require(
             all(0 < s <= 1 for s in self.steps) and list(self.steps) == sorted(self.steps),
@@ -115,9 +119,11 @@ class InputSpec:
     max_long_px: int = 2048
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "train_short_px", tuple(self.train_short_px))
-        for size in (*self.train_short_px, self.test_short_px, self.max_long_px):
-            _require(_is_int(size) and size >= 32, "input size", size, "an integer >= 32 (px)")
+        object.__setattr__(self, "train_short_px", tuple(_numbers("train_short_px", self.train_short_px)))
+        for name in ("train_short_px", "test_short_px", "max_long_px"):
+            sizes = getattr(self, name)
+            for size in sizes if isinstance(sizes, tuple) else (sizes,):
+                _require(_is_int(size) and size >= 32, name, size, "an integer >= 32 (px)")
         _require(len(self.train_short_px) > 0, "train_short_px", self.train_short_px, "at least one size")
 
 
@@ -137,11 +143,12 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         _require(bool(self.model) and isinstance(self.model, str), "model", self.model, "the name of a model profile")
-        known = self.init in ("imagenet", "random") or self.init.startswith(("run:", "sha256:"))
-        _require(known, "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
+        known = isinstance(self.init, str) and re.fullmatch(r"imagenet|random|run:.+|sha256:[0-9a-f]{64}", self.init)
+        _require(bool(known), "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
         _require(_is_int(self.batch_size) and self.batch_size > 0, "batch_size", self.batch_size, "an integer > 0")
         _require(_is_int(self.seed) and 0 <= self.seed < 2**31, "seed", self.seed, "an integer in [0, 2^31)")
         _require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
+        _require(_is_int(self.recipe), "recipe", self.recipe, "an integer")
 
     @property
     def initial_run(self) -> str | None:
@@ -207,7 +214,7 @@ def build(section: type, values: Any, name: str) -> Any:
     if not isinstance(values, Mapping):
         raise ValueError(f"{name}: found {values!r}, expected a mapping of fields")
     known = [f.name for f in dataclasses.fields(section)]
-    if unknown := sorted(set(values) - set(known)):
+    if unknown := sorted(set(values) - set(known), key=str):
         raise ValueError(f"{name}: unknown field {unknown[0]!r}; expected some of {', '.join(known)}")
     try:
         return section(**values)
@@ -221,6 +228,11 @@ def _is_int(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _numbers(name: str, values: object) -> list | tuple:
+    _require(isinstance(values, (list, tuple)) and all(map(_is_number, values)), name, values, "a list of numbers")
+    return values
 
 
 def _require(condition: bool, name: str, found: object, expected: str) -> None:

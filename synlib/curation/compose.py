@@ -27,6 +27,8 @@ def compose(
 
     ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec
     takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool.
+
+    Raises ValueError when a domain has fewer images than the spec asks for, or ``emptied: drop`` leaves no image.
     """
     pools = [table[0]["image_id"].tolist() if table else [] for table in (real, synthetic)]
     chosen = mix(*pools, real=spec.real, synthetic=spec.synthetic, seed=spec.seed)
@@ -43,4 +45,6 @@ def compose(
     filled = pd.MultiIndex.from_frame(images[["dataset", "image_id"]]).isin(
         pd.MultiIndex.from_frame(instances[["dataset", "image_id"]])
     )
+    if spec.emptied == "drop" and not filled.any():
+        raise ValueError(f"none of the {len(images)} images chosen has an instance left: lower `removal`, or keep them")
     return TrainingSet(images if spec.emptied == "keep" else images[filled], instances, int((~filled).sum()))

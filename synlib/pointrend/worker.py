@@ -33,6 +33,7 @@ from synlib.spec import DataSpec, RunSpec
 
 LOG = logging.getLogger("synlib")
 FINAL = "model_final.pth"
+LOCK_PATIENCE_S = 10
 
 
 def training_set(spec: DataSpec, job: Job) -> TrainingSet:
@@ -103,7 +104,8 @@ def execute(run: RunDir) -> None:
                 },
             )
     except BaseException as error:
-        if comm.is_main_process() and not isinstance(error, KeyboardInterrupt):
+        # Any process may be the one in trouble; those that fail because it is gone come later.
+        if not isinstance(error, KeyboardInterrupt) and run.read("failure.json") is None:
             run.write("failure.json", {"reason": f"{error}", "kind": type(error).__name__, "time": time.time()})
         raise
 
@@ -153,7 +155,10 @@ def main(folder: str) -> int:
         setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="detectron2")
         setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="synlib")
         try:
-            with run.lock() if comm.is_main_process() else contextlib.nullcontext():
+            with run.lock(LOCK_PATIENCE_S) if comm.is_main_process() else contextlib.nullcontext():
+                if comm.is_main_process():
+                    run.sweep()
+                comm.synchronize()
                 execute(run)
         except RunBusyError as error:
             LOG.error("%s", error)

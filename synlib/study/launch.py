@@ -48,7 +48,7 @@ def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1,
                 for run_id in [key for key, process in active.items() if process.ended()]:
                     process = active.pop(run_id)
                     if not is_complete(process.run, process.job):
-                        failed.append(_reason(process.run))
+                        failed.append(_reason(process))
                         if not keep_going:
                             raise RunFailedError(failed[0])
                 if not active and waiting and not _ready(waiting, active, store):
@@ -115,9 +115,15 @@ def _ready(waiting: list[RunSpec], active: dict[str, _Process], store: RunStore)
     return sorted(ready, key=lambda spec: -spec.schedule.iterations)
 
 
-def _reason(run: RunDir) -> str:
-    failure = run.read("failure.json") or {"reason": "its process was killed"}
-    return f"run {run.path.name} failed: {failure['reason']} (log: {run.path / 'output.txt'})"
+def _reason(process: _Process) -> str:
+    run, killed = process.run, process.process.returncode < 0
+    if failure := run.read("failure.json"):
+        reason = failure["reason"]
+    elif run.is_locked() and not killed:
+        reason = "another process is working on it; wait for it or stop it"
+    else:
+        reason = "its process was killed (out of memory?)"
+    return f"run {run.path.name} failed: {reason} (log: {run.path / 'output.txt'})"
 
 
 def _bar(specs: list[RunSpec], store: RunStore) -> tqdm:

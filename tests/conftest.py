@@ -1,0 +1,38 @@
+"""What several test modules need and nobody wants to make twice: the miniature study, with its two runs trained."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported, here and in every process that a test starts
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # equality of bytes is promised, and tested, on CPU
+
+
+@pytest.fixture(scope="session")
+def smoke_data(tmp_path_factory) -> Path:
+    """The data of profile ``smoke``: 8 + 4 images of 64 x 128 px a domain."""
+    from synlib.study.data import prepare
+    from synlib.study.profile import Profile
+
+    folder = tmp_path_factory.mktemp("smoke") / "data"
+    prepare(Profile.load("smoke"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def study(smoke_data):
+    """The smoke study, nothing trained; its run folder belongs to nobody else."""
+    from synlib.study.session import Study
+
+    return Study.open("smoke", data_dir=smoke_data, run_dir=smoke_data.parent / "runs", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def trained(study) -> SimpleNamespace:
+    """``study``, ``planned``, ``results`` and the ``run`` on real images, after Table 1 was trained: 2 x 4 iterations."""
+    planned = study.planned("table1")
+    results = study.train(planned, jobs=2)
+    (run,) = (study.store.run(item.spec) for item in planned if item.name == "Cityscapes")
+    return SimpleNamespace(study=study, planned=planned, results=results, run=run)
