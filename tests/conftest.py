@@ -31,7 +31,7 @@ def study(smoke_data):
 
 @pytest.fixture(scope="session")
 def trained(study) -> SimpleNamespace:
-    """``study``, ``planned``, ``results`` and the ``run`` on real images, after Table 1 was trained: 2 x 4 iterations."""
+    """``study``, ``planned``, ``results``, and the ``run`` on real images, with Table 1 trained: 2 x 4 iterations."""
     planned = study.planned("table1")
     results = study.train(planned, jobs=2)
     (run,) = (study.store.run(item.spec) for item in planned if item.name == "Cityscapes")

@@ -1,0 +1,159 @@
+"""Our mapper against Detectron2's own: the same image, boxes, classes and masks, bit for bit."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from cases import draw_map
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from synlib.datasets import cityscapes, instances, png
+from synlib.files import BadFile
+from synlib.pointrend.mapper import InstanceMapper
+
+
+def augmentations(short_px=(32, 48, 80), long_px=200) -> T.AugmentationList:
+    return T.AugmentationList([T.ResizeShortestEdge(short_px, long_px, "choice"), T.RandomFlip()])
+
+
+def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmentation: T.AugmentationList) -> dict:
+    """What Detectron2 makes of the same image, with one run-length mask an instance as in a COCO file."""
+    annotations = [
+        {
+            "bbox": [float(row.x0), float(row.y0), float(row.x1), float(row.y1)],
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": int(row.category),
+            "segmentation": coco_mask.encode(np.asfortranarray((instance_map == row.instance_id).astype(np.uint8))),
+        }
+        for row in table.itertuples()
+    ]
+    height, width = instance_map.shape
+    mapper = DatasetMapper(
+        True,
+        augmentations=augmentation.augs,
+        image_format="RGB",
+        use_instance_mask=True,
+        instance_mask_format="bitmask",
+    )
+    return mapper({"file_name": image_path, "height": height, "width": width, "annotations": annotations})
+
+
+def our_row(image_path, instance_path, table) -> dict:
+    return {
+        "image_path": str(image_path),
+        "instance_path": str(instance_path),
+        "instance_id": table["instance_id"].to_numpy(np.int32),
+        "category": table["category"].to_numpy(np.int8),
+        "boxes": table[["x0", "y0", "x1", "y1"]].to_numpy(np.int32),
+    }
+
+
+def assert_identical(image_path, instance_path, table, seed: int, augmentation=None) -> None:
+    augmentation = augmentation or augmentations()
+    np.random.seed(seed)
+    ours = InstanceMapper(augmentation, "RGB")(our_row(image_path, instance_path, table))
+    np.random.seed(seed)
+    theirs = detectron2_sample(str(image_path), png.read(instance_path, "gray 16"), table, augmentation)
+    a, b = ours["instances"], theirs["instances"]
+    assert ours["image"].dtype == theirs["image"].dtype
+    assert torch.equal(ours["image"], theirs["image"])
+    assert (ours["height"], ours["width"], a.image_size) == (theirs["height"], theirs["width"], b.image_size)
+    assert len(a) == len(b)
+    assert torch.equal(a.gt_boxes.tensor, b.gt_boxes.tensor)
+    assert torch.equal(a.gt_classes, b.gt_classes)
+    assert a.gt_classes.dtype == b.gt_classes.dtype
+    if len(table):  # without instances Detectron2 leaves the field out
+        assert a.gt_masks.tensor.dtype == b.gt_masks.tensor.dtype
+        assert torch.equal(a.gt_masks.tensor, b.gt_masks.tensor)
+
+
+def write_sample(folder, instance_map: np.ndarray, seed: int = 0):
+    image = np.random.default_rng(seed).integers(0, 256, (*instance_map.shape, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(folder / "image.png"), image)
+    png.write(folder / "instances.png", instance_map)
+    table = instances.image_instances(instance_map)
+    return folder / "image.png", folder / "instances.png", table[~table["crowd"]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(8, 70), width=st.integers(8, 70))
+def test_any_map_gives_what_detectron2_gives(tmp_path_factory, seed, height, width):
+    frame = draw_map(np.random.default_rng(seed), height, width)
+    assert_identical(*write_sample(tmp_path_factory.mktemp("map"), frame, seed), seed)
+
+
+@pytest.mark.parametrize("domain", ["cityscapes", "synscapes-harmonized"])
+def test_street_scenes_give_what_detectron2_gives(smoke_data, domain):
+    images = cityscapes.read_images(smoke_data / domain, "train")
+    tables = instances.instance_table(images, workers=1, progress=False)
+    for seed, row in enumerate(images.itertuples()):
+        table = tables[(tables["image_id"] == row.image_id) & ~tables["crowd"]]
+        assert len(table) > 0
+        assert_identical(row.image_path, row.instance_path, table, seed)
+
+
+def test_small_instances_that_a_smaller_image_loses_are_left_out_alike(tmp_path):
+    frame = np.full((90, 90), 7, np.uint16)
+    frame[::6, ::6] = 26000 + np.arange(225).reshape(15, 15)
+    paths_and_table = write_sample(tmp_path, frame)
+    half = augmentations((32,))
+    assert_identical(*paths_and_table, 0, half)
+    sample = InstanceMapper(half, "RGB")(our_row(*paths_and_table))
+    assert 0 < len(sample["instances"]) < 225
+
+
+def test_more_instances_than_eight_bits_hold(tmp_path):
+    frame = np.repeat(np.repeat(np.arange(600, dtype=np.uint16).reshape(20, 30) + 26000, 3, 0), 3, 1)
+    *paths, table = write_sample(tmp_path, frame)
+    assert len(table) == 600
+    for seed in range(4):
+        assert_identical(*paths, table, seed)
+
+
+def test_the_two_sides_of_eight_bits(tmp_path):
+    for count in (254, 255, 256, 510, 511):
+        frame = np.full((24, 24), 7, np.uint16)
+        frame.flat[:count] = 24000 + np.arange(count)
+        assert_identical(*write_sample(tmp_path, frame), 1, augmentations((24, 48)))
+
+
+def test_an_image_without_instances_is_a_negative(tmp_path):
+    *paths, table = write_sample(tmp_path, np.full((20, 30), 7, np.uint16))
+    assert_identical(*paths, table, 0)
+    found = InstanceMapper(augmentations((40,)), "RGB")(our_row(*paths, table))["instances"]
+    assert len(found) == 0
+    assert found.gt_masks.tensor.shape == (0, 40, 60)
+    assert found.gt_boxes.tensor.shape == (0, 4)
+
+
+def test_removed_instances_are_background(tmp_path):
+    frame = np.full((20, 30), 7, np.uint16)
+    frame[2:8, 2:8], frame[10:18, 10:25] = 26000, 26001
+    *paths, table = write_sample(tmp_path, frame)
+    assert_identical(*paths, table[1:], 3)
+
+
+def test_the_order_of_channels_is_the_models(tmp_path):
+    row = our_row(*write_sample(tmp_path, np.full((32, 32), 7, np.uint16)))
+    rgb, bgr = (InstanceMapper(T.AugmentationList([]), order)(row)["image"] for order in ("RGB", "BGR"))
+    assert torch.equal(rgb.flip(0), bgr)
+    assert np.array_equal(bgr.numpy().transpose(1, 2, 0), cv2.imread(row["image_path"]))
+
+
+def test_a_map_of_another_size_is_named(tmp_path):
+    row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
+    png.write(tmp_path / "instances.png", np.full((30, 20), 7, np.uint16))
+    with pytest.raises(BadFile, match=r"instances\.png: size: found \(30, 20\), expected \(20, 30\)"):
+        InstanceMapper(augmentations(), "RGB")(row)
+
+
+def test_a_map_of_eight_bits_is_named(tmp_path):
+    row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
+    png.write(tmp_path / "instances.png", np.full((20, 30), 7, np.uint8))
+    with pytest.raises(BadFile, match=r"instances\.png: PNG kind: found gray 8-bit, expected gray 16-bit"):
+        InstanceMapper(augmentations(), "RGB")(row)
