@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from synlib.labels import CLASSES
+from synlib.labels import CLASSES, INSTANCE_BASE, RIDER
 from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, overlay
 from synlib.report.style import DOMAIN_COLORS, style
+
+NEW = 1 << 24
+"""Added to the id of a merged instance to name the rider that is split from it; raw ids are below."""
 
 
 def glance(samples: dict[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> Figure:
@@ -18,8 +21,10 @@ def glance(samples: dict[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> Figur
     ``samples``: data set -> (image uint8 (H, W, 3), instance map in the Cityscapes encoding (H, W)) pairs.
     """
     columns = max(len(pairs) for pairs in samples.values())
+    height, width = next(iter(samples.values()))[0][1].shape
+    size = (9, 9 / columns * height / width * 2 * len(samples) * 1.03)
     with style():
-        figure, axes = plt.subplots(2 * len(samples), columns, figsize=(9, 2.35 * len(samples)), squeeze=False)
+        figure, axes = plt.subplots(2 * len(samples), columns, figsize=size, squeeze=False, layout="constrained")
         for row, (name, pairs) in enumerate(samples.items()):
             for column, (image, instance_ids) in enumerate(pairs):
                 shown = instances_only(instance_ids)
@@ -27,7 +32,7 @@ def glance(samples: dict[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> Figur
                 _show(axes[2 * row + 1, column], overlay(image, color_instances(shown), shown > 0))
             axes[2 * row, 0].set_ylabel(name)
             axes[2 * row + 1, 0].set_ylabel("instances")
-        figure.tight_layout(pad=0.3)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     return figure
 
 
@@ -38,28 +43,29 @@ def figure2(image: np.ndarray, class_map: np.ndarray, before: np.ndarray, after:
     instance ids in the Cityscapes encoding (H, W). All at one size; the left column shows the whole image, the right
     one a window around the pixels that changed.
     """
+    split = (after // INSTANCE_BASE == RIDER) & (before > 0)
+    named = np.where(after >= INSTANCE_BASE, before, 0) + NEW * split  # what was not changed keeps its colour
+    ids = np.unique(np.concatenate([before.ravel(), named.ravel()]))
     panels = (
-        ("Synscapes: rider and vehicle are one instance", color_instances(before), before > 0),
+        ("Synscapes: rider and vehicle are one instance", color_instances(before, ids), before > 0),
         ("semantic labels", color_classes(class_map), np.ones(class_map.shape, bool)),
-        ("harmonised: two instances", color_instances(instances_only(after)), instances_only(after) > 0),
+        ("harmonised: two instances, as in Cityscapes", color_instances(named, ids), named > 0),
     )
-    riders = (after // 1000 == 25) & (before > 0)
-    window = crop_around(_largest(riders, before), aspect=1.35)
+    window = crop_around(_largest(split, before), aspect=1.0)
     with style():
-        figure, axes = plt.subplots(3, 2, figsize=(7.2, 6.2), gridspec_kw={"width_ratios": [2, 1.35]})
+        figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), width_ratios=[2, 1], layout="constrained")
         for (left, right), (title, colors, mask) in zip(axes, panels, strict=True):
             shown = overlay(image, colors, mask, alpha=0.7)
             _show(left, shown)
             _show(right, shown[window])
             left.set_title(title, loc="left")
-        figure.tight_layout(pad=0.4)
     return figure
 
 
 def size_distributions(instances: dict[str, pd.DataFrame]) -> Figure:
     """Cumulative distribution of instance areas by class, one line a data set (the argument of section 4.1)."""
     with style():
-        figure, axes = plt.subplots(2, 4, figsize=(9, 4), sharex=True, sharey=True)
+        figure, axes = plt.subplots(2, 4, figsize=(9, 4.2), sharex=True, sharey=True, layout="constrained")
         for category, (name, axis) in enumerate(zip(CLASSES, axes.flat, strict=True)):
             for dataset, table in instances.items():
                 areas = np.sort(table.loc[(table["category"] == category) & ~table["crowd"], "area_px"].to_numpy())
@@ -73,7 +79,6 @@ def size_distributions(instances: dict[str, pd.DataFrame]) -> Figure:
         axes[0, 0].legend(loc="upper left", fontsize=7)
         figure.supxlabel("area (px)", fontsize=9)
         figure.supylabel("share of instances below", fontsize=9)
-        figure.tight_layout(pad=0.5)
     return figure
 
 

@@ -3,6 +3,8 @@
 Shapes: images uint8 (H, W, 3) RGB, maps integer (H, W).
 """
 
+import colorsys
+
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
@@ -20,12 +22,15 @@ def color_classes(class_map: np.ndarray) -> np.ndarray:
     return palette[class_map]
 
 
-def color_instances(instance_map: np.ndarray) -> np.ndarray:
-    """Every id above 0 in a colour of its own, 0 in black; neighbouring ids get colours far apart."""
-    ids, index = np.unique(instance_map, return_inverse=True)
+def color_instances(instance_map: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray:
+    """Every id above 0 in a colour of its own, 0 in black; neighbouring ids get colours far apart.
+
+    ``ids``, sorted, holds all ids of several maps whose colours should agree; default: those of this map.
+    """
+    ids = np.unique(instance_map) if ids is None else ids
     colors = np.array([_distinct_color(k) for k in range(len(ids))], np.uint8)
     colors[ids == 0] = 0
-    return colors[index.reshape(instance_map.shape)]
+    return colors[np.searchsorted(ids, instance_map)]
 
 
 def instances_only(instance_ids: np.ndarray) -> np.ndarray:
@@ -45,12 +50,13 @@ def overlay(image: np.ndarray, colors: np.ndarray, mask: np.ndarray, alpha: floa
     return blended.round().astype(np.uint8)
 
 
-def crop_around(mask: np.ndarray, margin: float = 0.6, aspect: float = 1.0) -> tuple[slice, slice]:
+def crop_around(mask: np.ndarray, margin: float = 0.4, aspect: float = 1.0) -> tuple[slice, slice]:
     """Rows and columns of a window around the true pixels, with ``aspect`` = width / height, inside the frame."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     size = max(rows[-1] - rows[0] + 1, (columns[-1] - columns[0] + 1) / aspect) * (1 + margin)
-    tall, wide = min(height, round(size)), min(width, round(size * aspect))
+    tall = min(height, round(size))
+    wide = min(width, round(tall * aspect))
     top = min(max(0, (rows[0] + rows[-1] - tall) // 2), height - tall)
     left = min(max(0, (columns[0] + columns[-1] - wide) // 2), width - wide)
     return slice(top, top + tall), slice(left, left + wide)
@@ -58,7 +64,5 @@ def crop_around(mask: np.ndarray, margin: float = 0.6, aspect: float = 1.0) -> t
 
 def _distinct_color(k: int) -> tuple[int, int, int]:
     """The k-th of a sequence of bright colours, hues spread by the golden ratio."""
-    import colorsys
-
     red, green, blue = colorsys.hsv_to_rgb(k * GOLDEN_RATIO % 1, 0.55 + 0.45 * (k % 3) / 2, 1.0 - 0.25 * (k % 2))
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -24,12 +24,17 @@ def glance_samples(data: StudyData, count: int = 3) -> dict[str, list[Sample]]:
 
 
 def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Image, class map, raw instance map and harmonised instance ids of the Synscapes image with the largest rider."""
+    """Image, class map, raw instance map and harmonised instance ids of a Synscapes image for Figure 2.
+
+    The largest rider among those up to 45 % of the image height, so that rider and vehicle are seen whole.
+    """
     table = data.instances("synthetic", "train")
     riders = table[(table["category"] == CLASSES.index("rider")) & ~table["crowd"]]
     if riders.empty:
         raise ValueError(f"{data.roots['synthetic']}: no rider in the training split; Figure 2 needs one")
-    image_id = riders.sort_values(["area_px", "image_id"]).iloc[-1]["image_id"]
+    height = data.images("synthetic", "train")["height"].iloc[0]
+    whole = riders[(riders["y1"] - riders["y0"] <= 0.45 * height)]
+    image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"]).iloc[-1]["image_id"]
     image, after = _read(data.images("synthetic", "train").set_index("image_id").loc[image_id])
     raw = synscapes.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
     class_map, before, _ = synscapes.DATASET.read_labels(raw.to_dict())

@@ -97,7 +97,9 @@ def instance_counts(data: StudyData) -> pd.DataFrame:
 def harmonization_counts(manifest: Mapping[str, Any]) -> pd.DataFrame:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
     table = count_table(manifest)
-    return table.reindex([event for event in EVENTS if event in table.index]).rename(index=EVENTS)
+    return table.reindex(index=[e for e in EVENTS if e in table.index], columns=CLASSES, fill_value=0).rename(
+        index=EVENTS
+    )
 
 
 def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
@@ -117,5 +119,11 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
 
 
 def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
-    """``table`` styled for display: numbers to ``precision`` digits, missing values as a dash."""
-    return table.style.format(precision=precision, na_rep="–")
+    """``table`` styled for display: whole numbers as such, others to ``precision`` digits, missing values as a dash."""
+
+    def shown(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:.{precision}f}"
+
+    return table.style.format(shown, na_rep="–")

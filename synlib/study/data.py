@@ -71,7 +71,7 @@ def prepare(profile: Profile, folder: Path) -> StudyData:
     if toy := profile.data.toyscapes:
         real, raw = folder / "cityscapes", folder / "synscapes"
         size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
-        toyscapes.write_cityscapes(real, train=toy.real.train, val=toy.real.val, **size)
+        toyscapes.write_cityscapes(real, train=toy.real.train, val=toy.real.val, gap=toy.gap, **size)
         toyscapes.write_synscapes(raw, train=toy.synthetic.train, val=toy.synthetic.val, **size)
         last = toy.synthetic.train + toy.synthetic.val
         splits = {"train": range(1, toy.synthetic.train + 1), "val": range(toy.synthetic.train + 1, last + 1)}

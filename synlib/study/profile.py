@@ -24,13 +24,17 @@ class ToyPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Toyscapes:
-    """The embedded miniature data set, drawn at ``height`` x ``width`` px in the formats of both real ones."""
+    """The embedded miniature data set, drawn at ``height`` x ``width`` px in the formats of both real ones.
+
+    ``gap``: how far the look of the real domain is from the synthetic one, 0 (the same) to 2.
+    """
 
     height: int
     width: int
     real: ToyPart
     synthetic: ToyPart
     seed: int = 0
+    gap: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
