@@ -1,0 +1,227 @@
+"""Training: real iterations through the worker; whatever happens on the way, a run ends with the same bytes."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+from workers import finish, kill, make_run, start, variant, wait_for
+
+from synlib.evaluation.predictions import read_predictions
+from synlib.pointrend import weights, worker
+from synlib.pointrend.checkpoint import SafeCheckpointer
+from synlib.pointrend.config import detectron2_config
+from synlib.pointrend.predict import evaluate
+from synlib.pointrend.trainer import DivergedError
+from synlib.rundir import RunBusyError
+
+ITERATIONS = 24
+EVALUATION = "evaluations/Cityscapes/result.json"
+
+
+@pytest.fixture(scope="module")
+def spec(study):
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    return variant(real, iterations=ITERATIONS, warmup_iterations=2)
+
+
+@pytest.fixture(scope="module")
+def job(study):
+    """One evaluation set, a checkpoint every fifth iteration."""
+    sets = tuple(on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
+    return dataclasses.replace(study.job(), evaluate_on=sets, checkpoint_period=5)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, spec, job):
+    run = make_run(tmp_path_factory.mktemp("runs") / "undisturbed", spec, job)
+    finish(run)
+    return run
+
+
+def final(run) -> bytes:
+    return (run.path / "model_final.pth").read_bytes()
+
+
+def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
+    assert undisturbed.state() == "done"
+    names = {path.name for path in undisturbed.path.iterdir()}
+    expected = {"spec.yaml", "job.json", "environment.json", "config.yaml", "log.txt", "metrics.json", "result.json"}
+    assert expected <= names
+    checkpoints = sorted(path.name for path in undisturbed.path.glob("*.pth"))
+    assert checkpoints == ["model_0000014.pth", "model_0000019.pth", "model_final.pth"]
+    result = undisturbed.read("result.json")
+    assert result["weights_sha256"] == weights.sha256(undisturbed.path / "model_final.pth")
+    assert result["spec"] == spec.to_dict()
+    lines = [json.loads(line) for line in (undisturbed.path / "metrics.json").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [9, 19, 23]
+    assert all(line["total_loss"] > 0 for line in lines)
+    assert undisturbed.read("status.json")["total"] == ITERATIONS
+
+
+def test_the_heads_learned_and_the_frozen_backbone_did_not(undisturbed, spec):
+    cfg = detectron2_config(spec, "cpu")
+    torch.manual_seed(spec.seed)
+    model = build_model(cfg)
+    weights.load_imagenet(model, cfg)
+    before, after = model.state_dict(), weights.read_weights(undisturbed.path / "model_final.pth")["model"]
+    assert before.keys() == after.keys()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in same if not name.startswith("backbone.bottom_up")} <= {"pixel_mean", "pixel_std"} | {
+        name for name in before if "anchor" in name
+    }
+    assert {name for name in before if name.startswith("backbone.bottom_up")} <= same
+
+
+def test_detectron2_loads_the_checkpoint(undisturbed, spec):
+    """Its own checkpointer, into a model of other random weights."""
+    torch.manual_seed(99)
+    model = build_model(detectron2_config(spec, "cpu"))
+    path = undisturbed.path / "model_final.pth"
+    rest = DetectionCheckpointer(model).load(str(path))
+    assert rest["iteration"] == ITERATIONS - 1
+    expected = torch.load(path, weights_only=True)["model"]
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_killed_twice_a_run_ends_with_the_same_bytes(tmp_path, undisturbed, spec, job):
+    run = make_run(tmp_path / "killed", spec, job)
+    for checkpoint in ("model_0000004.pth", "model_0000014.pth"):
+        process = start(run)
+        wait_for((run.path / checkpoint).exists, process)
+        kill(process)
+        assert run.state() == "interrupted"
+        assert not (run.path / "model_final.pth").exists()
+    finish(run)
+    starts = re.findall(r"Starting training from iteration (\d+)", (run.path / "log.txt").read_text())
+    assert len(starts) == 3
+    assert int(starts[1]) >= 5  # it went on, rather than began again
+    assert int(starts[2]) >= 15
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+    assert not list(run.path.rglob(".*.tmp*"))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, undisturbed, spec, job):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")}
+    result = (undisturbed.path / "result.json").read_bytes()
+    worker.execute(undisturbed)
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")} == before
+    assert (undisturbed.path / "result.json").read_bytes() == result
+
+
+def test_a_lost_evaluation_is_made_again_from_the_weights(undisturbed):
+    before = undisturbed.read(EVALUATION)
+    (undisturbed.path / EVALUATION).unlink()
+    worker.execute(undisturbed)
+    assert undisturbed.read(EVALUATION) == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
+def test_a_damaged_newest_checkpoint_falls_back(tmp_path, undisturbed, spec, job, damage):
+    run = make_run(tmp_path / "damaged", spec, job)
+    for name in ("model_0000014.pth", "model_0000019.pth"):
+        (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
+    newest = run.path / "model_0000019.pth"
+    content = newest.read_bytes()
+    newest.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"PNG"}[damage])
+    worker.execute(run)
+    assert newest.read_bytes() == content
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+
+
+def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    for iteration in (4, 9):
+        (tmp_path / f"model_{iteration:07d}.pth").write_bytes(b"damaged")
+    checkpointer = SafeCheckpointer(model, str(tmp_path))
+    assert checkpointer.resume() == 0
+    assert checkpointer.saved() == []
+
+
+@pytest.mark.parametrize("change", [{"loader_workers": 2}, {"checkpoint_period": 1000}])
+def test_how_a_run_is_executed_changes_no_byte(tmp_path, undisturbed, spec, job, change):
+    run = make_run(tmp_path / "other", spec, dataclasses.replace(job, **change))
+    worker.execute(run)
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+
+
+def test_the_seed_changes_the_weights(tmp_path, spec, job):
+    short = variant(spec, iterations=1, warmup_iterations=0)
+    ends = []
+    for seed in (0, 1):
+        run = make_run(tmp_path / str(seed), short.replace(seed=seed), dataclasses.replace(job, evaluate_on=()))
+        worker.execute(run)
+        ends.append(weights.read_weights(run.path / "model_final.pth")["model"])
+    name = "roi_heads.box_predictor.cls_score.weight"
+    assert not torch.equal(ends[0][name], ends[1][name])
+
+
+def test_a_run_that_diverges_says_when(tmp_path, spec, job):
+    wild = variant(spec, base_lr=1e9, clip_gradient_norm=0.0, warmup_iterations=0)
+    run = make_run(tmp_path / "wild", wild, job)
+    with pytest.raises(DivergedError, match=r"diverged at iteration \d+: the loss is not finite"):
+        worker.execute(run)
+    assert run.state() == "failed"
+    failure = run.read("failure.json")
+    assert failure["kind"] == "DivergedError"
+    iteration = int(failure["reason"].split("iteration ")[1].split(":")[0])
+    assert 0 < iteration < 20
+    assert not (run.path / "model_final.pth").exists()
+
+
+def test_data_that_changed_since_planning_are_refused(tmp_path, spec, job):
+    changed = spec.replace(data=dataclasses.replace(spec.data, real_fingerprint="0" * 16))
+    run = make_run(tmp_path / "changed", changed, job)
+    with pytest.raises(ValueError, match="it changed since the run was planned"):
+        worker.execute(run)
+    assert run.state() == "failed"
+
+
+def test_two_workers_on_one_run(tmp_path, spec, job, monkeypatch):
+    monkeypatch.setattr(worker, "LOCK_PATIENCE_S", 0)
+    run = make_run(tmp_path / "busy", spec, job)
+    with run.lock():
+        assert worker.main(str(run.path)) == 3
+        assert run.state() == "running"
+        assert not (run.path / "failure.json").exists()
+    with pytest.raises(RunBusyError), run.lock(), run.lock(0):
+        pass
+
+
+def test_a_run_starts_from_another(tmp_path, undisturbed, spec, job):
+    """With a learning rate of almost nothing it ends where it starts."""
+    follower = variant(spec.replace(init="run:0123"), iterations=1, base_lr=1e-12, warmup_iterations=0)
+    initial = undisturbed.path / "model_final.pth"
+    run = make_run(tmp_path / "follower", follower, dataclasses.replace(job, initial_weights=str(initial)))
+    worker.execute(run)
+    first, second = (weights.read_weights(path / "model_final.pth")["model"] for path in (undisturbed.path, run.path))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-5, atol=1e-8)
+
+
+def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job):
+    """Under gloo: every image is evaluated once, and the evaluation is that of one process with the same weights."""
+    from synlib.study import launch
+
+    short = variant(spec, iterations=4)
+    two = dataclasses.replace(job, processes=2)
+    store = type(study.store)(tmp_path)
+    launch.train([short], store, two)
+    run = store.run(short)
+    assert run.read("environment.json")["processes"] == 2
+    (on,) = job.evaluate_on
+    images = study.data.evaluation_images(on)
+    found = [item.image_id for item in read_predictions(run.evaluation(on.name) / "predictions.parquet")]
+    assert found == images["image_id"].tolist()
+
+    cfg = detectron2_config(short, "cpu")
+    alone = make_run(tmp_path / "alone", short, job)
+    model = worker.load_model(cfg, run.path / "model_final.pth")
+    evaluate(model, cfg, on, images, alone, run.read(EVALUATION)["identity"])
+    assert alone.read(EVALUATION) == run.read(EVALUATION)
