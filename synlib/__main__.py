@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("spec", type=Path, help="YAML; see synlib/spec.py for the fields")
     _add_study(train)
     train.add_argument("--processes", type=int, help="torchrun processes, one a GPU (default: the profile's)")
+    train.add_argument("--initial-weights", default="", help="the checkpoint that a spec with `init: sha256:...` names")
     train.add_argument("--device", default="", help="cpu or cuda (default: cuda if there is one)")
 
     evaluate = _add(commands, _evaluate, "evaluate", "recompute the AP of a run from its predictions, with intervals")
@@ -149,7 +150,7 @@ def _train(options: argparse.Namespace) -> int:
     spec = RunSpec.load(options.spec)
     study = _study(options)
     spec = study.with_fingerprints(spec)
-    job = study.job()
+    job = dataclasses.replace(study.job(), initial_weights=options.initial_weights)
     if options.processes:
         job = dataclasses.replace(job, processes=options.processes)
     launch.train([spec], study.store, job)

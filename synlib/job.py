@@ -8,12 +8,20 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSet:
-    """A split to evaluate on: a Cityscapes-format tree, and the area below which ground truth is ignored."""
+    """A split to evaluate on: a Cityscapes-format tree, and the area below which ground truth is ignored.
+
+    ``data``: fingerprint of the split's content.
+    """
 
     name: str
     root: str
+    data: str
     split: str = "val"
     min_area_px: int = 100
+
+    def identity(self) -> dict[str, Any]:
+        """What a result on this set depends on: with the same identity it need not be made again."""
+        return {"data": self.data, "split": self.split, "min_area_px": self.min_area_px}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from synlib.files import replacing
 from synlib.spec import RunSpec
+
+LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
+"""Environment variable: the process that a worker works for. A worker without it works for nobody but itself."""
 
 
 class RunBusyError(RuntimeError):
     """Another live process works on this run."""
+
+
+def stop_without_launcher() -> None:
+    """Raise KeyboardInterrupt if this worker's launcher has died: nobody could stop the worker any more."""
+    launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
+    if launcher and not psutil.pid_exists(launcher):
+        raise KeyboardInterrupt(f"the launching process {launcher} is gone")
 
 
 class RunDir:

@@ -40,6 +40,8 @@ class DataSpec:
     """The training set: how many images of each domain, and which synthetic instances are left out.
 
     ``removal``: fraction of each class's synthetic instances to remove, smallest first (paper, section 4.1).
+    ``removed_as``: what the network learns where an instance was removed, ``background`` (the paper) or nothing,
+    ``ignore`` (an ablation that the paper does not have).
     ``emptied``: what happens to images without an instance, ``keep`` (they are negatives) or ``drop``.
     """
 
@@ -48,6 +50,7 @@ class DataSpec:
     real_fingerprint: str = ""
     synthetic_fingerprint: str = ""
     removal: Mapping[str, float] | float = field(default_factory=lambda: removal_fractions(0.0))
+    removed_as: str = "background"
     emptied: str = "keep"
     seed: int = 0
 
@@ -59,11 +62,14 @@ class DataSpec:
         for name in ("real_fingerprint", "synthetic_fingerprint"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name), "text")
         _require(self.images > 0, "real + synthetic", 0, "at least one training image")
+        known = self.removed_as in ("background", "ignore")
+        _require(known, "removed_as", self.removed_as, "'background' or 'ignore'")
         _require(self.emptied in ("keep", "drop"), "emptied", self.emptied, "'keep' or 'drop'")
         # A domain without images leaves no trace, so that a change of its data does not rename the run.
         object.__setattr__(self, "real_fingerprint", self.real_fingerprint if self.real else "")
         object.__setattr__(self, "synthetic_fingerprint", self.synthetic_fingerprint if self.synthetic else "")
         object.__setattr__(self, "removal", removal_fractions(self.removal if self.synthetic else 0.0))
+        object.__setattr__(self, "removed_as", self.removed_as if any(self.removal.values()) else "background")
 
     @property
     def images(self) -> int:
@@ -138,7 +144,6 @@ class RunSpec:
     init: str = "imagenet"
     batch_size: int = 8
     seed: int = 0
-    precision: str = "fp32"
     recipe: int = RECIPE
 
     def __post_init__(self) -> None:
@@ -147,7 +152,6 @@ class RunSpec:
         _require(bool(known), "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
         _require(_is_int(self.batch_size) and self.batch_size > 0, "batch_size", self.batch_size, "an integer > 0")
         _require(_is_int(self.seed) and 0 <= self.seed < 2**31, "seed", self.seed, "an integer in [0, 2^31)")
-        _require(self.precision in ("fp32", "bf16"), "precision", self.precision, "'fp32' or 'bf16'")
         _require(_is_int(self.recipe), "recipe", self.recipe, "an integer")
 
     @property
@@ -172,7 +176,10 @@ class RunSpec:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.data.removed_as == "background":  # as in specs older than the field, whose ids stay what they are
+            del values["data"]["removed_as"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

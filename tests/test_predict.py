@@ -115,11 +115,11 @@ def test_an_image_without_detections_is_in_the_file(model, cfg, images):
 
 def test_an_evaluation_leaves_predictions_records_and_result(tmp_path, model, cfg, images):
     run = RunDir(tmp_path / "run")
-    on = EvaluationSet(name="Cityscapes", root="unused", min_area_px=10)
-    evaluate(model, cfg, on, images, run, {"data": "fingerprint"})
+    on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
+    evaluate(model, cfg, on, images, run)
     folder = run.evaluation("Cityscapes")
     assert {path.name for path in folder.iterdir()} == {"predictions.parquet", "records.npz", "result.json"}
-    result = run.evaluation_result("Cityscapes", {"data": "fingerprint"})
+    result = run.evaluation_result("Cityscapes", on.identity())
     assert result["images"] == len(images) == 4
     assert np.array(result["ap"], float).shape == (8, 10)
     again = list(predict(model, cfg, images))

@@ -17,7 +17,7 @@ BASE = RunSpec(data=DATA)
 CHANGES = {
     "data": {
         "real": 21, "synthetic": 31, "real_fingerprint": "x", "synthetic_fingerprint": "x", "removal": 0.1,
-        "emptied": "drop", "seed": 1,
+        "removed_as": "ignore", "emptied": "drop", "seed": 1,
     },
     "schedule": {
         "iterations": 23_999, "base_lr": 0.02, "momentum": 0.8, "weight_decay": 0.0, "policy": "cosine",
@@ -25,7 +25,7 @@ CHANGES = {
     },
     "input": {"train_short_px": (800,), "test_short_px": 800, "max_long_px": 1024},
     "spec": {
-        "model": "pointrend_tiny", "init": "random", "batch_size": 4, "seed": 1, "precision": "bf16", "recipe": 99,
+        "model": "pointrend_tiny", "init": "random", "batch_size": 4, "seed": 1, "recipe": 99,
     },
 }  # fmt: skip
 SECTIONS = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec, "spec": RunSpec}
@@ -34,6 +34,8 @@ SECTIONS = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec, "spe
 def changed(section: str, field: str, value) -> RunSpec:
     if section == "spec":
         return BASE.replace(**{field: value})
+    if field == "removed_as":  # means nothing unless something is removed
+        return BASE.replace(data=dataclasses.replace(DATA, removal=0.2, removed_as=value))
     return BASE.replace(**{section: dataclasses.replace(getattr(BASE, section), **{field: value})})
 
 
@@ -45,6 +47,7 @@ specs = st.builds(
         synthetic=st.integers(0, 25_000),
         real_fingerprint=st.text("0123456789abcdef", max_size=8),
         removal=st.one_of(st.floats(0, 1), st.dictionaries(st.sampled_from(CLASSES), st.floats(0, 1))),
+        removed_as=st.sampled_from(["background", "ignore"]),
         emptied=st.sampled_from(["keep", "drop"]),
     ),
     schedule=st.builds(
@@ -108,6 +111,15 @@ def test_removal_of_synthetic_instances_means_nothing_without_synthetic_images()
     assert DataSpec(real=5, removal=0.3) == DataSpec(real=5)
 
 
+def test_what_removed_instances_become_means_nothing_unless_some_are_removed():
+    plain, pruned = {"synthetic": 5}, {"synthetic": 5, "removal": {"car": 0.1}}
+    assert DataSpec(**plain, removed_as="ignore") == DataSpec(**plain)
+    assert DataSpec(real=5, removal=0.3, removed_as="ignore") == DataSpec(real=5)
+    ignored, background = (RunSpec(data=DataSpec(**pruned, removed_as=r)) for r in ("ignore", "background"))
+    assert ignored.run_id != background.run_id
+    assert ignored.to_dict()["data"]["removed_as"] == "ignore"
+
+
 def test_ways_to_say_the_same_give_one_id():
     by_class = DataSpec(synthetic=5, removal=dict.fromkeys(CLASSES, 0.5))
     assert RunSpec(data=by_class).run_id == RunSpec(data=DataSpec(synthetic=5, removal=0.5)).run_id
@@ -125,6 +137,7 @@ BAD = {
     "data.removal class": ({"data": {"synthetic": 5, "removal": {"cat": 0.1}}}, "removal: unknown class 'cat'"),
     "data.removal text": ({"data": {"synthetic": 5, "removal": "half"}}, "removal of person: found 'half'"),
     "data.emptied": ({"data": {"real": 5, "emptied": "remove"}}, "emptied: found 'remove'"),
+    "data.removed_as": ({"data": {"real": 5, "removed_as": "void"}}, "removed_as: found 'void'"),
     "data.seed": ({"data": {"real": 5, "seed": -1}}, "seed: found -1"),
     "data.fingerprint": ({"data": {"real": 5, "real_fingerprint": 12}}, "real_fingerprint: found 12"),
     "data unknown": ({"data": {"reel": 5}}, "data: unknown field 'reel'; expected some of real, synthetic"),
@@ -155,7 +168,6 @@ BAD = {
     "init number": ({"init": 5}, "init: found 5"),
     "batch_size": ({"batch_size": 0}, "batch_size: found 0"),
     "seed": ({"seed": 2**31}, "seed: found 2147483648"),
-    "precision": ({"precision": "fp16"}, "precision: found 'fp16'"),
     "recipe": ({"recipe": "new"}, "recipe: found 'new'"),
     "unknown": ({"learning_rate": 0.1}, "spec: unknown field 'learning_rate'; expected some of model, data"),
     "unknown number": ({1: 2, "x": 3}, "spec: unknown field"),

@@ -5,13 +5,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from synlib.curation.mix import mix
-from synlib.curation.prune import prune
+from synlib.curation.prune import apply_pruning, prune
 from synlib.spec import DataSpec
+
+IGNORED = -1
+"""Category of a removed instance whose pixels are to be ignored, neither an object nor background."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """``images``, ``instances``: rows of the two tables, without groups; ``emptied``: number of images without any."""
+    """``images``, ``instances``: rows of the two tables, without groups; ``emptied``: number of images without any.
+
+    With ``removed_as: ignore``, ``instances`` holds the removed ones too, their ``crowd`` True and their ``category``
+    :data:`IGNORED`. They do not count as instances of an image.
+    """
 
     images: pd.DataFrame
     instances: pd.DataFrame
@@ -26,7 +33,9 @@ def compose(
     """Mix (section 4.2) and prune (section 4.1) as ``spec`` says.
 
     ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec
-    takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool.
+    takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool. Groups of the
+    tables (``crowd``) are dropped, as Detectron2 drops annotations with ``iscrowd=1``: they are background whatever
+    ``removed_as`` says.
 
     Raises ValueError when a domain has fewer images than the spec asks for, or ``emptied: drop`` leaves no image.
     """
@@ -38,13 +47,20 @@ def compose(
             continue
         rows = domain[1][domain[1]["image_id"].isin(ids) & ~domain[1]["crowd"]]
         if domain is synthetic:
-            rows = rows[prune(rows, spec.removal)]
+            rows = apply_pruning(rows, prune(rows, spec.removal), spec.removed_as)
+            rows = rows.assign(category=rows["category"].mask(rows["crowd"], IGNORED))
         images.append(domain[0].set_index("image_id", drop=False).loc[ids])
         instances.append(rows)
     images, instances = pd.concat(images, ignore_index=True), pd.concat(instances, ignore_index=True)
-    filled = pd.MultiIndex.from_frame(images[["dataset", "image_id"]]).isin(
-        pd.MultiIndex.from_frame(instances[["dataset", "image_id"]])
-    )
+    filled = _keys(images).isin(_keys(instances[~instances["crowd"]]))
     if spec.emptied == "drop" and not filled.any():
         raise ValueError(f"none of the {len(images)} images chosen has an instance left: lower `removal`, or keep them")
-    return TrainingSet(images if spec.emptied == "keep" else images[filled], instances, int((~filled).sum()))
+    emptied = int((~filled).sum())
+    if spec.emptied == "drop":
+        images = images[filled]
+        instances = instances[_keys(instances).isin(_keys(images))]
+    return TrainingSet(images, instances, emptied)
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["dataset", "image_id"]])

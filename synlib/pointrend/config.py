@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
-from synlib.pointrend import backbone  # noqa: F401  (registers the backbone of pointrend_tiny)
+from synlib.pointrend import backbone, ignore, mask_head  # noqa: F401  (they register modules with Detectron2)
 from synlib.spec import RunSpec
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -28,6 +28,8 @@ def detectron2_config(spec: RunSpec, device: str | None = None) -> CfgNode:
     cfg.merge_from_file(str(CONFIGS / f"{spec.model}.yaml"))
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cfg.SEED = spec.seed
+    if spec.data.removed_as == "ignore":
+        ignore.enable(cfg)
 
     cfg.INPUT.MIN_SIZE_TRAIN = spec.input.train_short_px
     cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice"

@@ -35,7 +35,8 @@ class InstanceMapper:
     """Callable: a row of the training set -> Detectron2 model input (``image``, ``instances``, ``height``, ``width``).
 
     A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,) and
-    ``boxes`` (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table.
+    ``boxes`` (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table. Category -1 is passed on: such an
+    instance is to be ignored (:mod:`synlib.pointrend.ignore`).
     """
 
     def __init__(self, augmentations: T.AugmentationList, image_format: str) -> None:

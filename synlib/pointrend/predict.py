@@ -21,7 +21,7 @@ from synlib.evaluation.predictions import Detections, read_predictions, write_pr
 from synlib.evaluation.records import match_data_set, write_records
 from synlib.job import EvaluationSet
 from synlib.pointrend.mapper import test_augmentation
-from synlib.rundir import RunDir
+from synlib.rundir import RunDir, stop_without_launcher
 
 
 @torch.inference_mode()
@@ -73,9 +73,7 @@ def _to_detections(found: Instances, image_id: str, size: tuple[int, int]) -> De
     )
 
 
-def evaluate(
-    model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, identity: dict
-) -> None:
+def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir) -> None:
     """Predict on ``images``, keep the predictions, and write ``evaluations/NAME/result.json`` last.
 
     Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
@@ -93,7 +91,9 @@ def evaluate(
             images, folder / "predictions.parquet", min_area_px=on.min_area_px, workers=1, progress=False
         )
         write_records(folder / "records.npz", records)
-        run.write(f"evaluations/{on.name}/result.json", {"identity": identity} | summary(average_precision(records)))
+        run.write(
+            f"evaluations/{on.name}/result.json", {"identity": on.identity()} | summary(average_precision(records))
+        )
         for part in parts:
             part.unlink()
     comm.synchronize()
@@ -124,5 +124,6 @@ def _with_status(
             written = time.monotonic()
             share = done * comm.get_world_size()
             status = {"stage": f"evaluate on {on.name}", "done": share, "total": len(images)}
+            stop_without_launcher()
             run.write("status.json", status | {"per_second": share / (written - started)})
         yield item

@@ -24,7 +24,7 @@ from synlib.pointrend import weights
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.mapper import InstanceMapper, training_augmentations
 from synlib.pointrend.samples import PositionSampler, TrainingSamples
-from synlib.rundir import RunDir
+from synlib.rundir import RunDir, stop_without_launcher
 from synlib.spec import RunSpec
 
 SCALARS_PERIOD = 10
@@ -72,6 +72,7 @@ class StatusHook(HookBase):
         done = self.trainer.iter + 1
         if time.monotonic() - self.written >= 1 or done == self.trainer.max_iter:
             self._write(done)
+            stop_without_launcher()
         for old in self.checkpointer.saved()[CHECKPOINTS_KEPT:]:
             old.unlink()
 

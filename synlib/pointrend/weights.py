@@ -78,7 +78,7 @@ def _local_path(name: str) -> str:
         url = name.replace("detectron2://", "https://dl.fbaipublicfiles.com/detectron2/")
         raise OSError(
             f"{name}: the ImageNet weights could not be downloaded ({error}). Fetch {url} on a machine with a network, "
-            f"copy the file here, and name it: `imagenet_weights: PATH` in the profile, or `--imagenet PATH`."
+            f"copy the file here, and name it in the profile: `execution: {{imagenet_weights: PATH}}`."
         ) from error
 
 

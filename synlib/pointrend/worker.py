@@ -14,6 +14,7 @@ import time
 import traceback
 from importlib.metadata import version
 
+import pandas as pd
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -52,18 +53,27 @@ def training_set(spec: DataSpec, job: Job) -> TrainingSet:
     return compose(spec, *tables)
 
 
-def _tables(root: str, expected: str, job: Job):
-    images = cityscapes.read_images(root, "train")
+def _tables(root: str, expected: str, job: Job) -> tuple[pd.DataFrame, pd.DataFrame]:
+    images = _checked_images(root, "train", expected)
+    return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
+
+
+def _checked_images(root: str, split: str, expected: str) -> pd.DataFrame:
+    images = cityscapes.read_images(root, split)
     found = instances.fingerprint(images)
     if expected and found != expected:
-        raise ValueError(f"{root}: found data {found}, expected {expected}: it changed since the run was planned")
-    return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
+        raise ValueError(
+            f"{root}: found data {found} in {split}, expected {expected}: changed since the run was planned"
+        )
+    return images
 
 
 def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> nn.Module:
     """Train to the last iteration and return the model; a run that has its final weights is only loaded."""
     data = training_set(spec.data, job)
-    LOG.info("%d images, %d instances, %d images without any", len(data.images), len(data.instances), data.emptied)
+    ignored = int(data.instances["crowd"].sum())
+    counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
+    LOG.info("%d images, %d instances, %d images without any; %d instances removed and ignored", *counts)
     trainer, start = build_trainer(spec, cfg, data, job, run)
     trainer.train(start, spec.schedule.iterations)
     return trainer.model.module if comm.get_world_size() > 1 else trainer.model
@@ -72,10 +82,8 @@ def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> nn.Module:
 def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
     """Evaluate on each of the job's sets that has no result yet for the same data and settings."""
     for on in job.evaluate_on:
-        images = cityscapes.read_images(on.root, on.split)
-        identity = {"data": instances.fingerprint(images), "split": on.split, "min_area_px": on.min_area_px}
-        if run.evaluation_result(on.name, identity) is None:
-            evaluate(model, cfg, on, images, run, identity)
+        if run.evaluation_result(on.name, on.identity()) is None:
+            evaluate(model, cfg, on, _checked_images(on.root, on.split, on.data), run)
 
 
 def execute(run: RunDir) -> None:

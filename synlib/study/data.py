@@ -44,14 +44,19 @@ class StudyData:
         """What harmonisation wrote down about the synthetic data set."""
         return cityscapes.read_manifest(self.roots["synthetic"])
 
-    def fingerprint(self, domain: str) -> str:
-        """Of the training split."""
-        return instances.fingerprint(self.images(domain, "train"))
+    def fingerprint(self, domain: str, split: str = "train") -> str:
+        """Of a split's content."""
+        return instances.fingerprint(self.images(domain, split))
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of both domains, named as in the paper's tables."""
         return tuple(
-            EvaluationSet(name=NAMES[domain], root=str(self.roots[domain]), min_area_px=self.min_area_px)
+            EvaluationSet(
+                name=NAMES[domain],
+                root=str(self.roots[domain]),
+                data=self.fingerprint(domain, "val"),
+                min_area_px=self.min_area_px,
+            )
             for domain in DOMAINS
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from synlib.job import Job
-from synlib.rundir import RunDir
+from synlib.rundir import LAUNCHER_VARIABLE, RunDir
 from synlib.spec import RunSpec
 from synlib.study.store import RunStore
 
@@ -67,9 +67,8 @@ def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1,
 
 def is_complete(run: RunDir, job: Job) -> bool:
     """Whether the run has its result, and one on each of the job's evaluation sets."""
-    names = [on.name for on in job.evaluate_on]
     return (run.path / "result.json").exists() and all(
-        (run.evaluation(name) / "result.json").exists() for name in names
+        run.evaluation_result(on.name, on.identity()) is not None for on in job.evaluate_on
     )
 
 
@@ -88,7 +87,11 @@ class _Process:
         entry = ["-m", "synlib.pointrend.worker", str(self.run.path)]
         if job.processes > 1:
             entry = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}", *entry]
-        environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(job.threads),
+            "PYTHONUNBUFFERED": "1",
+            LAUNCHER_VARIABLE: str(os.getpid()),
+        }
         with open(self.run.path / "output.txt", "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *entry],

@@ -1,0 +1,89 @@
+"""Training that neither learns nor punishes some boxes: instances of class -1 (``removed_as: ignore`` in a run's spec).
+
+An anchor or proposal that would be background, and most of whose own area lies in an ignored box, is not sampled. An
+ignored box is never a target. All else is Detectron2 v0.6's ``RPN`` and ``StandardROIHeads``; without ignored boxes the
+labels, and the random numbers that are drawn, are theirs.
+
+The rule is by boxes, like everything that these two stages match; the mask head sees foreground proposals only.
+"""
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import nonzero_tuple
+from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.structures import Boxes, Instances, pairwise_ioa
+
+COVERED = 0.5
+"""A box is covered by an ignored one when the intersection is more than this fraction of its own area."""
+
+
+def enable(cfg: CfgNode) -> None:
+    """Put the two classes below in place of Detectron2's in ``cfg``.
+
+    Raises ValueError for a model that has others than ``RPN`` and ``StandardROIHeads``.
+    """
+    for node, ours, theirs in (
+        (cfg.MODEL.PROPOSAL_GENERATOR, IgnoringRPN, RPN),
+        (cfg.MODEL.ROI_HEADS, IgnoringROIHeads, StandardROIHeads),
+    ):
+        if theirs.__name__ != node.NAME:
+            raise ValueError(f"removed_as ignore: the model has {node.NAME}, expected {theirs.__name__}")
+        node.NAME = ours.__name__
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class IgnoringRPN(RPN):
+    """RPN whose ground truth may hold instances to be ignored."""
+
+    @torch.no_grad()
+    def label_and_sample_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """As RPN's; covered anchors that would have label 0 have -1."""
+        every = Boxes.cat(anchors)
+        self._covered = [covered_by_ignored(every, truth) for truth in gt_instances]
+        return super().label_and_sample_anchors(anchors, [without_ignored(truth) for truth in gt_instances])
+
+    def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:
+        # Called once an image, in order, between matching and sampling.
+        label[self._covered.pop(0) & (label == 0)] = -1
+        return super()._subsample_labels(label)
+
+
+@ROI_HEADS_REGISTRY.register()
+class IgnoringROIHeads(StandardROIHeads):
+    """StandardROIHeads whose ground truth may hold instances to be ignored."""
+
+    @torch.no_grad()
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """As ROIHeads'; covered proposals that would be background are not among the samples."""
+        self._covered = [
+            covered_by_ignored(found.proposal_boxes, truth) for found, truth in zip(proposals, targets, strict=True)
+        ]
+        return super().label_and_sample_proposals(proposals, [without_ignored(truth) for truth in targets])
+
+    def _sample_proposals(
+        self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # Called once an image, in order. The ground truth, appended to the proposals, is foreground by itself.
+        covered = nonzero_tuple(self._covered.pop(0))[0]
+        matched_labels[covered[matched_labels[covered] == 0]] = -1
+        if not len(gt_classes):  # without ground truth, labels would not be looked at
+            gt_classes = gt_classes.new_full((1,), self.num_classes)
+        return super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
+
+
+def covered_by_ignored(boxes: Boxes, truth: Instances) -> torch.Tensor:
+    """Which of the N ``boxes`` one of the ignored boxes of ``truth`` covers, bool (N,)."""
+    covered = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for index in nonzero_tuple(truth.gt_classes < 0)[0].tolist():  # one at a time: there may be 500,000 anchors
+        covered |= pairwise_ioa(truth.gt_boxes[index], boxes)[0] > COVERED
+    return covered
+
+
+def without_ignored(truth: Instances) -> Instances:
+    """The instances of ``truth`` that are to be learned."""
+    learned = truth.gt_classes >= 0
+    return truth if learned.all() else truth[learned]
