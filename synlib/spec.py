@@ -176,10 +176,7 @@ class RunSpec:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        values = json.loads(json.dumps(dataclasses.asdict(self)))
-        if self.data.removed_as == "background":  # as in specs older than the field, whose ids stay what they are
-            del values["data"]["removed_as"]
-        return values
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
