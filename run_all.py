@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
 
     study = Study.open(**{name: value for name, value in parameters.items() if name in Study.PARAMETERS})
+    reports = ROOT / "reports" / study.profile.name
+    reports.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     planned = [run for experiment in experiments for run in study.planned(experiment)]
     print(overview(planned, study.profile, study.store).to_string(index=False), flush=True)
     failure = None
@@ -71,7 +73,6 @@ def run(options: argparse.Namespace) -> int:
         if not options.keep_going:
             raise
         failure = error
-    reports = ROOT / "reports" / study.profile.name
     for name in names:
         executed = notebooks.execute(name, parameters, reports)
         print(notebooks.render(executed) if options.report else executed)

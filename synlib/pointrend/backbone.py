@@ -78,6 +78,10 @@ class EfficientNetLite0(Backbone):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.features(x)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """The outputs of :meth:`forward`, with a gradient."""
         outputs = {}
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for index, block in enumerate(self._blocks):

@@ -1,5 +1,6 @@
 """Execute notebooks with papermill and render them; parameters are checked before anything runs."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> Non
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     """Run notebook ``name`` with those of ``parameters`` that it has; returns the executed copy ``folder/NAME.ipynb``.
 
+    Relative paths among the parameters are relative to the current folder, as everywhere.
+
     Raises RuntimeError with the cell's error when a cell fails; the copy up to there is kept as ``NAME.failed.ipynb``,
     and an older executed copy stays.
     """
@@ -61,7 +64,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     try:
         papermill.execute_notebook(
             str(source), str(failed), {key: value for key, value in parameters.items() if key in own},
-            cwd=str(source.parent), kernel_name="python3", progress_bar={"desc": name, "unit": "cell"},
+            cwd=os.getcwd(), kernel_name="python3", progress_bar={"desc": name, "unit": "cell"},
         )  # fmt: skip
     except PapermillExecutionError as error:
         raise RuntimeError(

@@ -79,7 +79,7 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore) -> p
             "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1), "hours": hours,
             "GPU hours": hours * profile.execution.processes, "state": store.run(spec).state(),
         }  # fmt: skip
-    table = pd.DataFrame(list(rows.values()))
-    total = table[["iterations", "hours", "GPU hours"]].sum().to_dict() | {"run": "total"}
-    table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
-    return table.astype({"iterations": int}).round({"hours": 2, "GPU hours": 2}).astype(object).fillna("")
+    table = pd.DataFrame(list(rows.values())).astype(object)
+    total = dict.fromkeys(table.columns, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
+    table.loc[len(table)] = total | {"run": "total"}
+    return table.assign(**{name: table[name].map("{:.2f}".format) for name in ("hours", "GPU hours")})
