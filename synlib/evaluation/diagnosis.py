@@ -79,7 +79,8 @@ def ap_by(
 def property_of_truths(pooled: Outcomes, table: pd.DataFrame, column: str) -> np.ndarray:
     """A column of a table with ``image_id`` and ``instance_id``, for each row of ``pooled.truths``; NaN for groups.
 
-    For Synscapes the table holds ``occluded``, the fraction of the instance that others hide.
+    For Synscapes, :func:`synlib.curation.occlusion.visibility_table` has ``occluded``, the fraction of the instance
+    that others hide.
 
     Raises:
         ValueError: naming an evaluated ground truth that the table does not have, or has twice.
