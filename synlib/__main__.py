@@ -54,15 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--initial-weights", default="", help="the checkpoint that a spec with `init: sha256:...` names")
     train.add_argument("--device", default="", help="cpu or cuda (default: cuda if there is one)")
 
-    evaluate = _add(commands, _evaluate, "evaluate", "recompute the AP of a run from its predictions, with intervals")
+    evaluate = _add(commands, _evaluate, "evaluate", "AP of a finished run on a data set, with intervals")
     evaluate.add_argument("run", help="run id")
-    evaluate.add_argument("--on", default="Cityscapes", help="name of the evaluation set")
+    evaluate.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
+    evaluate.add_argument("--split", default="val", help="default: val")
     _add_study(evaluate)
 
     submit = _add(commands, _submit, "submit", "pack a run's predictions for the Cityscapes test server")
     submit.add_argument("run", help="run id")
     submit.add_argument("target", type=Path, help="OUT.zip")
-    submit.add_argument("--on", default="Cityscapes", help="name of the evaluation set")
+    submit.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
+    submit.add_argument("--split", default="test", help="default: test")
     _add_study(submit)
 
     runs = _add(commands, _runs, "runs", "list the runs with their state and AP")
@@ -162,36 +164,28 @@ def _evaluate(options: argparse.Namespace) -> int:
     from synlib.evaluation.bootstrap import intervals
     from synlib.evaluation.records import match_data_set
 
-    study, predictions, images = _predictions(options)
-    records = match_data_set(images, predictions, min_area_px=study.data.min_area_px)
-    table = intervals(records)
+    study = _study(options)
+    on = study.data.evaluation_set(options.on, options.split)
+    predictions = study.predictions(options.run, on)
+    table = intervals(match_data_set(study.data.evaluation_images(on), predictions, min_area_px=on.min_area_px))
+    print(f"run {options.run} on {on.name}: AP as fractions, with 95 % intervals over the images")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     return 0
 
 
 def _submit(options: argparse.Namespace) -> int:
     from synlib.evaluation.predictions import read_predictions
-    from synlib.evaluation.submit import write_submission
+    from synlib.evaluation.submit import check_submission, write_submission
 
-    _, predictions, images = _predictions(options)
-    size = (int(images["height"].iloc[0]), int(images["width"].iloc[0]))
-    count = write_submission(
-        read_predictions(predictions), options.target, expected_images=images["image_id"], size=size
-    )
-    print(f"{options.target}: {count} images")
-    return 0
-
-
-def _predictions(options: argparse.Namespace):
-    """The study, a run's predictions file, and the image table it belongs to."""
     study = _study(options)
-    path = study.store.run(options.run).evaluation(options.on) / "predictions.parquet"
-    sets = {on.name: on for on in study.data.evaluation_sets()}
-    if options.on not in sets:
-        raise ValueError(f"--on: found {options.on!r}, expected one of {', '.join(sets)}")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no predictions; `python -m synlib runs` lists the runs that are there")
-    return study, path, study.data.evaluation_images(sets[options.on])
+    on = study.data.evaluation_set(options.on, options.split)
+    predictions, images = study.predictions(options.run, on), study.data.evaluation_images(on)
+    expected = {"expected_images": images["image_id"], "size": (int(images["height"][0]), int(images["width"][0]))}
+    write_submission(read_predictions(predictions), options.target, **expected)
+    counts = check_submission(options.target, **expected)
+    print(f"{options.target}: {len(images)} images; read back, detections by class:")
+    print(counts.sum(numeric_only=True).to_string())
+    return 0
 
 
 def _runs(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
 
-from synlib.evaluation.ap import AveragePrecision, average_precision
+from synlib.evaluation.ap import average_precision
 from synlib.evaluation.predictions import Detections, read_predictions, write_predictions
 from synlib.evaluation.records import match_data_set, write_records
 from synlib.job import EvaluationSet
@@ -87,20 +88,19 @@ def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataF
         streams = [read_predictions(part) for part in parts]
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
-        records = match_data_set(
-            images, folder / "predictions.parquet", min_area_px=on.min_area_px, workers=1, progress=False
-        )
-        write_records(folder / "records.npz", records)
-        run.write(
-            f"evaluations/{on.name}/result.json", {"identity": on.identity()} | summary(average_precision(records))
-        )
+        result = {} if on.split == "test" else _score(folder, on, images)  # the test split's labels are not public
+        run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
     comm.synchronize()
 
 
-def summary(result: AveragePrecision) -> dict[str, Any]:
-    """What ``result.json`` keeps: ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts."""
+def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, Any]:
+    """Write ``records.npz``; return ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts."""
+    predictions = folder / "predictions.parquet"
+    records = match_data_set(images, predictions, min_area_px=on.min_area_px, workers=1, progress=False)
+    write_records(folder / "records.npz", records)
+    result = average_precision(records)
     known = {"ap": result.ap.tolist(), "mean": result.mean, "ap50": result.ap50}
     counts = {"images": result.images, "truths": result.truths.tolist(), "predictions": result.predictions.tolist()}
     return _nan_as_none(known) | counts

@@ -50,14 +50,23 @@ class StudyData:
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of both domains, named as in the paper's tables."""
-        return tuple(
-            EvaluationSet(
-                name=NAMES[domain],
-                root=str(self.roots[domain]),
-                data=self.fingerprint(domain, "val"),
-                min_area_px=self.min_area_px,
-            )
-            for domain in DOMAINS
+        return tuple(self.evaluation_set(NAMES[domain]) for domain in DOMAINS)
+
+    def evaluation_set(self, name: str, split: str = "val") -> EvaluationSet:
+        """A split of ``Cityscapes``, ``Synscapes``, or of the Cityscapes-format tree at the path ``name``.
+
+        Raises FileNotFoundError if there is no such split, ValueError if ``name`` is neither a name nor a folder.
+        """
+        roots = {NAMES[domain]: root for domain, root in self.roots.items()}
+        if name not in roots and not Path(name).is_dir():
+            raise ValueError(f"evaluation set {name!r}: expected {' or '.join(roots)}, or the folder of a data set")
+        root = roots.get(name, Path(name))
+        return EvaluationSet(
+            name=(name if name in roots else root.name) + ("" if split == "val" else f"-{split}"),
+            root=str(root),
+            data=instances.fingerprint(cityscapes.read_images(root, split)),
+            split=split,
+            min_area_px=self.min_area_px,
         )
 
     def evaluation_images(self, on: EvaluationSet) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Self
 
 import pandas as pd
 
-from synlib.job import Job
+from synlib.job import EvaluationSet, Job
 from synlib.spec import RunSpec
 from synlib.study import launch, plan
 from synlib.study.data import DOMAINS, StudyData, prepare
@@ -74,6 +74,19 @@ class Study:
         names = {p.spec.run_id: p.name for p in planned}
         frame = self.store.intervals([p.spec for p in planned], level)
         return frame.assign(**{"trained on": frame["run"].map(names)})
+
+    def predictions(self, run_id: str, on: EvaluationSet) -> Path:
+        """The file of a finished run's predictions on ``on``, which are made if they are not there.
+
+        Raises FileNotFoundError for an unknown run.
+        """
+        run = self.store.run(run_id)
+        if not (run.path / "result.json").exists():
+            raise FileNotFoundError(
+                f"{run.path}: no finished run; `python -m synlib runs` lists the runs that are there"
+            )
+        launch.train([run.spec()], self.store, dataclasses.replace(self.job(), evaluate_on=(on,)))
+        return run.evaluation(on.name) / "predictions.parquet"
 
     def with_fingerprints(self, spec: RunSpec) -> RunSpec:
         """``spec`` for this study's data: fingerprints that are not given are filled in."""

@@ -78,6 +78,8 @@ def _rows(run: RunDir) -> list[dict]:
     rows = []
     for path in sorted(run.path.glob("evaluations/*/result.json")):
         result = run.read(str(path.relative_to(run.path)))
+        if "ap" not in result:  # a split without public labels
+            continue
         ap = 100 * np.array(result["ap"], float)
         per_class = [
             {"class": name, "ap": values.mean(), "ap50": values[0]} for name, values in zip(CLASSES, ap, strict=True)
