@@ -67,7 +67,10 @@ def _rows(run: RunDir) -> list[dict]:
     state = run.state()
     if not run.spec_path.exists():
         return [{"run": run.path.name, "state": "planned"}]
-    spec = run.spec()
+    try:
+        spec = run.spec()
+    except ValueError as error:  # of another version, damaged, or not ours: told, and left alone
+        return [{"run": run.path.name, "state": f"unreadable: {error}"}]
     common = {
         "run": run.path.name,
         "seed": spec.seed,
