@@ -10,6 +10,7 @@ Interrupted anywhere, the same command goes on where it was.
 import argparse
 import sys
 
+from synlib.cli import exit_code
 from synlib.study import launch, notebooks
 from synlib.study.plan import NOTEBOOKS, overview, unplaced
 from synlib.study.profile import ROOT, Profile
@@ -35,14 +36,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """0 when everything asked for is done; 1 with one message on standard error; 130 when interrupted."""
     options = parse(arguments)
-    try:
-        return run(options)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,18 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from synlib.cli import exit_code
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0; 1 when it found or met something wrong, said on standard error; 2 for wrong usage."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.command(options)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    return exit_code(lambda: options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -93,7 +93,7 @@ def prepare(profile: Profile, folder: Path) -> StudyData:
         for name, value in (("cityscapes", profile.data.cityscapes), ("synscapes", profile.data.synscapes)):
             if not value or not Path(value).is_dir():
                 raise FileNotFoundError(
-                    f"profile {profile.name}: data.{name} is {value or 'empty'!r}, expected the folder of the data set;"
+                    f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
                     f" set it in the profile, or with `--set {name}=PATH`"
                 )
     harmonized = folder / "synscapes-harmonized"

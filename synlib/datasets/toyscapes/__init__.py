@@ -4,9 +4,9 @@
 every reader and every notebook works on drawn data as on the data sets themselves. :func:`draw_scene` gives one scene
 in memory.
 
-How a scene comes about: ``layout`` draws up a plan in metres; ``canvas`` and ``stage`` paint it, with the shapes of
-``models``, into an image and a map of layers; ``look`` holds the colours of both domains and the camera of the real
-one; ``scene`` turns the layers into labels; ``writers`` knows the formats.
+How a scene comes about: ``layout`` draws up a plan of a ``street`` in metres; ``canvas`` and ``stage`` paint it, with
+the ``solid`` ``models`` seen by ``camera``, into an image and a map of layers; ``look`` holds the colours of both
+domains and what the real one's sensor adds; ``scene`` turns the layers into labels; ``writers`` knows the formats.
 """
 
 from synlib.datasets.toyscapes.scene import DOMAINS, Instance, Scene, draw_scene

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from synlib.datasets.toyscapes.camera import ONE, SHIFT, Camera, Figure, fixed
-from synlib.datasets.toyscapes.layout import Actor
 from synlib.datasets.toyscapes.look import Color
+from synlib.datasets.toyscapes.street import Actor
 from synlib.labels import label_id
 
 _SHADOW = (54, 54, 60)

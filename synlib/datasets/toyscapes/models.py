@@ -1,143 +1,9 @@
-"""Shapes of everything that moves in a toy street: vehicles, two-wheelers and people, as small solid models.
-
-A model lives in its own frame, in metres: ``u`` forward, ``w`` to the right, ``h`` up, with the origin on the ground in
-the middle. It is a list of parts in painter's order:
-
-- ``face``: a flat polygon, drawn when its outer side looks at the camera;
-- ``limb``: a stick of some radius between two joints (a circle where they coincide), the same from every side;
-- ``ring``: a circle that one can look through, such as a bicycle's tyre.
-
-Parts below ``min_px`` (height of the whole model on screen) are left out, so that detail appears with resolution.
-"""
+"""Everything that moves in a toy street, as solid models: vehicles, two-wheelers and people."""
 
 import functools
-import itertools
 import math
-from typing import NamedTuple
 
-import numpy as np
-
-
-class Part(NamedTuple):
-    kind: str  # face, limb or ring
-    start: int  # rows of Model.points
-    stop: int
-    role: str  # looked up in the palette of the actor
-    min_px: float  # smallest height of the model, in pixels, at which the part is drawn
-    outline: bool  # belongs to the label mask
-    radius: float  # of a limb or of the tyre of a ring, metres
-    limb: int  # its number among the limbs
-
-
-class Model(NamedTuple):
-    """N points, P parts, of which L are limbs, painted in R roles."""
-
-    parts: tuple[Part, ...]
-    points: np.ndarray  # float32 (N, 3): u, w, h
-    ground: int  # rows of points from here on are the outline of the shadow
-    normals: np.ndarray  # float32 (P, 3), outward; zero for limbs and rings
-    planes: np.ndarray  # float32 (P,): a face is seen from points p with normal @ p > plane; -inf for limbs and rings
-    ambient: np.ndarray  # float32 (P,): brightness away from the sun
-    min_px: np.ndarray  # float32 (P,)
-    limbs: np.ndarray  # intp (L,): the first rows in points of those parts that are limbs
-    radii: np.ndarray  # float32 (L,): theirs, metres
-    tyre: float  # radius of the tyres of rings, metres; 0 if there is none
-    roles: tuple[str, ...]
-    role_of: np.ndarray  # intp (P,): index into roles
-    size: tuple[float, float, float]  # length, width, height
-
-
-class _Builder:
-    def __init__(self) -> None:
-        self.points, self.parts = [], []
-
-    def _add(self, kind, points, role, min_px, outline, radius=0.0) -> None:
-        start = len(self.points)
-        self.points += points
-        limb = sum(part.kind == "limb" for part in self.parts)
-        self.parts.append(Part(kind, start, len(self.points), role, min_px, outline, radius, limb))
-
-    def face(self, points, role, min_px=0.0, outline=False) -> None:
-        self._add("face", list(points), role, min_px, outline)
-
-    def limb(self, a, b, radius, role, min_px=0.0, outline=True) -> None:
-        self._add("limb", [a, b], role, min_px, outline, radius)
-
-    def ring(self, u, h, radius, tyre, role) -> None:
-        self._add("ring", _circle(u, 0.0, h, radius, 18), role, 0.0, True, tyre)
-
-    def sides(self, profile, half_width, role, min_px=0.0, outline=False) -> None:
-        """The polygon ``profile`` of (u, h) on both flanks."""
-        for w in (-half_width, half_width):
-            self.face([(u, w, h) for u, h in profile], role, min_px, outline)
-
-    def across(self, edges, half_width, role, min_px=0.0, outline=True) -> None:
-        """Quads that join both flanks along the consecutive (u, h) in ``edges``."""
-        for (u0, h0), (u1, h1) in itertools.pairwise(edges):
-            quad = [(u0, -half_width, h0), (u0, half_width, h0), (u1, half_width, h1), (u1, -half_width, h1)]
-            self.face(quad, role, min_px, outline)
-
-    def end(self, u, w0, w1, h0, h1, role, min_px=0.0, mirrored=False) -> None:
-        """A rectangle on the front or rear end; ``mirrored`` draws its twin on the other side too."""
-        for sign in (1, -1) if mirrored else (1,):
-            self.face([(u, sign * w0, h0), (u, sign * w1, h0), (u, sign * w1, h1), (u, sign * w0, h1)], role, min_px)
-
-    def wheels(self, places, radius, half_width) -> None:
-        for u in places:
-            for w in (-half_width, half_width):
-                self.face(_circle(u, w, radius, radius, 14), "tyre", 0.0, True)
-                self.face(_circle(u, w, radius, radius * 0.55, 10), "hub", 14.0)
-
-    def windows(self, u0, u1, h0, h1, half_width, count, gap, min_px) -> None:
-        """One band of glass from afar, ``count`` panes from near: the band first, then the pillars between panes."""
-        self.sides([(u0, h0), (u1, h0), (u1, h1), (u0, h1)], half_width, "glass")
-        step = (u1 - u0) / count
-        for i in range(1, count):
-            u = u0 + i * step
-            self.sides([(u, h0), (u + gap, h0), (u + gap, h1), (u, h1)], half_width, "body", min_px)
-
-    def build(self) -> Model:
-        points, parts = np.array(self.points, np.float32), tuple(self.parts)
-        low, high = points.min(0), points.max(0)
-        normals = np.zeros((len(parts), 3), np.float32)
-        planes = np.full(len(parts), -np.inf, np.float32)
-        for i, part in enumerate(parts):
-            if part.kind == "face":
-                corners = points[part.start : part.stop]
-                normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
-                normal /= np.linalg.norm(normal)
-                outward = normal @ (corners.mean(0) - (low + high) / 2) > 0
-                normals[i] = normal if outward else -normal
-                planes[i] = normals[i] @ corners[0]
-        sticks = [part for part in parts if part.kind == "limb"]
-        limbs = np.array([part.start for part in sticks], np.intp)
-        radii = np.array([part.radius for part in sticks], np.float32)
-        tyre = max((part.radius for part in parts if part.kind == "ring"), default=0.0)
-        min_px = np.array([part.min_px for part in parts], np.float32)
-        roles = tuple(dict.fromkeys(part.role for part in parts))
-        role_of = np.array([roles.index(part.role) for part in parts], np.intp)
-        size = (float(high[0] - low[0]), float(high[1] - low[1]), float(high[2]))
-        ambient = np.where(np.isfinite(planes), 0.7, 0.95).astype(np.float32)
-        corners = _shadow(size)
-        return Model(
-            parts, np.concatenate([points, corners]), len(points), normals, planes, ambient, min_px,
-            limbs, radii, tyre, roles, role_of, size,
-        )  # fmt: skip
-
-
-def _shadow(size: tuple[float, float, float]) -> np.ndarray:
-    """Float32 (M, 3) on the ground: a slab below a vehicle, a blob below anybody else."""
-    corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
-    if size[0] < 3:
-        corners = [(math.cos(0.2 * math.pi * i), math.sin(0.2 * math.pi * i)) for i in range(10)]
-    length, width = size[0] * 0.5 + 0.08, max(size[1] * 0.55, 0.28)
-    return np.array([(u * length, w * width, 0.0) for u, w in corners], np.float32)
-
-
-def _circle(u, w, h, radius, count) -> list:
-    angles = [2 * math.pi * (i + 0.5) / count for i in range(count)]
-    return [(u + radius * math.cos(a), w, h + radius * math.sin(a)) for a in angles]
-
+from synlib.datasets.toyscapes.solid import Builder, Model
 
 # Lower body and cabin as (u, h) from the rear, over the top, to the front.
 _CARS = {
@@ -155,7 +21,7 @@ def car(kind: str) -> Model:
     """``kind``: sedan, hatchback or van."""
     body, cabin = _CARS[kind]
     rear, front = body[0][0], body[-1][0]
-    add = _Builder()
+    add = Builder()
     add.across(body, 0.88, "body")
     add.sides(body, 0.88, "body", outline=True)
     add.across(cabin[:2], 0.74, "glass")
@@ -185,7 +51,7 @@ def _box(add, u0, u1, h0, h1, half_width, role) -> None:
 @functools.cache
 def truck(kind: str) -> Model:
     """``kind``: box (closed cargo) or tipper (low, open load bed)."""
-    add = _Builder()
+    add = Builder()
     _box(add, -4.0, 4.0, 0.5, 0.95, 1.0, "trim")
     top = 3.45 if kind == "box" else 2.1
     _box(add, -4.1, 1.75, 0.95, top, 1.22, "cargo")
@@ -210,7 +76,7 @@ def truck(kind: str) -> Model:
 def bus(kind: str) -> Model:
     """``kind``: city or coach (higher floor, raked front)."""
     rake, sill = (0.1, 1.3) if kind == "city" else (0.5, 1.6)
-    add = _Builder()
+    add = Builder()
     shell = [(-5.8, 0.32), (-5.8, 3.0), (-5.6, 3.12), (5.7 - rake, 3.12), (5.8 - rake / 2, 1.8), (5.8, 0.32)]
     add.across(shell, 1.25, "body")
     add.sides(shell, 1.25, "body", outline=True)
@@ -235,7 +101,7 @@ def bus(kind: str) -> Model:
 def train(sections: int) -> Model:
     """A tram of 2 or 3 sections: no wheels in sight, nosed ends, gear and a pantograph on the roof."""
     half = 5.2 * sections
-    add = _Builder()
+    add = Builder()
     shell = [(-half, 0.4), (-half, 1.2), (-half + 0.9, 3.3), (half - 0.9, 3.3), (half, 1.2), (half, 0.4)]
     add.across(shell, 1.2, "body")
     add.sides(shell, 1.2, "body", outline=True)
@@ -258,7 +124,7 @@ def train(sections: int) -> Model:
 
 @functools.cache
 def caravan() -> Model:
-    add = _Builder()
+    add = Builder()
     shell = [(-2.4, 0.45), (-2.5, 1.5), (-2.2, 2.55), (2.0, 2.55), (2.5, 1.6), (2.4, 0.45)]
     add.across(shell, 1.1, "body")
     add.sides(shell, 1.1, "body", outline=True)
@@ -270,7 +136,7 @@ def caravan() -> Model:
 
 @functools.cache
 def trailer() -> Model:
-    add = _Builder()
+    add = Builder()
     _box(add, -1.5, 1.5, 0.55, 1.15, 0.85, "cargo")
     add.limb((1.5, 0.0, 0.5), (2.4, 0.0, 0.5), 0.06, "trim")
     add.wheels((-0.1,), 0.32, 0.9)
@@ -279,7 +145,7 @@ def trailer() -> Model:
 
 @functools.cache
 def bicycle() -> Model:
-    add = _Builder()
+    add = Builder()
     for u in (-0.56, 0.56):
         add.ring(u, 0.36, 0.36, 0.035, "tyre")
     crank, saddle, head = (-0.06, 0.0, 0.34), (-0.24, 0.0, 0.95), (0.4, 0.0, 0.92)
@@ -294,7 +160,7 @@ def bicycle() -> Model:
 
 @functools.cache
 def motorcycle() -> Model:
-    add = _Builder()
+    add = Builder()
     for u in (-0.72, 0.74):
         add.limb((u, 0.0, 0.33), (u, 0.0, 0.33), 0.33, "tyre")
         add.limb((u, 0.0, 0.33), (u, 0.0, 0.33), 0.17, "hub", 12.0)
@@ -314,7 +180,7 @@ def motorcycle() -> Model:
 def person(pose: int) -> Model:
     """``pose`` 0..5: phases of walking; even poses carry a bag, pose 5 stands."""
     stride = (0.28, 0.2, 0.1, -0.12, -0.26, 0.03)[pose]
-    add = _Builder()
+    add = Builder()
     for sign in (-1, 1):
         knee = (sign * stride * 0.45 + 0.04, sign * 0.1, 0.48)
         add.limb((0.0, sign * 0.09, 0.88), knee, 0.095, "trousers")
@@ -346,7 +212,7 @@ def rider(vehicle: str, pose: int) -> Model:
     """Someone on a ``vehicle`` (bicycle or motorcycle); ``pose`` 0..2 turns the pedals."""
     low = vehicle == "motorcycle"
     hip, shoulder = ((-0.28, 0.95), (0.02, 1.42)) if low else ((-0.22, 1.08), (0.1, 1.55))
-    add = _Builder()
+    add = Builder()
     for sign in (-1, 1):
         turn = 2.1 * pose + (math.pi if sign > 0 else 0.0)
         foot = (0.05, 0.3) if low else (-0.04 + 0.17 * math.cos(turn), 0.32 + 0.17 * math.sin(turn))

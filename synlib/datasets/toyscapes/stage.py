@@ -7,8 +7,8 @@ from random import Random
 import numpy as np
 
 from synlib.datasets.toyscapes.canvas import Canvas, Layer
-from synlib.datasets.toyscapes.layout import Block, Post, Street, Tree
 from synlib.datasets.toyscapes.look import LEAVES, WALLS, WINDOWS, Color
+from synlib.datasets.toyscapes.street import Block, Post, Street, Tree
 from synlib.labels import label_id
 
 KERB_M = 0.08  # height of a kerb
