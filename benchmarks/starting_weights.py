@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,6 +30,7 @@ from synlib.study.profile import ROOT
 from synlib.study.session import Study
 
 CROP_PX = 64
+PYRAMID_CHANNELS = 48
 CATEGORY = category_of_label()
 SCENE_SEED = 1234
 """Scenes for the crops are not those of the demo's data, whose seed is 0."""
@@ -67,7 +69,19 @@ def pretrain(seconds: float, height: int, width: int) -> dict[str, Tensor]:
         loss.backward()
         optimizer.step()
     print(f"pre-training on {len(images)} crops: loss {loss.item():.2f}")
-    return {f"backbone.bottom_up.{name}": value for name, value in backbone.state_dict().items() if "num_b" not in name}
+    weights = {f"backbone.bottom_up.{name}": value for name, value in backbone.state_dict().items()}
+    return weights | scaled_laterals(backbone.eval(), images[:64])
+
+
+@torch.no_grad()
+def scaled_laterals(backbone: EfficientNetLite0, images: Tensor) -> dict[str, Tensor]:
+    """First weights of the feature pyramid that see this backbone's features at the size of ImageNet's: 0.25."""
+    weights = {}
+    for (name, features), level in zip(backbone.features(images).items(), (2, 3, 4), strict=True):
+        lateral = nn.Conv2d(backbone.output_shape()[name].channels, PYRAMID_CHANNELS, 1)
+        c2_xavier_fill(lateral)
+        weights[f"backbone.fpn_lateral{level}.weight"] = lateral.weight * 0.25 / features.std()
+    return weights
 
 
 def thaw(module: nn.Module) -> None:

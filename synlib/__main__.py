@@ -55,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="val", help="default: val")
     _add_study(evaluate)
 
+    coco = _add(
+        commands, _coco, "coco", "export truth and a run's predictions in COCO format, with COCO mask AP"
+    )
+    coco.add_argument("run", help="run id")
+    coco.add_argument("folder", type=Path, help="where truth.json and predictions.json go")
+    coco.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
+    coco.add_argument("--split", default="val", help="default: val")
+    _add_study(coco)
+
     submit = _add(commands, _submit, "submit", "pack a run's predictions for the Cityscapes test server")
     submit.add_argument("run", help="run id")
     submit.add_argument("target", type=Path, help="OUT.zip")
@@ -165,6 +174,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     table = intervals(match_data_set(study.data.evaluation_images(on), predictions, min_area_px=on.min_area_px))
     print(f"run {options.run} on {on.name}: AP as fractions, with 95 % intervals over the images")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    return 0
+
+
+def _coco(options: argparse.Namespace) -> int:
+    from synlib.datasets.instances import instance_table
+    from synlib.evaluation.coco import coco_ap, coco_predictions, coco_truth, write_json
+    from synlib.evaluation.predictions import read_predictions
+
+    study = _study(options)
+    on = study.data.evaluation_set(options.on, options.split)
+    images = study.data.evaluation_images(on)
+    truth = coco_truth(images, instance_table(images, cache_dir=study.data.cache_dir))
+    predictions = coco_predictions(images, read_predictions(study.predictions(options.run, on)))
+    write_json(options.folder / "truth.json", truth)
+    write_json(options.folder / "predictions.json", predictions)
+    table = coco_ap(truth, predictions).pivot(index="class", columns="metric", values="value")
+    print(table.to_string(float_format=lambda value: f"{value:.4f}"))
     return 0
 
 

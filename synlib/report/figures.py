@@ -62,23 +62,30 @@ def figure2(image: np.ndarray, class_map: np.ndarray, before: np.ndarray, after:
     return figure
 
 
-def size_distributions(instances: dict[str, pd.DataFrame]) -> Figure:
-    """Cumulative distribution of instance areas by class, one line a data set (the argument of section 4.1)."""
+def size_distributions(distribution: pd.DataFrame) -> Figure:
+    """Instances per image by size and class, a line a data set; dashed: what is left after removal (section 4.1).
+
+    ``distribution``: :func:`synlib.curation.statistics.size_distribution` of one or more data sets.
+    """
     with style():
-        figure, axes = plt.subplots(2, 4, figsize=(9, 4.2), sharex=True, sharey=True, layout="constrained")
-        for category, (name, axis) in enumerate(zip(CLASSES, axes.flat, strict=True)):
-            for dataset, table in instances.items():
-                areas = np.sort(table.loc[(table["category"] == category) & ~table["crowd"], "area_px"].to_numpy())
-                if len(areas):
-                    axis.step(
-                        areas, np.arange(1, len(areas) + 1) / len(areas), color=DOMAIN_COLORS[dataset], label=dataset
-                    )
+        figure, axes = plt.subplots(2, 4, figsize=(9, 4.2), sharex=True, layout="constrained")
+        for name, axis in zip(CLASSES, axes.flat, strict=True):
+            of_class = distribution[distribution["class"] == name]
+            for (dataset, stage), rows in of_class.groupby(["dataset", "stage"], sort=False):
+                label = dataset.capitalize() + (" after removal" if stage == "after" else "")
+                axis.stairs(
+                    rows["per_image"],
+                    np.append(rows["area_from"].clip(lower=rows["area_to"].min() / 2), rows["area_to"].iloc[-1]) * 100,
+                    color=DOMAIN_COLORS[dataset.capitalize()],
+                    linestyle="--" if stage == "after" else "-",
+                    label=label,
+                )
             axis.set_title(name)
             axis.set_xscale("log")
-            axis.set_ylim(0, 1)
-        axes[0, 0].legend(loc="upper left", fontsize=7)
-        figure.supxlabel("area (px)", fontsize=9)
-        figure.supylabel("share of instances below", fontsize=9)
+            axis.set_ylim(bottom=0)
+        axes[0, 0].legend(loc="upper right", fontsize=7)
+        figure.supxlabel("area (% of the image)", fontsize=9)
+        figure.supylabel("instances per image", fontsize=9)
     return figure
 
 

@@ -1,5 +1,6 @@
 """From a profile's data source to two Cityscapes-format trees: draw (toyscapes), harmonise, and fingerprint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 from synlib.curation.harmonize import harmonize_dataset
+from synlib.curation.prune import prune
 from synlib.curation.rider_rule import Policy
+from synlib.curation.statistics import size_distribution
 from synlib.datasets import cityscapes, instances, toyscapes
 from synlib.job import EvaluationSet
 from synlib.study.profile import Profile
@@ -39,6 +42,18 @@ class StudyData:
     def training_instances(self) -> dict[str, pd.DataFrame]:
         """Instance tables of both training splits, by the data sets' names."""
         return {NAMES[domain]: self.instances(domain, "train") for domain in DOMAINS}
+
+    def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
+        """How large the training instances of both domains are, and the synthetic ones after ``removal`` (section 4.1).
+
+        See :func:`synlib.curation.statistics.size_distribution` for the columns.
+        """
+        frames = []
+        for domain in DOMAINS:
+            table = self.instances(domain, "train")
+            keep = prune(table, removal) if removal and domain == "synthetic" else None
+            frames.append(size_distribution(table, self.images(domain, "train"), keep))
+        return pd.concat(frames, ignore_index=True)
 
     def manifest(self) -> dict[str, Any]:
         """What harmonisation wrote down about the synthetic data set."""
