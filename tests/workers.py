@@ -1,8 +1,6 @@
 """Runs small enough for tests, and the processes that execute them."""
 
 import dataclasses
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -29,19 +27,11 @@ def make_run(folder: Path, spec: RunSpec, job: Job) -> RunDir:
     return run
 
 
-def start(run: RunDir) -> subprocess.Popen:
-    """A worker of ``run``, in a process group of its own."""
-    output = subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-m", "synlib.pointrend.worker", str(run.path)],
-        stdout=output, stderr=output, start_new_session=True,
-    )  # fmt: skip
-
-
 def finish(run: RunDir) -> None:
-    """Work on ``run`` to its end."""
-    process = start(run)
-    assert process.wait(PATIENCE_S) == 0, (run.path / "log.txt").read_text()
+    """Work on ``run`` to its end, in a process of its own."""
+    command = [sys.executable, "-m", "synlib.pointrend.worker", str(run.path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
@@ -51,9 +41,3 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen | None =
         assert time.monotonic() < deadline, "waited too long"
         assert process is None or process.poll() is None, "the process ended too early"
         time.sleep(0.01)
-
-
-def kill(process: subprocess.Popen) -> None:
-    """SIGKILL to the whole group: no clean-up of any kind."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -1,0 +1,135 @@
+"""``python -m synlib``: every command on the smoke data, and one message where something is wrong."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from workers import variant
+
+from synlib.__main__ import main
+from synlib.spec import RunSpec
+
+
+@pytest.fixture
+def folders(trained, smoke_data) -> list[str]:
+    return ["--profile", "smoke", "--data-dir", str(smoke_data), "--runs", str(trained.study.store.root)]
+
+
+def test_help_names_every_command():
+    ended = subprocess.run([sys.executable, "-m", "synlib", "--help"], capture_output=True, text=True)
+    assert ended.returncode == 0
+    for command in ("toyscapes", "verify", "harmonize", "train", "evaluate", "submit", "runs"):
+        assert re.search(rf"^    {command}\b", ended.stdout, re.MULTILINE)
+
+
+def test_toyscapes_says_where_the_data_are(smoke_data, capsys):
+    before = {path: path.stat().st_mtime_ns for path in smoke_data.rglob("*.png")}
+    assert main(["toyscapes", "--profile", "smoke", "--data-dir", str(smoke_data)]) == 0
+    assert f"Cityscapes: {smoke_data / 'cityscapes'}" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in smoke_data.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("tree", ["cityscapes", "synscapes", "synscapes-harmonized"])
+def test_verify_finds_nothing_wrong_with_what_we_draw(smoke_data, capsys, tree):
+    assert main(["verify", str(smoke_data / tree), "--workers", "1", "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert not [item for item in findings if item["severity"] == "error"]
+
+
+def test_verify_finds_a_truncated_file(tmp_path, smoke_data, capsys):
+    tree = tmp_path / "cityscapes"
+    shutil.copytree(smoke_data / "cityscapes", tree)
+    path = next(tree.rglob("*_instanceIds.png"))
+    path.write_bytes(path.read_bytes()[:-30])
+    assert main(["verify", str(tree), "--workers", "1", "--json"]) == 1
+    assert path.name in capsys.readouterr().out
+
+
+def test_verify_of_a_missing_folder_names_it(capsys):
+    assert main(["verify", "/no/such/folder"]) == 1
+    assert "/no/such/folder" in capsys.readouterr().out
+
+
+def test_harmonize_writes_a_tree_that_is_in_order(tmp_path, smoke_data, capsys):
+    target = tmp_path / "harmonized"
+    assert main(["harmonize", str(smoke_data / "synscapes"), str(target), "--workers", "1"]) == 0
+    assert "rider" in capsys.readouterr().out
+    assert len(list(target.rglob("*_instanceIds.png"))) == 12
+    assert main(["verify", str(target), "--workers", "1"]) == 0
+
+
+def test_train_runs_a_spec_from_a_file_once(tmp_path, trained, smoke_data, capsys):
+    (spec,) = (item.spec for item in trained.planned if item.name == "Cityscapes")
+    values = variant(spec, iterations=1, warmup_iterations=0).to_dict()
+    values["data"]["real_fingerprint"] = ""  # left to the command, as a person would
+    RunSpec.from_dict(values).save(tmp_path / "mine.yaml")
+    command = ["train", str(tmp_path / "mine.yaml"), "--profile", "smoke", "--data-dir", str(smoke_data)]
+    command += ["--runs", str(tmp_path / "runs"), "--device", "cpu"]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert "Cityscapes" in first
+    assert "done" in first
+    (weights,) = (tmp_path / "runs").glob("*/model_final.pth")
+    before = weights.stat().st_mtime_ns
+    assert main(command) == 0
+    assert weights.stat().st_mtime_ns == before
+    assert capsys.readouterr().out == first
+
+
+def test_evaluate_gives_the_ap_of_the_run(trained, folders, capsys):
+    assert main(["evaluate", trained.run.path.name, *folders]) == 0
+    output = capsys.readouterr().out
+    mean = trained.run.read("evaluations/Cityscapes/result.json")["mean"]
+    rows = [line.split() for line in output.splitlines() if line.split()[:1] == ["mean"]]
+    assert f"{mean:.4f}" in rows[0]
+
+
+def test_submit_packs_every_image(tmp_path, trained, folders):
+    target = tmp_path / "out.zip"
+    assert main(["submit", trained.run.path.name, str(target), "--split", "val", *folders]) == 0
+    texts = [name for name in zipfile.ZipFile(target).namelist() if name.endswith(".txt")]
+    assert len(texts) == 4
+
+
+def test_runs_lists_the_runs(trained, tmp_path, capsys):
+    assert main(["runs", "--runs", str(trained.study.store.root)]) == 0
+    output = capsys.readouterr().out
+    assert all(item.spec.run_id in output for item in trained.planned)
+    assert output.count("done") == 4
+    assert main(["runs", "--runs", str(tmp_path)]) == 0
+    assert "no runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["toyscapes", "--profile", "huge"], "profile 'huge'"),
+        (["harmonize", "/no/such/folder", "TMP/out"], "/no/such/folder"),
+        (["train", "TMP/none.yaml"], "none.yaml"),
+        (["train", "TMP/bad.yaml"], "bad.yaml: not a run spec: spec: unknown field 'reel'"),
+        (["evaluate", "0123456789ab", "FOLDERS"], "0123456789ab"),
+        (["evaluate", "RUN", "--on", "KITTI", "FOLDERS"], "KITTI"),
+        (["submit", "0123456789ab", "TMP/o.zip", "--split", "val", "FOLDERS"], "0123456789ab"),
+        (["toyscapes", "--profile", "smoke", "--data-dir", "/dev/null/data"], "/dev/null/data"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, trained, folders, capsys, arguments, message):
+    (tmp_path / "bad.yaml").write_text("reel: 5\n")
+    arguments = [item.replace("TMP", str(tmp_path)).replace("RUN", trained.run.path.name) for item in arguments]
+    if "FOLDERS" in arguments:
+        arguments = [*arguments[:-1], *folders]
+    capsys.readouterr()
+    assert main(arguments) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("\r") and "it/s" not in line]
+    assert message in errors[-1]
+    assert not any("Traceback" in line for line in errors)
+
+
+def test_an_unknown_command_is_wrong_usage():
+    with pytest.raises(SystemExit, match="2"):
+        main(["trian"])

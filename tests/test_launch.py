@@ -1,0 +1,177 @@
+"""Launching: nothing twice, in the order of need, failures with reason and log, interruption without loss."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from workers import PATIENCE_S, variant, wait_for
+
+from synlib.study import launch
+from synlib.study.launch import RunFailedError, train
+from synlib.study.store import RunStore
+
+LAUNCHER = """
+import json, sys
+from synlib.job import Job
+from synlib.spec import RunSpec
+from synlib.study.launch import train
+from synlib.study.store import RunStore
+spec, job, store = map(json.loads, sys.argv[1:])
+train([RunSpec.from_dict(spec)], RunStore(store), Job.from_dict(job))
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(study):
+    """Two iterations on real images."""
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    return variant(real, iterations=2, warmup_iterations=0)
+
+
+@pytest.fixture(scope="module")
+def job(study):
+    return dataclasses.replace(study.job(), evaluate_on=())
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+def wild(spec):
+    return variant(spec, iterations=20, base_lr=1e9, clip_gradient_norm=0.0)
+
+
+def modified(folder) -> dict:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def workers_of(folder) -> list[psutil.Process]:
+    """Live processes, wherever they hang in the tree, whose command line names a run below ``folder``."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "pointrend.worker" in line and str(folder) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_nothing_is_trained_twice(trained):
+    before = modified(trained.study.store.root)
+    assert {path.name for path in before} >= {"model_final.pth", "result.json", "predictions.parquet"}
+    results = trained.study.train([*trained.planned, *trained.planned], jobs=2)
+    assert modified(trained.study.store.root) == before
+    assert len(results) == 2 * len(trained.results)
+
+
+def test_results_are_tidy(trained):
+    assert set(trained.results["state"]) == {"done"}
+    assert len(trained.results) == 2 * 2 * 9  # runs, evaluation sets, classes and their mean
+    assert set(trained.results["evaluated on"]) == {"Cityscapes", "Synscapes"}
+    assert set(trained.results["trained on"]) == {"Cityscapes", "Synscapes"}
+
+
+def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, study, spec, job):
+    train([spec], store, job)
+    folder = store.run(spec).path
+    before = modified(folder)
+    on = study.data.evaluation_sets()[:1]
+    train([spec], store, dataclasses.replace(job, evaluate_on=on))
+    assert (folder / "evaluations" / on[0].name / "result.json").exists()
+    assert modified(folder)[folder / "model_final.pth"] == before[folder / "model_final.pth"]
+
+
+def test_a_failed_run_says_why_and_where_to_look(store, spec, job):
+    bad = wild(spec)
+    with pytest.raises(RunFailedError, match=f"run {bad.run_id} failed: diverged at iteration") as caught:
+        train([bad], store, job)
+    log = re.search(r"\(log: (.*)\)", str(caught.value))[1]
+    assert "DivergedError" in Path(log).read_text()
+    assert store.run(bad).state() == "failed"
+
+
+def test_with_keep_going_the_others_end_first(store, spec, job):
+    bad, good = wild(spec), spec
+    with pytest.raises(RunFailedError, match=bad.run_id):
+        train([bad, good], store, job, keep_going=True)
+    assert store.run(good).state() == "done"
+    assert store.run(bad).state() == "failed"
+
+
+def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
+    second = variant(spec.replace(init=f"run:{spec.run_id}"), iterations=3)
+    third = spec.replace(init=f"run:{second.run_id}")
+    train([third, second, spec], store, job, jobs=3)
+    ends = [store.run(item).path / "result.json" for item in (spec, second, third)]
+    starts = [store.run(item).path / "environment.json" for item in (second, third)]
+    for end, start in zip(ends, starts, strict=False):
+        assert end.stat().st_mtime_ns < start.stat().st_mtime_ns
+    assert store.run(second).read("job.json")["initial_weights"] == str(store.run(spec).path / "model_final.pth")
+
+
+def test_a_run_whose_beginning_is_missing_is_not_started(store, spec, job):
+    orphan = spec.replace(init="run:0123456789ab")
+    with pytest.raises(RunFailedError, match=f"run {orphan.run_id}: not started, it needs run 0123456789ab"):
+        train([orphan], store, job)
+    assert not store.run(orphan).path.exists()
+
+
+def test_a_killed_worker_is_reported(store, spec, job):
+    long = variant(spec, iterations=10_000)
+    run = store.run(long)
+
+    def kill():
+        wait_for(lambda: (run.path / "status.json").exists())
+        (process,) = workers_of(run.path)
+        process.send_signal(signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(RunFailedError, match="its process was killed"):
+        train([long], store, job)
+    thread.join()
+    assert run.state() == "interrupted"
+
+
+def test_a_run_that_another_launcher_has_is_named(store, spec):
+    run = store.run(spec)
+    run.create(spec)
+    with run.lock():
+        ended = SimpleNamespace(run=run, process=SimpleNamespace(returncode=3))
+        assert "another process is working on it" in launch._reason(ended)
+
+
+@pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 0)])
+def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec, job, processes, loader_workers):
+    long = variant(spec, iterations=10_000)
+    run = store.run(long)
+    job = dataclasses.replace(job, processes=processes, loader_workers=loader_workers)
+    arguments = [json.dumps(value) for value in (long.to_dict(), job.to_dict(), str(store.root))]
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, *arguments], stderr=subprocess.PIPE, text=True)
+    request.addfinalizer(launcher.kill)
+    wait_for(lambda: any(run.path.glob("model_0*.pth")), launcher)
+    assert len(workers_of(run.path)) >= processes
+    os.kill(launcher.pid, signal.SIGINT)
+    _, errors = launcher.communicate(timeout=PATIENCE_S)
+    assert launcher.returncode != 0
+    assert "KeyboardInterrupt" in errors
+    wait_for(lambda: not workers_of(run.path))
+    assert run.state() == "interrupted"
+    assert not (run.path / "failure.json").exists()
+
+    saved = max(int(path.stem.split("_")[1]) for path in run.path.glob("model_0*.pth"))
+    goal = dataclasses.replace(job, processes=1, loader_workers=0)
+    process = launch._Process(long, store, goal)
+    try:
+        wait_for(lambda: f"Starting training from iteration {saved + 1}" in (run.path / "log.txt").read_text())
+    finally:
+        process.stop()
