@@ -83,7 +83,7 @@ def size_distributions(distribution: pd.DataFrame) -> Figure:
             axis.set_title(name)
             axis.set_xscale("log")
             axis.set_ylim(bottom=0)
-        axes[0, 0].legend(loc="upper right", fontsize=7)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8)
         figure.supxlabel("area (% of the image)", fontsize=9)
         figure.supylabel("instances per image", fontsize=9)
     return figure
