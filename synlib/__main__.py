@@ -55,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="val", help="default: val")
     _add_study(evaluate)
 
-    coco = _add(
-        commands, _coco, "coco", "export truth and a run's predictions in COCO format, with COCO mask AP"
-    )
+    coco = _add(commands, _coco, "coco", "export truth and a run's predictions in COCO format, with COCO mask AP")
     coco.add_argument("run", help="run id")
     coco.add_argument("folder", type=Path, help="where truth.json and predictions.json go")
     coco.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")

@@ -215,15 +215,31 @@ def build(section: type, values: Any, name: str) -> Any:
 
     Raises ValueError for an unknown field, listing the known ones, for a missing one, and for a value that is refused.
     """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name}: found {values!r}, expected a mapping of fields")
-    known = [f.name for f in dataclasses.fields(section)]
-    if unknown := sorted(set(values) - set(known), key=str):
-        raise ValueError(f"{name}: unknown field {unknown[0]!r}; expected some of {', '.join(known)}")
+    values = mapping(values, name)
+    fields = {f.name: f.type for f in dataclasses.fields(section)}
+    if unknown := sorted(set(values) - set(fields), key=str):
+        raise ValueError(f"{name}: unknown field {unknown[0]!r}; expected some of {', '.join(fields)}")
     try:
-        return section(**values)
+        built = section(**values)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error
+    checks = {int: (_is_int, "an integer"), float: (_is_number, "a number"), str: (_is_text, "text")}
+    for field_name, value in values.items():
+        if fields[field_name] in checks:
+            check, expected = checks[fields[field_name]]
+            _require(check(value), f"{name}.{field_name}", value, expected)
+    return built
+
+
+def mapping(values: Any, name: str) -> dict[str, Any]:
+    """``values`` as a dictionary; raises ValueError, saying that it stands at ``name``, when it is not a mapping."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}: found {values!r}, expected a mapping of fields")
+    return dict(values)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_int(value: object) -> bool:

@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import pytest
+from pycocotools.coco import COCO
 from workers import variant
 
 from synlib.__main__ import main
@@ -22,7 +23,7 @@ def folders(trained, smoke_data) -> list[str]:
 def test_help_names_every_command():
     ended = subprocess.run([sys.executable, "-m", "synlib", "--help"], capture_output=True, text=True)
     assert ended.returncode == 0
-    for command in ("toyscapes", "verify", "harmonize", "train", "evaluate", "submit", "runs"):
+    for command in ("toyscapes", "verify", "harmonize", "train", "evaluate", "coco", "submit", "runs"):
         assert re.search(rf"^    {command}\b", ended.stdout, re.MULTILINE)
 
 
@@ -93,6 +94,15 @@ def test_submit_packs_every_image(tmp_path, trained, folders):
     assert main(["submit", trained.run.path.name, str(target), "--split", "val", *folders]) == 0
     texts = [name for name in zipfile.ZipFile(target).namelist() if name.endswith(".txt")]
     assert len(texts) == 4
+
+
+def test_coco_exports_what_its_own_library_reads(tmp_path, trained, folders, capsys):
+    assert main(["coco", trained.run.path.name, str(tmp_path), *folders]) == 0
+    assert "ap75" in capsys.readouterr().out
+    truth = COCO(tmp_path / "truth.json")
+    assert len(truth.getImgIds()) == 4
+    assert len(truth.getAnnIds(iscrowd=False)) > 0
+    assert isinstance(json.loads((tmp_path / "predictions.json").read_text()), list)
 
 
 def test_runs_lists_the_runs(trained, tmp_path, capsys):

@@ -58,7 +58,7 @@ def kept_across_domains(intervals: pd.DataFrame) -> pd.DataFrame:
     for own, other in (DOMAINS, DOMAINS[::-1]):
         published = paper.TABLE1[own, other] / paper.TABLE1[own, own]
         rows[f"trained on {own}, evaluated on {other}"] = {
-            "ours": ours[own, other] / ours[own, own],
+            "ours": ours[own, other] / ours[own, own] if ours[own, own] else float("nan"),
             "paper": published,
         }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import yaml
 
-from synlib.spec import InputSpec, ScheduleSpec, build
+from synlib.spec import InputSpec, ScheduleSpec, build, mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
@@ -86,22 +86,25 @@ class Profile:
             known = ", ".join(sorted(p.stem for p in (ROOT / "profiles").glob("*.yaml")))
             raise FileNotFoundError(f"profile {str(name)!r}: no file {path}; known profiles: {known}")
         try:
-            return cls._from_dict({"name": path.stem, **(yaml.safe_load(path.read_text()) or {})})
+            return cls._from_dict({"name": path.stem} | mapping(yaml.safe_load(path.read_text()), "profile"))
         except (ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
-        values = dict(values)
-        data = dict(values.get("data") or {})
-        if toy := data.get("toyscapes"):
+        sections = {"input": InputSpec, "schedule": ScheduleSpec, "execution": Execution}
+        values = {name: build(section, values.get(name, {}), name) for name, section in sections.items()} | {
+            name: value for name, value in values.items() if name not in sections
+        }
+        data = mapping(values.get("data", {}), "data")
+        if "toyscapes" in data:
+            toy = mapping(data["toyscapes"], "data.toyscapes")
             parts = {name: build(ToyPart, toy.get(name), f"data.toyscapes.{name}") for name in ("real", "synthetic")}
-            data["toyscapes"] = build(Toyscapes, {**toy, **parts}, "data.toyscapes")
-        values["data"] = build(DataSource, data, "data")
-        for name, section in (("input", InputSpec), ("schedule", ScheduleSpec), ("execution", Execution)):
-            values[name] = build(section, values.get(name) or {}, name)
-        values["seeds"] = tuple(values.get("seeds", (0,)))
-        return build(cls, values, "profile")
+            data["toyscapes"] = build(Toyscapes, toy | parts, "data.toyscapes")
+        seeds = values.get("seeds", [0])
+        if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
+            raise ValueError(f"seeds: found {seeds!r}, expected a list of integers")
+        return build(cls, values | {"data": build(DataSource, data, "data"), "seeds": tuple(seeds)}, "profile")
 
     def replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)
