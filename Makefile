@@ -29,9 +29,9 @@ lab: setup  ## open JupyterLab on the notebooks
 lint: setup  ## check style and formatting
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
 
-clean:  ## remove everything that runs have made: runs/, reports/, data/, the folders in figures/
-	rm -rf runs reports data figures/*/ build .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove what is made again in minutes: reports/, data/, the folders in figures/, caches; trained runs stay
+	rm -rf reports data figures/*/ build .pytest_cache .ruff_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean  ## the same, and .venv
-	rm -rf .venv *.egg-info
+distclean: clean  ## the same, and the trained runs in runs/, and .venv
+	rm -rf runs .venv *.egg-info
