@@ -1,6 +1,7 @@
 """What several test modules need and nobody wants to make twice: the miniature study, with its two runs trained."""
 
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,9 @@ import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported, here and in every process that a test starts
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # equality of bytes is promised, and tested, on CPU
+
+# A shell starts background jobs with Ctrl-C ignored, and every process below inherits that; tests that press it want it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
