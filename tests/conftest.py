@@ -10,7 +10,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported, here and in every process that a test starts
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # equality of bytes is promised, and tested, on CPU
 
-# A shell starts background jobs with Ctrl-C ignored, and every process below inherits that; tests that press it want it.
+# A shell starts background jobs with Ctrl-C ignored, which every process below inherits; tests that press it want it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
