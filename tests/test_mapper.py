@@ -7,14 +7,16 @@ import torch
 from cases import draw_map
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
+from detectron2.data.detection_utils import read_image
 from detectron2.structures import BoxMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from synlib.datasets import cityscapes, instances, png
 from synlib.files import BadFile
-from synlib.pointrend.mapper import InstanceMapper
+from synlib.pointrend.mapper import InstanceMapper, read_photo
 
 
 def augmentations(short_px=(32, 48, 80), long_px=200) -> T.AugmentationList:
@@ -156,4 +158,23 @@ def test_a_map_of_eight_bits_is_named(tmp_path):
     row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
     png.write(tmp_path / "instances.png", np.full((20, 30), 7, np.uint8))
     with pytest.raises(BadFile, match=r"instances\.png: PNG kind: found gray 8-bit, expected gray 16-bit"):
+        InstanceMapper(augmentations(), "RGB")(row)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_photos_of_any_kind_are_read_as_detectron2_reads_them(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    for name in ("photo.png", "photo.jpg") if mode != "P" else ("photo.png",):
+        Image.fromarray(pixels).convert(mode).save(tmp_path / name)
+        for order in ("RGB", "BGR"):
+            ours, theirs = read_photo(str(tmp_path / name), order), read_image(str(tmp_path / name), order)
+            assert ours.dtype == theirs.dtype
+            assert np.array_equal(ours, theirs)
+
+
+def test_a_truncated_photo_is_named(tmp_path):
+    row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
+    photo = tmp_path / "image.png"
+    photo.write_bytes(photo.read_bytes()[:-40])
+    with pytest.raises(BadFile, match=r"image\.png: truncated PNG"):
         InstanceMapper(augmentations(), "RGB")(row)

@@ -1,0 +1,127 @@
+"""From files to model input: ``InstanceMapper`` against Detectron2 v0.6's ``DatasetMapper``, on the same draws.
+
+Run: ``python benchmarks/mapper.py``. It draws busy images of 2048x1024 (four drawn streets each; those with 40 to 52
+instances are used) and maps them with both, in one process and one thread, image by image in turn, with the paper's
+augmentation (short side 800 to 1024 px in steps of 32, long side at most 2048 px, flip) and the same random numbers.
+Detectron2 gets what its Cityscapes reader makes: a box and a run-length mask an instance, ``MASK_FORMAT: bitmask``.
+
+``InstanceMapper`` leaves the masks of all instances in one label map, of which the model makes full frames where it
+needs them, on its device. The last line is about what the two mappers return; the line before it adds the time to make
+all full frames on the CPU.
+"""
+
+import argparse
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from detectron2.data import DatasetMapper
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+from instance_table import HEIGHT, WIDTH, write_tree
+from pycocotools import mask as coco_mask
+
+from synlib.datasets import cityscapes, png
+from synlib.datasets.instances import image_instances
+from synlib.pointrend.mapper import InstanceMapper, read_instance_map, read_photo
+
+
+def samples_of(root: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each image as a dictionary of Detectron2's data set, and as a row of ours."""
+    samples = []
+    for image in cityscapes.read_images(root, "train").itertuples():
+        instance_map = png.read(image.instance_path, "gray 16")
+        table = image_instances(instance_map)
+        table = table[~table["crowd"]]
+        if 40 <= len(table) <= 52:
+            samples.append((_annotated(image.image_path, instance_map, table), _row(image, table)))
+    return samples
+
+
+def _annotated(path: str, instance_map: np.ndarray, table: pd.DataFrame) -> dict[str, Any]:
+    annotations = [
+        {
+            "bbox": [float(row.x0), float(row.y0), float(row.x1), float(row.y1)],
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": int(row.category),
+            "segmentation": coco_mask.encode(np.asfortranarray((instance_map == row.instance_id).astype(np.uint8))),
+        }
+        for row in table.itertuples()
+    ]
+    return {"file_name": path, "height": HEIGHT, "width": WIDTH, "annotations": annotations}
+
+
+def _row(image: Any, table: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "image_path": image.image_path,
+        "instance_path": image.instance_path,
+        "instance_id": table["instance_id"].to_numpy(np.int32),
+        "category": table["category"].to_numpy(np.int8),
+        "boxes": table[["x0", "y0", "x1", "y1"]].to_numpy(np.int32),
+    }
+
+
+def digest(sample: dict[str, Any]) -> list[tuple]:
+    """Type, shape and content of what the model gets, without keeping its memory: fresh pages would cost the other."""
+    found = sample["instances"]
+    tensors = sample["image"], found.gt_boxes.tensor, found.gt_classes, found.gt_masks.tensor
+    return [(x.dtype, x.shape, hashlib.sha256(x.contiguous().numpy()).digest()) for x in tensors]
+
+
+def timed(seconds: list[float], function: Any, *arguments: Any) -> Any:
+    start = time.perf_counter()
+    result = function(*arguments)
+    seconds.append(time.perf_counter() - start)
+    return result
+
+
+def decode(row: dict[str, Any]) -> None:
+    read_photo(row["image_path"], "BGR")
+    read_instance_map(row["instance_path"], (HEIGHT, WIDTH))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10, help="drawn")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    augmentations = [T.ResizeShortestEdge(tuple(range(800, 1025, 32)), 2048, "choice"), T.RandomFlip()]
+    mapper = InstanceMapper(T.AugmentationList(augmentations), "BGR")
+    peer = DatasetMapper(
+        True, augmentations=augmentations, image_format="BGR", use_instance_mask=True, instance_mask_format="bitmask"
+    )
+    names = "Detectron2", "synlib", "synlib and all masks expanded", "decoding the two PNG files alone"
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    same = True
+    with tempfile.TemporaryDirectory() as folder:
+        write_tree(Path(folder), options.images, options.images)
+        samples = samples_of(Path(folder))
+        for number, (annotated, row) in enumerate(samples * options.rounds):
+            np.random.seed(number)
+            theirs = digest(timed(seconds[names[0]], peer, annotated))
+            np.random.seed(number)
+            ours = timed(seconds[names[1]], mapper, row)
+            timed(seconds[names[2]], lambda ours=ours: ours["instances"].gt_masks.tensor)
+            seconds[names[2]][-1] += seconds[names[1]][-1]
+            timed(seconds[names[3]], decode, row)
+            same = same and digest(ours) == theirs
+    count = np.mean([len(row["instance_id"]) for _, row in samples])
+    print(f"{WIDTH}x{HEIGHT}, {len(samples)} images of {count:.0f} instances on average, {options.rounds} rounds")
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name}: {1000 * median:.1f} ms an image (median)")
+    speedups = [medians[names[0]] / medians[name] for name in names]
+    print(f"speedup with the masks expanded on the CPU {speedups[2]:.1f}x")
+    print(f"speedup {speedups[1]:.1f}x, identical {same}")
+
+
+if __name__ == "__main__":
+    main()
