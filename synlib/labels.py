@@ -38,6 +38,11 @@ def label_id(name: str) -> int:
     return name2label[name].id
 
 
+def label_of_instance(ids: np.ndarray) -> np.ndarray:
+    """The label ids of pixels or values of ``*_gtFine_instanceIds.png``: integers of any shape, dtype as given."""
+    return np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids)
+
+
 def category_of_label() -> np.ndarray:
     """Look-up table, int8 ``(256,)``: label id -> category 0..7, or -1 for a label that is not evaluated."""
     table = np.full(256, -1, np.int8)

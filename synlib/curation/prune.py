@@ -66,8 +66,9 @@ def apply_pruning(instances: pd.DataFrame, keep: pd.Series, removed: str = "back
     """The instance table after pruning.
 
     ``removed``: ``background`` drops the rows, so the network learns these pixels as background (the paper); ``ignore``
-    turns them into groups (``crowd``), which are neither learned nor punished (an ablation that the paper does not
-    have).
+    keeps them with ``crowd`` True (an ablation that the paper does not have). That flag alone ignores nothing, plain
+    groups are background in training: :func:`synlib.curation.compose.compose` marks these rows as ``IGNORED``, and
+    those are neither learned nor punished.
     """
     if removed == "background":
         return instances[keep].reset_index(drop=True)

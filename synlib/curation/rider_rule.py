@@ -28,6 +28,7 @@ from synlib.labels import (
     NAMES,
     PERSON,
     RIDER,
+    label_of_instance,
 )
 
 VOID = 0
@@ -111,7 +112,7 @@ def harmonize_maps(
     value = _segment_values(segments, segment_part, part_value, policy, counts)
 
     instance_ids = np.repeat(value[segments.of_run], segments.run_px).reshape(class_map.shape)
-    label = np.where(value >= INSTANCE_BASE, value // INSTANCE_BASE, value).astype(np.uint8)
+    label = label_of_instance(value).astype(np.uint8)
     label_ids = np.repeat(label[segments.of_run], segments.run_px).reshape(class_map.shape)
     if policy.orphans == "components":
         _number_components(instance_ids, policy, counts)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from synlib.datasets import png
 from synlib.files import replacing
-from synlib.labels import INSTANCE_BASE, category_of_label
+from synlib.labels import INSTANCE_BASE, category_of_label, label_of_instance
 from synlib.parallel import map_items
 
 _CATEGORY_OF_LABEL = category_of_label()
@@ -56,16 +56,16 @@ def instance_table(
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
     ``cache_dir``: where the table is kept; it is found again by the :func:`fingerprint` of the images, so a changed
-    label is noticed. ``workers``: processes, default one a core. Pixels are read one image at a time and never
-    collected.
+    label is noticed, and a damaged table is replaced. ``workers``: processes, default one a core. Pixels are read one
+    image at a time and never collected.
 
     Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
     """
     cached = (
         None if cache_dir is None else Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images)}.parquet"
     )
-    if cached is not None and cached.is_file():
-        return pd.read_parquet(cached)
+    if cached is not None and (kept := _read_cached(cached)) is not None:
+        return kept
     paths = images["instance_path"].tolist()
     tables = list(map_items(_read_one, paths, workers=workers, description="counting instances" if progress else ""))
     rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])
@@ -98,7 +98,7 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     np.not_equal(instance_map[:, 1:], instance_map[:, :-1], out=change[:, 1:])
     starts = np.flatnonzero(change)
     ids = instance_map.ravel()[starts].astype(np.int32)
-    labels = np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids)
+    labels = label_of_instance(ids)
     lengths = np.diff(starts, append=height * width)
     evaluated = _CATEGORY_OF_LABEL[np.minimum(labels, 255)] >= 0
     starts, ids, lengths = starts[evaluated], ids[evaluated], lengths[evaluated]
@@ -110,12 +110,20 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     table = np.empty(len(first), _ROW)
     table["instance_id"] = ids[first]
     table["crowd"] = ids[first] < INSTANCE_BASE
-    table["category"] = _CATEGORY_OF_LABEL[np.where(table["crowd"], ids[first], ids[first] // INSTANCE_BASE)]
+    table["category"] = _CATEGORY_OF_LABEL[label_of_instance(ids[first])]
     if len(first):
         table["area_px"] = np.add.reduceat(lengths, first)
         table["x0"], table["x1"] = np.minimum.reduceat(x, first), np.maximum.reduceat(x + lengths, first)
         table["y0"], table["y1"] = np.minimum.reduceat(y, first), np.maximum.reduceat(y, first) + 1
     return table
+
+
+def _read_cached(path: Path) -> pd.DataFrame | None:
+    """The table, or None where the file is missing or damaged: counting again is the remedy for both."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):  # PyArrow's own errors are among them
+        return None
 
 
 def _read_one(path: str) -> np.ndarray:

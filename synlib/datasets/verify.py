@@ -17,7 +17,7 @@ from synlib.datasets import cityscapes, png
 from synlib.datasets.numbered import NumberedDataset
 from synlib.datasets.synthetic import SYNTHETIC
 from synlib.files import BadFile
-from synlib.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID
+from synlib.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID, label_of_instance
 from synlib.parallel import map_items
 
 PNG_KINDS = {"image_path": ("RGB 8",), "label_path": ("gray 8",), "instance_path": ("gray 16",)}
@@ -178,15 +178,13 @@ def _check_cityscapes_image(root: Path, item: tuple[str, str, str]) -> list[Find
     _check_label_values(findings, paths, images)
     if "instance_path" in images:
         values = np.unique(images["instance_path"])
-        labels = np.where(values >= INSTANCE_BASE, values // INSTANCE_BASE, values)
+        labels = label_of_instance(values)
         bad = (labels > MAX_LABEL_ID) | ((values >= INSTANCE_BASE) & ~np.isin(labels, INSTANCE_LABEL_IDS))
         if bad.any():
             expected = f"label ids 0..{MAX_LABEL_ID} or label id * {INSTANCE_BASE} + n of a class with instances"
             findings.append(_error("value", paths["instance_path"], _first(values[bad]), expected))
     if _check_sizes(findings, paths, images, ["image_path", "instance_path"]):
-        instances = images["instance_path"]
-        labels = np.where(instances >= INSTANCE_BASE, instances // INSTANCE_BASE, instances)
-        differ = int((labels != images["label_path"]).sum())
+        differ = int((label_of_instance(images["instance_path"]) != images["label_path"]).sum())
         if differ:
             expected = f"the classes of {paths['label_path']}"
             findings.append(

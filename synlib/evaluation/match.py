@@ -23,7 +23,7 @@ from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
 
 from synlib.datasets import png
 from synlib.evaluation.predictions import Detections
-from synlib.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID, category_of_label
+from synlib.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID, category_of_label, label_of_instance
 
 MIN_AREA_PX = 100
 """Ground truth under this area is not evaluated; for 2048x1024 pixels."""
@@ -114,7 +114,7 @@ def _truths(instance_ids: np.ndarray, areas_px: np.ndarray, min_area_px: int) ->
     truths = np.empty(len(order), TRUTH)
     truths["instance_id"], truths["area_px"] = instance_ids[order], areas_px[order]
     ids = truths["instance_id"]
-    truths["category"] = category_of_label()[np.where(ids < INSTANCE_BASE, ids, ids // INSTANCE_BASE)]
+    truths["category"] = category_of_label()[label_of_instance(ids)]
     truths["evaluated"] = (ids >= INSTANCE_BASE) & (truths["area_px"] >= min_area_px)
     return truths
 
@@ -123,13 +123,13 @@ def _truths_counted(instance_map: np.ndarray, min_area_px: int, where: str) -> n
     areas = np.bincount(instance_map.ravel())
     ids = np.flatnonzero(areas)
     _refuse_unknown(ids, where)
-    label_ids = np.where(ids < INSTANCE_BASE, ids, ids // INSTANCE_BASE)
+    label_ids = label_of_instance(ids)
     ids = ids[np.isin(label_ids, LABEL_IDS)]
     return _truths(ids, areas[ids], min_area_px)
 
 
 def _refuse_unknown(ids: np.ndarray, where: str) -> None:
-    label_ids = np.where(ids < INSTANCE_BASE, ids, ids // INSTANCE_BASE)
+    label_ids = label_of_instance(ids)
     if (label_ids > MAX_LABEL_ID).any():
         found = ids[label_ids > MAX_LABEL_ID][:5].tolist()
         raise ValueError(
