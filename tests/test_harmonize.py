@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,28 @@ def test_second_run_does_nothing(source, tmp_path, monkeypatch):
     before = tree(tmp_path / "out")
     assert harmonize_dataset(source, tmp_path / "out") == manifest
     assert tree(tmp_path / "out") == before
+
+
+def test_two_at_once_do_every_image_once(source, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(harmonize, "harmonize_maps", lambda *args: done.append(args) or harmonize_maps(*args))
+    with ThreadPoolExecutor(2) as pool:
+        manifests = [pool.submit(harmonize_dataset, source, tmp_path / "out", workers=1) for _ in range(2)]
+    assert manifests[0].result() == manifests[1].result()
+    assert len(done) == 5
+    assert verify_dataset(tmp_path / "out", progress=False).empty
+
+
+@pytest.mark.parametrize("images", ["link", "copy"])
+def test_finished_tree_whose_images_are_gone_is_refused(source, tmp_path, images):
+    harmonize_dataset(source, tmp_path / "out", images=images)
+    moved = source.rename(tmp_path / "moved")
+    if images == "copy":
+        assert harmonize_dataset(moved, tmp_path / "out", images=images)["number_of_images"] == {"train": 4, "val": 1}
+        (tmp_path / "out/leftImg8bit/train/synscapes/synscapes_000001_000000_leftImg8bit.png").unlink()
+    what = {"link": r"links to .*synscapes/img/rgb/1\.png, which does not exist", "copy": "missing"}[images]
+    with pytest.raises(FileNotFoundError, match=rf"synscapes_000001_000000_leftImg8bit\.png: {what}.*remove .*out and"):
+        harmonize_dataset(moved, tmp_path / "out", images=images)
 
 
 def test_continues_where_it_was_interrupted(source, tmp_path, monkeypatch):

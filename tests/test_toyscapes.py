@@ -1,7 +1,9 @@
 """Toy streets: the formats on disk as other programs read them, and what must hold of every scene."""
 
+import functools
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -306,6 +308,18 @@ def test_leaves_other_data_alone(tmp_path):
     with pytest.raises(ValueError, match="leftImg8bit exists and was not written by toyscapes"):
         write_cityscapes(tmp_path, train=1, val=0, workers=1, **SMALL)
     assert list(tmp_path.iterdir()) == [tmp_path / "leftImg8bit"]
+
+
+def test_two_writers_draw_every_image_once(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(writers, "draw_scene", lambda *args, **size: drawn.append(args) or draw_scene(*args, **size))
+    write = functools.partial(write_cityscapes, tmp_path / "root", train=4, val=1, workers=1, **SMALL)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [pool.submit(write) for _ in range(2)]
+    assert first.result() == second.result()
+    assert len(drawn) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".root.lock", "root"]
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["gtFine", "leftImg8bit", writers.MANIFEST]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from synlib.datasets import cityscapes, png
 from synlib.datasets.instances import combine, fingerprint, image_digest
 from synlib.datasets.numbered import NumberedDataset
 from synlib.datasets.synthetic import SYNTHETIC
-from synlib.files import replacing
+from synlib.files import only_one, replacing
 from synlib.parallel import map_items
 
 IMAGE_MODES = ("link", "copy")
@@ -53,10 +53,12 @@ def harmonize_dataset(
 
     The manifest records options, image numbers, counts before and after by class (see
     :func:`~synlib.curation.rider_rule.harmonize_maps`), version, and the fingerprint of the input files. Run again
-    after an interruption, it continues; run again on a finished tree, it returns the manifest at once.
+    after an interruption, it continues; run again on a finished tree, it returns the manifest at once. While another
+    process harmonises to ``target``, this one waits.
 
-    Raises ``FileExistsError`` if ``target`` holds something else or was made with other options, and ``ValueError`` for
-    a source that is harmonised already or, after all images have been tried, naming those that failed (no manifest is
+    Raises ``FileExistsError`` if ``target`` holds something else or was made with other options, ``FileNotFoundError``
+    if it is finished but an image in it is gone or a link to nothing (the source was moved), and ``ValueError`` for a
+    source that is harmonised already or, after all images have been tried, naming those that failed (no manifest is
     written then).
     """
     source, target = Path(source), Path(target)
@@ -76,12 +78,23 @@ def harmonize_dataset(
         "image_list": combine(table["split"] + "/" + table["image_id"]),
         "synlib_version": synlib.__version__,
     }
-    finished = _claim(target, request)
-    if finished is not None:
-        _check_same(target, finished, {"source_fingerprint": fingerprint(table, progress=progress)})
-        return finished
+    if cityscapes.read_manifest(target) is None:
+        with only_one(target):
+            if cityscapes.read_manifest(target) is None:  # as another process may have been waited for
+                _claim(target, request)
+                return _harmonize_all(table, target, request, policy, workers, progress)
+    finished = cityscapes.read_manifest(target)
+    _check_same(target, finished, _options(request))
+    _check_same(target, finished, {"source_fingerprint": fingerprint(table, progress=progress)})
+    _check_images(target, table)
+    return finished
 
-    harmonize = functools.partial(_try_one, target=target, policy=policy, mode=images, variant=variant)
+
+def _harmonize_all(
+    table: pd.DataFrame, target: Path, request: dict, policy: Policy, workers: int | None, progress: bool
+) -> dict:
+    mode, variant = request["images"], request["variant"]
+    harmonize = functools.partial(_try_one, target=target, policy=policy, mode=mode, variant=variant)
     counts, digests, failures = Counter(), [], []
     description = "harmonising" if progress else ""
     for found, digest, failure in map_items(
@@ -119,18 +132,20 @@ def _image_table(source: Path, dataset: NumberedDataset, variant: str, splits: d
     return table
 
 
-def _claim(target: Path, request: dict) -> dict | None:
-    """Make ``target`` ours: its manifest if it is finished, else None. ``FileExistsError`` if it is another's."""
-    finished = cityscapes.read_manifest(target)
+def _claim(target: Path, request: dict) -> None:
+    """Make ``target``, which is not finished, ours. ``FileExistsError`` if it is another's."""
     partial = target / cityscapes.PARTIAL_MANIFEST
-    if finished is not None or partial.is_file():
-        options = {name: value for name, value in request.items() if name != "synlib_version"}
-        _check_same(target, finished or json.loads(partial.read_bytes()), options)
-        return finished
-    if target.is_dir() and any(target.iterdir()):
+    if partial.is_file():
+        _check_same(target, json.loads(partial.read_bytes()), _options(request))
+    elif target.is_dir() and any(target.iterdir()):
         raise FileExistsError(f"{target}: holds something else, expected an empty or new folder")
-    _write_json(partial, request)
-    return None
+    else:
+        _write_json(partial, request)
+
+
+def _options(request: dict) -> dict:
+    """What must be the same for a tree to be the one that is asked for."""
+    return {name: value for name, value in request.items() if name != "synlib_version"}
 
 
 def _check_same(target: Path, existing: dict, wanted: dict) -> None:
@@ -140,6 +155,23 @@ def _check_same(target: Path, existing: dict, wanted: dict) -> None:
                 f"{target}: was made from other input or with other options: {name} is {existing.get(name)} there, "
                 f"{value} now. Choose another folder or remove this one."
             )
+
+
+def _check_images(target: Path, table: pd.DataFrame) -> None:
+    """``FileNotFoundError`` for an image of a finished tree that is gone, as linked ones are when the source moves."""
+    for image in table.to_dict("records"):
+        path = _target_paths(target, image)["image_path"]
+        if not path.exists():
+            what = f"links to {os.readlink(path)}, which does not exist" if path.is_symlink() else "missing"
+            raise FileNotFoundError(
+                f"{path}: {what}. Put the file back where it was, or remove {target} and harmonise again."
+            )
+
+
+def _target_paths(target: Path, image: dict) -> dict[str, Path]:
+    """Where one row of the raw image table goes."""
+    image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
+    return cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
 
 
 def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: str) -> tuple[Counter, str, str]:
@@ -160,8 +192,7 @@ def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mod
     Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
     """
     dataset = SYNTHETIC[image["dataset"]]
-    image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
-    paths = cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
+    paths = _target_paths(target, image)
     counts = _counts_if_complete(paths, digest)
     if counts is not None:
         return counts

@@ -2,6 +2,7 @@
 
 A folder is complete when ``toyscapes.json`` stands in it, which is written last and holds the parameters. Writing again
 with the same parameters does nothing, after an interruption it goes on where it stopped; other parameters are an error.
+Of two processes that write the same folder, the second waits for the first.
 """
 
 import functools
@@ -18,7 +19,7 @@ from cityscapesscripts.helpers.labels import id2label
 
 from synlib.datasets.toyscapes.scene import Instance, Scene, check_look, draw_scene
 from synlib.datasets.toyscapes.stage import KERB_M
-from synlib.files import replacing
+from synlib.files import only_one, replacing
 from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from synlib.parallel import map_items
 
@@ -119,11 +120,21 @@ def _parameters(layout: str, counts: dict[str, int], height: int, width: int, se
 def _write(
     root: Path, parameters: dict, jobs: Sequence, write_image: Callable, folders: Sequence[str], workers: int | None
 ) -> dict:
-    """Call ``write_image(root, parameters, job)`` for each job, between the partial manifest and the final one."""
+    """Call ``write_image(root, parameters, job)`` for each job, unless all is there."""
+    manifest = root / MANIFEST
+    if not manifest.is_file():
+        with only_one(root):
+            if not manifest.is_file():  # as another process may have been waited for
+                _write_all(root, parameters, jobs, write_image, folders, workers)
+    _check_same(manifest, parameters)
+    return parameters
+
+
+def _write_all(
+    root: Path, parameters: dict, jobs: Sequence, write_image: Callable, folders: Sequence[str], workers: int | None
+) -> None:
+    """Draw between the partial manifest and the final one."""
     manifest, partial = root / MANIFEST, root / PARTIAL_MANIFEST
-    if manifest.is_file():
-        _check_same(manifest, parameters)
-        return parameters
     if partial.is_file():
         _check_same(partial, parameters)
     else:
@@ -137,7 +148,6 @@ def _write(
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(parameters, indent=1))
     partial.unlink()
-    return parameters
 
 
 def _check_same(path: Path, parameters: dict) -> None:
