@@ -153,6 +153,7 @@ def test_fault_in_raw_data(tmp_path, file, damage, kind):
 INSTANCES = "gtFine/train/ulm/ulm_000002_000019_gtFine_instanceIds.png"
 LABELS = "gtFine/train/ulm/ulm_000002_000019_gtFine_labelIds.png"
 PHOTO = "leftImg8bit/train/ulm/ulm_000002_000019_leftImg8bit.png"
+POLYGONS = "gtFine/train/ulm/ulm_000002_000019_gtFine_polygons.json"
 TREE_FAULTS = {
     "instance map with 8 bits": (INSTANCES, pixels(dtype=8), "PNG kind"),
     "instance map in colour": (INSTANCES, lambda path: tiny_data.save(path, tiny_data.photo(12, 16, 1)), "PNG kind"),
@@ -170,7 +171,14 @@ TREE_FAULTS = {
     "empty image": (PHOTO, text(""), "empty file"),
     "no instance map": (INSTANCES, Path.unlink, "missing"),
     "no label map": (LABELS, Path.unlink, "missing"),
-    "no polygons": (INSTANCES.replace("instanceIds.png", "polygons.json"), Path.unlink, "missing"),
+    "no polygons": (POLYGONS, Path.unlink, "missing"),
+    "truncated polygons": (POLYGONS, text("{"), "polygons"),
+    "empty polygons": (POLYGONS, text(""), "polygons"),
+    "polygons that are not UTF-8": (POLYGONS, text(b'{"imgHeight": "\xff"}'), "polygons"),
+    "polygons that are a list": (POLYGONS, text("[]"), "polygons"),
+    "polygons without a size": (POLYGONS, text('{"imgHeight": 12, "objects": []}'), "polygons"),
+    "polygons of another size": (POLYGONS, text('{"imgHeight": 16, "imgWidth": 12}'), "size"),
+    "polygons whose size is text": (POLYGONS, text('{"imgHeight": "12", "imgWidth": "16"}'), "size"),
     "labels without image": (PHOTO, Path.unlink, "label without image"),
     "odd image name": (PHOTO, renamed("photo.png"), "name"),
     "test image truncated": (PHOTO.replace("train", "test"), cut, "truncated PNG"),
@@ -220,6 +228,9 @@ def test_never_stops_at_the_first_and_counts_by_kind(tmp_path):
     }
     assert summary.loc["truncated PNG", "first"].split("\n") == [str(root / f"img/class/{n}.png") for n in (1, 2)]
     assert summary.loc["hidden instance", "severity"] == "note"
+    first = check(root).query("kind == 'truncated PNG'").iloc[0]
+    assert summary.loc["truncated PNG", ["found", "expected"]].tolist() == [first["found"], first["expected"]]
+    assert "bytes" in first["found"] and "IEND" in first["expected"]
 
 
 def test_hidden_instances_are_no_error(tmp_path):

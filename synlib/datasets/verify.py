@@ -5,7 +5,7 @@ is an ``error`` when training, evaluation or harmonisation would stop or go wron
 """
 
 import functools
-import os
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -41,9 +41,9 @@ def verify_dataset(
 
     Checked: every image has its labels and every label its image; PNGs are complete and of the right kind (bit depth,
     channels); sizes agree; values are label ids, or instance ids of classes that have instances; in Cityscapes trees
-    label and instance maps agree; in Synscapes and UrbanSyn the ids in the map are those in the metadata and their
-    classes are known; harmonised trees are finished. ``full``: the number of images is that of the full data set
-    (default: checked where more than half of them are there).
+    label and instance maps agree and the polygon files state their size; in Synscapes and UrbanSyn the ids in the map
+    are those in the metadata and their classes are known; harmonised trees are finished. ``full``: the number of images
+    is that of the full data set (default: checked where more than half of them are there).
 
     Never stops at a bad file. ``workers``: processes, default one a core.
     """
@@ -61,9 +61,17 @@ def verify_dataset(
 
 
 def summarize(findings: pd.DataFrame, paths: int = 3) -> pd.DataFrame:
-    """Findings by kind: ``severity``, ``kind``, ``number``, and the first ``paths`` paths, errors first."""
-    grouped = findings.groupby(["severity", "kind"], sort=True)["path"]
-    summary = grouped.agg(number="size", first=lambda path: "\n".join(path.iloc[:paths]))
+    """Findings by kind, errors first.
+
+    Columns: ``severity``, ``kind``, ``number``, ``first`` (the first ``paths`` paths, one a line), and ``found`` and
+    ``expected`` of the first of them.
+    """
+    summary = findings.groupby(["severity", "kind"], sort=True).agg(
+        number=("path", "size"),
+        first=("path", lambda path: "\n".join(path.iloc[:paths])),
+        found=("found", "first"),
+        expected=("expected", "first"),
+    )
     return summary.reset_index()
 
 
@@ -173,8 +181,11 @@ def _check_cityscapes_image(root: Path, item: tuple[str, str, str]) -> list[Find
     if split == "test":
         _read_pngs(findings, paths, {"image_path": PNG_KINDS["image_path"]})
         return findings
-    _attempt(findings, paths["polygon_path"], os.stat)
     images = _read_pngs(findings, paths, PNG_KINDS)
+    polygon_size = _attempt(findings, paths["polygon_path"], _read_polygon_size)
+    if polygon_size is not None and "label_path" in images and polygon_size != images["label_path"].shape:
+        expected = f"{images['label_path'].shape} as {paths['label_path']}"
+        findings.append(_error("size", paths["polygon_path"], polygon_size, expected))
     _check_label_values(findings, paths, images)
     if "instance_path" in images:
         values = np.unique(images["instance_path"])
@@ -191,6 +202,18 @@ def _check_cityscapes_image(root: Path, item: tuple[str, str, str]) -> list[Find
                 _error("maps disagree", paths["instance_path"], f"{differ} pixels of another class", expected)
             )
     return findings
+
+
+def _read_polygon_size(path: Path) -> tuple[int, int]:
+    """Height and width that a ``*_polygons.json`` states; Detectron2 takes the size of the image from there."""
+    expected = "JSON with imgHeight and imgWidth"
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BadFile("polygons", path, f"no JSON ({error})", expected) from error
+    if not isinstance(content, dict) or not {"imgHeight", "imgWidth"} <= content.keys():
+        raise BadFile("polygons", path, repr(content)[:80], expected)
+    return content["imgHeight"], content["imgWidth"]
 
 
 def _plan_numbered(root: Path, dataset: NumberedDataset, full: bool | None) -> tuple[list[Finding], list, Callable]:
