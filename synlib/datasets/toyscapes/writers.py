@@ -147,7 +147,7 @@ def _write_all(
         pass
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(parameters, indent=1))
-    partial.unlink()
+    partial.unlink(missing_ok=True)  # where no lock could be had, another process may be as far
 
 
 def _check_same(path: Path, parameters: dict) -> None:
