@@ -17,7 +17,7 @@ setup:  ## create or complete .venv, and nothing else
 demo: setup  ## run the whole study at miniature scale and render its reports
 	@$(RUN) run_all.py --profile demo --report --jobs 2 $(ARGS)
 
-report: setup  ## render the reports of PROFILE (demo) from the runs that are there
+report: setup  ## train what is missing of PROFILE (demo), and render its reports
 	@$(RUN) run_all.py --profile $(PROFILE) --report $(ARGS)
 
 test: setup  ## run the tests, for example ARGS="tests/test_labels.py -x"

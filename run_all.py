@@ -9,13 +9,16 @@ Interrupted anywhere, the same command goes on where it was.
 
 import argparse
 import sys
+from typing import Any
+
+import pandas as pd
 
 from synlib.cli import exit_code
+from synlib.report.style import figure_folder
 from synlib.study import launch, notebooks
 from synlib.study.plan import NOTEBOOKS, overview, unplaced
 from synlib.study.profile import ROOT, Profile
 from synlib.study.session import Study
-from synlib.study.store import RunStore
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -26,7 +29,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--set", nargs="+", default=[], metavar="NAME=VALUE", help="notebook parameters; values are YAML"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="train everything once for each seed")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
     parser.add_argument("--plan", action="store_true", help="show the runs and their cost, and do nothing")
     parser.add_argument("--report", action="store_true", help="render the executed notebooks as HTML")
     parser.add_argument("--keep-going", action="store_true", help="go on with other runs when one fails")
@@ -47,15 +50,15 @@ def run(options: argparse.Namespace) -> int:
     notebooks.check_parameters(names, parameters)
     experiments = list(dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name]))
 
+    own = {name: value for name, value in parameters.items() if name in Study.PARAMETERS}
     if options.plan:
-        profile = Profile.load(options.profile)
-        planned = unplaced(profile, experiments, parameters.get("seeds"))
-        print(overview(planned, profile, RunStore(parameters.get("run_dir") or ROOT / "runs")).to_string(index=False))
+        print(plan(own, experiments).to_string(index=False))
         return 0
 
-    study = Study.open(**{name: value for name, value in parameters.items() if name in Study.PARAMETERS})
+    study = Study.open(**own)
     reports = ROOT / "reports" / study.profile.name
-    reports.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
+    for folder in (reports, figure_folder(parameters.get("figure_dir", ""), study.profile.name)):
+        folder.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     planned = [run for experiment in experiments for run in study.planned(experiment)]
     print(overview(planned, study.profile, study.store).to_string(index=False), flush=True)
     failure = None
@@ -73,6 +76,14 @@ def run(options: argparse.Namespace) -> int:
     if failure:
         raise failure
     return 0
+
+
+def plan(parameters: dict[str, Any], experiments: list[str]) -> pd.DataFrame:
+    """The table of runs; with ids and states if the data are ready, otherwise from the profile alone."""
+    if study := Study.if_ready(**parameters):
+        return overview([p for name in experiments for p in study.planned(name)], study.profile, study.store)
+    profile = Profile.load(parameters["profile"])
+    return overview(unplaced(profile, experiments, parameters.get("seeds")), profile, None)
 
 
 if __name__ == "__main__":

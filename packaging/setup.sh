@@ -43,7 +43,7 @@ install() {  # what follows goes to pip; its whole output to the log, what takes
         rm -f "$unfinished"  # pip itself undoes what it could not finish
         tail -n 30 "$log" | cut -c 1-600 >&2
         fail "installing the packages failed; pip's last words are above, all of them in $log." \
-            "Without a network it cannot work; the disk needs 6 GB ($(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}') GB are free here)." \
+            "Without a network it cannot work; the disk needs 8 GB ($(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}') GB are free here)." \
             "Then run the same command again: what was downloaded is kept."
     fi
 }
@@ -56,7 +56,7 @@ is_current && exit 0
 if ! is_usable; then
     python=$(find_python)
     [ ! -e "$venv" ] || echo "setup: $venv is incomplete or broken, and is made anew"
-    echo "setup: creating $venv with $("$python" --version) (once: a few minutes, 6 GB of disk)"
+    echo "setup: creating $venv with $("$python" --version) (once: a few minutes, 8 GB of disk)"
     "$python" -m venv --clear "$venv" || fail "$python could not create $venv: see above (is the disk full or read-only?)."
 fi
 rm -f "$complete"

@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = _add(commands, _verify, "verify", "check a data set: files, sizes, ids, counts")
     check.add_argument("root", type=Path)
+    check.add_argument("--full", action="store_true", help="also check the number of images of the full data set")
     check.add_argument("--json", action="store_true", help="print the findings as JSON")
     check.add_argument("--workers", type=int)
 
@@ -122,7 +123,7 @@ def _toyscapes(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from synlib.datasets.verify import has_errors, summarize, verify_dataset
 
-    findings = verify_dataset(options.root, workers=options.workers)
+    findings = verify_dataset(options.root, full=options.full or None, workers=options.workers)
     if options.json:
         print(json.dumps(findings.to_dict("records"), indent=1))
     else:

@@ -1,4 +1,7 @@
-"""Where and with what a run is executed. Nothing in here changes the result, so nothing of it is hashed."""
+"""Where and with what a run is executed: paths and devices, which are no part of a run's identity and not hashed.
+
+Paths do not change a result. Another device or number of processes does, by rounding and by what each process draws.
+"""
 
 import dataclasses
 from collections.abc import Mapping

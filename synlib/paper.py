@@ -11,5 +11,6 @@ TABLE1 = {
 }
 """(trained on, evaluated on) -> AP. 2,975 images and 24,000 iterations each (section 3.3)."""
 
+INSTANCE_IMAGES = 2975
 INSTANCES = {"Synscapes": 137_255, "Synscapes pruned": 70_744, "Cityscapes": 54_060}
 """Labelled instances in 2,975 training images (section 4.1)."""

@@ -2,7 +2,8 @@
 
 ``spec.yaml`` (what), ``job.json`` (with which paths and devices), ``environment.json`` (versions), ``log.txt``,
 ``metrics.json`` (scalars, a line each), ``model_*.pth`` (checkpoints), ``status.json`` (progress), ``failure.json``,
-``evaluations/NAME/{predictions.parquet,result.json}``, and ``result.json``, written last: a run that has it is done.
+``evaluations/NAME/{predictions.parquet,records.npz,result.json}``, and ``result.json``, written last: a run that has it
+is done. Besides: ``config.yaml`` (Detectron2's), ``output.txt`` (what the processes printed), ``lock``.
 """
 
 import contextlib
@@ -61,7 +62,10 @@ class RunDir:
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of this run, or None if it is not there."""
         try:
-            return json.loads((self.path / name).read_text())
+            content = json.loads((self.path / name).read_text())
+            if not isinstance(content, dict):
+                raise ValueError(f"found {type(content).__name__}, expected an object")
+            return content
         except FileNotFoundError:
             return None
         except ValueError as error:  # not JSON, or not even text
@@ -79,7 +83,9 @@ class RunDir:
     def evaluation_result(self, name: str, identity: dict[str, Any]) -> dict[str, Any] | None:
         """The result on evaluation set ``name``, if made with the same ``identity`` (data and settings)."""
         result = self.read(f"evaluations/{name}/result.json")
-        return result if result and result["identity"] == identity else None
+        files = ["predictions.parquet"] + ([] if identity["split"] == "test" else ["records.npz"])
+        kept = all((self.evaluation(name) / file).exists() for file in files)
+        return result if result and kept and result.get("identity") == identity else None
 
     def state(self) -> str:
         """``planned``, ``running``, ``interrupted``, ``failed`` or ``done``."""

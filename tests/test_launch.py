@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -140,12 +139,15 @@ def test_a_killed_worker_is_reported(store, spec, job):
     assert run.state() == "interrupted"
 
 
-def test_a_run_that_another_launcher_has_is_named(store, spec):
+def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job, monkeypatch):
+    monkeypatch.setattr(launch, "PATIENCE_S", 0.2)
     run = store.run(spec)
     run.create(spec)
-    with run.lock():
-        ended = SimpleNamespace(run=run, process=SimpleNamespace(returncode=3))
-        assert "another process is working on it" in launch._reason(ended)
+    run.write("status.json", {"stage": "train", "done": 1, "total": 2})
+    with run.lock(), pytest.raises(RunFailedError, match="another process is working on this run"):
+        train([spec], store, job)
+    assert run.read("status.json")["done"] == 1
+    assert run.read("job.json") is None
 
 
 @pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 0)])

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import read_image
 from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
@@ -21,7 +20,7 @@ from synlib.evaluation.ap import average_precision
 from synlib.evaluation.predictions import Detections, read_predictions, write_predictions
 from synlib.evaluation.records import match_data_set, write_records
 from synlib.job import EvaluationSet
-from synlib.pointrend.mapper import test_augmentation
+from synlib.pointrend.mapper import read_photo, test_augmentation
 from synlib.rundir import RunDir, stop_without_launcher
 
 
@@ -35,7 +34,7 @@ def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[De
     model.eval()
     augmentation = test_augmentation(cfg)
     for row in images.itertuples():
-        image = read_image(row.image_path, format=cfg.INPUT.FORMAT)
+        image = read_photo(row.image_path, cfg.INPUT.FORMAT)
         yield detections_of(model, augmentation, image, row.image_id, (row.height, row.width))
 
 

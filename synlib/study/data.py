@@ -12,11 +12,13 @@ from synlib.curation.prune import prune
 from synlib.curation.rider_rule import Policy
 from synlib.curation.statistics import size_distribution
 from synlib.datasets import cityscapes, instances, toyscapes
+from synlib.datasets.toyscapes.writers import MANIFEST as TOY_MANIFEST
 from synlib.job import EvaluationSet
 from synlib.study.profile import Profile
 
 DOMAINS = ("synthetic", "real")
 NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}
+HARMONIZED = "synscapes-harmonized"
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ class StudyData:
         Raises FileNotFoundError if there is no such split, ValueError if ``name`` is neither a name nor a folder.
         """
         roots = {NAMES[domain]: root for domain, root in self.roots.items()}
-        if name not in roots and not Path(name).is_dir():
+        if name not in roots and not (name and Path(name).is_dir()):
             raise ValueError(f"evaluation set {name!r}: expected {' or '.join(roots)}, or the folder of a data set")
-        root = roots.get(name, Path(name))
+        root = roots.get(name) or Path(name).resolve()
+        data = instances.fingerprint(cityscapes.read_images(root, split))
+        own = name if name in roots else f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets
         return EvaluationSet(
-            name=(name if name in roots else root.name) + ("" if split == "val" else f"-{split}"),
+            name=own if split == "val" else f"{own}-{split}",
             root=str(root),
-            data=instances.fingerprint(cityscapes.read_images(root, split)),
+            data=data,
             split=split,
             min_area_px=self.min_area_px,
         )
@@ -89,16 +93,23 @@ class StudyData:
         return cityscapes.read_images(on.root, on.split)
 
 
+def existing(profile: Profile, folder: Path) -> StudyData | None:
+    """The data of ``profile`` if :func:`prepare` has made them ready, else None; nothing is made."""
+    real, raw = _sources(profile, folder)
+    complete = [cityscapes.read_manifest(folder / HARMONIZED)]
+    if profile.data.toyscapes:
+        complete += [(tree / TOY_MANIFEST).exists() for tree in (real, raw)]
+    return _study_data(profile, folder) if all(complete) else None
+
+
 def prepare(profile: Profile, folder: Path) -> StudyData:
     """Make the data of ``profile`` ready under ``folder``; what is there already is not made again.
 
     Raises FileNotFoundError or ValueError when a data set is missing or not what its format says.
     """
-    folder = Path(folder)
-    real, raw = Path(profile.data.cityscapes), Path(profile.data.synscapes)
+    real, raw = _sources(profile, folder)
     splits = None
     if toy := profile.data.toyscapes:
-        real, raw = folder / "cityscapes", folder / "synscapes"
         size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
         toyscapes.write_cityscapes(real, train=toy.real.train, val=toy.real.val, gap=toy.gap, **size)
         toyscapes.write_synscapes(raw, train=toy.synthetic.train, val=toy.synthetic.val, **size)
@@ -109,8 +120,20 @@ def prepare(profile: Profile, folder: Path) -> StudyData:
             if not value or not Path(value).is_dir():
                 raise FileNotFoundError(
                     f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
-                    f" set it in the profile, or with `--set {name}=PATH`"
+                    f" name it in the profile or on the command line"
                 )
-    harmonized = folder / "synscapes-harmonized"
-    harmonize_dataset(raw, harmonized, policy=Policy(), variant=profile.data.synscapes_variant, splits=splits)
-    return StudyData({"real": real, "synthetic": harmonized}, raw, folder / "tables", profile.data.min_area_px)
+    variant = profile.data.synscapes_variant
+    harmonize_dataset(raw, folder / HARMONIZED, policy=Policy(), variant=variant, splits=splits)
+    return _study_data(profile, folder)
+
+
+def _sources(profile: Profile, folder: Path) -> tuple[Path, Path]:
+    """Where Cityscapes and Synscapes lie as distributed."""
+    if profile.data.toyscapes:
+        return folder / "cityscapes", folder / "synscapes"
+    return Path(profile.data.cityscapes).resolve(), Path(profile.data.synscapes).resolve()
+
+
+def _study_data(profile: Profile, folder: Path) -> StudyData:
+    real, raw = _sources(profile, folder)
+    return StudyData({"real": real, "synthetic": folder / HARMONIZED}, raw, folder / "tables", profile.data.min_area_px)

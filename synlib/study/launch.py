@@ -12,12 +12,14 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from synlib.job import Job
-from synlib.rundir import LAUNCHER_VARIABLE, RunDir
+from synlib.rundir import LAUNCHER_VARIABLE, RunBusyError, RunDir
 from synlib.spec import RunSpec
 from synlib.study.store import RunStore
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 10
+PATIENCE_S = 10
+"""How long a launcher waits for a run's lock: workers notice within a second or two that their launcher has died."""
 
 
 class RunFailedError(RuntimeError):
@@ -31,6 +33,8 @@ def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1,
     resumable runs. Raises RunFailedError naming each failed run, its reason and its log; with ``keep_going`` after the
     other runs are done, otherwise at once.
     """
+    if jobs < 1:
+        raise ValueError(f"jobs: found {jobs}, expected at least 1")
     unique = {spec.run_id: spec for spec in specs}
     waiting = [spec for spec in unique.values() if not is_complete(store.run(spec), job)]
     if not waiting:
@@ -43,7 +47,12 @@ def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1,
             while waiting or active:
                 for spec in _ready(waiting, active, store)[: jobs - len(active)]:
                     waiting.remove(spec)
-                    active[spec.run_id] = _Process(spec, store, job)
+                    try:
+                        active[spec.run_id] = _Process(spec, store, job)
+                    except RunBusyError as error:
+                        failed.append(f"run {spec.run_id} failed: {error}")
+                        if not keep_going:
+                            raise RunFailedError(failed[0]) from error
                 time.sleep(POLL_SECONDS)
                 for run_id in [key for key, process in active.items() if process.ended()]:
                     process = active.pop(run_id)
@@ -81,9 +90,10 @@ class _Process:
         if spec.initial_run:
             initial = store.run(spec.initial_run).path / "model_final.pth"
             job = Job.from_dict(job.to_dict() | {"initial_weights": str(initial)})
-        self.run.write("job.json", job.to_dict())
-        for name in ("failure.json", "status.json"):
-            (self.run.path / name).unlink(missing_ok=True)
+        with self.run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
+            self.run.write("job.json", job.to_dict())
+            for name in ("failure.json", "status.json"):
+                (self.run.path / name).unlink(missing_ok=True)
         entry = ["-m", "synlib.pointrend.worker", str(self.run.path)]
         if job.processes > 1:
             entry = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}", *entry]
@@ -122,10 +132,10 @@ def _reason(process: _Process) -> str:
     run, killed = process.run, process.process.returncode < 0
     if failure := run.read("failure.json"):
         reason = failure["reason"]
-    elif run.is_locked() and not killed:
-        reason = "another process is working on it; wait for it or stop it"
-    else:
+    elif killed:
         reason = "its process was killed (out of memory?)"
+    else:
+        reason = f"its process ended with exit code {process.process.returncode} and no result"
     return f"run {run.path.name} failed: {reason} (log: {run.path / 'output.txt'})"
 
 
@@ -153,14 +163,18 @@ def _update(bar: tqdm, specs: list[RunSpec], active: dict[str, _Process], store:
 def _iterations_done(run: RunDir, spec: RunSpec) -> int:
     if (run.path / "model_final.pth").exists():
         return spec.schedule.iterations
-    status = run.read("status.json") or {}
-    return status["done"] if status.get("stage") == "train" else 0
+    status = _status(run)
+    return status["done"] if status and status["stage"] == "train" else 0
 
 
 def _stage(run: RunDir) -> str:
-    status = run.read("status.json")
-    return (
-        f"{run.path.name}: {status['stage']} {status['done']}/{status['total']}"
-        if status
-        else f"{run.path.name}: starting"
-    )
+    status = _status(run)
+    return f"{run.path.name}: " + (f"{status['stage']} {status['done']}/{status['total']}" if status else "starting")
+
+
+def _status(run: RunDir) -> dict | None:
+    """Progress for the bar; a damaged file is no reason to stop a training."""
+    try:
+        return run.read("status.json")
+    except ValueError:
+        return None

@@ -38,7 +38,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         name, separator, value = setting.partition("=")
         if not separator:
             raise ValueError(f"--set {setting!r}: expected NAME=VALUE")
-        parsed[name.strip()] = yaml.safe_load(value)
+        try:
+            parsed[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {setting!r}: the value is no YAML: {error}") from error
     return parsed
 
 
@@ -48,6 +51,19 @@ def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> Non
     for parameter in parameters:
         if parameter not in known:
             raise ValueError(f"parameter {parameter!r}: expected one of {', '.join(known)}")
+
+
+def refuse_unknown(namespace: Mapping[str, Any], name: str) -> None:
+    """For the first cell after the parameters: raise ValueError if one was given that notebook ``name`` does not have.
+
+    papermill only warns of it. ``namespace`` is the notebook's ``globals()``, which holds the parameters and IPython's
+    own names.
+    """
+    plain = (str, int, float, list, tuple, dict, type(None))
+    given = {key for key, value in namespace.items() if isinstance(value, plain) and not key.startswith("_")}
+    known = papermill.inspect_notebook(str(path_of(name)))
+    if unknown := sorted(given - {"In", "Out"} - set(known)):
+        raise ValueError(f"parameter {unknown[0]!r}: expected one of {', '.join(known)}")
 
 
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:

@@ -61,11 +61,12 @@ def unplaced(profile: Profile, experiments: Sequence[str], seeds: Sequence[int] 
     return [run for name in experiments for run in EXPERIMENTS[name](profile, {}, seeds or profile.seeds)]
 
 
-def overview(planned: Sequence[Planned], profile: Profile, store: RunStore) -> pd.DataFrame:
+def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
     """One row a distinct run, and a last row with totals.
 
     Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``iterations``, ``epochs``, ``hours`` (estimated
-    from the profile's seconds per iteration), ``GPU hours`` (times its processes), ``state``.
+    from the profile's seconds per iteration), ``GPU hours`` (times its processes), ``state``. Without a ``store``, the
+    data are not known, and so neither is a run's id or state.
     """
     rows: dict[str, dict] = {}
     for item in planned:
@@ -74,10 +75,13 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore) -> p
             rows[spec.run_id]["used by"] += f", {use}"
             continue
         hours = spec.schedule.iterations * profile.execution.seconds_per_iteration / 3600
+        known = {"run": "?", "state": "no data yet"}
+        if store:
+            known = {"run": spec.run_id, "state": store.run(spec).state()}
         rows[spec.run_id] = {
-            "run": spec.run_id, "used by": use, "real": spec.data.real, "synthetic": spec.data.synthetic,
+            "run": known["run"], "used by": use, "real": spec.data.real, "synthetic": spec.data.synthetic,
             "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1), "hours": hours,
-            "GPU hours": hours * profile.execution.processes, "state": store.run(spec).state(),
+            "GPU hours": hours * profile.execution.processes, "state": known["state"],
         }  # fmt: skip
     table = pd.DataFrame(list(rows.values())).astype(object)
     total = dict.fromkeys(table.columns, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()

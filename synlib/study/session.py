@@ -3,17 +3,39 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 
 from synlib.job import EvaluationSet, Job
 from synlib.spec import RunSpec
 from synlib.study import launch, plan
-from synlib.study.data import DOMAINS, StudyData, prepare
+from synlib.study.data import DOMAINS, NAMES, StudyData, existing, prepare
 from synlib.study.plan import Planned
 from synlib.study.profile import ROOT, Profile
 from synlib.study.store import RunStore
+
+
+def _checked(
+    profile: str,
+    *,
+    cityscapes: str = "",
+    synscapes: str = "",
+    data_dir: str | Path = "",
+    run_dir: str | Path = "",
+    seeds: Sequence[int] = (),
+    device: str = "",
+) -> tuple[Profile, Path, RunStore, Sequence[int], str]:
+    """Profile, data folder, run store, seeds and device that the parameters mean."""
+    paths = {"cityscapes": cityscapes, "synscapes": synscapes, "data_dir": data_dir, "run_dir": run_dir}
+    for name, value in (paths | {"profile": profile, "device": device}).items():
+        if not isinstance(value, (str, Path)):
+            raise ValueError(f"{name}: found {value!r}, expected text")
+    if not isinstance(seeds, (list, tuple)) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds: found {seeds!r}, expected a list of integers from 0 on")
+    loaded = Profile.load(profile).with_data_roots(str(cityscapes), str(synscapes))
+    folder = Path(data_dir).resolve() if data_dir else ROOT / "data" / loaded.name
+    return loaded, folder, RunStore(run_dir or ROOT / "runs"), seeds or loaded.seeds, device
 
 
 class Study:
@@ -23,32 +45,32 @@ class Study:
     """What :meth:`open` takes; notebooks have parameters of the same names."""
 
     def __init__(
-        self, profile: Profile, data: StudyData, store: RunStore, *, seeds: Sequence[int], device: str = ""
+        self, profile: Profile, data: StudyData, store: RunStore, seeds: Sequence[int], device: str = ""
     ) -> None:
         self.profile, self.data, self.store, self.seeds, self.device = profile, data, store, tuple(seeds), device
         self.fingerprints = {domain: data.fingerprint(domain) for domain in DOMAINS}
 
     @classmethod
-    def open(
-        cls,
-        profile: str = "demo",
-        *,
-        cityscapes: str = "",
-        synscapes: str = "",
-        data_dir: str | Path = "",
-        run_dir: str | Path = "",
-        seeds: Sequence[int] = (),
-        device: str = "",
-    ) -> Self:
-        """Load a profile and make its data ready. Empty arguments mean the profile's values and the default folders.
+    def open(cls, profile: str = "demo", **parameters: Any) -> Self:
+        """Load a profile and make its data ready; ``parameters`` are those of :data:`PARAMETERS`.
 
-        Raises FileNotFoundError or ValueError for an unknown profile or a missing data set.
+        ``cityscapes``, ``synscapes``: roots of the data sets (default: the profile's). ``data_dir``, ``run_dir``: where
+        derived data and runs are kept (default: ``data/PROFILE`` and ``runs`` of the compendium). ``seeds``: list of
+        integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one). Relative
+        paths are relative to the current folder.
+
+        Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a parameter that is not
+        what it should be.
         """
-        loaded = Profile.load(profile)
-        loaded = loaded.with_data_roots(cityscapes, synscapes)
-        data = prepare(loaded, Path(data_dir or ROOT / "data" / loaded.name))
-        store = RunStore(Path(run_dir or ROOT / "runs"))
-        return cls(loaded, data, store, seeds=seeds or loaded.seeds, device=device)
+        loaded, data_dir, *others = _checked(profile, **parameters)
+        return cls(loaded, prepare(loaded, data_dir), *others)
+
+    @classmethod
+    def if_ready(cls, profile: str = "demo", **parameters: Any) -> Self | None:
+        """:meth:`open` if the data are ready already, else None; nothing is made."""
+        loaded, data_dir, *others = _checked(profile, **parameters)
+        data = existing(loaded, data_dir)
+        return cls(loaded, data, *others) if data else None
 
     def planned(self, experiment: str) -> list[Planned]:
         """The runs of an experiment of the paper, by its name in :data:`synlib.study.plan.EXPERIMENTS`."""
@@ -61,9 +83,7 @@ class Study:
 
     def results(self, planned: Sequence[Planned]) -> pd.DataFrame:
         """:meth:`RunStore.frame` of these runs, with the column ``trained on``: each run's name in its experiment."""
-        names = {p.spec.run_id: p.name for p in planned}
-        frame = self.store.frame([p.spec for p in planned])
-        return frame.assign(**{"trained on": frame["run"].map(names)})
+        return self._named(self.store.frame([p.spec for p in planned]), planned)
 
     def intervals(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
         """AP in percent with its bootstrap interval over the evaluation images: a row a run, evaluation set and class.
@@ -71,19 +91,29 @@ class Study:
         Columns: ``trained on``, ``run``, ``seed``, ``evaluated on``, ``class`` ("mean" among them), ``ap``, ``low``,
         ``high``.
         """
+        return self._named(self.store.intervals([p.spec for p in planned], level), planned)
+
+    def _named(self, frame: pd.DataFrame, planned: Sequence[Planned]) -> pd.DataFrame:
+        """``frame`` with the runs' names, without evaluation sets that are not this study's."""
         names = {p.spec.run_id: p.name for p in planned}
-        frame = self.store.intervals([p.spec for p in planned], level)
-        return frame.assign(**{"trained on": frame["run"].map(names)})
+        own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
+        return frame[own].assign(**{"trained on": frame["run"].map(names)})
 
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.
 
-        Raises FileNotFoundError for an unknown run.
+        Raises FileNotFoundError for an unknown run, ValueError if the run has results on other data of that name.
         """
         run = self.store.run(run_id)
         if not (run.path / "result.json").exists():
             raise FileNotFoundError(
                 f"{run.path}: no finished run; `python -m synlib runs` lists the runs that are there"
+            )
+        made = run.read(f"evaluations/{on.name}/result.json")
+        if made and made.get("identity") != on.identity():
+            raise ValueError(
+                f"run {run_id} has a result on other data named {on.name}, found {made.get('identity')}, expected "
+                f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
             )
         launch.train([run.spec()], self.store, dataclasses.replace(self.job(), evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
@@ -105,7 +135,7 @@ class Study:
             synthetic_root=str(self.data.roots["synthetic"]),
             cache_dir=str(self.data.cache_dir),
             evaluate_on=self.data.evaluation_sets(),
-            imagenet_weights=execution.imagenet_weights,
+            imagenet_weights=execution.imagenet_weights and str(Path(execution.imagenet_weights).resolve()),
             device=self.device,
             processes=execution.processes,
             loader_workers=execution.loader_workers,

@@ -1,5 +1,6 @@
 """All runs of a folder: one sub-folder a run, named by its id. Nothing is trained twice."""
 
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class RunStore:
     """The runs under ``root``."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = Path(root).resolve()
 
     def run(self, spec_or_id: RunSpec | str) -> RunDir:
         run_id = spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id
@@ -57,26 +58,34 @@ class RunStore:
 
 
 def _interval_rows(folder: Path, spec: RunSpec, path: Path, level: float) -> pd.DataFrame:
-    table = bootstrap.intervals(read_records(path), level=level)
+    try:
+        records = read_records(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: unreadable ({error}); delete {path.parent} and run again, it is made anew"
+        ) from error
+    table = bootstrap.intervals(records, level=level)
     table = table[table["metric"] == "ap"].rename(columns={"value": "ap"})
     table[["ap", "low", "high"]] *= 100
     return table.assign(run=folder.name, seed=spec.seed, **{"evaluated on": path.parent.name})
 
 
 def _rows(run: RunDir) -> list[dict]:
-    state = run.state()
     if not run.spec_path.exists():
         return [{"run": run.path.name, "state": "planned"}]
     try:
-        spec = run.spec()
-    except ValueError as error:  # of another version, damaged, or not ours: told, and left alone
+        return _result_rows(run, run.spec())
+    except (OSError, ValueError, KeyError) as error:  # of another version, damaged, or not ours: told, and left alone
         return [{"run": run.path.name, "state": f"unreadable: {error}"}]
+
+
+def _result_rows(run: RunDir, spec: RunSpec) -> list[dict]:
     common = {
         "run": run.path.name,
         "seed": spec.seed,
         "real": spec.data.real,
         "synthetic": spec.data.synthetic,
-        "state": state,
+        "state": run.state(),
     }
     rows = []
     for path in sorted(run.path.glob("evaluations/*/result.json")):
