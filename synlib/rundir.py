@@ -81,7 +81,10 @@ class RunDir:
         return self.path / "evaluations" / name
 
     def evaluation_result(self, name: str, identity: dict[str, Any]) -> dict[str, Any] | None:
-        """The result on evaluation set ``name``, if made with the same ``identity`` (data and settings)."""
+        """The result on evaluation set ``name``, if made with the same ``identity`` (data, settings) and complete.
+
+        The records that AP is computed from belong to it, except on a test split, whose labels are not public.
+        """
         result = self.read(f"evaluations/{name}/result.json")
         files = ["predictions.parquet"] + ([] if identity["split"] == "test" else ["records.npz"])
         kept = all((self.evaluation(name) / file).exists() for file in files)

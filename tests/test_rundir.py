@@ -117,7 +117,13 @@ def test_sweeping_removes_cut_off_writes_alone(run):
 def test_a_result_counts_only_for_the_data_it_was_made_on(run):
     path = run.path / "evaluations/Cityscapes/result.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"identity": {"data": "1"}, "mean": 0.3}))
-    assert run.evaluation_result("Cityscapes", {"data": "1"})["mean"] == 0.3
-    assert run.evaluation_result("Cityscapes", {"data": "2"}) is None
-    assert run.evaluation_result("Synscapes", {"data": "1"}) is None
+    identity = {"data": "1", "split": "val"}
+    path.write_text(json.dumps({"identity": identity, "mean": 0.3}))
+    for name in ("predictions.parquet", "records.npz"):
+        assert run.evaluation_result("Cityscapes", identity) is None  # its files are not all there yet
+        path.with_name(name).touch()
+    assert run.evaluation_result("Cityscapes", identity)["mean"] == 0.3
+    assert run.evaluation_result("Cityscapes", identity | {"data": "2"}) is None
+    assert run.evaluation_result("Synscapes", identity) is None
+    path.write_text('{"another": "format"}')
+    assert run.evaluation_result("Cityscapes", identity) is None
