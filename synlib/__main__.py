@@ -51,23 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="", help="cpu or cuda (default: cuda if there is one)")
 
     evaluate = _add(commands, _evaluate, "evaluate", "AP of a finished run on a data set, with intervals")
-    evaluate.add_argument("run", help="run id")
-    evaluate.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-    evaluate.add_argument("--split", default="val", help="default: val")
+    _add_run(evaluate, split="val")
     _add_study(evaluate)
 
     coco = _add(commands, _coco, "coco", "export truth and a run's predictions in COCO format, with COCO mask AP")
-    coco.add_argument("run", help="run id")
+    _add_run(coco, split="val")
     coco.add_argument("folder", type=Path, help="where truth.json and predictions.json go")
-    coco.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-    coco.add_argument("--split", default="val", help="default: val")
     _add_study(coco)
 
     submit = _add(commands, _submit, "submit", "pack a run's predictions for the Cityscapes test server")
-    submit.add_argument("run", help="run id")
+    _add_run(submit, split="test")
     submit.add_argument("target", type=Path, help="OUT.zip")
-    submit.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-    submit.add_argument("--split", default="test", help="default: test")
     _add_study(submit)
 
     runs = _add(commands, _runs, "runs", "list the runs with their state and AP")
@@ -79,6 +73,12 @@ def _add(commands, function, name: str, text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=function)
     return parser
+
+
+def _add_run(parser: argparse.ArgumentParser, split: str) -> None:
+    parser.add_argument("run", help="run id")
+    parser.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
+    parser.add_argument("--split", default=split, help="default: %(default)s")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:

@@ -10,11 +10,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from synlib.files import replacing
-from synlib.labels import COLORS
 from synlib.study.profile import ROOT
 
-CLASS_COLORS = {name: tuple(channel / 255 for channel in color) for name, color in COLORS.items()}
-"""The Cityscapes colours, 0..1."""
 DOMAIN_COLORS = {"Cityscapes": "#0072b2", "Synscapes": "#e69f00"}
 """Blue and orange as in the paper's figures, from the Okabe-Ito palette."""
 
