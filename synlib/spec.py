@@ -37,16 +37,17 @@ def removal_fractions(value: float | Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """The training set: how many images of each domain, and which synthetic instances are left out.
+    """The training set: how many images of each domain, or which, and which synthetic instances are left out.
 
+    ``real``, ``synthetic``: a number of images, drawn with ``seed``, or a list of image ids, in any order.
     ``removal``: fraction of each class's synthetic instances to remove, smallest first (paper, section 4.1).
     ``removed_as``: what the network learns where an instance was removed, ``background`` (the paper) or nothing,
     ``ignore`` (an ablation that the paper does not have).
     ``emptied``: what happens to images without an instance, ``keep`` (they are negatives) or ``drop``.
     """
 
-    real: int = 0
-    synthetic: int = 0
+    real: int | tuple[str, ...] = 0
+    synthetic: int | tuple[str, ...] = 0
     real_fingerprint: str = ""
     synthetic_fingerprint: str = ""
     removal: Mapping[str, float] | float = field(default_factory=lambda: removal_fractions(0.0))
@@ -55,10 +56,9 @@ class DataSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("real", "synthetic", "seed"):
-            _require(
-                _is_int(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), "an integer >= 0"
-            )
+        for name in ("real", "synthetic"):
+            object.__setattr__(self, name, _images(name, getattr(self, name)))
+        _require(_is_int(self.seed) and self.seed >= 0, "seed", self.seed, "an integer >= 0")
         for name in ("real_fingerprint", "synthetic_fingerprint"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name), "text")
         _require(self.images > 0, "real + synthetic", 0, "at least one training image")
@@ -70,10 +70,23 @@ class DataSpec:
         object.__setattr__(self, "synthetic_fingerprint", self.synthetic_fingerprint if self.synthetic else "")
         object.__setattr__(self, "removal", removal_fractions(self.removal if self.synthetic else 0.0))
         object.__setattr__(self, "removed_as", self.removed_as if any(self.removal.values()) else "background")
+        drawn = any(isinstance(images, int) and images > 0 for images in (self.real, self.synthetic))
+        object.__setattr__(self, "seed", self.seed if drawn else 0)
+
+    @property
+    def real_images(self) -> int:
+        """Number of real images."""
+        return self.real if isinstance(self.real, int) else len(self.real)
+
+    @property
+    def synthetic_images(self) -> int:
+        """Number of synthetic images."""
+        return self.synthetic if isinstance(self.synthetic, int) else len(self.synthetic)
 
     @property
     def images(self) -> int:
-        return self.real + self.synthetic
+        """Number of training images."""
+        return self.real_images + self.synthetic_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +148,11 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One training run. ``init``: ``imagenet``, ``random``, ``run:<run id>``, or ``sha256:<hash>`` of a checkpoint."""
+    """One training run.
+
+    ``init``: ``imagenet``, ``random``, ``run:<run id>``, or ``sha256:<hash>`` of a checkpoint. ``precision``: of the
+    forward and backward pass; ``bf16`` and ``fp16`` mean autocast with weights in float32.
+    """
 
     model: str = "pointrend_r50"
     data: DataSpec
@@ -143,6 +160,7 @@ class RunSpec:
     input: InputSpec = field(default_factory=InputSpec)
     init: str = "imagenet"
     batch_size: int = 8
+    precision: str = "float32"
     seed: int = 0
     recipe: int = RECIPE
 
@@ -151,6 +169,8 @@ class RunSpec:
         known = isinstance(self.init, str) and re.fullmatch(r"imagenet|random|run:.+|sha256:[0-9a-f]{64}", self.init)
         _require(bool(known), "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
         _require(_is_int(self.batch_size) and self.batch_size > 0, "batch_size", self.batch_size, "an integer > 0")
+        known = self.precision in ("float32", "bf16", "fp16")
+        _require(known, "precision", self.precision, "'float32', 'bf16' or 'fp16'")
         _require(_is_int(self.seed) and 0 <= self.seed < 2**31, "seed", self.seed, "an integer in [0, 2^31)")
         _require(_is_int(self.recipe), "recipe", self.recipe, "an integer")
 
@@ -180,10 +200,24 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build and validate; an unknown field is an error that lists the known ones."""
-        nested = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec}
+        """Build and validate; an unknown field is an error that lists the known ones.
+
+        ``schedule`` may have ``epochs`` in place of ``iterations``: how often each training image is seen.
+        """
         values = dict(values)
-        for name, section in nested.items():
+        epochs = None
+        if isinstance(values.get("schedule"), Mapping) and "epochs" in values["schedule"]:
+            values["schedule"] = dict(values["schedule"])
+            epochs = values["schedule"].pop("epochs")
+            _require("iterations" not in values["schedule"], "schedule", "epochs and iterations", "one of them")
+            _require(_is_number(epochs) and epochs > 0, "schedule.epochs", epochs, "a number > 0")
+        if "data" in values:
+            values["data"] = build(DataSpec, values["data"], "data")
+            batch_size = values.get("batch_size", cls.batch_size)
+            if epochs and _is_int(batch_size) and batch_size > 0:
+                iterations = iterations_for_epochs(epochs, values["data"].images, batch_size)
+                values["schedule"]["iterations"] = iterations
+        for name, section in {"schedule": ScheduleSpec, "input": InputSpec}.items():
             if name in values:
                 values[name] = build(section, values[name], name)
         return build(cls, values, "spec")
@@ -248,6 +282,18 @@ def _is_int(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _images(name: str, value: object) -> int | tuple[str, ...]:
+    """A number of images, or image ids in alphabetical order: the order in which they are listed means nothing."""
+    if isinstance(value, (list, tuple)) and value:
+        _require(all(map(_is_text, value)), name, value, "image ids as text")
+        twice = sorted({image for image in value if value.count(image) > 1}) if len(set(value)) < len(value) else []
+        _require(not twice, name, twice[:5], "each image once")
+        return tuple(sorted(value))
+    value = 0 if isinstance(value, (list, tuple)) else value
+    _require(_is_int(value) and value >= 0, name, value, "an integer >= 0, or a list of image ids")
+    return value
 
 
 def _numbers(name: str, values: object) -> list | tuple:

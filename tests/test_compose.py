@@ -92,3 +92,19 @@ def test_the_same_seed_gives_nested_sets_and_another_seed_others():
 def test_more_images_than_there_are_is_an_error():
     with pytest.raises(ValueError, match="21 real images wanted, but there are 20"):
         chosen(DataSpec(real=21))
+
+
+def test_listed_images_are_taken_and_no_others():
+    wanted = ["007", "002", "011"]
+    result = chosen(DataSpec(real=wanted, synthetic=4, removal=0.5, seed=1))
+    of_real = result.images["dataset"] == "cityscapes"
+    assert result.images["image_id"][of_real].tolist() == sorted(wanted)
+    drawn = chosen(DataSpec(synthetic=4, removal=0.5, seed=1))
+    assert result.images["image_id"][~of_real].tolist() == drawn.images["image_id"].tolist()
+    expected = REAL[1][REAL[1]["image_id"].isin(wanted) & ~REAL[1]["crowd"]]
+    assert (result.instances["dataset"] == "cityscapes").sum() == len(expected)
+
+
+def test_listed_images_that_do_not_exist_are_named():
+    with pytest.raises(ValueError, match="2 of 3 synthetic images wanted do not exist: 030, none"):
+        chosen(DataSpec(synthetic=["none", "030", "001"]))

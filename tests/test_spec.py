@@ -25,7 +25,7 @@ CHANGES = {
     },
     "input": {"train_short_px": (800,), "test_short_px": 800, "max_long_px": 1024},
     "spec": {
-        "model": "pointrend_tiny", "init": "random", "batch_size": 4, "seed": 1, "recipe": 99,
+        "model": "pointrend_tiny", "init": "random", "batch_size": 4, "precision": "bf16", "seed": 1, "recipe": 99,
     },
 }  # fmt: skip
 SECTIONS = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec, "spec": RunSpec}
@@ -43,8 +43,8 @@ specs = st.builds(
     RunSpec,
     data=st.builds(
         DataSpec,
-        real=st.integers(1, 3000),
-        synthetic=st.integers(0, 25_000),
+        real=st.integers(1, 3000) | st.lists(st.text(), min_size=1, max_size=5, unique=True),
+        synthetic=st.integers(0, 25_000) | st.lists(st.text(), max_size=5, unique=True),
         real_fingerprint=st.text("0123456789abcdef", max_size=8),
         removal=st.one_of(st.floats(0, 1), st.dictionaries(st.sampled_from(CLASSES), st.floats(0, 1))),
         removed_as=st.sampled_from(["background", "ignore"]),
@@ -86,7 +86,7 @@ def test_a_file_gives_the_spec_back(tmp_path):
 
 def test_the_id_of_a_spec_never_changes():
     """A frozen value: where it changes, every finished run is trained again. Change it knowingly only."""
-    assert BASE.replace(recipe=1).run_id == "1ebeb0029c5a"
+    assert BASE.replace(recipe=1).run_id == "8275099b4f75"
 
 
 def test_every_field_is_covered_below():
@@ -127,6 +127,29 @@ def test_ways_to_say_the_same_give_one_id():
     assert ScheduleSpec(iterations=50) == ScheduleSpec(iterations=50, warmup_iterations=5)
 
 
+def test_a_list_of_images_is_a_set_and_nothing_is_drawn():
+    listed = DataSpec(real=["b", "a", "c"], synthetic=[], seed=3)
+    assert listed == DataSpec(real=("c", "b", "a"), seed=5)
+    assert (listed.real, listed.synthetic, listed.images, listed.seed) == (("a", "b", "c"), 0, 3, 0)
+    assert DataSpec(real=["a"], synthetic=2, seed=3).seed == 3
+    assert RunSpec(data=listed).run_id != RunSpec(data=DataSpec(real=3)).run_id
+    assert RunSpec(data=listed).run_id != RunSpec(data=DataSpec(real=["a", "b", "d"])).run_id
+
+
+@given(epochs=st.floats(0.1, 100) | st.integers(1, 100), images=st.integers(1, 30_000), batch_size=st.integers(1, 64))
+def test_epochs_in_a_file_are_iterations_in_the_spec(epochs, images, batch_size):
+    values = {"data": {"real": images}, "batch_size": batch_size}
+    by_epochs = RunSpec.from_dict(values | {"schedule": {"epochs": epochs, "base_lr": 0.02}})
+    iterations = iterations_for_epochs(epochs, images, batch_size)
+    assert by_epochs == RunSpec.from_dict(values | {"schedule": {"iterations": iterations, "base_lr": 0.02}})
+
+
+def test_epochs_of_a_list_of_images_and_of_the_default_batch():
+    values = {"data": {"real": ["a", "b", "c", "d"]}, "schedule": {"epochs": 10}}
+    assert RunSpec.from_dict(values).schedule.iterations == 5
+    assert values["schedule"] == {"epochs": 10}
+
+
 BAD = {
     "data.real": ({"data": {"real": -1}}, "real: found -1"),
     "data.real of the wrong kind": ({"data": {"real": "20"}}, "real: found '20'"),
@@ -140,6 +163,9 @@ BAD = {
     "data.removed_as": ({"data": {"real": 5, "removed_as": "void"}}, "removed_as: found 'void'"),
     "data.seed": ({"data": {"real": 5, "seed": -1}}, "seed: found -1"),
     "data.fingerprint": ({"data": {"real": 5, "real_fingerprint": 12}}, "real_fingerprint: found 12"),
+    "data.real with another kind": ({"data": {"real": ["a", 5]}}, "real: found .*expected image ids as text"),
+    "data.real twice": ({"data": {"real": ["b", "a", "b"]}}, r"real: found \['b'\], expected each image once"),
+    "empty lists": ({"data": {"real": []}}, "at least one training image"),
     "data unknown": ({"data": {"reel": 5}}, "data: unknown field 'reel'; expected some of real, synthetic"),
     "data no mapping": ({"data": [1]}, r"data: found \[1\], expected a mapping"),
     "data missing": ({"model": "pointrend_tiny"}, "missing .*'data'"),
@@ -157,6 +183,11 @@ BAD = {
     "steps text": ({"schedule": {"steps": ["late"]}}, "steps: found"),
     "warmup": ({"schedule": {"warmup_iterations": -1}}, "warmup_iterations: found -1"),
     "clip": ({"schedule": {"clip_gradient_norm": "5"}}, "clip_gradient_norm: found '5'"),
+    "epochs": ({"schedule": {"epochs": 0}}, "schedule.epochs: found 0"),
+    "epochs text": ({"schedule": {"epochs": "5"}}, "schedule.epochs: found '5'"),
+    "epochs twice": ({"schedule": {"epochs": 5, "iterations": 9}}, "schedule: found 'epochs and iterations'"),
+    "epochs of a bad batch": ({"schedule": {"epochs": 5}, "batch_size": 0}, "batch_size: found 0"),
+    "epochs without data": ({"schedule": {"epochs": 5}}, "missing .*'data'"),
     "schedule unknown": ({"schedule": {"lr": 1}}, "schedule: unknown field 'lr'"),
     "sizes": ({"input": {"train_short_px": [16]}}, "train_short_px: found 16"),
     "sizes no list": ({"input": {"train_short_px": 800}}, "train_short_px: found 800"),
@@ -167,6 +198,7 @@ BAD = {
     "init": ({"init": "coco"}, "init: found 'coco'"),
     "init number": ({"init": 5}, "init: found 5"),
     "batch_size": ({"batch_size": 0}, "batch_size: found 0"),
+    "precision": ({"precision": "float16"}, "precision: found 'float16', expected 'float32', 'bf16' or 'fp16'"),
     "seed": ({"seed": 2**31}, "seed: found 2147483648"),
     "recipe": ({"recipe": "new"}, "recipe: found 'new'"),
     "unknown": ({"learning_rate": 0.1}, "spec: unknown field 'learning_rate'; expected some of model, data"),

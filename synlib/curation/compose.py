@@ -37,7 +37,8 @@ def compose(
     tables (``crowd``) are dropped, as Detectron2 drops annotations with ``iscrowd=1``: they are background whatever
     ``removed_as`` says.
 
-    Raises ValueError when a domain has fewer images than the spec asks for, or ``emptied: drop`` leaves no image.
+    Raises ValueError when a domain has fewer images than the spec asks for or not those that it lists, or when
+    ``emptied: drop`` leaves no image.
     """
     pools = [table[0]["image_id"].tolist() if table else [] for table in (real, synthetic)]
     chosen = mix(*pools, real=spec.real, synthetic=spec.synthetic, seed=spec.seed)

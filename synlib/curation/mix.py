@@ -20,11 +20,17 @@ class Composition(NamedTuple):
 
 
 def mix(
-    real_ids: Iterable[Id], synthetic_ids: Iterable[Id], *, real: int, synthetic: int, seed: int
+    real_ids: Iterable[Id],
+    synthetic_ids: Iterable[Id],
+    *,
+    real: int | tuple[Id, ...],
+    synthetic: int | tuple[Id, ...],
+    seed: int,
 ) -> tuple[list[Id], list[Id]]:
     """Choose ``real`` and ``synthetic`` images without replacement, each list in the order of its ranks.
 
-    Raises ``ValueError`` if a pool is smaller than the number asked for or lists an image twice.
+    Where images are given in place of a number, exactly these are taken. Raises ``ValueError`` if a pool is smaller
+    than the number asked for, lacks a given image, or lists one twice.
     """
     return _choose(real_ids, real, seed, "real"), _choose(synthetic_ids, synthetic, seed, "synthetic")
 
@@ -55,8 +61,13 @@ def composition_for_budget(
     return Composition(real, added if synthetic is None else min(added, synthetic))
 
 
-def _choose(ids: Iterable[Id], number: int, seed: int, domain: str) -> list[Id]:
+def _choose(ids: Iterable[Id], number: int | tuple[Id, ...], seed: int, domain: str) -> list[Id]:
     pool = list(ids)
+    if isinstance(number, tuple):
+        if missing := sorted(set(number) - set(pool)):
+            listed = ", ".join(map(str, missing[:5]))
+            raise ValueError(f"{len(missing)} of {len(number)} {domain} images wanted do not exist: {listed}")
+        return list(number)
     if len(set(pool)) < len(pool):
         raise ValueError(f"{len(pool) - len(set(pool))} {domain} images are listed twice, expected each once")
     if not 0 <= number <= len(pool):

@@ -44,8 +44,8 @@ def training_set(spec: DataSpec, job: Job) -> TrainingSet:
     """
     tables = []
     for name, count, root, expected in (
-        ("real", spec.real, job.real_root, spec.real_fingerprint),
-        ("synthetic", spec.synthetic, job.synthetic_root, spec.synthetic_fingerprint),
+        ("real", spec.real_images, job.real_root, spec.real_fingerprint),
+        ("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint),
     ):
         if count and not root:
             raise ValueError(f"the run needs {count} {name} images, and the job names no {name} data set")

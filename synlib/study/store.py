@@ -83,8 +83,8 @@ def _result_rows(run: RunDir, spec: RunSpec) -> list[dict]:
     common = {
         "run": run.path.name,
         "seed": spec.seed,
-        "real": spec.data.real,
-        "synthetic": spec.data.synthetic,
+        "real": spec.data.real_images,
+        "synthetic": spec.data.synthetic_images,
         "state": run.state(),
     }
     rows = []
