@@ -1,64 +1,68 @@
-"""Which runs an experiment of the paper needs: pure functions of the profile and the data's fingerprints."""
+"""Which runs a notebook needs, without training any: experiments -> planned runs -> the table with their cost."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
-from synlib.spec import DataSpec, RunSpec
+from synlib.spec import RunSpec
+from synlib.study import experiments
+from synlib.study.experiments import Planner, Runs
 from synlib.study.profile import Profile
 from synlib.study.store import RunStore
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run and its part in an experiment: ``name`` is its label there, such as the training set's in Table 1."""
+    """A run and its part in an experiment: ``name`` is its label there, such as the training set's in Table 1.
+
+    ``factors``: what the experiment varies, and this run's values of it.
+    """
 
     experiment: str
     name: str
     spec: RunSpec
+    factors: Mapping[str, Any] = field(default_factory=dict)
 
 
-def table1(profile: Profile, fingerprints: dict[str, str], seeds: Sequence[int]) -> list[Planned]:
-    """Table 1 (section 3.3): the baseline trained on each domain alone, with equally many images."""
-    amounts = {"Synscapes": {"synthetic": profile.baseline_images}, "Cityscapes": {"real": profile.baseline_images}}
-    return [
-        Planned("table1", name, baseline(profile, fingerprints, seed, **amount))
-        for name, amount in amounts.items()
-        for seed in seeds
-    ]
-
-
-def baseline(
-    profile: Profile, fingerprints: dict[str, str], seed: int, *, real: int = 0, synthetic: int = 0
-) -> RunSpec:
-    """The profile's baseline on ``real`` + ``synthetic`` images; ``seed`` draws images and weights alike."""
-    data = DataSpec(
-        real=real,
-        synthetic=synthetic,
-        real_fingerprint=fingerprints.get("real", ""),
-        synthetic_fingerprint=fingerprints.get("synthetic", ""),
-        seed=seed,
+EXPERIMENTS: dict[str, Callable[[Planner], Runs]] = {
+    function.__name__: function
+    for function in (
+        experiments.table1,
+        experiments.thresholds,
+        experiments.ratios,
+        experiments.amounts,
+        experiments.pre_training,
+        experiments.fine_tuning,
+        experiments.removal,
+        experiments.steps,
     )
-    return RunSpec(
-        model=profile.model,
-        data=data,
-        schedule=profile.schedule,
-        input=profile.input,
-        init=profile.init,
-        batch_size=profile.batch_size,
-        seed=seed,
-    )
-
-
-EXPERIMENTS: dict[str, Callable[..., list[Planned]]] = {"table1": table1}
-NOTEBOOKS: dict[str, tuple[str, ...]] = {"01_harmonization": ("table1",)}
+}
+NOTEBOOKS: dict[str, tuple[str, ...]] = {
+    "01_harmonization": ("table1",),
+}
 """Notebook -> the experiments whose runs it shows."""
 
 
-def unplaced(profile: Profile, experiments: Sequence[str], seeds: Sequence[int] | None = None) -> list[Planned]:
-    """The runs of ``experiments`` from the profile alone, without any data: for a plan, not for training."""
-    return [run for name in experiments for run in EXPERIMENTS[name](profile, {}, seeds or profile.seeds)]
+def plan(experiment: str, profile: Profile, fingerprints: Mapping[str, str], seeds: Sequence[int]) -> list[Planned]:
+    """The runs of ``experiment``, once for each seed.
+
+    ``fingerprints``: of the training splits, by domain; empty for a plan without data. Raises ValueError for an unknown
+    experiment.
+    """
+    if experiment not in EXPERIMENTS:
+        raise ValueError(f"experiment {experiment!r}: expected one of {', '.join(EXPERIMENTS)}")
+    return [
+        Planned(experiment, name, spec, factors)
+        for seed in seeds
+        for name, spec, factors in EXPERIMENTS[experiment](Planner(profile, fingerprints, seed))
+    ]
+
+
+def unplaced(profile: Profile, names: Sequence[str], seeds: Sequence[int] | None = None) -> list[Planned]:
+    """The runs of experiments ``names`` from the profile alone, without any data: for a plan, not for training."""
+    return [run for name in names for run in plan(name, profile, {}, seeds or profile.seeds)]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import yaml
 
 from synlib.spec import InputSpec, ScheduleSpec, build, mapping
+from synlib.study.grids import Grids
 
 ROOT = Path(__file__).resolve().parents[2]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
@@ -73,6 +74,7 @@ class Profile:
     init: str = "imagenet"
     batch_size: int = 8
     seeds: tuple[int, ...] = (0,)
+    grids: Grids = field(default_factory=Grids)
     execution: Execution = field(default_factory=Execution)
 
     @classmethod
@@ -92,7 +94,7 @@ class Profile:
 
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
-        sections = {"input": InputSpec, "schedule": ScheduleSpec, "execution": Execution}
+        sections = {"input": InputSpec, "schedule": ScheduleSpec, "grids": Grids, "execution": Execution}
         values = {name: build(section, values.get(name, {}), name) for name, section in sections.items()} | {
             name: value for name, value in values.items() if name not in sections
         }
@@ -108,6 +110,11 @@ class Profile:
 
     def replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)
+
+    def with_grids(self, **changes: Any) -> Self:
+        """The profile with other grids where the values are not empty."""
+        given = {name: value for name, value in changes.items() if value not in ([], {}, ())}
+        return self.replace(grids=dataclasses.replace(self.grids, **given))
 
     def with_data_roots(self, cityscapes: str, synscapes: str) -> Self:
         """The profile with other data roots where they are not empty; roots of real data replace the embedded data."""

@@ -25,6 +25,7 @@ def _checked(
     run_dir: str | Path = "",
     seeds: Sequence[int] = (),
     device: str = "",
+    **grids: Any,
 ) -> tuple[Profile, Path, RunStore, Sequence[int], str]:
     """Profile, data folder, run store, seeds and device that the parameters mean."""
     paths = {"cityscapes": cityscapes, "synscapes": synscapes, "data_dir": data_dir, "run_dir": run_dir}
@@ -33,7 +34,7 @@ def _checked(
             raise ValueError(f"{name}: found {value!r}, expected text")
     if not isinstance(seeds, (list, tuple)) or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f"seeds: found {seeds!r}, expected a list of integers from 0 on")
-    loaded = Profile.load(profile).with_data_roots(str(cityscapes), str(synscapes))
+    loaded = Profile.load(profile).with_data_roots(str(cityscapes), str(synscapes)).with_grids(**grids)
     folder = Path(data_dir).resolve() if data_dir else ROOT / "data" / loaded.name
     return loaded, folder, RunStore(run_dir or ROOT / "runs"), seeds or loaded.seeds, device
 
@@ -41,7 +42,8 @@ def _checked(
 class Study:
     """One study: planned from a profile, trained into a run store, read back as tidy DataFrames."""
 
-    PARAMETERS = ("profile", "cityscapes", "synscapes", "data_dir", "run_dir", "seeds", "device")
+    GRIDS = ("thresholds", "removal", "ratios", "added_images", "epochs", "learning_rates")
+    PARAMETERS = ("profile", "cityscapes", "synscapes", "data_dir", "run_dir", "seeds", "device", *GRIDS)
     """What :meth:`open` takes; notebooks have parameters of the same names."""
 
     def __init__(
@@ -56,8 +58,9 @@ class Study:
 
         ``cityscapes``, ``synscapes``: roots of the data sets (default: the profile's). ``data_dir``, ``run_dir``: where
         derived data and runs are kept (default: ``data/PROFILE`` and ``runs`` of the compendium). ``seeds``: list of
-        integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one). Relative
-        paths are relative to the current folder.
+        integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one). Those of
+        :data:`GRIDS` replace the profile's (:class:`synlib.study.grids.Grids`). Relative paths are relative to the
+        current folder.
 
         Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a parameter that is not
         what it should be.
@@ -74,7 +77,7 @@ class Study:
 
     def planned(self, experiment: str) -> list[Planned]:
         """The runs of an experiment of the paper, by its name in :data:`synlib.study.plan.EXPERIMENTS`."""
-        return plan.EXPERIMENTS[experiment](self.profile, self.fingerprints, self.seeds)
+        return plan.plan(experiment, self.profile, self.fingerprints, self.seeds)
 
     def train(self, planned: Sequence[Planned], *, jobs: int = 1, keep_going: bool = False) -> pd.DataFrame:
         """Train what has no result yet, and return :meth:`results`."""
@@ -82,7 +85,7 @@ class Study:
         return self.results(planned)
 
     def results(self, planned: Sequence[Planned]) -> pd.DataFrame:
-        """:meth:`RunStore.frame` of these runs, with the column ``trained on``: each run's name in its experiment."""
+        """:meth:`RunStore.frame` of these runs, with each run's ``experiment``, name (``trained on``) and factors."""
         return self._named(self.store.frame([p.spec for p in planned]), planned)
 
     def intervals(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
@@ -94,10 +97,12 @@ class Study:
         return self._named(self.store.intervals([p.spec for p in planned], level), planned)
 
     def _named(self, frame: pd.DataFrame, planned: Sequence[Planned]) -> pd.DataFrame:
-        """``frame`` with the runs' names, without evaluation sets that are not this study's."""
-        names = {p.spec.run_id: p.name for p in planned}
+        """``frame`` with the runs' names and factors, without evaluation sets that are not this study's."""
+        named = pd.DataFrame(
+            [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
+        )
         own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
-        return frame[own].assign(**{"trained on": frame["run"].map(names)})
+        return named.merge(frame[own], on="run")
 
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.

@@ -1,0 +1,152 @@
+"""The paper's experiments as runs: pure functions of a profile, the data's fingerprints and a seed.
+
+One function an experiment, named as in :data:`synlib.study.plan.EXPERIMENTS`; each yields (name, spec, factors). Equal
+specs are one run, whichever experiment asks for it.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synlib.curation.mix import composition_for_ratio
+from synlib.spec import DataSpec, RunSpec, iterations_for_epochs
+from synlib.study.profile import Profile
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Specs of one profile, data set and seed."""
+
+    profile: Profile
+    fingerprints: Mapping[str, str]
+    seed: int
+
+    def run(
+        self,
+        *,
+        real: int = 0,
+        synthetic: int = 0,
+        removal: float | Mapping[str, float] = 0.0,
+        epochs: float = 0,
+        **changes: Any,
+    ) -> RunSpec:
+        """The profile's baseline on ``real`` + ``synthetic`` images; the seed draws images and weights alike.
+
+        ``epochs``: other than the baseline's number of iterations. ``changes``: other fields of the spec.
+        """  # fmt: skip
+        data = DataSpec(
+            real=real,
+            synthetic=synthetic,
+            real_fingerprint=self.fingerprints.get("real", ""),
+            synthetic_fingerprint=self.fingerprints.get("synthetic", ""),
+            removal=removal,
+            seed=self.seed,
+        )
+        profile, schedule = self.profile, self.profile.schedule
+        if epochs:
+            iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
+            schedule = dataclasses.replace(schedule, iterations=iterations)
+        baseline = {"schedule": schedule, "init": profile.init}
+        common = {"model": profile.model, "input": profile.input, "batch_size": profile.batch_size, "seed": self.seed}
+        return RunSpec(data=data, **common | baseline | changes)
+
+    def removed(self, removal: str) -> dict[str, float] | float:
+        """Fractions to remove with removal ``on`` (the chosen thresholds of section 4.1) or ``off``."""
+        return self.profile.grids.removal_fractions() if removal == "on" else 0.0
+
+    def mixed(self, added: int, epochs: float, removal: str = "on") -> RunSpec:
+        """All real images and ``added`` synthetic ones (section 4.2)."""
+        return self.run(
+            real=self.profile.baseline_images, synthetic=added, removal=self.removed(removal), epochs=epochs
+        )
+
+    def pretrained(self, removal: str) -> RunSpec:
+        """Trained on synthetic images only, for long (section 4.3)."""
+        grids = self.profile.grids
+        return self.run(
+            synthetic=grids.pretraining_images, removal=self.removed(removal), epochs=grids.pretraining_epochs
+        )
+
+    def fine_tuned(self, learning_rate: float, momentum: float, removal: str = "on") -> RunSpec:
+        """Trained on the real images from the weights of :meth:`pretrained` (section 4.3)."""
+        changes = self.profile.grids.fine_tuning_schedule | {"base_lr": learning_rate, "momentum": momentum}
+        schedule = dataclasses.replace(self.profile.schedule, **changes)
+        initial = self.pretrained(removal).run_id
+        return self.run(real=self.profile.baseline_images, schedule=schedule, init=f"run:{initial}")
+
+
+Runs = Iterator[tuple[str, RunSpec, dict[str, Any]]]
+
+
+def table1(planner: Planner) -> Runs:
+    """Table 1 (section 3.3): the baseline trained on each domain alone, with equally many images."""
+    images = planner.profile.baseline_images
+    yield "Synscapes", planner.run(synthetic=images), {}
+    yield "Cityscapes", planner.run(real=images), {}
+
+
+def thresholds(planner: Planner) -> Runs:
+    """Figure 4 (section 4.1): the baseline on synthetic images, without the smallest instances of each class."""
+    images = planner.profile.baseline_images
+    for percent in planner.profile.grids.thresholds:
+        yield f"{percent:g} % removed", planner.run(synthetic=images, removal=percent / 100), {"threshold": percent}
+
+
+def ratios(planner: Planner) -> Runs:
+    """Figure 5 (section 4.2): as many images as in the baseline, of which a share is real."""
+    for percent in planner.profile.grids.ratios:
+        real, synthetic = composition_for_ratio(planner.profile.baseline_images, percent / 100)
+        spec = planner.run(real=real, synthetic=synthetic, removal=planner.removed("on"))
+        yield f"{percent:g} % real", spec, {"real_percent": percent}
+
+
+def amounts(planner: Planner) -> Runs:
+    """Tables 3 and 4 (section 4.2): synthetic images added to all real ones, for several numbers of epochs."""
+    grids = planner.profile.grids
+    for epochs, added in itertools.product(grids.epochs, grids.added_images):
+        spec = planner.mixed(added, epochs)
+        factors = {"epochs": epochs, "added": added, "iterations": spec.schedule.iterations}
+        yield f"{added} added, {epochs:g} epochs", spec, factors
+
+
+def pre_training(planner: Planner) -> Runs:
+    """The first step of section 4.3, with and without removal."""
+    for removal in ("off", "on"):
+        yield f"pre-training, removal {removal}", planner.pretrained(removal), {"removal": removal}
+
+
+def fine_tuning(planner: Planner) -> Runs:
+    """Figure 6 (section 4.3): fine-tuning against learning rate and momentum."""
+    for momentum, learning_rates in planner.profile.grids.learning_rates.items():
+        for learning_rate in learning_rates:
+            factors = {"learning_rate": learning_rate, "momentum": momentum}
+            yield f"lr {learning_rate:g}, momentum {momentum:g}", planner.fine_tuned(learning_rate, momentum), factors
+
+
+def removal(planner: Planner) -> Runs:
+    """Table 2: each approach with and without the removal of small instances."""
+    grids = planner.profile.grids
+    for switch in ("off", "on"):
+        for approach, spec in {
+            "pre-training": planner.pretrained(switch),
+            "mixing": planner.mixed(grids.mixed_images, grids.mixed_epochs, switch),
+            "fine-tuning": planner.fine_tuned(grids.tuned_learning_rate, grids.tuned_momentum, switch),
+        }.items():
+            yield f"{approach}, removal {switch}", spec, {"approach": approach, "removal": switch}
+
+
+def steps(planner: Planner) -> Runs:
+    """Table 5 (section 4.3): the steps of the fine-tuning approach."""
+    profile = planner.profile
+    baseline, grids = profile.schedule, profile.grids
+    for step, spec in {
+        "basic": planner.run(real=profile.baseline_images),
+        "3k": planner.run(synthetic=profile.baseline_images),
+        "20k": planner.pretrained("off"),
+        "pruned": planner.pretrained("on"),
+        "fine-tuned": planner.fine_tuned(baseline.base_lr, baseline.momentum),
+        "optimized": planner.fine_tuned(grids.tuned_learning_rate, grids.tuned_momentum),
+    }.items():
+        yield step, spec, {"step": step}
