@@ -1,0 +1,178 @@
+"""The report: one folder that asks no server for anything, with everything that the notebooks show."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import cv2
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from synlib.report import site
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NAMES = ["01_first", "02_second"]
+
+
+class Resources(HTMLParser):
+    """What a browser would fetch to show a page: every attribute and style rule that names a resource."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found, self.links, self.tags, self.text = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if tag == "a" and name == "href":
+                self.links.append(value)
+            elif name in ("src", "srcset", "href", "xlink:href", "poster", "data", "action", "background"):
+                self.found.append(value)
+            elif name == "style":
+                self.found += css_resources(value)
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] == "style":
+            self.found += css_resources(data)
+        self.text.append(data)
+
+
+def css_resources(css: str) -> list[str]:
+    return re.findall(r"url\(\s*[\"']?([^)\"']+)", css) + re.findall(r"@import\s+[\"']([^\"']+)", css)
+
+
+def picture(height=30, width=600) -> str:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A report folder with the first of two notebooks executed, which holds every kind of output; and figures."""
+    monkeypatch.setattr(site, "path_of", lambda name: tmp_path / f"{name}.ipynb")
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# 2 · Second")]), tmp_path / "02_second.ipynb")
+    outputs = [
+        new_output("execute_result", {"image/png": picture(), "text/plain": "<Figure>"}),
+        new_output("execute_result", {"text/html": "<style>td {color: red}</style><b>bold</b>", "text/plain": "BOLD"}),
+        new_output("display_data", {WIDGET: {"model_id": "1"}, "text/html": "<i>still</i>", "text/plain": "VBox()"}),
+        new_output("display_data", {"application/javascript": "alert(1)", "text/plain": "plain words"}),
+        new_output("stream", name="stdout", text="a < b"),
+        new_output("stream", name="stderr", text="a warning"),
+    ]
+    cells = [
+        new_markdown_cell("# 1 · Cars & <b>riders</b>\n\nText, [elsewhere](https://example.org/page)."),
+        new_markdown_cell("**Question.** Is *this*\nso?\n\n**Method.** None."),
+        new_markdown_cell("## A figure"),
+        new_code_cell("print('a' < 'b')", outputs=outputs),
+    ]
+    notes = {"start_time": "2026-01-02T03:03:00+00:00", "end_time": "2026-01-02T03:04:05+00:00", "duration": 65.2}
+    state = {"application/vnd.jupyter.widget-state+json": {"state": {"1": {}}, "version_major": 2, "version_minor": 0}}
+    folder = tmp_path / "reports" / "demo"
+    folder.mkdir(parents=True)
+    nbformat.write(
+        new_notebook(cells=cells, metadata={"papermill": notes, "widgets": state}), folder / "01_first.ipynb"
+    )
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    for name in ("b.png", "b.pdf", "b.csv", "a.png", "notes.txt"):
+        (figures / name).write_text(name)
+    return folder
+
+
+@pytest.fixture
+def report(folder):
+    table = pd.DataFrame({"claim": ["<mixing>"], "ours": [23.456], "paper": [35.0], "other": [np.nan]})
+    site.build(folder, NAMES, profile="demo", command="run & go", summary=table, figures=folder.parents[1] / "figures")
+    return folder
+
+
+@pytest.mark.parametrize("page", ["index.html", "01_first.html"])
+def test_a_page_asks_no_server_for_anything(report, page):
+    html = (report / page).read_text()
+    resources = Resources(html)
+    assert [item for item in resources.found if not item.startswith("data:")] == []
+    assert not {"script", "link", "iframe", "object", "embed"} & set(resources.tags)
+    assert "default-src 'none'" in html
+
+
+def test_links_inside_the_report_lead_to_files(report):
+    for page in report.glob("*.html"):
+        inside = [link for link in Resources(page.read_text()).links if not link.startswith("https://")]
+        assert inside
+        assert all((report / link).is_file() for link in inside)
+
+
+def test_the_page_shows_outputs_and_folds_code(report):
+    html = (report / "01_first.html").read_text().partition("<body>")[2]
+    folded = re.findall(r"<details>.*?</details>", html, re.DOTALL)
+    assert "<details open" not in html
+    assert sum("print" in part for part in folded) == 1
+    assert any("a warning" in part for part in folded)
+    shown = re.sub(r"<details>.*?</details>", "", html, flags=re.DOTALL)
+    assert "print" not in shown and "a warning" not in shown
+    for part in (
+        "<b>bold</b>",
+        "<i>still</i>",
+        "plain words",
+        "a &lt; b",
+        'alt="A figure"',
+        "https://example.org/page",
+    ):
+        assert part in shown
+    for part in ("VBox", "BOLD", "&lt;Figure", "alert(1)"):
+        assert part not in html
+
+
+def test_the_page_has_a_title_and_fits_a_phone(report):
+    html = (report / "01_first.html").read_text()
+    assert "<title>1 · Cars &amp; &lt;b&gt;riders&lt;/b&gt;</title>" in html
+    assert 'name="viewport" content="width=device-width' in html
+    assert re.search(r"img, svg \{[^}]*max-width: 100%", html)
+
+
+def test_the_index_lists_notebooks_figures_summary_and_environment(report):
+    html = (report / "index.html").read_text()
+    words = " ".join("".join(Resources(html).text).split())
+    assert "Is this so?" in words
+    assert "Executed 2026-01-02 03:04 UTC, in 65 s" in words
+    assert "2 · Second Not executed yet" in words
+    assert "&lt;mixing&gt;" in html
+    assert re.search(r"23\.5\s*</td>\s*<td>35</td>\s*<td>–", html)
+    assert "run &amp; go" in html
+    assert "numpy 2" in words
+    assert {path.name for path in (report / "figures").iterdir()} == {"a.png", "b.csv", "b.pdf", "b.png"}
+    assert html.index("figures/a.png") < html.index("figures/b.png")
+
+
+def test_the_thumbnail_is_the_first_figure_made_small(report):
+    (uri,) = (item for item in Resources((report / "index.html").read_text()).found)
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (24, site.THUMBNAIL_PX, 3)
+
+
+def test_pages_link_their_neighbours_in_order(report):
+    first = nbformat.read(report / "01_first.ipynb", as_version=4)
+    nbformat.write(first, report / "02_second.ipynb")
+    site.build(report, NAMES, profile="demo", command="")
+    links = [Resources((report / f"{name}.html").read_text()).links for name in NAMES]
+    assert "02_second.html" in links[0] and "01_first.html" not in links[0]
+    assert "01_first.html" in links[1] and "02_second.html" not in links[1]
+    assert all("index.html" in page for page in links)
+
+
+def test_figures_that_are_gone_leave_the_report(report):
+    figures = report.parents[1] / "figures"
+    (figures / "a.png").unlink()
+    site.build(report, NAMES, profile="demo", command="", figures=figures)
+    assert not (report / "figures" / "a.png").exists()
+    assert "figures/a.png" not in (report / "index.html").read_text()
+
+
+def test_the_commit_of_a_checkout_and_of_a_plain_folder(tmp_path):
+    assert site.commit(tmp_path) == ""
+    (tmp_path / ".git").mkdir()  # not a repository that git knows
+    assert site.commit(tmp_path) == ""
