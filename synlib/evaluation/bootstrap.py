@@ -9,7 +9,8 @@ The interval says how much AP would vary over other images of the same kind; the
 Source of the method: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles).
 """
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -40,9 +41,9 @@ def intervals(
     Raises:
         ValueError: if there are no images; if ``level`` is not between 0 and 1.
     """
-    pooled = _pooled(records)
+    pooled = pooled_outcomes(records)
     return _frame(
-        _summary(average_precision(pooled).ap), _summary(bootstrap_ap(pooled, resamples=resamples, seed=seed)), level
+        summary(average_precision(pooled).ap), summary(bootstrap_ap(pooled, resamples=resamples, seed=seed)), level
     )
 
 
@@ -62,10 +63,10 @@ def paired_intervals(
     Raises:
         ValueError: as :func:`intervals`, and if the two were not evaluated on the same images and ground truth.
     """
-    first, second = _pooled(first), _pooled(second)
+    first, second = pooled_outcomes(first), pooled_outcomes(second)
     _check_same_truth(first, second)
-    value = _summary(average_precision(second).ap) - _summary(average_precision(first).ap)
-    drawn = [_summary(bootstrap_ap(pooled, resamples=resamples, seed=seed)) for pooled in (first, second)]
+    value = summary(average_precision(second).ap) - summary(average_precision(first).ap)
+    drawn = [summary(bootstrap_ap(pooled, resamples=resamples, seed=seed)) for pooled in (first, second)]
     difference = drawn[1] - drawn[0]
     frame = _frame(value, difference, level)
     known = np.maximum(1, (~np.isnan(difference)).sum(0))
@@ -82,7 +83,8 @@ def across_seeds(runs: pd.DataFrame, by: Iterable[str] = ("class", "metric"), va
     return groups.agg(mean="mean", std="std", low="min", high="max", seeds="count").reset_index()
 
 
-def _pooled(records: Iterable[ImageMatch] | Outcomes) -> Outcomes:
+def pooled_outcomes(records: Iterable[ImageMatch] | Outcomes) -> Outcomes:
+    """The outcomes of records, or as given. Raises ValueError if there are no images."""
     pooled = records if isinstance(records, Outcomes) else outcomes(records)
     if not pooled.image_ids:
         raise ValueError("found no images to draw from, expected at least one")
@@ -99,7 +101,7 @@ def _check_same_truth(first: Outcomes, second: Outcomes) -> None:
         raise ValueError("found two runs evaluated with different ground truth or minimum area, expected the same")
 
 
-def _summary(ap: np.ndarray) -> np.ndarray:
+def summary(ap: np.ndarray) -> np.ndarray:
     """AP ``(..., 8, 10)`` to ``(..., 9, 2)``: each class and the mean of those that are not NaN; AP and AP50."""
     of_class = np.stack([ap.mean(-1), ap[..., 0]], axis=-1)
     known = ~np.isnan(of_class)
@@ -127,9 +129,10 @@ def _frame(value: np.ndarray, drawn: np.ndarray, level: float) -> pd.DataFrame:
 def bootstrap_ap(pooled: Outcomes, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
     """AP of resampled images, float64 ``(B, 8, 10)``, NaN where a resample has no ground truth of a class.
 
-    The same seed draws the same images for any run on the same data set, so results can be subtracted.
+    The same seed draws the same images for any run on the same data set, so results can be subtracted, and other ones
+    for another data set.
     """
-    weights = _draw(len(pooled.image_ids), resamples, seed)
+    weights = _draw(pooled.image_ids, resamples, seed)
     return np.concatenate([weighted_ap(pooled, part) for part in np.split(weights, _cuts(resamples), axis=1)])
 
 
@@ -137,9 +140,10 @@ def _cuts(resamples: int) -> range:
     return range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
 
 
-def _draw(images: int, resamples: int, seed: int) -> np.ndarray:
+def _draw(image_ids: Sequence[str], resamples: int, seed: int) -> np.ndarray:
     """How often each image counts in each resample, float64 ``(M, B)``."""
-    rng = np.random.default_rng(seed)
+    images = len(image_ids)
+    rng = np.random.default_rng([seed, zlib.crc32("\n".join(image_ids).encode())])
     return rng.multinomial(images, np.full(images, 1 / max(1, images)), resamples).T.astype(float)
 
 

@@ -1,17 +1,16 @@
 """All runs of a folder: one sub-folder a run, named by its id. Nothing is trained twice."""
 
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from synlib.evaluation import bootstrap
-from synlib.evaluation.records import read_records
+from synlib.evaluation.draws import Draws
 from synlib.labels import CLASSES
 from synlib.rundir import RunDir
 from synlib.spec import RunSpec
+from synlib.study import intervals
 
 COLUMNS = ("run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state")
 
@@ -43,31 +42,12 @@ class RunStore:
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
-        """AP in percent with bootstrap intervals, one row a run, evaluation set and class ("mean" among them).
+        """:func:`synlib.study.intervals.intervals` of these runs."""
+        return intervals.intervals([self.run(spec) for spec in specs], level)
 
-        Columns: ``run``, ``seed``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high``. Runs without results have no
-        row.
-        """
-        frames = [
-            _interval_rows(self.run(spec).path, spec, path, level)
-            for spec in specs
-            for path in sorted(self.run(spec).path.glob("evaluations/*/records.npz"))
-        ]
-        columns = ["run", "seed", "evaluated on", "class", "ap", "low", "high"]
-        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
-
-
-def _interval_rows(folder: Path, spec: RunSpec, path: Path, level: float) -> pd.DataFrame:
-    try:
-        records = read_records(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: unreadable ({error}); delete {path.parent} and run again, it is made anew"
-        ) from error
-    table = bootstrap.intervals(records, level=level)
-    table = table[table["metric"] == "ap"].rename(columns={"value": "ap"})
-    table[["ap", "low", "high"]] *= 100
-    return table.assign(run=folder.name, seed=spec.seed, **{"evaluated on": path.parent.name})
+    def draws(self, run_id: str, evaluated_on: str) -> Draws:
+        """:func:`synlib.study.intervals.draws` of a run."""
+        return intervals.draws(self.run(run_id), evaluated_on)
 
 
 def _rows(run: RunDir) -> list[dict]:
