@@ -9,6 +9,7 @@ import pandas as pd
 from synlib.spec import RunSpec
 from synlib.study import experiments
 from synlib.study.experiments import Planner, Runs
+from synlib.study.grids import Grids
 from synlib.study.profile import Profile
 from synlib.study.store import RunStore
 
@@ -68,9 +69,9 @@ def unplaced(profile: Profile, names: Sequence[str], seeds: Sequence[int] | None
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
     """One row a distinct run, and a last row with totals.
 
-    Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``iterations``, ``epochs``, ``hours`` (estimated
-    from the profile's seconds per iteration), ``GPU hours`` (times its processes), ``state``. Without a ``store``, the
-    data are not known, and so neither is a run's id or state.
+    Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``from`` (initial weights), ``iterations``,
+    ``epochs``, ``hours`` (estimated from the profile's seconds per iteration), ``GPU hours`` (times its processes),
+    ``state``. Without a ``store``, the data are not known, and so neither is a run's id or state.
     """
     rows: dict[str, dict] = {}
     for item in planned:
@@ -79,15 +80,28 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
             rows[spec.run_id]["used by"] += f", {use}"
             continue
         hours = spec.schedule.iterations * profile.execution.seconds_per_iteration / 3600
-        known = {"run": "?", "state": "no data yet"}
+        known = {"run": "?", "from": "?" if spec.initial_run else spec.init, "state": "no data yet"}
         if store:
-            known = {"run": spec.run_id, "state": store.run(spec).state()}
+            known = {"run": spec.run_id, "from": spec.initial_run or spec.init, "state": store.run(spec).state()}
         rows[spec.run_id] = {
-            "run": known["run"], "used by": use, "real": spec.data.real, "synthetic": spec.data.synthetic,
-            "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1), "hours": hours,
-            "GPU hours": hours * profile.execution.processes, "state": known["state"],
+            "run": known["run"], "used by": use,
+            "real": spec.data.real_images, "synthetic": spec.data.synthetic_images, "from": known["from"],
+            "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1),
+            "hours": hours, "GPU hours": hours * profile.execution.processes, "state": known["state"],
         }  # fmt: skip
     table = pd.DataFrame(list(rows.values())).astype(object)
     total = dict.fromkeys(table.columns, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
     table.loc[len(table)] = total | {"run": "total"}
     return table.assign(**{name: table[name].map("{:.2f}".format) for name in ("hours", "GPU hours")})
+
+
+def reductions(profile: Profile) -> list[str]:
+    """In which factors the profile has fewer values than the paper's study, a line each."""
+    paper = Grids()
+    names = ("thresholds", "ratios", "added_images", "epochs", "learning_rates")
+    sizes = {name: (_points(getattr(profile.grids, name)), _points(getattr(paper, name))) for name in names}
+    return [f"{name}: {ours} of the paper's {theirs}" for name, (ours, theirs) in sizes.items() if ours < theirs]
+
+
+def _points(values: Sequence | Mapping) -> int:
+    return sum(map(len, values.values())) if isinstance(values, Mapping) else len(values)
