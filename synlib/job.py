@@ -35,7 +35,8 @@ class Job:
     ``cache_dir``: where instance tables are kept. ``initial_weights``: the checkpoint, when the spec names a run or a
     file.
     ``processes``: torchrun workers, one a GPU. ``loader_workers``: data-loading processes a worker. ``threads``: CPU
-    threads a worker.
+    threads a worker. ``images_per_step``: images that a worker takes through the network at once, adding up gradients
+    over its share of a batch; 0 takes all. Fewer need less memory and more time.
     """
 
     real_root: str = ""
@@ -49,6 +50,7 @@ class Job:
     loader_workers: int = 0
     threads: int = 1
     checkpoint_period: int = 1000
+    images_per_step: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model, build_proposal_generator, build_roi_heads
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
@@ -105,6 +107,7 @@ SCENES = [(seed, learned, ignored) for seed, (learned, ignored) in enumerate([(5
 def test_without_ignored_instances_the_labels_are_detectron2s(scenes):
     boxes, truths = zip(*(scene(*item) for item in scenes), strict=True)
     (their_rpn, their_heads), (our_rpn, our_heads) = modules(PLAIN), modules(SPEC)
+    their_rpn.__class__, their_heads.__class__ = RPN, StandardROIHeads
     anchors = [Boxes(torch.from_numpy(boxes[0][:120])), Boxes(torch.from_numpy(boxes[0][120:]))]
     labelled, sampled = [], []
     for rpn, heads in ((their_rpn, their_heads), (our_rpn, our_heads)):
@@ -190,13 +193,13 @@ def test_an_image_that_is_ignored_as_a_whole_can_be_trained_on():
     assert torch.isfinite(total)
 
 
-def test_other_runs_are_detectron2s_own():
+def test_other_runs_do_not_ignore():
     cfg = detectron2_config(PLAIN, "cpu")
-    assert (cfg.MODEL.PROPOSAL_GENERATOR.NAME, cfg.MODEL.ROI_HEADS.NAME) == ("RPN", "StandardROIHeads")
+    assert (cfg.MODEL.PROPOSAL_GENERATOR.NAME, cfg.MODEL.ROI_HEADS.NAME) == ("SeededRPN", "SeededROIHeads")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.ROI_HEADS.NAME = "CascadeROIHeads"
-    with pytest.raises(ValueError, match="has CascadeROIHeads, expected StandardROIHeads"):
+    with pytest.raises(ValueError, match="has CascadeROIHeads, expected SeededROIHeads"):
         ignore.enable(cfg)
 
 

@@ -18,7 +18,8 @@ class Recorder:
     """A mapper that reports which image it was given and what an augmentation would draw."""
 
     def __call__(self, row):
-        return row["image_path"], np.random.random(), np.random.randint(1000), row["instance_id"].tolist()
+        drawn = np.random.random(), np.random.randint(1000)
+        return {"image": row["image_path"], "drawn": drawn, "instances": row["instance_id"].tolist()}
 
 
 def samples(seed: int = 0, images: int = IMAGES) -> TrainingSamples:
@@ -49,7 +50,7 @@ def batches(start: int, stop: int, *, batch_size: int = 4, rank: int = 0, ranks:
 
 def test_every_image_once_an_epoch_and_epochs_in_another_order():
     data = samples()
-    epochs = [[data[epoch * IMAGES + step][0] for step in range(IMAGES)] for epoch in range(20)]
+    epochs = [[data[epoch * IMAGES + step]["image"] for step in range(IMAGES)] for epoch in range(20)]
     assert all(sorted(epoch) == sorted(f"image {i}" for i in range(IMAGES)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 15
 
@@ -74,14 +75,21 @@ def test_a_position_does_not_remember_what_came_before():
 
 
 def test_augmentation_differs_from_epoch_to_epoch():
-    drawn = [samples()[position][1] for position in range(10 * IMAGES)]
+    drawn = [samples()[position]["drawn"] for position in range(10 * IMAGES)]
     assert len(set(drawn)) == len(drawn)
+
+
+def test_the_model_has_seeds_of_its_own_for_every_position_and_stage():
+    found = [seed for position in range(10 * IMAGES) for seed in samples()[position]["seeds"]]
+    assert len(set(found)) == len(found) == 30 * IMAGES
+    assert all(0 <= seed < 2**63 for seed in found)  # what torch.manual_seed takes
+    assert not set(found) & {seed for position in range(10 * IMAGES) for seed in samples(1)[position]["seeds"]}
 
 
 def test_the_seed_changes_order_and_augmentation():
     first, second = ([samples(seed)[position] for position in range(2 * IMAGES)] for seed in (0, 1))
-    assert [item[0] for item in first] != [item[0] for item in second]
-    assert not {item[1] for item in first} & {item[1] for item in second}
+    assert [item["image"] for item in first] != [item["image"] for item in second]
+    assert not {item["drawn"] for item in first} & {item["drawn"] for item in second}
 
 
 def test_loader_workers_change_nothing():
@@ -101,7 +109,7 @@ def test_ranks_share_the_batch_of_one(ranks):
 
 
 def test_batches_may_cross_the_end_of_an_epoch():
-    seen = collections.Counter(item[0] for batch in batches(0, IMAGES) for item in batch)
+    seen = collections.Counter(item["image"] for batch in batches(0, IMAGES) for item in batch)
     assert set(seen.values()) == {4}
 
 

@@ -1,8 +1,8 @@
 """Training that neither learns nor punishes some boxes: instances of class -1 (``removed_as: ignore`` in a run's spec).
 
 An anchor or proposal that would be background, and most of whose own area lies in an ignored box, is not sampled. An
-ignored box is never a target. All else is Detectron2 v0.6's ``RPN`` and ``StandardROIHeads``; without ignored boxes the
-labels, and the random numbers that are drawn, are theirs.
+ignored box is never a target. All else is Detectron2 v0.6's ``RPN`` and ``StandardROIHeads``, seeded
+(:mod:`synlib.pointrend.sampling`); without ignored boxes the labels, and the random numbers that are drawn, are theirs.
 
 The rule is by boxes, like everything that these two stages match; the mask head sees foreground proposals only.
 """
@@ -11,22 +11,22 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import nonzero_tuple
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
-from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import Boxes, Instances, pairwise_ioa
+
+from synlib.pointrend.sampling import SeededROIHeads, SeededRPN
 
 COVERED = 0.5
 """A box is covered by an ignored one when the intersection is more than this fraction of its own area."""
 
 
 def enable(cfg: CfgNode) -> None:
-    """Put the two classes below in place of Detectron2's in ``cfg``.
+    """Put the two classes below in place of those of :mod:`synlib.pointrend.sampling` in ``cfg``.
 
-    Raises ValueError for a model that has others than ``RPN`` and ``StandardROIHeads``.
+    Raises ValueError for a model that has others.
     """
     for node, ours, theirs in (
-        (cfg.MODEL.PROPOSAL_GENERATOR, IgnoringRPN, RPN),
-        (cfg.MODEL.ROI_HEADS, IgnoringROIHeads, StandardROIHeads),
+        (cfg.MODEL.PROPOSAL_GENERATOR, IgnoringRPN, SeededRPN),
+        (cfg.MODEL.ROI_HEADS, IgnoringROIHeads, SeededROIHeads),
     ):
         if theirs.__name__ != node.NAME:
             raise ValueError(f"removed_as ignore: the model has {node.NAME}, expected {theirs.__name__}")
@@ -34,8 +34,8 @@ def enable(cfg: CfgNode) -> None:
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class IgnoringRPN(RPN):
-    """RPN whose ground truth may hold instances to be ignored."""
+class IgnoringRPN(SeededRPN):
+    """SeededRPN whose ground truth may hold instances to be ignored."""
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -53,8 +53,8 @@ class IgnoringRPN(RPN):
 
 
 @ROI_HEADS_REGISTRY.register()
-class IgnoringROIHeads(StandardROIHeads):
-    """StandardROIHeads whose ground truth may hold instances to be ignored."""
+class IgnoringROIHeads(SeededROIHeads):
+    """SeededROIHeads whose ground truth may hold instances to be ignored."""
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:

@@ -17,6 +17,8 @@ from synlib.pointrend.mapper import InstanceMapper
 class TrainingSamples(torch.utils.data.Dataset):
     """``samples[position]`` is the mapped sample at that position of the endless, reshuffled training stream.
 
+    Its ``seeds``, int (3,), are for what the model draws at random (:mod:`synlib.pointrend.sampling`).
+
     The tables are kept as a handful of flat arrays, which loader workers share without copies.
     """
 
@@ -50,7 +52,9 @@ class TrainingSamples(torch.utils.data.Dataset):
         index = np.random.default_rng([self.seed, epoch]).permutation(len(self))[step]
         # Detectron2's augmentations draw from NumPy's global generator.
         np.random.seed(np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0])
-        return self.mapper(self.row(index))
+        sample = self.mapper(self.row(index))
+        words = np.random.SeedSequence([self.seed, 2, position]).generate_state(3, np.uint64)
+        return sample | {"seeds": (words >> np.uint64(1)).tolist()}
 
 
 class PositionSampler(torch.utils.data.Sampler):

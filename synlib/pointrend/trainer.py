@@ -1,13 +1,14 @@
 """Detectron2's trainer for one run: model, optimizer, samples and hooks, put together from the run's spec.
 
-What makes a run a function of its spec: the order of samples and every random draw depend on (seed, iteration) alone,
-so a killed run goes on as if it had never stopped.
+What makes a run a function of its spec: the order of samples and every random draw depend on the seed and on a sample's
+position alone, so a killed run goes on as if it had never stopped, and processes share a batch as if they were one.
 """
 
+import contextlib
 import functools
 import time
+from typing import Any
 
-import numpy as np
 import torch
 import torch.utils.data
 from detectron2.config import CfgNode
@@ -16,7 +17,9 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter
-from torch import nn
+from torch import distributed, nn
+from torch.distributed import ReduceOp
+from torch.nn.parallel import DistributedDataParallel
 
 from synlib.curation.compose import TrainingSet
 from synlib.job import Job
@@ -24,6 +27,7 @@ from synlib.pointrend import weights
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.mapper import InstanceMapper, training_augmentations
 from synlib.pointrend.samples import PositionSampler, TrainingSamples
+from synlib.pointrend.sampling import SeededRCNN, weighted
 from synlib.rundir import RunDir, stop_without_launcher
 from synlib.spec import RunSpec
 
@@ -37,25 +41,83 @@ class DivergedError(RuntimeError):
 
 
 class Trainer(SimpleTrainer):
-    """Detectron2's SimpleTrainer, with a seed for every iteration and an end when the loss is not finite."""
+    """Detectron2's SimpleTrainer for a batch in any number of parts, and with an end when the loss is not finite.
+
+    The batch of an iteration may be divided among processes, and in each into parts of ``images_per_step`` images (0:
+    one part) one after the other: losses and gradients are those of the whole batch in one part, up to rounding.
+    """
 
     def __init__(
-        self, model: nn.Module, loader: torch.utils.data.DataLoader, optimizer: torch.optim.Optimizer, seed: int
+        self,
+        model: nn.Module,
+        loader: torch.utils.data.DataLoader,
+        optimizer: torch.optim.Optimizer,
+        images_per_step: int = 0,
     ) -> None:
         super().__init__(model, loader, optimizer)
-        self.seed = seed
+        self.images_per_step = images_per_step
+        self.network: SeededRCNN = model.module if isinstance(model, DistributedDataParallel) else model
 
     def run_step(self) -> None:
-        # The heads sample anchors, proposals and points at random: seeded here, a resumed run samples the same.
-        words = np.random.SeedSequence([self.seed, 2, self.iter, comm.get_rank()]).generate_state(1, np.uint64)
-        torch.manual_seed(int(words[0] >> 1))
+        started = time.perf_counter()
+        batch = next(self._data_loader_iter)
+        data_s = time.perf_counter() - started
+        size = self.images_per_step or len(batch)
+        self.optimizer.zero_grad()
         try:
-            super().run_step()
+            losses = self._backward([batch[first : first + size] for first in range(0, len(batch), size)])
+        except torch.cuda.OutOfMemoryError as error:
+            raise RuntimeError(_out_of_memory(batch, size)) from error
+        try:
+            self._write_metrics(losses, data_s)
         except FloatingPointError as error:
             raise DivergedError(f"diverged at iteration {self.iter}: the loss is not finite") from error
+        self.optimizer.step()
+
+    def _backward(self, parts: list[list[dict[str, Any]]]) -> dict[str, torch.Tensor]:
+        """Add up the gradients of all parts; returns the losses, whose mean over processes is the batch's."""
+        self._share_frame(parts)
+        if len(parts) > 1:  # what the losses are divided by has to be known before the first part's gradient
+            total = _over_processes(sum(self.network.count(part) for part in parts), ReduceOp.SUM)
+        sums: dict[str, torch.Tensor] = {}
+        for number, part in enumerate(parts, 1):
+            with contextlib.nullcontext() if number == len(parts) else self._apart():
+                losses = self.model(part)
+                counts = self.network.roi_heads.counts
+                if len(parts) == 1:
+                    total = _over_processes(counts.clone(), ReduceOp.SUM)
+                losses = weighted(losses, counts, total, comm.get_world_size())
+                sum(losses.values()).backward()
+            sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
+        return sums
+
+    def _share_frame(self, parts: list[list[dict[str, Any]]]) -> None:
+        """Have all parts in all processes padded alike: padding is seen by the network and has anchors."""
+        sizes = torch.tensor([sample["image"].shape[1:] for part in parts for sample in part])
+        frame = _over_processes(sizes.amax(0).to(self.network.device), ReduceOp.MAX).tolist()
+        for part in parts:
+            part[0]["frame"] = frame
+
+    def _apart(self) -> contextlib.AbstractContextManager:
+        """Gradients are only added up here, and not yet averaged with the other processes'."""
+        return self.model.no_sync() if comm.get_world_size() > 1 else contextlib.nullcontext()
 
     def read_from(self, loader: torch.utils.data.DataLoader) -> None:
         self.data_loader, self._data_loader_iter = loader, iter(loader)
+
+
+def _over_processes(values: torch.Tensor, operation: ReduceOp) -> torch.Tensor:
+    if comm.get_world_size() > 1:
+        distributed.all_reduce(values, operation)
+    return values
+
+
+def _out_of_memory(batch: list[dict[str, Any]], size: int) -> str:
+    height, width = batch[0]["frame"]
+    tried = f"{size} images of {width}x{height} px at once do not fit into the GPU's memory"
+    if size == 1:
+        return f"{tried}: expected a GPU with more memory, or a model profile or images that need less"
+    return f"{tried}: set execution.images_per_step to {size // 2}, or use more GPUs; results stay the same"
 
 
 class StatusHook(HookBase):
@@ -92,11 +154,12 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
         weights.load_imagenet(model, cfg, job.imagenet_weights)
     elif spec.init != "random":
         weights.load_initial(model, job.initial_weights, spec.init)
-    model = create_ddp_model(model, device_ids=None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()])
+    gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
+    model = create_ddp_model(model, device_ids=gpus, broadcast_buffers=False)
     optimizer = build_optimizer(cfg, model)
     if spec.schedule.clip_gradient_norm:  # of all parameters together; Detectron2's own option clips each by itself
         optimizer.register_step_pre_hook(functools.partial(_clip_gradient, model, spec.schedule.clip_gradient_norm))
-    trainer = Trainer(model, [], optimizer, spec.seed)
+    trainer = Trainer(model, [], optimizer, job.images_per_step)
     checkpointer = SafeCheckpointer(model, str(run.path), trainer=trainer)
     trainer.register_hooks([hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))])
     if comm.is_main_process():

@@ -102,6 +102,7 @@ def execute(run: RunDir) -> None:
         final = run.path / FINAL
         model = load_model(cfg, final) if final.exists() else train(spec, cfg, job, run)
         evaluate_all(model, cfg, job, run)
+        run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
             run.write(
                 "result.json",
@@ -114,7 +115,7 @@ def execute(run: RunDir) -> None:
     except BaseException as error:
         # Any process may be the one in trouble; those that fail because it is gone come later.
         if not isinstance(error, KeyboardInterrupt) and run.read("failure.json") is None:
-            run.write("failure.json", {"reason": f"{error}", "kind": type(error).__name__, "time": time.time()})
+            run.fail(error)
         raise
 
 

@@ -1,0 +1,115 @@
+"""The model's own random draws, as functions of the training sample and not of the process or batch that it is in.
+
+Detectron2 v0.6 draws anchors (RPN), proposals (RoI heads) and points (PointRend's mask head) from the device's global
+generator. Here that generator is seeded anew for every image and stage with the sample's ``seeds``; what is then drawn,
+and how, is Detectron2's. A batch may be divided among processes, or into parts one after the other: the draws stay.
+
+A sample without ``seeds`` leaves the generator alone.
+"""
+
+from typing import Any
+
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.structures import ImageList, Instances
+from torch.nn import functional as F
+
+UNITS = {"loss_rpn_cls": 0, "loss_rpn_loc": 0, "loss_cls": 1, "loss_box_reg": 1, "loss_mask": 2, "loss_mask_point": 2}
+"""What each loss is a mean over: images (0), sampled proposals (1), or those of them that are foreground (2)."""
+
+
+def seed_next(seeds: list[int] | None) -> None:
+    """Take the first of ``seeds``, if there is one, for all that PyTorch draws from here on."""
+    if seeds:
+        torch.manual_seed(seeds.pop(0))
+
+
+@META_ARCH_REGISTRY.register()
+class SeededRCNN(GeneralizedRCNN):
+    """GeneralizedRCNN whose training samples may hold two things more.
+
+    ``seeds``: one for each of RPN, RoI heads and mask head. ``frame``: height and width in px to which the batch is
+    padded at least, the largest of all images of the iteration, so that every process and part has the same anchors.
+    """
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
+        """Losses in training, else detections."""
+        if self.training:
+            self._seed(batched_inputs)
+        return super().forward(batched_inputs)
+
+    @torch.no_grad()
+    def count(self, batched_inputs: list[dict[str, Any]]) -> torch.Tensor:
+        """What ``roi_heads.counts`` will be in a forward pass on the same batch; costs the backbone and the RPN."""
+        self._seed(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        truths = [sample["instances"].to(self.device) for sample in batched_inputs]
+        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor), truths)
+        self.roi_heads.label_and_sample_proposals(proposals, truths)
+        return self.roi_heads.counts
+
+    def _seed(self, batched_inputs: list[dict[str, Any]]) -> None:
+        for stage, module in enumerate((self.proposal_generator, self.roi_heads, self.roi_heads.mask_head)):
+            module.seeds = [sample["seeds"][stage] for sample in batched_inputs if "seeds" in sample]
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """As GeneralizedRCNN's, padded to the ``frame`` of the samples if they have one."""
+        images = super().preprocess_image(batched_inputs)
+        frame = batched_inputs[0].get("frame", (0, 0))
+        divisor = max(1, self.backbone.size_divisibility)
+        below, right = (
+            max(0, -(-size // divisor) * divisor - have)
+            for size, have in zip(frame, images.tensor.shape[-2:], strict=True)
+        )
+        return ImageList(F.pad(images.tensor, (0, right, 0, below)), images.image_sizes) if below + right else images
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class SeededRPN(RPN):
+    """RPN that draws the anchors of each image with a seed of its own."""
+
+    seeds: list[int] | None = None
+
+    def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:  # called once an image, in order
+        seed_next(self.seeds)
+        return super()._subsample_labels(label)
+
+
+@ROI_HEADS_REGISTRY.register()
+class SeededROIHeads(StandardROIHeads):
+    """StandardROIHeads that draws the proposals of each image with a seed of its own, and counts them.
+
+    ``counts``: int64 (3,), the last batch's images, sampled proposals, and those that are foreground.
+    """
+
+    seeds: list[int] | None = None
+
+    def _sample_proposals(
+        self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # called once an image, in order
+        seed_next(self.seeds)
+        return super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
+
+    def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
+        """As ROIHeads'."""
+        sampled = super().label_and_sample_proposals(proposals, targets)
+        classes = torch.cat([found.gt_classes for found in sampled])
+        foreground = (classes != self.num_classes).sum()
+        self.counts = torch.stack(
+            [foreground.new_tensor(count) for count in (len(sampled), len(classes))] + [foreground]
+        )
+        return sampled
+
+
+def weighted(
+    losses: dict[str, torch.Tensor], counts: torch.Tensor, total: torch.Tensor, processes: int
+) -> dict[str, torch.Tensor]:
+    """Means over one part of an iteration's batch, as that part's addends to the means over the whole batch.
+
+    ``counts``, ``total``: (3,), see ``UNITS``, of the part and of the whole. Gradients are averaged over ``processes``
+    afterwards, which this makes up for. For a batch in one part the weights are exactly 1.
+    """
+    weights = counts * processes / total.clamp(min=1)
+    return {name: loss * weights[UNITS[name]] for name, loss in losses.items()}
