@@ -8,12 +8,14 @@ Interrupted anywhere, the same command goes on where it was.
 """
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
 import pandas as pd
 
 from synlib.cli import exit_code
+from synlib.report import site
 from synlib.report.style import figure_folder
 from synlib.study import launch, notebooks
 from synlib.study.plan import NOTEBOOKS, overview, unplaced
@@ -33,7 +35,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--plan", action="store_true", help="show the runs and their cost, and do nothing")
     parser.add_argument("--report", action="store_true", help="render the executed notebooks as HTML")
     parser.add_argument("--keep-going", action="store_true", help="go on with other runs when one fails")
-    return parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(arguments)
+    options.command = shlex.join(["python", "run_all.py", *arguments])
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,8 +76,11 @@ def run(options: argparse.Namespace) -> int:
             raise
         failure = error
     for name in names:
-        executed = notebooks.execute(name, parameters, reports)
-        print(notebooks.render(executed) if options.report else executed)
+        print(notebooks.execute(name, parameters, reports))
+    if options.report:
+        name = study.profile.name
+        figures = figure_folder(parameters.get("figure_dir", ""), name)
+        print(site.build(reports, tuple(NOTEBOOKS), profile=name, command=options.command, figures=figures))
     if failure:
         raise failure
     return 0

@@ -1,17 +1,14 @@
-"""Execute notebooks with papermill and render them; parameters are checked before anything runs."""
+"""Execute notebooks with papermill; parameters are checked before anything runs."""
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nbconvert
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
-from synlib.files import replacing
 from synlib.study.plan import NOTEBOOKS
 from synlib.study.profile import ROOT
 
@@ -88,15 +85,3 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         ) from error
     failed.replace(target)
     return target
-
-
-def render(executed: Path) -> Path:
-    """The executed notebook as one self-contained HTML page beside it, code left out of sight."""
-    exporter = nbconvert.HTMLExporter(
-        config=Config({"HTMLExporter": {"embed_images": True, "exclude_input": True, "exclude_input_prompt": True,
-                                        "exclude_output_prompt": True, "mathjax_url": "", "require_js_url": ""}})
-    )  # fmt: skip
-    body, _ = exporter.from_filename(str(executed))
-    with replacing(executed.with_suffix(".html")) as temporary:
-        temporary.write_text(body, encoding="utf-8")
-    return executed.with_suffix(".html")
