@@ -32,7 +32,7 @@ EVENTS = {
 def table1(intervals: pd.DataFrame) -> pd.DataFrame:
     """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's.
 
-    ``intervals``: :meth:`synlib.study.session.Study.intervals` of the experiment. With several seeds, ours and both
+    ``intervals``: :meth:`synlib.study.session.Study.results` of the experiment. With several seeds, ours and both
     ends of its interval are means over them, and a column gives the standard deviation between them.
     """
     ours = _means(intervals)

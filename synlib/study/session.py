@@ -84,25 +84,25 @@ class Study:
         launch.train([p.spec for p in planned], self.store, self.job(), jobs=jobs, keep_going=keep_going)
         return self.results(planned)
 
-    def results(self, planned: Sequence[Planned]) -> pd.DataFrame:
-        """:meth:`RunStore.frame` of these runs, with each run's ``experiment``, name (``trained on``) and factors."""
-        return self._named(self.store.frame([p.spec for p in planned]), planned)
+    def results(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
+        """Tidy results: one row a run, evaluation set of this study and class ("mean" among them).
 
-    def intervals(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
-        """AP in percent with its bootstrap interval over the evaluation images: a row a run, evaluation set and class.
-
-        Columns: ``trained on``, ``run``, ``seed``, ``evaluated on``, ``class`` ("mean" among them), ``ap``, ``low``,
-        ``high``.
+        Columns: ``experiment``, ``trained on`` (the run's name in it), the experiment's factors, those of
+        :meth:`RunStore.frame`, and ``low``, ``high``: the bootstrap interval of ``ap`` over the evaluation images, in
+        percent. A run that failed has its rows, with AP missing.
         """
-        return self._named(self.store.intervals([p.spec for p in planned], level), planned)
-
-    def _named(self, frame: pd.DataFrame, planned: Sequence[Planned]) -> pd.DataFrame:
-        """``frame`` with the runs' names and factors, without evaluation sets that are not this study's."""
+        specs = [p.spec for p in planned]
         named = pd.DataFrame(
             [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
         )
+        frame = self.store.frame(specs)
         own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
-        return named.merge(frame[own], on="run")
+        intervals = self.store.intervals(specs, level)[["run", "evaluated on", "class", "low", "high"]]
+        return named.merge(frame[own], on="run").merge(intervals, on=["run", "evaluated on", "class"], how="left")
+
+    def everything(self) -> dict[str, pd.DataFrame]:
+        """:meth:`results` of every experiment of the paper, by its name."""
+        return {name: self.results(self.planned(name)) for name in plan.EXPERIMENTS}
 
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.
