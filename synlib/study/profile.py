@@ -51,12 +51,17 @@ class DataSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """Processes (GPUs) and loader workers of a training, CPU threads of a process, iterations between checkpoints."""
+    """Processes (GPUs) and loader workers of a training, CPU threads of a process, iterations between checkpoints.
+
+    ``images_per_step``: images that a process takes through the network at once, for GPUs with little memory (0: its
+    share of the batch); the result is the same up to rounding. ``seconds_per_iteration``: for the plan's estimates.
+    """
 
     processes: int = 4
     loader_workers: int = 4
     threads: int = 4
     checkpoint_period: int = 1000
+    images_per_step: int = 0
     imagenet_weights: str = ""
     seconds_per_iteration: float = 0.35
 

@@ -146,4 +146,5 @@ class Study:
             loader_workers=execution.loader_workers,
             threads=execution.threads,
             checkpoint_period=execution.checkpoint_period,
+            images_per_step=execution.images_per_step,
         )
