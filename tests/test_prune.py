@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synlib.curation.prune import IMAGE_KEY, apply_pruning, emptied_images, prune, prune_report
+from synlib.curation.prune import IMAGE_KEY, apply_pruning, emptied_images, prune, prune_report, removed_from
 from synlib.labels import CLASSES
 
 FRACTIONS = st.one_of(
@@ -53,6 +53,16 @@ def test_order_and_index_of_the_rows_do_not_matter(table, fractions, random):
     order = random.sample(range(len(table)), len(table))
     shuffled = table.iloc[order].set_index(pd.Index([0] * len(table)))
     assert prune(shuffled, fractions).tolist() == prune(table, fractions).iloc[order].tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(tables())
+def test_each_instance_goes_at_its_own_fraction_and_not_before(table):
+    limits = removed_from(table)
+    assert np.isinf(limits[table["crowd"]]).all() and (limits[~table["crowd"]] < 1).all()
+    for index, limit in limits[~table["crowd"]].items():
+        assert not prune(table, limit)[index]
+        assert prune(table, max(0.0, limit - 1e-6))[index]
 
 
 @settings(max_examples=30, deadline=None)

@@ -27,14 +27,22 @@ def prune(instances: pd.DataFrame, fractions: float | Mapping[str, float]) -> pd
     Raises ``ValueError`` for an unknown class or a fraction outside [0, 1].
     """
     fractions = removal_fractions(fractions)
+    chosen = np.array([fractions[name] for name in CLASSES])[instances["category"].to_numpy(int)]
+    return (removed_from(instances) > chosen).rename("keep")
+
+
+def removed_from(instances: pd.DataFrame) -> pd.Series:
+    """The smallest fraction at which :func:`prune` removes each instance: float64, inf for groups.
+
+    Of n instances of a class, the one of rank r (0: the smallest) goes as soon as ``round(fraction * n)`` exceeds r.
+    """
     candidates = instances.reset_index(drop=True)[~instances["crowd"].to_numpy()]
     candidates = candidates.sort_values(["category", "area_px", *IMAGE_KEY, "instance_id"])
     rank = candidates.groupby("category").cumcount().to_numpy()
-    sizes = np.bincount(candidates["category"], minlength=len(CLASSES))
-    removed_per_class = np.floor(np.array([fractions[name] for name in CLASSES]) * sizes + 0.5 + 1e-9)
-    keep = np.ones(len(instances), bool)
-    keep[candidates.index[rank < removed_per_class[candidates["category"]]]] = False
-    return pd.Series(keep, index=instances.index, name="keep")
+    sizes = np.bincount(candidates["category"], minlength=len(CLASSES))[candidates["category"]]
+    limits = np.full(len(instances), np.inf)
+    limits[candidates.index] = (rank + 0.5 - 1e-9) / sizes
+    return pd.Series(limits, index=instances.index, name="removed_from")
 
 
 def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
