@@ -1,77 +1,74 @@
-"""Train runs in processes of their own: one after another or several at a time, with a progress bar, interruptible."""
+"""Bring runs to their results: in the order of need, several at a time, with a progress bar, interruptible."""
 
 import contextlib
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-from tqdm.auto import tqdm
-
+from synlib.datasets import cityscapes, instances
 from synlib.job import Job
-from synlib.rundir import LAUNCHER_VARIABLE, RunBusyError, RunDir
+from synlib.rundir import RunBusyError, RunDir, reason_of
 from synlib.spec import RunSpec
+from synlib.study import order
+from synlib.study.process import WorkerProcess
+from synlib.study.progress import Progress
 from synlib.study.store import RunStore
 
 POLL_SECONDS = 0.2
-STOP_SECONDS = 10
-PATIENCE_S = 10
-"""How long a launcher waits for a run's lock: workers notice within a second or two that their launcher has died."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run stands after :func:`train`.
+
+    ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, or ``stopped``
+    (it goes on from its checkpoint). ``reason`` says why it has no result, ``log`` is the file to look into.
+    """
+
+    run: str
+    state: str
+    reason: str = ""
+    log: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.state in ("failed", "not started", "stopped")
+
+    def __str__(self) -> str:
+        where = f" (log: {self.log})" if self.log else ""
+        verb = "not started," if self.state == "not started" else f"{self.state}:"
+        return f"run {self.run} {verb} {self.reason}{where}" if self.reason else f"run {self.run} {self.state}"
 
 
 class RunFailedError(RuntimeError):
-    """A run ended without a result."""
+    """Runs ended without a result. ``outcomes``: of all runs of the call."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__("\n".join(str(item) for item in outcomes if item.failed and item.reason))
+        self.outcomes = list(outcomes)
 
 
-def train(specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1, keep_going: bool = False) -> None:
+def train(
+    specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1, keep_going: bool = False
+) -> list[Outcome]:
     """Bring every run of ``specs`` to its result; runs that have one are not touched, equal specs are trained once.
 
-    ``jobs``: runs at a time. A run that starts from another waits for it. An interrupt stops all processes and leaves
-    resumable runs. Raises RunFailedError naming each failed run, its reason and its log; with ``keep_going`` after the
-    other runs are done, otherwise at once.
+    ``jobs``: runs at a time. A run that starts from another waits for it. A run that has diverged is not tried again;
+    one that has failed otherwise is. An interrupt stops all processes and leaves resumable runs.
+
+    Raises RunFailedError naming each failed run, its reason and its log; with ``keep_going`` after the other runs are
+    done, otherwise at once. Raises ValueError when runs start from each other.
     """
     if jobs < 1:
         raise ValueError(f"jobs: found {jobs}, expected at least 1")
-    unique = {spec.run_id: spec for spec in specs}
-    waiting = [spec for spec in unique.values() if not is_complete(store.run(spec), job)]
-    if not waiting:
-        return
-    planned = list(waiting)
-    active: dict[str, _Process] = {}
-    failed: list[str] = []
-    with _bar(waiting, store) as bar:
-        try:
-            while waiting or active:
-                for spec in _ready(waiting, active, store)[: jobs - len(active)]:
-                    waiting.remove(spec)
-                    try:
-                        active[spec.run_id] = _Process(spec, store, job)
-                    except RunBusyError as error:
-                        failed.append(f"run {spec.run_id} failed: {error}")
-                        if not keep_going:
-                            raise RunFailedError(failed[0]) from error
-                time.sleep(POLL_SECONDS)
-                for run_id in [key for key, process in active.items() if process.ended()]:
-                    process = active.pop(run_id)
-                    if not is_complete(process.run, process.job):
-                        failed.append(_reason(process))
-                        if not keep_going:
-                            raise RunFailedError(failed[0])
-                if not active and waiting and not _ready(waiting, active, store):
-                    failed += [
-                        f"run {s.run_id}: not started, it needs run {s.initial_run}, which has no result"
-                        for s in waiting
-                    ]
-                    waiting = []
-                _update(bar, planned, active, store)
-        finally:
-            for process in active.values():
-                process.stop()
-    if failed:
-        raise RunFailedError("\n".join(failed))
+    launch = _Launch(specs, store, job)
+    if launch.waiting:
+        launch.count_instances(keep_going)
+        launch.work(jobs, keep_going)
+    outcomes = [launch.outcomes[run_id] for run_id in launch.specs]
+    if any(outcome.failed for outcome in outcomes):
+        raise RunFailedError(outcomes)
+    return outcomes
 
 
 def is_complete(run: RunDir, job: Job) -> bool:
@@ -81,100 +78,100 @@ def is_complete(run: RunDir, job: Job) -> bool:
     )
 
 
-class _Process:
-    """One run's worker: a Python process, or torchrun with several, in a process group of its own."""
+class _Launch:
+    """One call of :func:`train`: which runs wait, which are being worked on, how the others ended."""
 
-    def __init__(self, spec: RunSpec, store: RunStore, job: Job) -> None:
-        self.run, self.job = store.run(spec), job
-        self.run.create(spec)
-        if spec.initial_run:
-            initial = store.run(spec.initial_run).path / "model_final.pth"
-            job = Job.from_dict(job.to_dict() | {"initial_weights": str(initial)})
-        with self.run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
-            self.run.write("job.json", job.to_dict())
-            for name in ("failure.json", "status.json"):
-                (self.run.path / name).unlink(missing_ok=True)
-        entry = ["-m", "synlib.pointrend.worker", str(self.run.path)]
-        if job.processes > 1:
-            entry = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}", *entry]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(job.threads),
-            "PYTHONUNBUFFERED": "1",
-            LAUNCHER_VARIABLE: str(os.getpid()),
-        }
-        with open(self.run.path / "output.txt", "ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *entry],
-                stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True, env=environment, cwd=Path(__file__).parents[2],
-            )  # fmt: skip
+    def __init__(self, specs: Sequence[RunSpec], store: RunStore, job: Job) -> None:
+        self.specs = {spec.run_id: spec for spec in specs}
+        self.chains = order.longest_chains(list(self.specs.values()))
+        self.store, self.job = store, job
+        self.active: dict[str, WorkerProcess] = {}
+        before = (self._ended_before(spec) for spec in self.specs.values())
+        self.outcomes = {outcome.run: outcome for outcome in before if outcome}
+        self.waiting = [spec for run_id, spec in self.specs.items() if run_id not in self.outcomes]
 
-    def ended(self) -> bool:
-        return self.process.poll() is not None
+    def _ended_before(self, spec: RunSpec) -> Outcome | None:
+        run = self.store.run(spec)
+        try:
+            run.check(spec)
+            if is_complete(run, self.job):
+                return Outcome(spec.run_id, "done")
+            return self._diverged(run)
+        except ValueError as error:  # damaged files, or another run's: told, and left alone
+            return Outcome(spec.run_id, "failed", str(error))
 
-    def stop(self) -> None:
-        """Ask the whole group to end, then make it."""
-        for sign, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, None)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, sign)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(patience)
-                return
+    def count_instances(self, keep_going: bool) -> None:
+        """Have the instance tables of the training data ready, counted by all cores: workers only read them."""
+        untrained = [s.data for s in self.waiting if not (self.store.run(s).path / "model_final.pth").exists()]
+        needed = [
+            root
+            for root, images in (
+                (self.job.real_root, any(data.real for data in untrained)),
+                (self.job.synthetic_root, any(data.synthetic for data in untrained)),
+            )
+            if root and images and self.job.cache_dir
+        ]
+        for root in needed:
+            # With other runs to go on with, each run that needs damaged data says so itself.
+            with contextlib.suppress(OSError, ValueError) if keep_going else contextlib.nullcontext():
+                instances.instance_table(cityscapes.read_images(root, "train"), cache_dir=self.job.cache_dir)
 
+    def work(self, jobs: int, keep_going: bool) -> None:
+        """Until no run waits or is worked on; without ``keep_going`` until one fails."""
+        with Progress(self.waiting, self.store, self.job) as self.progress:
+            try:
+                while self.waiting or self.active:
+                    self._start(jobs - len(self.active))
+                    self._collect()
+                    if not keep_going and any(outcome.failed for outcome in self.outcomes.values()):
+                        break
+                    self.progress.update([process.run for process in self.active.values()])
+                    time.sleep(POLL_SECONDS)
+            finally:
+                for process in self.active.values():
+                    process.ask_to_stop()
+                for process in self.active.values():
+                    process.stop()
+            self.outcomes |= {run_id: Outcome(run_id, "stopped") for run_id in self.active}
+            self.outcomes |= {spec.run_id: Outcome(spec.run_id, "not started") for spec in self.waiting}
 
-def _ready(waiting: list[RunSpec], active: dict[str, _Process], store: RunStore) -> list[RunSpec]:
-    """Runs whose initial run, if any, is done; the longest first, so that the last to end is short."""
-    ready = [s for s in waiting if not s.initial_run or (store.run(s.initial_run).path / "result.json").exists()]
-    return sorted(ready, key=lambda spec: -spec.schedule.iterations)
+    def _start(self, places: int) -> None:
+        """Start as many runs as there are ``places`` for; give up those that wait for what will never be."""
+        trained = {spec.initial_run for spec in self.waiting if self._is_trained(spec.initial_run)}
+        ready = order.ready(self.waiting, trained, self.chains)
+        if not ready and not self.active:
+            for spec in self.waiting:
+                self._end(Outcome(spec.run_id, "not started", f"it needs run {self._lack(spec.initial_run)}"))
+            self.waiting = []
+        for spec in ready[:places]:
+            self.waiting.remove(spec)
+            try:
+                self.active[spec.run_id] = WorkerProcess(spec, self.store, self.job)
+            except (RunBusyError, OSError, ValueError) as error:
+                self._end(Outcome(spec.run_id, "failed", reason_of(error)))
 
+    def _collect(self) -> None:
+        """Note how the processes that have ended since did."""
+        for run_id in [key for key, process in self.active.items() if process.ended()]:
+            process = self.active.pop(run_id)
+            try:
+                outcome = (
+                    Outcome(run_id, "trained") if is_complete(process.run, self.job) else self._diverged(process.run)
+                )
+                self._end(outcome or Outcome(run_id, "failed", process.reason(), str(process.log)))
+            except ValueError as error:
+                self._end(Outcome(run_id, "failed", str(error), str(process.log)))
 
-def _reason(process: _Process) -> str:
-    run, killed = process.run, process.process.returncode < 0
-    if failure := run.read("failure.json"):
-        reason = failure["reason"]
-    elif killed:
-        reason = "its process was killed (out of memory?)"
-    else:
-        reason = f"its process ended with exit code {process.process.returncode} and no result"
-    return f"run {run.path.name} failed: {reason} (log: {run.path / 'output.txt'})"
+    def _end(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.run] = outcome
+        self.progress.end(outcome.run, done=not outcome.failed)
 
+    def _diverged(self, run: RunDir) -> Outcome | None:
+        return Outcome(run.path.name, "diverged", run.failure(), str(run.log_path)) if run.has_diverged() else None
 
-def _bar(specs: list[RunSpec], store: RunStore) -> tqdm:
-    total = sum(spec.schedule.iterations for spec in specs)
-    begun = sum(_iterations_done(store.run(spec), spec) for spec in specs)
-    return tqdm(
-        total=total,
-        initial=begun,
-        desc=f"training {len(specs)} runs",
-        unit="it",
-        smoothing=0.05,
-        mininterval=1,
-        miniters=0,
-    )
+    def _is_trained(self, run_id: str | None) -> bool:
+        return run_id is not None and (self.store.run(run_id).path / "result.json").exists()
 
-
-def _update(bar: tqdm, specs: list[RunSpec], active: dict[str, _Process], store: RunStore) -> None:
-    """Show the iterations of all runs of this call, and how far each active run is."""
-    done = sum(_iterations_done(store.run(spec), spec) for spec in specs)
-    bar.set_postfix_str("; ".join(_stage(process.run) for process in active.values()), refresh=False)
-    bar.update(max(0, done - bar.n))
-
-
-def _iterations_done(run: RunDir, spec: RunSpec) -> int:
-    if (run.path / "model_final.pth").exists():
-        return spec.schedule.iterations
-    status = _status(run)
-    return status["done"] if status and status["stage"] == "train" else 0
-
-
-def _stage(run: RunDir) -> str:
-    status = _status(run)
-    return f"{run.path.name}: " + (f"{status['stage']} {status['done']}/{status['total']}" if status else "starting")
-
-
-def _status(run: RunDir) -> dict | None:
-    """Progress for the bar; a damaged file is no reason to stop a training."""
-    try:
-        return run.read("status.json")
-    except ValueError:
-        return None
+    def _lack(self, run_id: str) -> str:
+        diverged = self._diverged(self.store.run(run_id))
+        return f"{run_id}, which diverged" if diverged else f"{run_id}, which has no result"

@@ -42,6 +42,10 @@ EXPERIMENTS: dict[str, Callable[[Planner], Runs]] = {
 }
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "01_harmonization": ("table1",),
+    "02_pruning_study": ("thresholds",),
+    "03_mixing_study": ("ratios", "amounts"),
+    "04_fine_tuning_study": ("pre_training", "fine_tuning", "removal", "steps"),
+    "05_summary": tuple(EXPERIMENTS),
 }
 """Notebook -> the experiments whose runs it shows."""
 

@@ -100,9 +100,11 @@ class Study:
         intervals = self.store.intervals(specs, level)[["run", "evaluated on", "class", "low", "high"]]
         return named.merge(frame[own], on="run").merge(intervals, on=["run", "evaluated on", "class"], how="left")
 
-    def everything(self) -> dict[str, pd.DataFrame]:
-        """:meth:`results` of every experiment of the paper, by its name."""
-        return {name: self.results(self.planned(name)) for name in plan.EXPERIMENTS}
+    def train_everything(self, *, jobs: int = 1, keep_going: bool = False) -> dict[str, pd.DataFrame]:
+        """:meth:`train` for all experiments of the paper together; results by experiment."""
+        planned = {name: self.planned(name) for name in plan.EXPERIMENTS}
+        self.train([run for runs in planned.values() for run in runs], jobs=jobs, keep_going=keep_going)
+        return {name: self.results(runs) for name, runs in planned.items()}
 
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.

@@ -31,19 +31,23 @@ class RunStore:
             yield RunDir(path.parent)
 
     def frame(self, specs: Iterable[RunSpec] | None = None) -> pd.DataFrame:
-        """Results, one row a run, evaluation set and class ("mean" among them), with AP in percent.
+        """Results, one row a distinct run, evaluation set and class ("mean" among them), with AP in percent.
 
         Columns: ``run``, ``seed``, ``real``, ``synthetic`` (images trained on), ``evaluated on``, ``class``, ``ap``,
-        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state``. Runs without a result have one row with AP
-        missing.
+        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state``. Runs that failed have their rows too, with AP
+        missing and state ``failed: REASON`` (``failed: diverged at iteration N``); others without a result have one.
         """
-        runs = self.runs() if specs is None else [self.run(spec) for spec in specs]
-        rows = [row for run in runs for row in _rows(run)]
+        rows = [row for run in self._distinct(specs) for row in _rows(run)]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
         """:func:`synlib.study.intervals.intervals` of these runs."""
-        return intervals.intervals([self.run(spec) for spec in specs], level)
+        return intervals.intervals(self._distinct(specs), level)
+
+    def _distinct(self, specs: Iterable[RunSpec] | None) -> list[RunDir]:
+        if specs is None:
+            return list(self.runs())
+        return [self.run(run_id) for run_id in dict.fromkeys(spec.run_id for spec in specs)]
 
     def draws(self, run_id: str, evaluated_on: str) -> Draws:
         """:func:`synlib.study.intervals.draws` of a run."""
@@ -60,25 +64,35 @@ def _rows(run: RunDir) -> list[dict]:
 
 
 def _result_rows(run: RunDir, spec: RunSpec) -> list[dict]:
+    state = run.state()
+    failed = state in ("failed", "diverged")
     common = {
         "run": run.path.name,
         "seed": spec.seed,
         "real": spec.data.real_images,
         "synthetic": spec.data.synthetic_images,
-        "state": run.state(),
+        "state": f"failed: {run.failure()}" if failed else state,
     }
     rows = []
-    for path in sorted(run.path.glob("evaluations/*/result.json")):
-        result = run.read(str(path.relative_to(run.path)))
-        if "ap" not in result:  # a split without public labels
-            continue
+    if failed:
+        wanted = (run.read("job.json") or {}).get("evaluate_on", [])
+        rows = [{"evaluated on": on["name"], "class": name} for on in wanted for name in (*CLASSES, "mean")]
+    for name, result in _results(run).items():
+        rows = [row for row in rows if row["evaluated on"] != name]
         ap = 100 * np.array(result["ap"], float)
         per_class = [
             {"class": name, "ap": values.mean(), "ap50": values[0]} for name, values in zip(CLASSES, ap, strict=True)
         ]
         mean = {"class": "mean", "ap": 100 * _number(result["mean"]), "ap50": 100 * _number(result["ap50"])}
-        rows += [common | {"evaluated on": path.parent.name} | row for row in (*per_class, mean)]
-    return rows or [common]
+        rows += [{"evaluated on": name} | row for row in (*per_class, mean)]
+    return [common | row for row in rows] or [common]
+
+
+def _results(run: RunDir) -> dict[str, dict]:
+    """Results by evaluation set, without those of a split whose labels are not public."""
+    paths = sorted(run.path.glob("evaluations/*/result.json"))
+    results = {path.parent.name: run.read(str(path.relative_to(run.path))) for path in paths}
+    return {name: result for name, result in results.items() if "ap" in result}
 
 
 def _number(value: float | None) -> float:
