@@ -38,16 +38,26 @@ def instances_only(instance_ids: np.ndarray) -> np.ndarray:
     return np.where(instance_ids >= INSTANCE_BASE, instance_ids, 0)
 
 
-def overlay(image: np.ndarray, colors: np.ndarray, mask: np.ndarray, alpha: float = 0.55) -> np.ndarray:
-    """``colors`` blended over ``image`` where ``mask`` (bool) holds, with ``mask``'s regions outlined in white."""
+def overlay(
+    image: np.ndarray, colors: np.ndarray, mask: np.ndarray, alpha: float = 0.55, ids: np.ndarray | None = None
+) -> np.ndarray:
+    """``colors`` blended over ``image`` where ``mask`` (bool) holds, with ``mask``'s regions outlined in white.
+
+    ``ids`` (H, W): what tells regions apart; default: their colours.
+    """
     blended = image.astype(np.float32)
     blended[mask] = (1 - alpha) * blended[mask] + alpha * colors[mask]
-    codes = colors.astype(np.int32) @ np.array([1, 256, 65536]) * mask
-    edge = np.zeros(mask.shape, bool)
-    edge[:, 1:] |= codes[:, 1:] != codes[:, :-1]
-    edge[1:] |= codes[1:] != codes[:-1]
-    blended[edge & mask] = 255
+    ids = colors.astype(np.int32) @ np.array([1, 256, 65536]) if ids is None else ids
+    blended[outline(ids * mask) & mask] = 255
     return blended.round().astype(np.uint8)
+
+
+def outline(ids: np.ndarray) -> np.ndarray:
+    """Pixels whose left or upper neighbour has another id: bool (H, W)."""
+    edge = np.zeros(ids.shape, bool)
+    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    edge[1:] |= ids[1:] != ids[:-1]
+    return edge
 
 
 def crop_around(mask: np.ndarray, margin: float = 0.4, aspect: float = 1.0) -> tuple[slice, slice]:
