@@ -1,6 +1,6 @@
 """The paper's figures: pure functions of arrays and DataFrames that return Matplotlib figures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -59,6 +59,30 @@ def figure2(image: np.ndarray, class_map: np.ndarray, before: np.ndarray, after:
             _show(left, shown)
             _show(right, shown[window])
             left.set_title(title, loc="left")
+    return figure
+
+
+def figure3(image: np.ndarray, instance_ids: np.ndarray, kept: Mapping[float, Collection[int]]) -> Figure:
+    """Figure 3 (section 4.1): one synthetic image with the labels left at each removal threshold, a panel a threshold.
+
+    ``image`` uint8 (H, W, 3) RGB; ``instance_ids`` (H, W) in the Cityscapes encoding; ``kept``: percent removed -> ids
+    of the instances left, such as :func:`synlib.report.samples.removal_sample` chooses. An instance keeps its colour.
+    """
+    shown = instances_only(instance_ids)
+    ids = np.unique(np.append(shown, 0))
+    rows = -(-len(kept) // 3)
+    height, width = instance_ids.shape
+    with style():
+        figure, axes = plt.subplots(
+            rows, 3, figsize=(9.5, 9.5 / 3 * rows * (height / width + 0.09)), squeeze=False, layout="constrained"
+        )
+        for axis in axes.flat[len(kept) :]:
+            axis.set_axis_off()
+        for axis, (threshold, chosen) in zip(axes.flat, sorted(kept.items()), strict=False):
+            left = np.where(np.isin(shown, list(chosen)), shown, 0)
+            _show(axis, overlay(image, color_instances(left, ids), left > 0, alpha=0.65))
+            axis.set_title(f"{threshold:g} %: {len(chosen)} of {len(ids) - 1} labels left", loc="left", fontsize=9)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     return figure
 
 

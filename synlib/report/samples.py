@@ -1,8 +1,12 @@
 """Choose what figures show: images with many large instances, a rider on a vehicle; the same for the same data."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from synlib import paper
+from synlib.curation.prune import prune
 from synlib.datasets import png, synscapes
 from synlib.labels import CLASSES
 from synlib.study.data import DOMAINS, NAMES, StudyData
@@ -39,6 +43,37 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     raw = synscapes.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
     class_map, before, _ = synscapes.DATASET.read_labels(raw.to_dict())
     return image, class_map, before, after
+
+
+def removal_sample(
+    data: StudyData, thresholds: Sequence[float] = paper.FIGURE3_THRESHOLDS, image_id: str = ""
+) -> tuple[np.ndarray, np.ndarray, dict[float, np.ndarray]]:
+    """What :func:`synlib.report.figures.figure3` shows: image, instance ids, and the ids left at each threshold.
+
+    ``thresholds``: percent of each class's instances in the training split to remove, the smallest first. ``image_id``:
+    of that split; default: the image whose labels vanish at most of the thresholds, and of those one with many labels.
+
+    Raises ValueError for an image that is not in the split, or if the split has no instances.
+    """
+    table = data.instances("synthetic", "train")
+    table = table[~table["crowd"]]
+    if table.empty:
+        raise ValueError(f"{data.roots['synthetic']}: no instances in the training split; Figure 3 needs some")
+    kept = {threshold: prune(table, threshold / 100) for threshold in sorted(thresholds)}
+    image_id = image_id or _vanishing(table, pd.DataFrame(kept))
+    images = data.images("synthetic", "train").set_index("image_id")
+    if image_id not in images.index:
+        raise ValueError(f"image {image_id!r}: not in the training split of {data.roots['synthetic']}")
+    own = table[table["image_id"] == image_id]
+    left = {threshold: own.loc[keep[own.index], "instance_id"].to_numpy() for threshold, keep in kept.items()}
+    return (*_read(images.loc[image_id]), left)
+
+
+def _vanishing(instances: pd.DataFrame, kept: pd.DataFrame) -> str:
+    """The image whose instances have most different numbers of thresholds (columns of ``kept``) that they outlive."""
+    outlived = kept.sum(axis=1).rename("outlived")
+    images = outlived.groupby(instances["image_id"]).agg(steps="nunique", labels="size")
+    return images.sort_values(["steps", "labels"], kind="stable").index[-1]
 
 
 def _showy(instances: pd.DataFrame) -> list[str]:

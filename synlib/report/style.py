@@ -14,6 +14,8 @@ from synlib.study.profile import ROOT
 
 DOMAIN_COLORS = {"Cityscapes": "#0072b2", "Synscapes": "#e69f00"}
 """Blue and orange as in the paper's figures, from the Okabe-Ito palette."""
+PAPER = {"color": "0.45", "linewidth": 0.9, "linestyle": "-."}
+"""How the paper's own numbers are drawn beside ours."""
 
 
 @contextlib.contextmanager

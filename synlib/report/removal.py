@@ -1,0 +1,63 @@
+"""Section 4.1 as tables: where AP begins to fall, which thresholds follow from it, and what they remove."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from synlib import paper
+from synlib.curation.prune import prune, prune_report
+from synlib.evaluation import limits as rule
+from synlib.labels import CLASSES
+from synlib.report.runs import MEAN, DrawsOf, stacked
+
+
+def limits(results: pd.DataFrame, draws: DrawsOf, *, on: str = "Synscapes", level: float = 0.95) -> pd.DataFrame:
+    """The removal threshold where AP of each class begins to fall (:func:`synlib.evaluation.limits.limits`).
+
+    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.runs`. Columns: ``class`` ("mean"
+    among them), ``limit``, ``low``, ``high`` (percent removed), ``level`` (AP in percent before the fall), ``slope``
+    (AP points lost for each percent removed after it), ``paper`` (its reading of Figure 4).
+
+    Raises :class:`synlib.report.runs.Missing` if there are no results, ValueError if less than three thresholds have.
+    """
+    runs = stacked(results, draws, "threshold", on)
+    table = rule.limits(runs.values, 100 * runs.ap, 100 * runs.drawn, level=level)
+    published = [float("nan") if name == MEAN else paper.limit(name) for name in table["class"]]
+    return table.assign(paper=published)
+
+
+def chosen_thresholds(limits: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
+    """Each class's limit beside the threshold in force from section 4.2 on: ours and the paper's, percent removed.
+
+    ``limits``: :func:`limits`. ``chosen``: class -> percent, other classes 0 (``profile.grids.removal``).
+    """
+    table = limits[limits["class"] != MEAN].set_index("class")
+    columns = {
+        "limit": table["limit"],
+        "95 % interval": [f"{low:.0f} – {high:.0f}" for low, high in zip(table["low"], table["high"], strict=True)],
+        "limit in the paper": table["paper"],
+        "removed from here on": [float(chosen.get(name, 0)) for name in table.index],
+        "removed in the paper": [paper.limit(name) for name in table.index],
+    }
+    return pd.DataFrame(columns, index=table.index)
+
+
+def removed_instances(instances: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
+    """What the thresholds ``chosen`` (class -> percent) remove: a row a class, "all", and the paper's "all".
+
+    ``instances``: an instance table. Columns: instances ``before`` and ``after``, ``removed (%)``, ``largest removed
+    (px)``, ``images left without``: images that had instances of the class and have none left.
+    """
+    report = prune_report(instances, prune(instances, {name: percent / 100 for name, percent in chosen.items()}))
+    table = pd.DataFrame(
+        {
+            "before": report["before"],
+            "after": report["after"],
+            "removed (%)": 100 * report["removed_fraction"],
+            "largest removed (px)": report["cutoff_px"],
+            "images left without": report["emptied_images"],
+        }
+    ).loc[[*CLASSES, "all"]]
+    before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
+    published = {"before": before, "after": after, "removed (%)": 100 * (1 - after / before)}
+    return pd.concat([table.astype(float), pd.DataFrame(published, index=["all, in the paper"])])

@@ -1,0 +1,109 @@
+"""Tidy results as a study would give them: plausible numbers and bootstrap draws to match, for tests of reports."""
+
+import numpy as np
+import pandas as pd
+
+from synlib.evaluation.draws import Draws
+from synlib.labels import CLASSES
+
+NAMES = (*CLASSES, "mean")
+CLASS_FACTOR = np.array([0.9, 0.8, 1.6, 1.0, 1.4, 1.1, 0.6, 0.6])
+THRESHOLDS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
+RATIOS = tuple(range(0, 101, 10))
+RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.0006, 0.002, 0.006, 0.02)}
+
+
+class FakeStudy:
+    """``results`` by experiment, and ``draws(run, on)``; run ids are experiment, name and seed joined by "/"."""
+
+    def __init__(self, seeds=(0,), noise=0.6, resamples=200):
+        self.seeds, self.noise, self.resamples = seeds, noise, resamples
+        self.known: dict[tuple[str, str], Draws] = {}
+        self.results = {
+            "table1": self.frame("table1", [("Synscapes", {}, 25, 12), ("Cityscapes", {}, 9, 28)]),
+            "thresholds": self.frame("thresholds", [self._threshold(t) for t in THRESHOLDS]),
+            "ratios": self.frame("ratios", [self._ratio(r) for r in RATIOS]),
+            "amounts": self.frame(
+                "amounts", [self._amount(e, a) for e in (8, 12, 16) for a in (0, 300, 600)]
+            ),
+            "removal": self.frame("removal", [self._removal(a, r) for a in "pmf" for r in ("off", "on")]),
+            "fine_tuning": self.frame("fine_tuning", [self._tuned(m, r) for m, rates in RATES.items() for r in rates]),
+            "steps": self.frame(
+                "steps",
+                [
+                    (step, {"step": step}, *ap)
+                    for step, ap in {
+                        "basic": (9, 28), "3k": (25, 12), "20k": (31, 13), "pruned": (33, 13.5),
+                        "fine-tuned": (15, 30), "optimized": (22, 32),
+                    }.items()
+                ],
+            ),
+        }  # fmt: skip
+
+    def draws(self, run, on):
+        return self.known[run, on]
+
+    def frame(self, experiment, runs):
+        """``runs``: (name, factors, AP on Synscapes, AP on Cityscapes); an AP of None is a diverged run."""
+        rows = []
+        for name, factors, *aps in runs:
+            for seed in self.seeds:
+                for on, ap in zip(("Synscapes", "Cityscapes"), aps, strict=True):
+                    rows += self._rows(experiment, name, seed, on, ap, factors)
+        return pd.DataFrame(rows)
+
+    def _rows(self, experiment, name, seed, on, ap, factors):
+        run = f"{experiment}/{name}/{seed}"
+        common = {"experiment": experiment, "trained on": name, "run": run, "seed": seed, "evaluated on": on} | factors
+        if ap is None:
+            state = "failed: diverged at iteration 15"
+            return [common | {"state": state, "class": c, "ap": np.nan, "low": np.nan, "high": np.nan} for c in NAMES]
+        own = np.random.default_rng(list((run + on).encode()))
+        shared = np.random.default_rng(list(on.encode())).normal(0, 1.2, (self.resamples, 8))
+        of_class = (ap if np.ndim(ap) else ap * CLASS_FACTOR) + own.normal(0, self.noise, 8)
+        drawn = of_class + shared + own.normal(0, self.noise, (self.resamples, 8))
+        value, drawn = (np.concatenate([part, part.mean(-1, keepdims=True)], -1) for part in (of_class, drawn))
+        self.known[run, on] = Draws(value / 100, (drawn / 100).astype(np.float32), on)
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        return [
+            common | {"state": "done", "class": c, "ap": value[k], "low": low[k], "high": high[k]}
+            for k, c in enumerate(NAMES)
+        ]
+
+    @staticmethod
+    def _threshold(t):
+        bends = np.where(np.array(CLASSES) == "person", 60, 30)
+        fall = np.maximum(0, t - bends) / (100 - bends)
+        ap = CLASS_FACTOR * 25 * (1 + 0.0005 * min(t, 30) - 0.7 * fall)
+        return f"{t} % removed", {"threshold": t}, ap, ap * 0.5
+
+    @staticmethod
+    def _ratio(r):
+        return f"{r} % real", {"real_percent": r}, 26 - 0.08 * r - 8 * (r == 100), 13 + (r > 0) * 9 + 0.07 * r
+
+    @staticmethod
+    def _amount(epochs, added):
+        ap = 24 + 5 * (1 - np.exp(-added / 250)) + {8: -2, 12: 0.5, 16: 0}[epochs]
+        name = f"{added} added, {epochs} epochs"
+        factors = {"epochs": float(epochs), "added": added, "iterations": round(epochs * (300 + added) / 2)}
+        return name, factors, 10 + added / 60, ap
+
+    @staticmethod
+    def _removal(letter, switch):
+        name = {"p": "pre-training", "m": "mixing", "f": "fine-tuning"}[letter]
+        synscapes, cityscapes = {"p": (31, 13), "m": (30, 33), "f": (21, 31)}[letter]
+        better = 1.5 * (switch == "on")
+        return (
+            f"{name}, removal {switch}",
+            {"approach": name, "removal": switch},
+            synscapes + better,
+            cityscapes + better,
+        )
+
+    @staticmethod
+    def _tuned(momentum, rate):
+        effective = rate / (1 - momentum)
+        ap = 31 - 6 * np.log10(effective / 0.02) ** 2
+        diverged = effective > 0.15
+        name, factors = f"lr {rate:g}, momentum {momentum:g}", {"learning_rate": rate, "momentum": momentum}
+        return name, factors, None if diverged else 20.0, None if diverged else max(3.0, ap)
