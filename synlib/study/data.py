@@ -1,7 +1,8 @@
 """From a profile's data source to two Cityscapes-format trees: draw (toyscapes), harmonise, and fingerprint."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,23 @@ class StudyData:
     raw_synthetic: Path
     cache_dir: Path
     min_area_px: int
+    _tables: dict[tuple[str, str, str], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
-        """Image table of a split."""
-        return cityscapes.read_images(self.roots[domain], split)
+        """Image table of a split, read once."""
+        return self._once("images", domain, split, lambda: cityscapes.read_images(self.roots[domain], split))
 
     def instances(self, domain: str, split: str) -> pd.DataFrame:
         """Instance table of a split, counted once and kept."""
-        return instances.instance_table(self.images(domain, split), cache_dir=self.cache_dir)
+        images = self.images(domain, split)
+        table = functools.partial(instances.instance_table, images, cache_dir=self.cache_dir)
+        return self._once("instances", domain, split, table)
+
+    def _once(self, kind: str, domain: str, split: str, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """What ``read`` gives at the first call. A notebook asks often; 20,000 images take seconds."""
+        if (kind, domain, split) not in self._tables:
+            self._tables[kind, domain, split] = read()
+        return self._tables[kind, domain, split].copy()
 
     def training_instances(self) -> dict[str, pd.DataFrame]:
         """Instance tables of both training splits, by the data sets' names."""
