@@ -30,7 +30,7 @@ _STEPS = 200
 
 
 class TwoPhases(NamedTuple):
-    """Nearest two-phase curves, arrays ``(N,)``: ``level`` up to ``limit``, then falling by ``slope`` >= 0 a percent."""
+    """Nearest two-phase curves, each ``(N,)``: ``level`` up to ``limit``, then falling by ``slope`` >= 0 a percent."""
 
     limit: np.ndarray
     level: np.ndarray

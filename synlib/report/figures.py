@@ -80,7 +80,7 @@ def figure3(image: np.ndarray, instance_ids: np.ndarray, kept: Mapping[float, Co
             axis.set_axis_off()
         for axis, (threshold, chosen) in zip(axes.flat, sorted(kept.items()), strict=False):
             left = np.where(np.isin(shown, list(chosen)), shown, 0)
-            _show(axis, overlay(image, color_instances(left, ids), left > 0, alpha=0.65))
+            _show(axis, overlay(image, color_instances(left, ids), left > 0, alpha=0.65, ids=left))
             axis.set_title(f"{threshold:g} %: {len(chosen)} of {len(ids) - 1} labels left", loc="left", fontsize=9)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     return figure

@@ -1,6 +1,6 @@
 """The paper's tables from tidy results: pure functions of DataFrames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,11 +9,13 @@ from pandas.io.formats.style import Styler
 from synlib import paper
 from synlib.curation.harmonize import count_table
 from synlib.labels import CLASSES
+from synlib.report.runs import across_seeds
 from synlib.study.data import NAMES, StudyData
 from synlib.study.plan import Planned
 from synlib.study.store import RunStore
 
 DOMAINS = ("Synscapes", "Cityscapes")
+INTERVAL = "95 % interval"
 DOMAIN_OF = {name: domain for domain, name in NAMES.items()}
 EVENTS = {
     "before": "instances before",
@@ -29,34 +31,127 @@ EVENTS = {
 """Events of the manifest in the order in which a reader meets them, and their names in the table."""
 
 
-def table1(intervals: pd.DataFrame) -> pd.DataFrame:
-    """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's.
+def table1(results: pd.DataFrame) -> pd.DataFrame:
+    """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's."""
+    found = across_seeds(results, ["trained on"])
+    cells = {
+        (trained, on): (_pick(found, on, **{"trained on": trained}), paper.TABLE1[trained, on])
+        for trained in DOMAINS
+        for on in DOMAINS
+    }
+    return _beside(cells, ["trained on"], "evaluated on")
 
-    ``intervals``: :meth:`synlib.study.session.Study.results` of the experiment. With several seeds, ours and both
-    ends of its interval are means over them, and a column gives the standard deviation between them.
+
+def table2(results: pd.DataFrame) -> pd.DataFrame:
+    """Table 2 (section 4.1): AP without and with instance removal, by approach and evaluation set, beside the paper's.
+
+    ``results``: of the experiment ``removal``. The last columns are what removal gains.
     """
-    ours = _means(intervals)
-    seeds = intervals["seed"].nunique()
-    rows = {}
-    for trained in DOMAINS:
-        row = {}
-        for evaluated in DOMAINS:
-            ap, low, high = ours.loc[(trained, evaluated), ["ap", "low", "high"]]
-            row[evaluated, "ours"] = ap
-            row[evaluated, "95 % interval"] = f"{low:.1f} – {high:.1f}"
-            if seeds > 1:
-                row[evaluated, f"spread over {seeds} seeds"] = ours.loc[(trained, evaluated), "spread"]
-            row[evaluated, "paper"] = paper.TABLE1[trained, evaluated]
-        rows[trained] = row
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.columns = pd.MultiIndex.from_tuples(table.columns, names=["evaluated on", ""])
-    table.index.name = "trained on"
+    found = across_seeds(results, ["approach", "removal"])
+    cells = {
+        ((paper.APPROACHES[approach], on), f"removal {switch}"): (
+            _pick(found, on, approach=approach, removal=switch),
+            published[switch],
+        )
+        for (approach, on), published in paper.TABLE2.items()
+        for switch in ("off", "on")
+    }
+    table = _beside(cells, ["training approach", "evaluated on"], "")
+    for whose in ("ours", "paper"):
+        table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
     return table
 
 
-def kept_across_domains(intervals: pd.DataFrame) -> pd.DataFrame:
+def table3(results: pd.DataFrame, *, on: str = "Cityscapes") -> pd.DataFrame:
+    """Table 3: AP in percent on Cityscapes by epochs (rows) and synthetic images added (columns), beside the paper's.
+
+    ``results``: of the experiment ``amounts``. Each number of epochs has a row with ours, its interval, with several
+    seeds their spread, and the paper's.
+    """
+    found = across_seeds(results[results["evaluated on"] == on], ["epochs", "added"])
+    epochs = _correspondence(found["epochs"].unique(), paper.TABLE3)
+    added = _correspondence(found["added"].unique(), next(iter(paper.TABLE3.values())))
+    seeds = int(found["seeds"].max()) if len(found) else 0
+    rows: dict[tuple[str, str], dict] = {}
+    for _, row in found.sort_values(["epochs", "added"]).iterrows():
+        label = _label(row["epochs"], epochs[row["epochs"]], "epochs")
+        column = _label(row["added"], added[row["added"]], "images")
+        published = paper.TABLE3.get(epochs[row["epochs"]], {}).get(added[row["added"]], float("nan"))
+        values = {"ours": row["ap"], INTERVAL: _interval(row), "paper": published}
+        if seeds > 1:
+            values[f"spread over {seeds} seeds"] = row["spread"]
+        for kind in sorted(values, key=lambda kind: (kind == "paper", kind == INTERVAL, kind != "ours")):
+            rows.setdefault((label, kind), {})[column] = values[kind]
+    table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(list(rows), names=["trained for", ""]))
+    return table.rename_axis(columns="synthetic images added")
+
+
+def published_table3() -> pd.DataFrame:
+    """The paper's Table 3: AP on Cityscapes by epochs (rows) and synthetic images added (columns)."""
+    table = pd.DataFrame.from_dict(paper.TABLE3, orient="index").rename_axis("epochs")
+    return table.rename(columns=_thousands).rename_axis(columns="synthetic images added")
+
+
+def best_within(runs: pd.DataFrame, iterations: float) -> pd.Series | None:
+    """The row of ``runs`` (columns ``ap``, ``iterations``) with the highest AP of those that take no more iterations.
+
+    Of equal ones the shortest; None if there is none. Table 4 is this for Table 3.
+    """
+    affordable = runs[(runs["iterations"] <= iterations) & runs["ap"].notna()]
+    if affordable.empty:
+        return None
+    return affordable.sort_values(["ap", "iterations"], ascending=[False, True]).iloc[0]
+
+
+def table4(results: pd.DataFrame, budgets: Sequence[int] = (), *, on: str = "Cityscapes") -> pd.DataFrame:
+    """Table 4: the best run of Table 3 within a number of iterations, and what it was trained on, beside the paper's.
+
+    ``results``: of the experiment ``amounts``. ``budgets``: iterations allowed; default: the paper's, each the same
+    share of the longest run as in the paper, and then its row stands beside ours.
+    Column ``by its Table 3``: what the paper's Table 4 would be by its Table 3.
+    """
+    found = across_seeds(results[results["evaluated on"] == on], ["epochs", "added", "iterations"])
+    published = pd.DataFrame(paper.table3_rows())
+    share = results["iterations"].max() / published["iterations"].max()
+    pairs = [(budget, None) for budget in budgets] or [(_round(share * b), b) for b in paper.TABLE4]
+    rows = []
+    for budget, papers in pairs:
+        best = best_within(found, budget)
+        row = {
+            ("ours", "iterations allowed"): budget,
+            ("ours", "best AP"): float("nan") if best is None else best["ap"],
+        }
+        row["ours", INTERVAL] = _interval(best)
+        row["ours", "synthetic added"] = "–" if best is None else f"{best['added']:,.0f}"
+        row["ours", "epochs"] = "–" if best is None else f"{best['epochs']:g}"
+        if papers:
+            ap, added = paper.TABLE4[papers]
+            row["paper", "iterations allowed"], row["paper", "best AP"] = papers, ap
+            row["paper", "synthetic added"] = _thousands(added)
+            row["paper", "by its Table 3"] = best_within(published, papers)["ap"]
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table.set_index(("ours", "iterations allowed")).rename_axis("iterations allowed")
+
+
+def table5(results: pd.DataFrame) -> pd.DataFrame:
+    """Table 5 (section 4.3): AP after each step of the fine-tuning approach, beside the paper's.
+
+    ``results``: of the experiment ``steps``; a step means "in addition to the previous ones" where it begins with +.
+    """
+    found = across_seeds(results, ["step"])
+    cells = {
+        (label, on): (_pick(found, on, step=step), paper.TABLE5[step][on])
+        for step, label in paper.STEPS.items()
+        for on in DOMAINS
+    }
+    return _beside(cells, ["step, as the paper calls it"], "evaluated on")
+
+
+def kept_across_domains(results: pd.DataFrame) -> pd.DataFrame:
     """AP on the other domain over AP on the own one, for each training set, ours and the paper's."""
-    ours = _means(intervals)["ap"]
+    ours = across_seeds(results, ["trained on"]).set_index(["trained on", "evaluated on"])["ap"]
     rows = {}
     for own, other in (DOMAINS, DOMAINS[::-1]):
         published = paper.TABLE1[own, other] / paper.TABLE1[own, own]
@@ -65,12 +160,6 @@ def kept_across_domains(intervals: pd.DataFrame) -> pd.DataFrame:
             "paper": published,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _means(intervals: pd.DataFrame) -> pd.DataFrame:
-    mean = intervals[intervals["class"] == "mean"]
-    grouped = mean.groupby(["trained on", "evaluated on"])
-    return grouped[["ap", "low", "high"]].mean().assign(spread=grouped["ap"].std())
 
 
 def per_class(results: pd.DataFrame) -> pd.DataFrame:
@@ -124,11 +213,82 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
 
 
 def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
-    """``table`` styled for display: whole numbers as such, others to ``precision`` digits, missing values as a dash."""
+    """``table`` styled for display: whole numbers as such, others to ``precision`` digits, missing values as a dash.
+
+    Row numbers are not shown.
+    """
 
     def shown(value: Any) -> str:
         if isinstance(value, str):
             return value
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:.{precision}f}"
 
-    return table.style.format(shown, na_rep="–")
+    styled = table.style.format(shown, na_rep="–")
+    return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
+
+
+def _pick(found: pd.DataFrame, on: str, **factors: Any) -> pd.Series | None:
+    """The row of :func:`across_seeds` with these factors, or None."""
+    chosen = found["evaluated on"] == on
+    for factor, value in factors.items():
+        chosen &= found[factor] == value
+    return found[chosen].iloc[0] if chosen.any() else None
+
+
+def _beside(cells: Mapping[tuple, tuple[pd.Series | None, float]], index: list[str], columns: str) -> pd.DataFrame:
+    """(row, column) -> (ours, the paper's) as a table: ours with its interval, with several seeds their spread.
+
+    With several seeds, ours and both ends of its interval are means over them; what has no result is missing.
+    """
+    seeds = max((int(ours["seeds"]) for ours, _ in cells.values() if ours is not None), default=0)
+    rows: dict[Any, dict] = {}
+    for (row, column), (ours, published) in cells.items():
+        values = rows.setdefault(row, {})
+        values[column, "ours"] = float("nan") if ours is None else ours["ap"]
+        values[column, INTERVAL] = _interval(ours)
+        if seeds > 1:
+            values[column, f"spread over {seeds} seeds"] = float("nan") if ours is None else ours["spread"]
+        values[column, "paper"] = published
+    names = [key if isinstance(key, tuple) else (key,) for key in rows]
+    table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(names, names=index))
+    table.columns = pd.MultiIndex.from_tuples(table.columns, names=[columns, ""])
+    return table if len(index) > 1 else table.set_index(table.index.get_level_values(0))
+
+
+def _interval(ours: pd.Series | None) -> str:
+    """``low – high`` of a row, or a dash."""
+    if ours is None or pd.isna(ours["low"]):
+        return "–"
+    return f"{ours['low']:.1f} – {ours['high']:.1f}"
+
+
+def _correspondence(ours: Iterable[float], published: Iterable[float]) -> dict[float, float | None]:
+    """Our values of a factor -> the paper's that they stand for, or None.
+
+    By value if ours are among the paper's; else one to one if there are as many; else only the smallest to the smallest
+    and the largest to the largest.
+    """
+    ours, published = sorted(float(value) for value in ours), sorted(published)
+    near = {value: [p for p in published if abs(value - p) <= 0.02 * p] for value in ours}
+    if all(near.values()):
+        return {value: found[0] for value, found in near.items()}
+    if len(ours) == len(published):
+        return dict(zip(ours, published, strict=True))
+    ends = {ours[0]: published[0], ours[-1]: published[-1]} if len(ours) > 1 else {}
+    return {value: ends.get(value) for value in ours}
+
+
+def _label(ours: float, papers: float | None, unit: str) -> str:
+    name = _thousands(papers) if unit == "images" and papers is not None else f"{papers:g}" if papers else ""
+    same = papers is not None and abs(ours - papers) <= 0.02 * papers
+    return f"{ours:,g} {unit}" + ("" if same or not name else f" (paper: {name})")
+
+
+def _thousands(value: float) -> str:
+    """3000 -> ``3k``."""
+    return f"{value / 1000:g}k"
+
+
+def _round(value: float) -> int:
+    """To two significant digits."""
+    return int(float(f"{value:.2g}"))

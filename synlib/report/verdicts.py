@@ -79,7 +79,6 @@ def _select(selection: Selection, results: Results) -> pd.DataFrame:
     if selection.experiment not in results:
         raise Missing(f"the experiment {selection.experiment} was not run")
     rows = results[selection.experiment]
-    rows = rows[(rows["class"] == MEAN) & (rows["evaluated on"] == selection.on)]
     for factor, wanted in selection.where.items():
         values = sorted(rows[factor].unique())
         value = wanted(values) if callable(wanted) and values else wanted
@@ -87,9 +86,10 @@ def _select(selection: Selection, results: Results) -> pd.DataFrame:
         if not chosen.any():
             raise Missing(f"no run with {factor.replace('_', ' ')} {value}")
         rows = rows[chosen]
-    if rows.empty:
-        raise Missing(f"no result of {selection.experiment} on {selection.on}")
-    return rows
+    found = rows[(rows["class"] == MEAN) & (rows["evaluated on"] == selection.on)]
+    if found.empty:
+        raise Missing(f"{' '.join(rows['trained on'].unique())}: no result on {selection.on}")
+    return found
 
 
 def _judge_rule(rule: Callable[[Results, DrawsOf, float], Judged], results: Results, draws: DrawsOf, level: float):
