@@ -7,6 +7,7 @@ is done. Besides: ``config.yaml`` (Detectron2's), ``output.txt`` (what the proce
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,6 +25,10 @@ LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
 """Environment variable: the process that a worker works for. A worker without it works for nobody but itself."""
 
 
+DIVERGED = "DivergedError"
+"""Kind of the failure that is a result: the loss was no longer finite."""
+
+
 class RunBusyError(RuntimeError):
     """Another live process works on this run."""
 
@@ -33,6 +38,20 @@ def stop_without_launcher() -> None:
     launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
     if launcher and not psutil.pid_exists(launcher):
         raise KeyboardInterrupt(f"the launching process {launcher} is gone")
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, for a person; a full disk is recognised behind the errors that it causes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return (
+                f"no space left to write to ({cause}); make room and start again, the run goes on from its checkpoint"
+            )
+        if isinstance(cause, MemoryError):
+            return f"out of memory ({cause}); use fewer loader workers or runs at a time"
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
 
 
 class RunDir:
@@ -47,14 +66,17 @@ class RunDir:
         return str(self.path)
 
     def create(self, spec: RunSpec) -> None:
-        """Make the folder and write the spec; a folder that holds another spec is an error, not overwritten."""
-        if self.spec_path.exists():
-            if (found := RunSpec.load(self.spec_path)) != spec:
-                raise ValueError(
-                    f"{self.spec_path}: found run {found.run_id}, expected {spec.run_id}; move the folder away"
-                )
-            return
-        spec.save(self.spec_path)
+        """Make the folder and write the spec, if it is not there; raises ValueError as :meth:`check`."""
+        self.check(spec)
+        if not self.spec_path.exists():
+            spec.save(self.spec_path)
+
+    def check(self, spec: RunSpec) -> None:
+        """Raise ValueError when the folder holds another spec, which is never overwritten."""
+        if self.spec_path.exists() and (found := self.spec()) != spec:
+            raise ValueError(
+                f"{self.spec_path}: found run {found.run_id}, expected {spec.run_id}; move the folder away"
+            )
 
     def spec(self) -> RunSpec:
         return RunSpec.load(self.spec_path)
@@ -90,14 +112,51 @@ class RunDir:
         kept = all((self.evaluation(name) / file).exists() for file in files)
         return result if result and kept and result.get("identity") == identity else None
 
+    def fail(self, error: BaseException) -> None:
+        """Write ``failure.json``: why the run ended without a result."""
+        self.write("failure.json", {"reason": reason_of(error), "kind": type(error).__name__, "time": time.time()})
+
+    def failure(self) -> str | None:
+        """Why the run ended without a result, in one line: ``diverged at iteration N``, or another reason."""
+        found = self._failure()
+        if found is None:
+            return None
+        reason = " ".join(str(found.get("reason", "unknown")).split())
+        return reason.partition(":")[0] if found.get("kind") == DIVERGED else reason
+
+    def has_diverged(self) -> bool:
+        """Whether the loss was no longer finite. That is a result: trained again, the run would diverge again."""
+        return not (self.path / "result.json").exists() and (self._failure() or {}).get("kind") == DIVERGED
+
+    def _failure(self) -> dict[str, Any] | None:
+        try:
+            return self.read("failure.json")
+        except ValueError as error:
+            return {"reason": str(error)}
+
+    def progress(self) -> dict[str, Any] | None:
+        """``stage``, ``done``, ``total``, ``per_second`` of the work at hand; None when it is not known."""
+        try:
+            found = self.read("status.json")
+        except ValueError:  # a display is no reason to stop a training
+            return None
+        return found if found and {"stage", "done", "total"} <= set(found) else None
+
+    def iterations_done(self, iterations: int) -> int:
+        """How many of its ``iterations`` the run has trained."""
+        if (self.path / "model_final.pth").exists():
+            return iterations
+        progress = self.progress()
+        return min(progress["done"], iterations) if progress and progress["stage"] == "train" else 0
+
     def state(self) -> str:
-        """``planned``, ``running``, ``interrupted``, ``failed`` or ``done``."""
+        """``planned``, ``running``, ``interrupted``, ``failed``, ``diverged`` or ``done``."""
         if self.is_locked():
             return "running"
         if (self.path / "result.json").exists():
             return "done"
         if (self.path / "failure.json").exists():
-            return "failed"
+            return "diverged" if self.has_diverged() else "failed"
         return "interrupted" if (self.path / "status.json").exists() else "planned"
 
     def is_locked(self) -> bool:

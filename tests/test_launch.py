@@ -1,9 +1,11 @@
 """Launching: nothing twice, in the order of need, failures with reason and log, interruption without loss."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,8 +16,12 @@ import psutil
 import pytest
 from workers import PATIENCE_S, variant, wait_for
 
+from synlib.labels import CLASSES
+from synlib.spec import RunSpec
 from synlib.study import launch
+from synlib.study import process as processes
 from synlib.study.launch import RunFailedError, train
+from synlib.study.process import WorkerProcess
 from synlib.study.store import RunStore
 
 LAUNCHER = """
@@ -48,6 +54,19 @@ def store(tmp_path):
 
 def wild(spec):
     return variant(spec, iterations=20, base_lr=1e9, clip_gradient_norm=0.0)
+
+
+def foreign(spec):
+    """``spec`` for data that are not there."""
+    return spec.replace(data=dataclasses.replace(spec.data, real_fingerprint="0" * 16))
+
+
+def small_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def not_started():
+    raise OSError("not started")
 
 
 def modified(folder) -> dict:
@@ -89,21 +108,107 @@ def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, stu
     assert modified(folder)[folder / "model_final.pth"] == before[folder / "model_final.pth"]
 
 
-def test_a_failed_run_says_why_and_where_to_look(store, spec, job):
-    bad = wild(spec)
-    with pytest.raises(RunFailedError, match=f"run {bad.run_id} failed: diverged at iteration") as caught:
+def test_a_failed_run_says_why_and_where_to_look_and_is_tried_again(store, spec, job):
+    bad = foreign(spec)
+    with pytest.raises(RunFailedError, match=f"run {bad.run_id} failed: .*changed since the run was planned") as caught:
         train([bad], store, job)
     log = re.search(r"\(log: (.*)\)", str(caught.value))[1]
-    assert "DivergedError" in Path(log).read_text()
+    assert "changed since the run was planned" in Path(log).read_text()
     assert store.run(bad).state() == "failed"
+    written = modified(store.run(bad).path)[store.run(bad).path / "failure.json"]
+    with pytest.raises(RunFailedError):
+        train([bad], store, job)
+    assert modified(store.run(bad).path)[store.run(bad).path / "failure.json"] > written
 
 
 def test_with_keep_going_the_others_end_first(store, spec, job):
-    bad, good = wild(spec), spec
-    with pytest.raises(RunFailedError, match=bad.run_id):
+    bad, good = foreign(spec), spec
+    with pytest.raises(RunFailedError, match=bad.run_id) as caught:
         train([bad, good], store, job, keep_going=True)
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
     assert store.run(good).state() == "done"
     assert store.run(bad).state() == "failed"
+
+
+def test_without_it_the_others_are_left_as_they_are(store, spec, job):
+    bad, good, another = foreign(spec), variant(spec, iterations=1), spec.replace(seed=5)
+    with pytest.raises(RunFailedError) as caught:
+        train([good, another, bad], store, job)
+    assert str(caught.value).startswith(f"run {bad.run_id} failed")
+    assert len(str(caught.value).splitlines()) == 1
+    assert {o.run: o.state for o in caught.value.outcomes}[good.run_id] == "not started"
+    assert store.run(good).state() == "planned"
+
+
+def test_a_run_that_diverges_is_a_result(store, spec, job, study):
+    """It stops nobody, is not tried again, and has its rows; what would start from it is not started."""
+    bad, good = wild(spec), spec
+    sets = study.data.evaluation_sets()
+    outcomes = train([bad, good], store, dataclasses.replace(job, evaluate_on=sets))
+    assert [outcome.state for outcome in outcomes] == ["diverged", "trained"]
+    assert re.fullmatch(r"diverged at iteration \d+", outcomes[0].reason)
+    assert store.run(bad).state() == "diverged"
+    before = modified(store.root)
+    again = train([bad, good], store, dataclasses.replace(job, evaluate_on=sets))
+    assert [outcome.state for outcome in again] == ["diverged", "done"]
+    assert modified(store.root) == before
+
+    rows = store.frame([bad])
+    assert len(rows) == len(sets) * 9
+    assert set(rows["class"]) == {*CLASSES, "mean"}
+    assert set(rows["evaluated on"]) == {on.name for on in sets}
+    assert rows["ap"].isna().all()
+    assert set(rows["state"]) == {f"failed: {outcomes[0].reason}"}
+    assert store.frame([good])["ap"].notna().any()
+
+    heir = spec.replace(init=f"run:{bad.run_id}")
+    with pytest.raises(RunFailedError, match=f"{heir.run_id} not started, it needs run {bad.run_id}, which diverged"):
+        train([heir, bad], store, job)
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(store, spec, job, monkeypatch):
+    """A limit on the size of files stands for the disk: a checkpoint does not fit."""
+    monkeypatch.setattr(processes.subprocess, "Popen", functools.partial(subprocess.Popen, preexec_fn=small_files))
+    with pytest.raises(RunFailedError, match=r"no space left to write to .* make room and start again"):
+        train([spec], store, job)
+    assert store.run(spec).state() == "failed"
+    assert not list(store.run(spec).path.glob("*.pth"))
+    assert not list(store.run(spec).path.rglob(".*.tmp*"))
+    monkeypatch.undo()
+    assert [outcome.state for outcome in train([spec], store, job)] == ["trained"]
+
+
+def test_a_folder_with_another_spec_is_left_alone_and_the_others_go_on(store, spec, job):
+    other = spec.replace(seed=7)
+    other.save(store.run(spec).spec_path)
+    short = variant(spec, iterations=1)
+    with pytest.raises(RunFailedError, match=f"found run {other.run_id}, expected {spec.run_id}") as caught:
+        train([spec, short], store, job, keep_going=True)
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+    assert RunSpec.load(store.run(spec).spec_path) == other
+
+
+def test_a_damaged_result_stops_no_other_run(store, spec, job, study):
+    sets = study.data.evaluation_sets()[:1]
+    run, short = store.run(spec), variant(spec, iterations=1)
+    run.create(spec)
+    run.write("result.json", {})
+    (run.path / f"evaluations/{sets[0].name}").mkdir(parents=True)
+    (run.path / f"evaluations/{sets[0].name}/result.json").write_text("{")
+    with pytest.raises(RunFailedError, match=r"result\.json: damaged JSON") as caught:
+        train([spec, short], store, dataclasses.replace(job, evaluate_on=sets), keep_going=True)
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+
+
+def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
+    tables = tmp_path / "tables"
+    started = []
+    monkeypatch.setattr(launch, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
+    with pytest.raises(RunFailedError):
+        train([spec, spec.replace(seed=1)], store, dataclasses.replace(job, cache_dir=str(tables)), keep_going=True)
+    assert len(started) == 2
+    assert started[0] == started[1]
+    assert len(started[0]) == 1
 
 
 def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
@@ -117,7 +222,7 @@ def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
 
 def test_a_run_whose_beginning_is_missing_is_not_started(store, spec, job):
     orphan = spec.replace(init="run:0123456789ab")
-    with pytest.raises(RunFailedError, match=f"run {orphan.run_id}: not started, it needs run 0123456789ab"):
+    with pytest.raises(RunFailedError, match=f"run {orphan.run_id} not started, it needs run 0123456789ab"):
         train([orphan], store, job)
     assert not store.run(orphan).path.exists()
 
@@ -128,8 +233,8 @@ def test_a_killed_worker_is_reported(store, spec, job):
 
     def kill():
         wait_for(lambda: (run.path / "status.json").exists())
-        (process,) = workers_of(run.path)
-        process.send_signal(signal.SIGKILL)
+        (worker,) = workers_of(run.path)
+        worker.send_signal(signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -140,7 +245,7 @@ def test_a_killed_worker_is_reported(store, spec, job):
 
 
 def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job, monkeypatch):
-    monkeypatch.setattr(launch, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.2)
     run = store.run(spec)
     run.create(spec)
     run.write("status.json", {"stage": "train", "done": 1, "total": 2})
@@ -170,8 +275,8 @@ def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec
 
     saved = max(int(path.stem.split("_")[1]) for path in run.path.glob("model_0*.pth"))
     goal = dataclasses.replace(job, processes=1, loader_workers=0)
-    process = launch._Process(long, store, goal)
+    worker = WorkerProcess(long, store, goal)
     try:
         wait_for(lambda: f"Starting training from iteration {saved + 1}" in (run.path / "log.txt").read_text())
     finally:
-        process.stop()
+        worker.stop()

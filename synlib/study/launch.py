@@ -63,7 +63,6 @@ def train(
         raise ValueError(f"jobs: found {jobs}, expected at least 1")
     launch = _Launch(specs, store, job)
     if launch.waiting:
-        launch.count_instances(keep_going)
         launch.work(jobs, keep_going)
     outcomes = [launch.outcomes[run_id] for run_id in launch.specs]
     if any(outcome.failed for outcome in outcomes):
@@ -100,7 +99,32 @@ class _Launch:
         except ValueError as error:  # damaged files, or another run's: told, and left alone
             return Outcome(spec.run_id, "failed", str(error))
 
-    def count_instances(self, keep_going: bool) -> None:
+    def work(self, jobs: int, keep_going: bool) -> None:
+        """Until no run waits or is worked on; without ``keep_going`` until one fails."""
+
+        def goes_on() -> bool:
+            failed = any(outcome.failed for outcome in self.outcomes.values())
+            return bool(self.waiting or self.active) and (keep_going or not failed)
+
+        if goes_on():
+            self._count_instances(keep_going)
+        before = sum(not outcome.failed for outcome in self.outcomes.values())
+        with Progress(self.waiting, self.store, self.job, before) as self.progress:
+            try:
+                while goes_on():
+                    self._start(jobs - len(self.active))
+                    self._collect()
+                    self.progress.update([process.run for process in self.active.values()])
+                    time.sleep(POLL_SECONDS)
+            finally:
+                for process in self.active.values():
+                    process.ask_to_stop()
+                for process in self.active.values():
+                    process.stop()
+        self.outcomes |= {run_id: Outcome(run_id, "stopped") for run_id in self.active}
+        self.outcomes |= {spec.run_id: Outcome(spec.run_id, "not started") for spec in self.waiting}
+
+    def _count_instances(self, keep_going: bool) -> None:
         """Have the instance tables of the training data ready, counted by all cores: workers only read them."""
         untrained = [s.data for s in self.waiting if not (self.store.run(s).path / "model_final.pth").exists()]
         needed = [
@@ -115,25 +139,6 @@ class _Launch:
             # With other runs to go on with, each run that needs damaged data says so itself.
             with contextlib.suppress(OSError, ValueError) if keep_going else contextlib.nullcontext():
                 instances.instance_table(cityscapes.read_images(root, "train"), cache_dir=self.job.cache_dir)
-
-    def work(self, jobs: int, keep_going: bool) -> None:
-        """Until no run waits or is worked on; without ``keep_going`` until one fails."""
-        with Progress(self.waiting, self.store, self.job) as self.progress:
-            try:
-                while self.waiting or self.active:
-                    self._start(jobs - len(self.active))
-                    self._collect()
-                    if not keep_going and any(outcome.failed for outcome in self.outcomes.values()):
-                        break
-                    self.progress.update([process.run for process in self.active.values()])
-                    time.sleep(POLL_SECONDS)
-            finally:
-                for process in self.active.values():
-                    process.ask_to_stop()
-                for process in self.active.values():
-                    process.stop()
-            self.outcomes |= {run_id: Outcome(run_id, "stopped") for run_id in self.active}
-            self.outcomes |= {spec.run_id: Outcome(spec.run_id, "not started") for spec in self.waiting}
 
     def _start(self, places: int) -> None:
         """Start as many runs as there are ``places`` for; give up those that wait for what will never be."""
@@ -155,12 +160,11 @@ class _Launch:
         for run_id in [key for key, process in self.active.items() if process.ended()]:
             process = self.active.pop(run_id)
             try:
-                outcome = (
-                    Outcome(run_id, "trained") if is_complete(process.run, self.job) else self._diverged(process.run)
-                )
-                self._end(outcome or Outcome(run_id, "failed", process.reason(), str(process.log)))
+                trained = is_complete(process.run, self.job)
+                outcome = Outcome(run_id, "trained") if trained else self._diverged(process.run)
             except ValueError as error:
-                self._end(Outcome(run_id, "failed", str(error), str(process.log)))
+                outcome = Outcome(run_id, "failed", str(error), str(process.log))
+            self._end(outcome or Outcome(run_id, "failed", process.reason(), str(process.log)))
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes[outcome.run] = outcome
