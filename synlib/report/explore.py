@@ -104,8 +104,8 @@ def prediction_panels(
     ]
     gap = np.full((len(plain), 6, 3), 255, np.uint8)
     text = (
-        f"{true.sum()} of {truths['evaluated'].sum()} instances found; "
-        f"{len(predictions)} detections with a score of {score:.2f} or more, {false.sum()} of them false"
+        f"instances found: {true.sum()} of {truths['evaluated'].sum()}; "
+        f"detections with a score of {score:.2f} or more: {len(predictions)}, false ones: {false.sum()}"
     )
     return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1), text
 

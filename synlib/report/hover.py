@@ -60,11 +60,12 @@ def tip_of(row: pd.Series) -> list[str]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten from ``low`` to ``high``, or the powers alone if these are enough."""
+    """1, 2 and 5 times the powers of ten from ``low`` to ``high``; at most seven, or the middle."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**exponent for exponent in exponents for factor in (1, 2, 5)]
     inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
-    return [tick for tick in inside if f"{tick:e}"[0] == "1"] if len(inside) > 7 else inside
+    inside = [tick for tick in inside if f"{tick:e}"[0] == "1"] if len(inside) > 7 else inside
+    return inside or [math.sqrt(low * high)]
 
 
 def _panel(rows: pd.DataFrame, column: str, label: str, on: str, marks: dict) -> str:

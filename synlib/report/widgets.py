@@ -108,9 +108,9 @@ def mixing_explorer(study: Study) -> Explorer:
     available = Composition(*(len(study.data.images(domain, "train")) for domain in ("real", "synthetic")))
     batch, iterations = profile.batch_size, profile.schedule.iterations
     epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
-    most = 2 * -(-sum(available) * epochs.value // batch)
     share = ipywidgets.IntSlider(50, 0, 100, description="real images (%)", **NAMED)
-    budget = ipywidgets.IntSlider(most // 4, 1, most, description="iterations", **NAMED)
+    enough = sum(available) * epochs.value // batch  # iterations to see all images that often
+    budget = ipywidgets.IntSlider(max(1, enough // 2), 1, 2 * enough + 1, description="iterations", **NAMED)
     by_share, by_budget = ipywidgets.HTML(), ipywidgets.HTML()
 
     def draw(_=None) -> None:
@@ -121,6 +121,10 @@ def mixing_explorer(study: Study) -> Explorer:
         )
         by_budget.value = explore.composition_html(composition, available, batch, budget.value)
 
+    def widen(_) -> None:
+        budget.max = 2 * (sum(available) * epochs.value // batch) + 1
+
+    epochs.observe(widen, "value")
     for slider in (share, epochs, budget):
         slider.observe(draw, "value")
     draw()
