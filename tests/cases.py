@@ -3,6 +3,7 @@
 import numpy as np
 
 from synlib.datasets import png
+from synlib.evaluation.match import PREDICTION, TRUTH, ImageMatch
 from synlib.evaluation.predictions import Detections
 from synlib.labels import LABEL_IDS
 
@@ -64,3 +65,19 @@ def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, 
     for path, frame in zip(paths, frames, strict=True):
         png.write(path, frame)
     return paths, predictions, [as_detections(p.stem, f, q) for p, f, q in zip(paths, frames, predictions, strict=True)]
+
+
+def simulate(rng, images, skill=0.0, classes=2):
+    """Records of a detector that finds a truth with a fixed chance, with noisy scores and false positives."""
+    records = []
+    for number in range(images):
+        count, extra = rng.poisson(6), rng.poisson(3)
+        truths, predictions = np.zeros(count, TRUTH), np.zeros(count + extra, PREDICTION)
+        truths["category"], truths["evaluated"] = rng.integers(0, classes, count), True
+        truths["instance_id"], truths["area_px"] = 24000 + np.arange(count), 500
+        predictions["category"][:count], predictions["truth"][:count] = truths["category"], np.arange(count)
+        predictions["category"][count:], predictions["truth"][count:] = rng.integers(0, classes, extra), -1
+        predictions["iou"][:count] = np.clip(rng.normal(0.7 + skill, 0.2, count), 0, 1)
+        predictions["score"] = rng.random(count + extra) * 0.7 + 0.3 * (predictions["iou"] > 0.6)
+        records.append(ImageMatch(f"{number:05d}", 100, truths, predictions))
+    return records

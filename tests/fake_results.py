@@ -16,8 +16,10 @@ RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.
 class FakeStudy:
     """``results`` by experiment, and ``draws(run, on)``; run ids are experiment, name and seed joined by "/"."""
 
-    def __init__(self, seeds=(0,), noise=0.6, resamples=200):
+    def __init__(self, seeds=(0,), noise=0.6, resamples=200, flat_mean=False):
+        """``flat_mean``: the mean over classes is exactly the AP asked for."""
         self.seeds, self.noise, self.resamples = seeds, noise, resamples
+        self.factor = CLASS_FACTOR / (CLASS_FACTOR.mean() if flat_mean else 1)
         self.known: dict[tuple[str, str], Draws] = {}
         self.results = {
             "table1": self.frame("table1", [("Synscapes", {}, 25, 12), ("Cityscapes", {}, 9, 28)]),
@@ -60,7 +62,7 @@ class FakeStudy:
             return [common | {"state": state, "class": c, "ap": np.nan, "low": np.nan, "high": np.nan} for c in NAMES]
         own = np.random.default_rng(list((run + on).encode()))
         shared = np.random.default_rng(list(on.encode())).normal(0, 1.2, (self.resamples, 8))
-        of_class = (ap if np.ndim(ap) else ap * CLASS_FACTOR) + own.normal(0, self.noise, 8)
+        of_class = (ap if np.ndim(ap) else ap * self.factor) + own.normal(0, self.noise, 8)
         drawn = of_class + shared + own.normal(0, self.noise, (self.resamples, 8))
         value, drawn = (np.concatenate([part, part.mean(-1, keepdims=True)], -1) for part in (of_class, drawn))
         self.known[run, on] = Draws(value / 100, (drawn / 100).astype(np.float32), on)

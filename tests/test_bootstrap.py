@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from cases import draw_data_set
+from cases import draw_data_set, simulate
 
 from synlib.evaluation.ap import average_precision, match_image, outcomes
 from synlib.evaluation.bootstrap import MEAN, across_seeds, bootstrap_ap, intervals, paired_intervals, weighted_ap
-from synlib.evaluation.match import PREDICTION, TRUTH, ImageMatch
 from synlib.labels import CLASSES
 
 
@@ -31,22 +30,6 @@ def test_a_weight_is_as_good_as_a_repeated_image(tmp_path, seed):
             for copy in range(int(column[pooled.image_ids.index(record.image_id)]))
         ]
         np.testing.assert_allclose(ap, average_precision(repeated).ap, rtol=0, atol=1e-12)
-
-
-def simulate(rng, images, skill=0.0, classes=2):
-    """Records of a detector that finds a truth with a fixed chance, with noisy scores and false positives."""
-    records = []
-    for number in range(images):
-        count, extra = rng.poisson(6), rng.poisson(3)
-        truths, predictions = np.zeros(count, TRUTH), np.zeros(count + extra, PREDICTION)
-        truths["category"], truths["evaluated"] = rng.integers(0, classes, count), True
-        truths["instance_id"], truths["area_px"] = 24000 + np.arange(count), 500
-        predictions["category"][:count], predictions["truth"][:count] = truths["category"], np.arange(count)
-        predictions["category"][count:], predictions["truth"][count:] = rng.integers(0, classes, extra), -1
-        predictions["iou"][:count] = np.clip(rng.normal(0.7 + skill, 0.2, count), 0, 1)
-        predictions["score"] = rng.random(count + extra) * 0.7 + 0.3 * (predictions["iou"] > 0.6)
-        records.append(ImageMatch(f"{number:05d}", 100, truths, predictions))
-    return records
 
 
 def test_intervals_cover_the_known_ap():

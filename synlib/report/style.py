@@ -30,13 +30,20 @@ def figure_folder(chosen: str | Path, profile: str) -> Path:
     return Path(chosen) if chosen else ROOT / "figures" / profile
 
 
-def save(figure: Figure, name: str, folder: str | Path, data: pd.DataFrame | None = None) -> Figure:
-    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table behind it as ``NAME.csv``; returns the figure."""
+def save(
+    figure: Figure, name: str, folder: str | Path, data: pd.DataFrame | None = None, **more: pd.DataFrame
+) -> Figure:
+    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table behind it as ``NAME.csv``; returns the figure.
+
+    ``more``: further tables that the figure was drawn from, written as ``NAME_KEY.csv``. Tidy results keep their column
+    ``run``, so the file says which runs a figure shows; reading it back and calling the figure's function redraws it.
+    """
     for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
         with replacing(Path(folder) / (name + suffix)) as temporary:
             figure.savefig(temporary, bbox_inches="tight", **options)
-    if data is not None:
-        with replacing(Path(folder) / f"{name}.csv") as temporary:
-            data.to_csv(temporary, index=False)
+    tables = {} if data is None else {name: data}
+    for key, table in (tables | {f"{name}_{key}": table for key, table in more.items()}).items():
+        with replacing(Path(folder) / f"{key}.csv") as temporary:
+            table.to_csv(temporary, index=False)
     plt.close(figure)  # the notebook shows what the cell returns, and nothing twice
     return figure

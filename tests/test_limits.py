@@ -1,0 +1,91 @@
+"""Removal limits: the fit against brute force, and what it says of curves whose bend is known."""
+
+import numpy as np
+import pytest
+
+from synlib.evaluation.draws import NAMES
+from synlib.evaluation.limits import limit_draws, limits, two_phases
+
+TENS = np.arange(0, 100, 10.0)
+
+
+def bent(bend, level=20.0, last=8.0, thresholds=TENS):
+    return np.interp(thresholds, [0, bend, 90], [level, level, last])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fit_is_the_nearest_curve(seed):
+    rng = np.random.default_rng(seed)
+    thresholds = np.sort(rng.choice(100, 7, replace=False)).astype(float)
+    curve = np.interp(thresholds, [0, 40, 100], [30, 30, 10]) + rng.normal(0, 1, 7)
+    fitted = two_phases(thresholds, curve[None])
+    errors = []
+    for bend in np.linspace(thresholds[0], thresholds[-2], 400):
+        columns = np.stack([np.ones(7), -np.maximum(0, thresholds - bend)], 1)
+        best, *_ = np.linalg.lstsq(columns, curve)
+        if best[1] >= 0:
+            errors.append(((columns @ best - curve) ** 2).sum())
+    ours = fitted.level - fitted.slope * np.maximum(0, thresholds - fitted.limit)
+    assert ((ours - curve) ** 2).sum() <= min(errors) * 1.01
+
+
+@pytest.mark.parametrize("bend", [0, 20, 35, 60, 75])
+def test_a_clean_bend_is_found(bend):
+    fitted = two_phases(TENS, bent(bend)[None])
+    assert fitted.limit[0] == pytest.approx(bend, abs=2)
+    assert fitted.level[0] == pytest.approx(20, abs=0.3)
+    assert fitted.slope[0] == pytest.approx(12 / (90 - bend), rel=0.05)
+
+
+def test_thresholds_need_not_be_even():
+    thresholds = np.array([0, 30, 60, 80, 90.0])
+    assert two_phases(thresholds, bent(60, thresholds=thresholds)[None]).limit[0] == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("last", [20, 19, 25])
+def test_a_curve_that_hardly_falls_has_its_limit_at_the_end(last):
+    assert two_phases(TENS, bent(40, last=last)[None]).limit.tolist() == [90]
+
+
+def test_the_unit_of_ap_does_not_matter():
+    curves = bent(35) + np.random.default_rng(0).normal(0, 1, (20, 10))
+    np.testing.assert_allclose(two_phases(TENS, curves).limit, two_phases(TENS, curves / 100).limit)
+
+
+def test_unknown_and_zero_have_no_limit(recwarn):
+    curves = np.stack([np.full(10, np.nan), np.zeros(10), bent(35)])
+    curves[0, 3:] = 1
+    assert np.isnan(two_phases(TENS, curves).limit).tolist() == [True, True, False]
+    assert not recwarn.list
+
+
+def test_intervals_cover_the_known_bend():
+    """Draws with errors of the size of the curve's own, as a bootstrap has."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(25):
+        curves = bent(35)[:, None] + rng.normal(0, 0.6, (10, 9))
+        table = limits(TENS, curves, curves[:, None] + rng.normal(0, 0.6, (10, 150, 9)))
+        covered += ((table["low"] <= 35) & (table["high"] >= 35)).tolist()
+    assert 0.88 < np.mean(covered) < 1
+
+
+def test_the_table():
+    curves = np.repeat(bent(60)[:, None], 9, 1)
+    curves[:, 3] = np.nan
+    drawn = np.repeat(curves[:, None], 20, 1)
+    table = limits(TENS, curves, drawn).set_index("class")
+    assert table.index.tolist() == list(NAMES)
+    assert table.loc["truck"].isna().all()
+    assert table.loc["car", ["limit", "low", "high"]].tolist() == pytest.approx([60, 60, 60], abs=1)
+    assert limit_draws(TENS, drawn).shape == (20, 9)
+
+
+def test_bad_input_is_named():
+    curves = np.ones((2, 9))
+    with pytest.raises(ValueError, match="at least three rising"):
+        limits([0, 10], curves, curves[:, None])
+    with pytest.raises(ValueError, match="rising"):
+        two_phases([0, 20, 10], np.ones((1, 3)))
+    with pytest.raises(ValueError, match="expected 3 thresholds"):
+        two_phases([0, 10, 20], np.ones((1, 4)))

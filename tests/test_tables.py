@@ -1,0 +1,194 @@
+"""Tables 1 to 5 and those of section 4.1, from made-up results."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import FakeStudy
+
+from synlib import paper
+from synlib.curation.prune import prune
+from synlib.labels import CLASSES
+from synlib.report import tables
+from synlib.report.removal import chosen_thresholds, limits, removed_instances
+from synlib.report.runs import Missing
+
+
+@pytest.fixture(scope="module")
+def one():
+    return FakeStudy()
+
+
+def cell(results, on="Cityscapes", **factors):
+    """Mean over seeds of ap, low, high of one cell."""
+    chosen = results[(results["class"] == "mean") & (results["evaluated on"] == on)]
+    for factor, value in factors.items():
+        chosen = chosen[chosen[factor] == value]
+    return chosen[["ap", "low", "high"]].mean()
+
+
+def shown(row):
+    return f"{row['low']:.1f} – {row['high']:.1f}"
+
+
+def test_table1(one):
+    table = tables.table1(one.results["table1"])
+    expected = cell(one.results["table1"], "Synscapes", **{"trained on": "Cityscapes"})
+    assert table.loc["Cityscapes", ("Synscapes", "ours")] == expected["ap"]
+    assert table.loc["Cityscapes", ("Synscapes", "95 % interval")] == shown(expected)
+    assert table.loc["Cityscapes", ("Synscapes", "paper")] == 11.8
+    kept = tables.kept_across_domains(one.results["table1"]).iloc[0]
+    assert kept["paper"] == pytest.approx(12.9 / 31.6)
+    own = cell(one.results["table1"], "Synscapes", **{"trained on": "Synscapes"})["ap"]
+    assert kept["ours"] == cell(one.results["table1"], **{"trained on": "Synscapes"})["ap"] / own
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_table2(seeds):
+    results = FakeStudy(seeds).results["removal"]
+    table = tables.table2(results)
+    for (approach, on), published in paper.TABLE2.items():
+        row = table.loc[(paper.APPROACHES[approach], on)]
+        found = {switch: cell(results, on, approach=approach, removal=switch) for switch in ("off", "on")}
+        for switch in ("off", "on"):
+            assert row[f"removal {switch}", "ours"] == pytest.approx(found[switch]["ap"])
+            assert row[f"removal {switch}", "95 % interval"] == shown(found[switch])
+            assert row[f"removal {switch}", "paper"] == published[switch]
+        assert row["gained by removal", "ours"] == pytest.approx(found["on"]["ap"] - found["off"]["ap"])
+        assert row["gained by removal", "paper"] == pytest.approx(published["on"] - published["off"])
+        assert (("removal on", "spread over 2 seeds") in row.index) == (len(seeds) == 2)
+
+
+def test_table5_in_the_papers_order(one):
+    table = tables.table5(one.results["steps"])
+    assert table.index.tolist() == list(paper.STEPS.values())
+    assert table["Cityscapes", "paper"].tolist() == [row["Cityscapes"] for row in paper.TABLE5.values()]
+    assert (
+        table.loc["+ Fine-tune on Cityscapes", ("Synscapes", "ours")]
+        == (cell(one.results["steps"], "Synscapes", step="fine-tuned")["ap"])
+    )
+
+
+def test_a_failed_or_missing_step_is_a_dash(one):
+    results = one.results["steps"]
+    failed = results["step"] == "optimized"
+    results = results.assign(**{name: results[name].mask(failed) for name in ("ap", "low", "high")})
+    table = tables.table5(results[results["step"] != "3k"])
+    for label in ("+ Optimize hyperparameters", "Pre-train on 3k Synscapes images"):
+        assert np.isnan(table.loc[label, ("Cityscapes", "ours")])
+        assert table.loc[label, ("Cityscapes", "95 % interval")] == "–"
+    assert tables.formatted(table).to_html().count("–") >= 8
+    empty = tables.table5(results.iloc[:0])
+    assert empty["Cityscapes", "ours"].isna().all()
+    assert empty["Cityscapes", "paper"].notna().all()
+
+
+def test_table3_names_ours_and_the_papers(one):
+    results = one.results["amounts"]
+    table = tables.table3(results)
+    assert table.columns.tolist() == ["0 images", "300 images", "600 images (paper: 20k)"]
+    assert table.index.get_level_values(0).unique().tolist() == [
+        "8 epochs (paper: 33)", "12 epochs (paper: 50)", "16 epochs (paper: 66)",
+    ]  # fmt: skip
+    expected = cell(results, epochs=12.0, added=600)
+    column = table.loc["12 epochs (paper: 50)", "600 images (paper: 20k)"]
+    assert column.tolist() == [expected["ap"], shown(expected), 40.9]
+    assert np.isnan(table.loc[("12 epochs (paper: 50)", "paper"), "300 images"])
+
+
+def at_paper_scale(study, rows):
+    return study.frame("amounts", [(f"{row['epochs']} {row['added']}", row, 1.0, row["ap"]) for row in rows])
+
+
+def test_table3_at_the_papers_scale_has_its_labels_once():
+    study = FakeStudy(noise=0, resamples=50, flat_mean=True)
+    some = [row for row in paper.table3_rows() if row["added"] in (0, 6000, 20_000) and row["epochs"] != 66]
+    table = tables.table3(at_paper_scale(study, some))
+    assert table.columns.tolist() == ["0 images", "6,000 images", "20,000 images"]
+    for epochs in (33, 50):
+        rows = table.loc[f"{epochs} epochs"]
+        assert rows.loc["paper"].tolist() == [paper.TABLE3[epochs][added] for added in (0, 6000, 20_000)]
+        np.testing.assert_allclose(rows.loc["ours"].astype(float), rows.loc["paper"].astype(float))
+
+
+def test_published_table3():
+    table = tables.published_table3()
+    assert table.loc[50, "20k"] == 40.9
+    assert table.shape == (3, 6)
+
+
+def test_table4_at_the_papers_scale_is_the_papers_but_for_its_first_row():
+    study = FakeStudy(noise=0, resamples=50, flat_mean=True)
+    table = tables.table4(at_paper_scale(study, paper.table3_rows()))
+    assert table.index.tolist() == list(paper.TABLE4) == table["paper", "iterations allowed"].tolist()
+    np.testing.assert_allclose(table["ours", "best AP"], table["paper", "by its Table 3"])
+    differs = table["paper", "best AP"] != table["paper", "by its Table 3"]
+    assert differs.tolist() == [True] + [False] * 5
+    assert table["ours", "synthetic added"].tolist() == ["0", "6,000", "6,000", "9,000", "20,000", "20,000"]
+
+
+def test_table4_of_a_smaller_study(one):
+    results = one.results["amounts"]
+    table = tables.table4(results)
+    assert table.index[-1] == 5700  # 150,000 of the paper's 189,544, of our 7,200
+    assert table["ours", "best AP"].isna().tolist() == [True] + [False] * 5
+    assert table["ours", "best AP"].iloc[1:].is_monotonic_increasing
+    chosen = tables.table4(results, budgets=[1200, 10_000])
+    assert "paper" not in chosen.columns.get_level_values(0)
+    best = results[(results["class"] == "mean") & (results["evaluated on"] == "Cityscapes")]["ap"].max()
+    assert chosen["ours", "best AP"].tolist() == [cell(results, iterations=1200)["ap"], best]
+    assert chosen.loc[1200, ("ours", "epochs")] == "8"
+
+
+def test_table4_without_results(one):
+    results = one.results["amounts"]
+    table = tables.table4(results.assign(ap=np.nan))
+    assert table["ours", "best AP"].isna().all()
+    assert len(table) == 6
+
+
+def test_best_within_prefers_the_shorter_of_equals():
+    runs = pd.DataFrame({"ap": [3.0, 5.0, 5.0, np.nan], "iterations": [1, 3, 2, 1]})
+    assert tables.best_within(runs, 3)["iterations"] == 2
+    assert tables.best_within(runs, 1)["ap"] == 3
+    assert tables.best_within(runs, 0.5) is None
+
+
+def test_limits_beside_the_papers_readings(one):
+    found = limits(one.results["thresholds"], one.draws).set_index("class")
+    assert found.index.tolist() == [*CLASSES, "mean"]
+    assert found["limit"].drop("mean").to_numpy() == pytest.approx(found["paper"].drop("mean").to_numpy(), abs=8)
+    assert ((found["low"] <= found["limit"]) & (found["limit"] <= found["high"])).all()
+    chosen = chosen_thresholds(found.reset_index(), {"person": 60, "car": 40})
+    assert chosen["removed from here on"].tolist() == [60, 0, 40, 0, 0, 0, 0, 0]
+    assert chosen["limit in the paper"].tolist() == [60] + [30] * 7
+    with pytest.raises(Missing, match="no result on Synscapes for any threshold"):
+        limits(one.results["thresholds"].iloc[:0], one.draws)
+
+
+def test_removed_instances_counts_what_pruning_keeps():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "dataset": "d", "split": "train", "image_id": rng.integers(0, 20, 300).astype(str),
+            "instance_id": np.arange(300), "category": rng.integers(0, 8, 300).astype(np.int8),
+            "area_px": rng.integers(1, 500, 300), "crowd": rng.random(300) < 0.05,
+        }
+    )  # fmt: skip
+    found = removed_instances(table, {"person": 60, "car": 30})
+    keep = prune(table, {"person": 0.6, "car": 0.3})
+    single = table[~table["crowd"]]
+    for category, name in enumerate(CLASSES):
+        own = single["category"] == category
+        assert found.loc[name, ["before", "after"]].tolist() == [own.sum(), keep[single.index][own].sum()]
+    assert found.loc["all", "before"] == len(single)
+    published = found.loc["all, in the paper"]
+    assert published[["before", "after"]].tolist() == [137_255, 70_744]
+    assert published["removed (%)"] == pytest.approx(48.5, abs=0.1)
+
+
+def test_formatted_hides_row_numbers_and_shows_missing_as_a_dash():
+    shown = tables.formatted(pd.DataFrame({"a": [1.25, np.nan], "b": ["x", "y"], "c": [1000.0, 2.0]}))
+    html = shown.to_html()
+    assert ">1.2<" in html and ">–<" in html and ">1,000<" in html
+    assert 'class="row_heading' not in html
+    assert 'class="row_heading' in tables.formatted(pd.DataFrame({"a": [1]}, index=["named"])).to_html()
