@@ -78,6 +78,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         papermill.execute_notebook(
             str(source), str(failed), {key: value for key, value in parameters.items() if key in own},
             cwd=os.getcwd(), kernel_name="python3", progress_bar={"desc": name, "unit": "cell"},
+            extra_arguments=["--log-level=CRITICAL"],  # interrupted, a kernel would report its closed sockets
         )  # fmt: skip
     except PapermillExecutionError as error:
         raise RuntimeError(
