@@ -185,7 +185,7 @@ def test_a_run_that_diverges_says_when(tmp_path, spec, job):
     run = make_run(tmp_path / "wild", wild, job)
     with pytest.raises(DivergedError, match=r"diverged at iteration \d+: the loss is not finite"):
         worker.execute(run)
-    assert run.state() == "failed"
+    assert run.state() == "diverged"
     failure = run.read("failure.json")
     assert failure["kind"] == "DivergedError"
     iteration = int(failure["reason"].split("iteration ")[1].split(":")[0])

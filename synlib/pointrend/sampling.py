@@ -10,11 +10,15 @@ A sample without ``seeds`` leaves the generator alone.
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import ImageList, Instances
 from torch.nn import functional as F
+
+from synlib.pointrend.roi_align import use_grids
 
 UNITS = {"loss_rpn_cls": 0, "loss_rpn_loc": 0, "loss_cls": 1, "loss_box_reg": 1, "loss_mask": 2, "loss_mask_point": 2}
 """What each loss is a mean over: images (0), sampled proposals (1), or those of them that are foreground (2)."""
@@ -85,6 +89,12 @@ class SeededROIHeads(StandardROIHeads):
     """
 
     seeds: list[int] | None = None
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        modules = super()._init_box_head(cfg, input_shape)
+        use_grids(modules["box_pooler"])
+        return modules
 
     def _sample_proposals(
         self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
