@@ -147,4 +147,4 @@ def test_the_papers_profile_writes_out_the_papers_grids():
 
 
 def test_what_a_smaller_profile_leaves_out_is_said():
-    assert "thresholds: 2 of the paper's 10" in reductions(Profile.load("smoke"))
+    assert "thresholds: 3 of the paper's 10" in reductions(Profile.load("smoke"))
