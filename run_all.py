@@ -10,17 +10,22 @@ Interrupted anywhere, the same command goes on where it was.
 import argparse
 import shlex
 import sys
-from typing import Any
-
-import pandas as pd
+import time
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from synlib.cli import exit_code
-from synlib.report import site
-from synlib.report.style import figure_folder
-from synlib.study import launch, notebooks
-from synlib.study.plan import NOTEBOOKS, overview, unplaced
-from synlib.study.profile import ROOT, Profile
-from synlib.study.session import Study
+
+if TYPE_CHECKING:  # what takes seconds is imported where it is used: interrupted then, the script ends in one line, too
+    import pandas as pd
+
+    from synlib.study.launch import Outcome
+    from synlib.study.plan import Planned
+    from synlib.study.session import Study
+
+ROOT = Path(__file__).resolve().parent
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -34,7 +39,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
     parser.add_argument("--plan", action="store_true", help="show the runs and their cost, and do nothing")
     parser.add_argument("--report", action="store_true", help="render the executed notebooks as HTML")
-    parser.add_argument("--keep-going", action="store_true", help="go on with other runs when one fails")
+    parser.add_argument("--keep-going", action="store_true", help="go on with other runs and notebooks when one fails")
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(arguments)
     options.command = shlex.join(["python", "run_all.py", *arguments])
@@ -42,56 +47,116 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when everything asked for is done; 1 with one message on standard error; 130 when interrupted."""
+    """0 when everything asked for is done, a diverged run too; 1, and why on standard error; 130 when interrupted."""
     options = parse(arguments)
     return exit_code(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
+    from synlib.report.style import figure_folder
+    from synlib.study import notebooks
+    from synlib.study.plan import NOTEBOOKS, overview
+    from synlib.study.session import Study
+
+    started = time.monotonic()
     names = notebooks.select(options.only)
     parameters = {"profile": options.profile, **notebooks.parse_settings(options.set)}
     if options.seeds:
         parameters["seeds"] = options.seeds
     notebooks.check_parameters(names, parameters)
-    experiments = list(dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name]))
-
     own = {name: value for name, value in parameters.items() if name in Study.PARAMETERS}
     if options.plan:
-        print(plan(own, experiments).to_string(index=False))
+        experiments = dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name])
+        print(plan(own, list(experiments)).to_string(index=False))
         return 0
 
     study = Study.open(**own)
     reports = ROOT / "reports" / study.profile.name
-    for folder in (reports, figure_folder(parameters.get("figure_dir", ""), study.profile.name)):
+    figures = figure_folder(parameters.get("figure_dir", ""), study.profile.name)
+    for folder in (reports, figures):
         folder.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
-    planned = [run for experiment in experiments for run in study.planned(experiment)]
-    print(overview(planned, study.profile, study.store).to_string(index=False), flush=True)
-    failure = None
-    try:
-        launch.train(
-            [p.spec for p in planned], study.store, study.job(), jobs=options.jobs, keep_going=options.keep_going
-        )
-    except launch.RunFailedError as error:
-        if not options.keep_going:
-            raise
-        failure = error
-    for name in names:
-        print(notebooks.execute(name, parameters, reports))
-    if options.report:
-        name = study.profile.name
-        figures = figure_folder(parameters.get("figure_dir", ""), name)
-        print(site.build(reports, tuple(NOTEBOOKS), profile=name, command=options.command, figures=figures))
-    if failure:
-        raise failure
-    return 0
+    planned = {name: [run for experiment in NOTEBOOKS[name] for run in study.planned(experiment)] for name in names}
+    everything = [run for runs in planned.values() for run in runs]
+    print(overview(everything, study.profile, study.store).to_string(index=False), flush=True)
+
+    outcomes = train(study, everything, options)
+    problems = [str(outcome) for outcome in outcomes if outcome.failed and outcome.reason]
+    executed = []
+    if options.keep_going or not problems:
+        failed = {outcome.run for outcome in outcomes if outcome.failed}
+        lacking = {name: failed & {item.spec.run_id for item in runs} for name, runs in planned.items()}
+        executed, more = execute(lacking, parameters, reports, options.keep_going)
+        problems += more
+    if options.report and executed:
+        report(study.profile.name, reports, figures, options.command)
+    print(summary(outcomes, [path.stem for path in executed], len(names), reports, time.monotonic() - started))
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)
+    return int(bool(problems))
 
 
-def plan(parameters: dict[str, Any], experiments: list[str]) -> pd.DataFrame:
+def plan(parameters: dict[str, Any], experiments: list[str]) -> "pd.DataFrame":
     """The table of runs; with ids and states if the data are ready, otherwise from the profile alone."""
+    from synlib.study.plan import overview, unplaced
+    from synlib.study.profile import Profile
+    from synlib.study.session import Study
+
     if study := Study.if_ready(**parameters):
         return overview([p for name in experiments for p in study.planned(name)], study.profile, study.store)
     profile = Profile.load(parameters["profile"])
     return overview(unplaced(profile, experiments, parameters.get("seeds")), profile, None)
+
+
+def train(study: "Study", planned: list["Planned"], options: argparse.Namespace) -> list["Outcome"]:
+    """Train what is missing; how every run of the plan stands afterwards."""
+    from synlib.study import launch
+
+    specs = [item.spec for item in planned]
+    try:
+        return launch.train(specs, study.store, study.job(), jobs=options.jobs, keep_going=options.keep_going)
+    except launch.RunFailedError as error:
+        return error.outcomes
+
+
+def execute(
+    lacking: dict[str, set[str]], parameters: dict[str, Any], folder: Path, keep_going: bool
+) -> tuple[list[Path], list[str]]:
+    """Execute the notebooks that have no ``lacking`` runs; returns the executed copies, and what went wrong."""
+    from synlib.study import notebooks
+
+    executed, problems = [], []
+    for name, runs in lacking.items():
+        if problems and not keep_going:
+            break
+        if runs:
+            problems.append(f"notebook {name} not executed: it needs run {min(runs)}, which has no result")
+            continue
+        try:
+            executed.append(notebooks.execute(name, parameters, folder))
+        except RuntimeError as error:
+            problems.append(str(error))
+    return executed, problems
+
+
+def report(profile: str, folder: Path, figures: Path, command: str) -> None:
+    from synlib.report import site
+    from synlib.study.plan import NOTEBOOKS
+
+    site.build(folder, tuple(NOTEBOOKS), profile=profile, command=command, figures=figures)
+
+
+def summary(outcomes: list["Outcome"], executed: list[str], notebooks: int, reports: Path, seconds: float) -> str:
+    """What is done, in a few lines; what is not is said on standard error."""
+    words = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
+             "not started": "not started", "stopped": "stopped"}  # fmt: skip
+    counts = Counter(outcome.state for outcome in outcomes)
+    runs = ", ".join(f"{counts[state]} {text}" for state, text in words.items() if counts[state])
+    lines = [f"runs: {len(outcomes)} ({runs})"]
+    lines += [f"  {outcome}" for outcome in outcomes if outcome.state == "diverged"]
+    lines += [f"notebooks: {len(executed)} of {notebooks} executed{': ' if executed else ''}{', '.join(executed)}"]
+    index = reports / "index.html"
+    lines += [f"reports: {index if index.exists() else reports}", f"time: {timedelta(seconds=round(seconds))}"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
