@@ -16,7 +16,7 @@ RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.
 class FakeStudy:
     """``results`` by experiment, and ``draws(run, on)``; run ids are experiment, name and seed joined by "/"."""
 
-    def __init__(self, seeds=(0,), noise=0.6, resamples=200, flat_mean=False):
+    def __init__(self, seeds=(0,), noise=0.6, resamples=100, flat_mean=False):
         """``flat_mean``: the mean over classes is exactly the AP asked for."""
         self.seeds, self.noise, self.resamples = seeds, noise, resamples
         self.factor = CLASS_FACTOR / (CLASS_FACTOR.mean() if flat_mean else 1)

@@ -64,7 +64,7 @@ def test_figure4_draws_each_class_with_its_band_and_limit(one):
         drawn = band(axis.collections[0])
         assert drawn[40] == pytest.approx(tuple(expected.loc[40, ["low", "high"]]))
         limit = found.set_index("class").loc[name, "limit"]
-        assert line(axis, "two-phase fit").get_xdata()[1] == limit
+        assert line(axis, "second phase, fitted").get_xdata().tolist() == [limit, 90]
         assert f"limit {limit:.0f} %" in axis.get_title(loc="left")
         if name != "mean":
             assert to_hex(ap.get_color()) == to_hex([part / 255 for part in COLORS[name]])

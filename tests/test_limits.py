@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import isotonic_regression, lsq_linear
 
 from synlib.evaluation.draws import NAMES
-from synlib.evaluation.limits import limit_draws, limits, two_phases
+from synlib.evaluation.limits import _rising, limit_draws, limits, two_phases
 
 TENS = np.arange(0, 100, 10.0)
 
@@ -13,20 +14,31 @@ def bent(bend, level=20.0, last=8.0, thresholds=TENS):
     return np.interp(thresholds, [0, bend, 90], [level, level, last])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_fit_is_the_nearest_curve(seed):
+    """Each bend on a grid, the first phase as increments that are not negative."""
     rng = np.random.default_rng(seed)
     thresholds = np.sort(rng.choice(100, 7, replace=False)).astype(float)
-    curve = np.interp(thresholds, [0, 40, 100], [30, 30, 10]) + rng.normal(0, 1, 7)
+    curve = np.interp(thresholds, [0, 40, 100], [rng.uniform(10, 30), 30, 10]) + rng.normal(0, 1.5, 7)
     fitted = two_phases(thresholds, curve[None])
-    errors = []
-    for bend in np.linspace(thresholds[0], thresholds[-2], 400):
-        columns = np.stack([np.ones(7), -np.maximum(0, thresholds - bend)], 1)
-        best, *_ = np.linalg.lstsq(columns, curve)
-        if best[1] >= 0:
-            errors.append(((columns @ best - curve) ** 2).sum())
-    ours = fitted.level - fitted.slope * np.maximum(0, thresholds - fitted.limit)
-    assert ((ours - curve) ** 2).sum() <= min(errors) * 1.01
+    errors = {}
+    for bend in [*np.linspace(thresholds[0], thresholds[-2], 60), *thresholds[:-1], fitted.limit[0]]:
+        first = np.flatnonzero(thresholds <= bend)
+        steps = [(thresholds >= thresholds[k]).astype(float) for k in first[1:]]
+        last_step = (thresholds > bend).astype(float)
+        columns = np.stack([np.ones(7), *steps, last_step, -np.maximum(0, thresholds - bend)], 1)
+        lowest = [-np.inf] + [0.0] * (len(first) + 1)
+        errors[bend] = 2 * lsq_linear(columns, curve, (lowest, np.inf), tol=1e-12).cost
+    if fitted.limit[0] < thresholds[-1]:
+        assert errors[fitted.limit[0]] <= min(errors.values()) * 1.02 + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_first_phase_is_an_isotonic_regression(seed):
+    rng = np.random.default_rng(seed)
+    observed, weights = rng.normal(size=(50, 6)), rng.random(6) + 0.1
+    expected = [isotonic_regression(row, weights=weights).x for row in observed]
+    np.testing.assert_allclose(_rising(observed, weights), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("bend", [0, 20, 35, 60, 75])
@@ -40,6 +52,20 @@ def test_a_clean_bend_is_found(bend):
 def test_thresholds_need_not_be_even():
     thresholds = np.array([0, 30, 60, 80, 90.0])
     assert two_phases(thresholds, bent(60, thresholds=thresholds)[None]).limit[0] == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("thresholds", [TENS, np.array([0, 30, 60, 80, 90.0])])
+@pytest.mark.parametrize("start", [20, 10])
+def test_a_first_phase_may_rise_and_level_off(start, thresholds):
+    curve = np.interp(thresholds, [0, 30, 75, 90], [start, 20, 20.5, 8])
+    assert two_phases(thresholds, curve[None]).limit[0] == pytest.approx(75, abs=2)
+
+
+def test_of_equally_near_bends_the_last():
+    """11, 17, 20.5 rise and 17.5, 10 fall: the fall may begin anywhere up to where its line is 20.5 high."""
+    fitted = two_phases([0, 30, 60, 80, 90], np.array([[11, 17, 20.5, 17.5, 10]]))
+    assert fitted.limit[0] == pytest.approx(76, abs=1)
+    assert fitted.slope[0] == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("last", [20, 19, 25])
@@ -60,14 +86,14 @@ def test_unknown_and_zero_have_no_limit(recwarn):
 
 
 def test_intervals_cover_the_known_bend():
-    """Draws with errors of the size of the curve's own, as a bootstrap has."""
+    """Draws with errors of the size of the curve's own, as a bootstrap has; what the module says of its intervals."""
     rng = np.random.default_rng(0)
     covered = []
     for _ in range(25):
         curves = bent(35)[:, None] + rng.normal(0, 0.6, (10, 9))
         table = limits(TENS, curves, curves[:, None] + rng.normal(0, 0.6, (10, 150, 9)))
         covered += ((table["low"] <= 35) & (table["high"] >= 35)).tolist()
-    assert 0.88 < np.mean(covered) < 1
+    assert 0.8 < np.mean(covered) < 1
 
 
 def test_the_table():

@@ -161,6 +161,11 @@ def test_limits_beside_the_papers_readings(one):
     chosen = chosen_thresholds(found.reset_index(), {"person": 60, "car": 40})
     assert chosen["removed from here on"].tolist() == [60, 0, 40, 0, 0, 0, 0, 0]
     assert chosen["limit in the paper"].tolist() == [60] + [30] * 7
+    two = one.results["thresholds"]
+    two = limits(two[two["threshold"].isin([0, 40])], one.draws)
+    assert two[["limit", "low", "high"]].isna().all(axis=None)
+    assert two["paper"].tolist()[:2] == [60, 30]
+    assert chosen_thresholds(two, {})["95 % interval"].tolist() == ["–"] * 8
     with pytest.raises(Missing, match="no result on Synscapes for any threshold"):
         limits(one.results["thresholds"].iloc[:0], one.draws)
 

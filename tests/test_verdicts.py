@@ -182,7 +182,7 @@ def test_across_seeds_and_failures():
     momentum = tuned[tuned["momentum"] == 0.0]
     runs = stacked(momentum, study.draws, "learning_rate", "Cityscapes")
     assert 0.2 in runs.failed
-    assert runs.drawn.shape == (len(runs.values), 200, 9)
+    assert runs.drawn.shape == (len(runs.values), 100, 9)
     only = momentum[
         (momentum["class"] == "mean") & (momentum["seed"] == 0) & (momentum["evaluated on"] == "Cityscapes")
     ]

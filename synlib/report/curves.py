@@ -29,8 +29,8 @@ MOMENTUM_STYLES = (("#e69f00", "s", "--"), ("#0072b2", "o", "-"), ("#009e73", "^
 def figure4(results: pd.DataFrame, limits: pd.DataFrame | None = None, *, on: str = "Synscapes") -> Figure:
     """Figure 4 (section 4.1): AP on Synscapes against the share of smallest instances removed, a panel a class.
 
-    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.removal.limits`; draws the two-phase
-    curve, its bend and the bend's interval.
+    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.removal.limits`; draws the fitted
+    second phase, where it begins, and the interval of that.
     """
     table = across_seeds(results[results["evaluated on"] == on], ["threshold"], name=None)
     table = table.sort_values("threshold")
@@ -178,12 +178,12 @@ def _curve(
 
 
 def _limit(axis: Axes, row: pd.Series, last: float) -> None:
-    """The two-phase curve of a class, and its bend with the interval at the bottom of the panel."""
+    """The fitted fall of a class, and where it begins with the interval at the bottom of the panel."""
     if np.isnan(row["limit"]):
         return
-    x = np.array([0, row["limit"], last])
-    falling = row["level"] - row["slope"] * np.maximum(0, x - row["limit"])
-    axis.plot(x, falling, color="black", linewidth=0.9, linestyle=(0, (4, 2)), zorder=2.5, label="two-phase fit")
+    x = np.array([row["limit"], last])
+    fall = row["level"] - row["slope"] * (x - row["limit"])
+    axis.plot(x, fall, color="black", linewidth=1, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
     bar = {"xerr": [[max(0, row["limit"] - row["low"])], [max(0, row["high"] - row["limit"])]]}
     bottom = axis.get_xaxis_transform()
     axis.errorbar(

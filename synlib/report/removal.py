@@ -7,6 +7,7 @@ import pandas as pd
 from synlib import paper
 from synlib.curation.prune import prune, prune_report
 from synlib.evaluation import limits as rule
+from synlib.evaluation.draws import NAMES
 from synlib.labels import CLASSES
 from synlib.report.runs import MEAN, DrawsOf, stacked
 
@@ -15,13 +16,17 @@ def limits(results: pd.DataFrame, draws: DrawsOf, *, on: str = "Synscapes", leve
     """The removal threshold where AP of each class begins to fall (:func:`synlib.evaluation.limits.limits`).
 
     ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.runs`. Columns: ``class`` ("mean"
-    among them), ``limit``, ``low``, ``high`` (percent removed), ``level`` (AP in percent before the fall), ``slope``
-    (AP points lost for each percent removed after it), ``paper`` (its reading of Figure 4).
+    among them), ``limit``, ``low``, ``high`` (percent removed), ``level`` (AP in percent there), ``slope``
+    (AP points lost for each percent removed after it), ``paper`` (its reading of Figure 4). From less than three
+    thresholds, no limit can be said, and all but the paper's are missing.
 
-    Raises :class:`synlib.report.runs.Missing` if there are no results, ValueError if less than three thresholds have.
+    Raises :class:`synlib.report.runs.Missing` if there are no results.
     """
     runs = stacked(results, draws, "threshold", on)
-    table = rule.limits(runs.values, 100 * runs.ap, 100 * runs.drawn, level=level)
+    if len(runs.values) < 3:
+        table = pd.DataFrame({"class": NAMES}).reindex(columns=["class", "limit", "low", "high", "level", "slope"])
+    else:
+        table = rule.limits(runs.values, 100 * runs.ap, 100 * runs.drawn, level=level)
     published = [float("nan") if name == MEAN else paper.limit(name) for name in table["class"]]
     return table.assign(paper=published)
 
@@ -34,12 +39,16 @@ def chosen_thresholds(limits: pd.DataFrame, chosen: Mapping[str, float]) -> pd.D
     table = limits[limits["class"] != MEAN].set_index("class")
     columns = {
         "limit": table["limit"],
-        "95 % interval": [f"{low:.0f} – {high:.0f}" for low, high in zip(table["low"], table["high"], strict=True)],
+        "95 % interval": [_interval(low, high) for low, high in zip(table["low"], table["high"], strict=True)],
         "limit in the paper": table["paper"],
         "removed from here on": [float(chosen.get(name, 0)) for name in table.index],
         "removed in the paper": [paper.limit(name) for name in table.index],
     }
     return pd.DataFrame(columns, index=table.index)
+
+
+def _interval(low: float, high: float) -> str:
+    return "–" if pd.isna(low) else f"{low:.0f} – {high:.0f}"
 
 
 def removed_instances(instances: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
