@@ -36,7 +36,8 @@ class Job:
     file.
     ``processes``: torchrun workers, one a GPU. ``loader_workers``: data-loading processes a worker. ``threads``: CPU
     threads a worker. ``images_per_step``: images that a worker takes through the network at once, adding up gradients
-    over its share of a batch; 0 takes all. Fewer need less memory and more time.
+    over its share of a batch; 0 takes all. Fewer need less memory and more time. ``deterministic``: on a GPU, use
+    algorithms that repeat bit by bit, as a CPU's do, where there are any; slower.
     """
 
     real_root: str = ""
@@ -51,6 +52,7 @@ class Job:
     threads: int = 1
     checkpoint_period: int = 1000
     images_per_step: int = 0
+    deterministic: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -151,7 +151,8 @@ class RunSpec:
     """One training run.
 
     ``init``: ``imagenet``, ``random``, ``run:<run id>``, or ``sha256:<hash>`` of a checkpoint. ``precision``: of the
-    forward and backward pass; ``bf16`` and ``fp16`` mean autocast with weights in float32.
+    forward and backward pass; ``bf16`` and ``fp16`` mean autocast with weights in float32. ``tf32``: float32 whose
+    multiplications on a GPU have 10 bits of mantissa.
     """
 
     model: str = "pointrend_r50"
@@ -169,8 +170,8 @@ class RunSpec:
         known = isinstance(self.init, str) and re.fullmatch(r"imagenet|random|run:.+|sha256:[0-9a-f]{64}", self.init)
         _require(bool(known), "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
         _require(_is_int(self.batch_size) and self.batch_size > 0, "batch_size", self.batch_size, "an integer > 0")
-        known = self.precision in ("float32", "bf16", "fp16")
-        _require(known, "precision", self.precision, "'float32', 'bf16' or 'fp16'")
+        known = self.precision in ("float32", "tf32", "bf16", "fp16")
+        _require(known, "precision", self.precision, "'float32', 'tf32', 'bf16' or 'fp16'")
         _require(_is_int(self.seed) and 0 <= self.seed < 2**31, "seed", self.seed, "an integer in [0, 2^31)")
         _require(_is_int(self.recipe), "recipe", self.recipe, "an integer")
 

@@ -198,7 +198,7 @@ BAD = {
     "init": ({"init": "coco"}, "init: found 'coco'"),
     "init number": ({"init": 5}, "init: found 5"),
     "batch_size": ({"batch_size": 0}, "batch_size: found 0"),
-    "precision": ({"precision": "float16"}, "precision: found 'float16', expected 'float32', 'bf16' or 'fp16'"),
+    "precision": ({"precision": "float16"}, "precision: found 'float16', expected 'float32', 'tf32', 'bf16' or 'fp16'"),
     "seed": ({"seed": 2**31}, "seed: found 2147483648"),
     "recipe": ({"recipe": "new"}, "recipe: found 'new'"),
     "unknown": ({"learning_rate": 0.1}, "spec: unknown field 'learning_rate'; expected some of model, data"),

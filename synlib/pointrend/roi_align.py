@@ -14,7 +14,7 @@ class GridROIAlign(nn.Module):
     """Call as Detectron2's ``ROIAlign(output_size, spatial_scale, sampling_ratio=1, aligned=True)``.
 
     Features (B, C, H, W) and R boxes (R, 5; index of the image, x0, y0, x1, y1 in px of the image), those of an image
-    together and in the order of images -> (R, C, height, width).
+    together and in the order of images -> (R, C, height, width) of the features' dtype.
     """
 
     def __init__(self, output_size: tuple[int, int], spatial_scale: float) -> None:
@@ -32,7 +32,7 @@ class GridROIAlign(nn.Module):
             F.grid_sample(image[None], grid[None], padding_mode="border", align_corners=False)[0].transpose(0, 1)
             for image, grid in zip(features, grids, strict=True)
         ]
-        return torch.cat(sampled).reshape(len(rois), features.shape[1], height, width)
+        return torch.cat(sampled).reshape(len(rois), features.shape[1], height, width).to(features.dtype)
 
 
 def use_grids(pooler: ROIPooler) -> None:

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synlib.curation.compose import TrainingSet
 from synlib.job import Job
-from synlib.pointrend import weights
+from synlib.pointrend import numerics, stopping, weights
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.mapper import InstanceMapper, training_augmentations
 from synlib.pointrend.samples import PositionSampler, TrainingSamples
@@ -53,10 +53,13 @@ class Trainer(SimpleTrainer):
         loader: torch.utils.data.DataLoader,
         optimizer: torch.optim.Optimizer,
         images_per_step: int = 0,
+        precision: str = "float32",
     ) -> None:
         super().__init__(model, loader, optimizer)
         self.images_per_step = images_per_step
         self.network: SeededRCNN = model.module if isinstance(model, DistributedDataParallel) else model
+        self.autocast = numerics.autocast(precision, self.network.device)
+        self.scaler = numerics.grad_scaler(precision, self.network.device)
 
     def run_step(self) -> None:
         started = time.perf_counter()
@@ -72,22 +75,26 @@ class Trainer(SimpleTrainer):
             self._write_metrics(losses, data_s)
         except FloatingPointError as error:
             raise DivergedError(f"diverged at iteration {self.iter}: the loss is not finite") from error
-        self.optimizer.step()
+        self.scaler.unscale_(self.optimizer)  # gradients are clipped at their own size
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def _backward(self, parts: list[list[dict[str, Any]]]) -> dict[str, torch.Tensor]:
         """Add up the gradients of all parts; returns the losses, whose mean over processes is the batch's."""
         self._share_frame(parts)
         if len(parts) > 1:  # what the losses are divided by has to be known before the first part's gradient
-            total = _over_processes(sum(self.network.count(part) for part in parts), ReduceOp.SUM)
+            with self.autocast:
+                total = _over_processes(sum(self.network.count(part) for part in parts), ReduceOp.SUM)
         sums: dict[str, torch.Tensor] = {}
         for number, part in enumerate(parts, 1):
             with contextlib.nullcontext() if number == len(parts) else self._apart():
-                losses = self.model(part)
+                with self.autocast:
+                    losses = self.model(part)
                 counts = self.network.roi_heads.counts
                 if len(parts) == 1:
                     total = _over_processes(counts.clone(), ReduceOp.SUM)
                 losses = weighted(losses, counts, total, comm.get_world_size())
-                sum(losses.values()).backward()
+                self.scaler.scale(sum(losses.values())).backward()
             sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
         return sums
 
@@ -101,6 +108,14 @@ class Trainer(SimpleTrainer):
     def _apart(self) -> contextlib.AbstractContextManager:
         """Gradients are only added up here, and not yet averaged with the other processes'."""
         return self.model.no_sync() if comm.get_world_size() > 1 else contextlib.nullcontext()
+
+    def state_dict(self) -> dict[str, Any]:
+        scaler = {"grad_scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+        return super().state_dict() | scaler
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.scaler.load_state_dict(state_dict.get("grad_scaler", {}))
 
     def read_from(self, loader: torch.utils.data.DataLoader) -> None:
         self.data_loader, self._data_loader_iter = loader, iter(loader)
@@ -154,12 +169,13 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
         weights.load_imagenet(model, cfg, job.imagenet_weights)
     elif spec.init != "random":
         weights.load_initial(model, job.initial_weights, spec.init)
+    numerics.prepare(model, spec.precision)
     gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
     model = create_ddp_model(model, device_ids=gpus, broadcast_buffers=False)
     optimizer = build_optimizer(cfg, model)
     if spec.schedule.clip_gradient_norm:  # of all parameters together; Detectron2's own option clips each by itself
         optimizer.register_step_pre_hook(functools.partial(_clip_gradient, model, spec.schedule.clip_gradient_norm))
-    trainer = Trainer(model, [], optimizer, job.images_per_step)
+    trainer = Trainer(model, [], optimizer, job.images_per_step, spec.precision)
     checkpointer = SafeCheckpointer(model, str(run.path), trainer=trainer)
     trainer.register_hooks([hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))])
     if comm.is_main_process():
@@ -170,12 +186,16 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
                 StatusHook(run, checkpointer),
             ]
         )
+    trainer.register_hooks([stopping.StopHook(checkpointer)])
     start = checkpointer.resume()
     mapper = InstanceMapper(training_augmentations(cfg), cfg.INPUT.FORMAT)
     samples = TrainingSamples(data.images, data.instances, mapper, spec.seed)
     sampler = PositionSampler(start, spec.schedule.iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
     trainer.read_from(
-        torch.utils.data.DataLoader(samples, batch_sampler=sampler, num_workers=job.loader_workers, collate_fn=list)
+        torch.utils.data.DataLoader(
+            samples, batch_sampler=sampler, num_workers=job.loader_workers, collate_fn=list,
+            worker_init_fn=stopping.leave_stopping_to_the_main_process,
+        )  # fmt: skip
     )
     return trainer, start
 

@@ -25,7 +25,7 @@ import synlib
 from synlib.curation.compose import TrainingSet, compose
 from synlib.datasets import cityscapes, instances
 from synlib.job import Job
-from synlib.pointrend import weights
+from synlib.pointrend import numerics, weights
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
@@ -96,6 +96,7 @@ def execute(run: RunDir) -> None:
     try:
         torch.set_num_threads(job.threads)
         cfg = detectron2_config(spec, job.device or None)
+        numerics.configure(spec.precision, deterministic=job.deterministic, gpu=cfg.MODEL.DEVICE != "cpu")
         if comm.is_main_process():
             run.write("environment.json", environment(cfg))
             (run.path / "config.yaml").write_text(cfg.dump())

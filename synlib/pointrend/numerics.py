@@ -1,0 +1,62 @@
+"""Precision of the multiplications, and bit-exact repetition on a GPU.
+
+Weights, losses, boxes and the optimizer's state are float32 in every precision.
+"""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions in which convolutions and matrix products have 16 bits; the others are ``float32`` and ``tf32``."""
+
+
+def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
+    """Set what PyTorch keeps a process in: TensorFloat-32, and deterministic algorithms on a ``gpu`` if asked for.
+
+    TensorFloat-32 has 10 bits of mantissa, so ``float32`` forbids it, also where PyTorch would use it by default.
+    With deterministic algorithms a few operations remain that have none, and PyTorch warns of each: on current versions
+    the gradient of PointRend's point sampling (``grid_sample``). RoIAlign takes more time and memory.
+    """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    if gpu:
+        if deterministic:  # read when cuBLAS is first used
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass."""
+    return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
+
+
+def grad_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps small gradients above the smallest number of ``fp16``; elsewhere it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def prepare(model: nn.Module, precision: str) -> None:
+    """Before training with autocast: every head hands on float32, and weights lie as tensor cores want them.
+
+    Boxes, their scores and the losses are computed from what the heads hand on.
+    """
+    if precision not in AUTOCAST:
+        return
+    heads = model.roi_heads
+    for head in (
+        model.proposal_generator.rpn_head,
+        heads.box_predictor,
+        heads.mask_head.coarse_head,
+        heads.mask_head.point_head,
+    ):
+        head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
+    if model.device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+
+
+def _float32(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return type(outputs)(map(_float32, outputs))
