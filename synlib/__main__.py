@@ -64,8 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("target", type=Path, help="OUT.zip")
     _add_study(submit)
 
-    runs = _add(commands, _runs, "runs", "list the runs with their state and AP")
+    runs = _add(commands, _runs, "runs", "list the runs with their state, progress, AP and size")
     runs.add_argument("--runs", default="", help="run folder (default: runs/)")
+    runs.add_argument("--json", action="store_true", help="print the list as JSON")
     return parser
 
 
@@ -209,12 +210,20 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
+    from synlib.study.listing import listing, readable_size, text
     from synlib.study.profile import ROOT
     from synlib.study.store import RunStore
 
     store = RunStore(options.runs or ROOT / "runs")
-    frame = _mean_rows(store.frame())
-    print(frame.to_string(index=False) if len(frame) else f"{store.root}: no runs")
+    frame = listing(store)
+    if options.json:
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        print(json.dumps(records, indent=1))
+    elif frame.empty:
+        print(f"{store.root}: no runs")
+    else:
+        print(text(frame))
+        print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
     return 0
 
 

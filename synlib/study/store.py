@@ -77,7 +77,7 @@ def _result_rows(run: RunDir, spec: RunSpec) -> list[dict]:
     if failed:
         wanted = (run.read("job.json") or {}).get("evaluate_on", [])
         rows = [{"evaluated on": on["name"], "class": name} for on in wanted for name in (*CLASSES, "mean")]
-    for name, result in _results(run).items():
+    for name, result in results(run).items():
         rows = [row for row in rows if row["evaluated on"] != name]
         ap = 100 * np.array(result["ap"], float)
         per_class = [
@@ -88,11 +88,11 @@ def _result_rows(run: RunDir, spec: RunSpec) -> list[dict]:
     return [common | row for row in rows] or [common]
 
 
-def _results(run: RunDir) -> dict[str, dict]:
-    """Results by evaluation set, without those of a split whose labels are not public."""
+def results(run: RunDir) -> dict[str, dict]:
+    """Results of a run by evaluation set, without those of a split whose labels are not public."""
     paths = sorted(run.path.glob("evaluations/*/result.json"))
-    results = {path.parent.name: run.read(str(path.relative_to(run.path))) for path in paths}
-    return {name: result for name, result in results.items() if "ap" in result}
+    found = {path.parent.name: run.read(str(path.relative_to(run.path))) for path in paths}
+    return {name: result for name, result in found.items() if "ap" in result}
 
 
 def _number(value: float | None) -> float:
