@@ -4,8 +4,9 @@ The paper reads the limit off Figure 4: "precision trend [...] can be separated 
 even slightly increasing", then a strong decrease. Here it is a stated rule, so that it can have an interval:
 
 1. Of all curves that do not fall up to some threshold and fall along a straight line from there, take the one nearest
-   to AP against the threshold (least squares): its bend is the limit; of several equally near, the last. All trainings
-   take part in the fit, so one that came out well or badly moves the limit little.
+   to AP against the threshold (least squares): its bend is the limit. Between two thresholds that were tried this is an
+   interpolation: of several bends equally near it is the last, where the line is as high as the first phase ends. All
+   trainings take part in the fit, so one that came out well or badly moves the limit little.
 2. Where the line ends at 90 % of the bend's AP or above, AP did not fall, and the limit is the largest threshold.
 3. The same rule applied to each bootstrap draw gives the interval. The steeper the fall beside the errors of AP, the
    more it can be trusted: in simulations of a fall by 60 % with errors of 3 % of AP, 95 % intervals held the bend in
