@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synlib.curation.compose import TrainingSet
 from synlib.job import Job
-from synlib.pointrend import numerics, stopping, weights
+from synlib.pointrend import monitor, numerics, stopping, weights
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.mapper import InstanceMapper, training_augmentations
 from synlib.pointrend.samples import PositionSampler, TrainingSamples
@@ -182,12 +182,14 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
         trainer.register_hooks(
             [
                 hooks.PeriodicCheckpointer(checkpointer, job.checkpoint_period, spec.schedule.iterations),
-                hooks.PeriodicWriter([JSONWriter(str(run.path / "metrics.json"))], SCALARS_PERIOD),
                 StatusHook(run, checkpointer),
             ]
         )
     trainer.register_hooks([stopping.StopHook(checkpointer)])
     start = checkpointer.resume()
+    if comm.is_main_process():
+        writers = [JSONWriter(str(run.path / "metrics.json")), monitor.scalar_writer(run.path, start)]
+        trainer.register_hooks([monitor.MemoryHook(SCALARS_PERIOD), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
     mapper = InstanceMapper(training_augmentations(cfg), cfg.INPUT.FORMAT)
     samples = TrainingSamples(data.images, data.instances, mapper, spec.seed)
     sampler = PositionSampler(start, spec.schedule.iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())

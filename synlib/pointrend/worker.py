@@ -25,7 +25,7 @@ import synlib
 from synlib.curation.compose import TrainingSet, compose
 from synlib.datasets import cityscapes, instances
 from synlib.job import Job
-from synlib.pointrend import numerics, weights
+from synlib.pointrend import monitor, numerics, weights
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
@@ -83,7 +83,11 @@ def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
     """Evaluate on each of the job's sets that has no result yet for the same data and settings."""
     for on in job.evaluate_on:
         if run.evaluation_result(on.name, on.identity()) is None:
-            evaluate(model, cfg, on, _checked_images(on.root, on.split, on.data), run)
+            images = _checked_images(on.root, on.split, on.data)
+            evaluate(model, cfg, on, images, run)
+            if comm.is_main_process():
+                predictions = run.evaluation(on.name) / "predictions.parquet"
+                monitor.show_predictions(run.path, on.name, images, predictions, cfg.SOLVER.MAX_ITER)
 
 
 def execute(run: RunDir) -> None:

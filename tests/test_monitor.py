@@ -1,0 +1,82 @@
+"""TensorBoard: scalars of every tenth iteration once, however often a run was resumed, and pictures of predictions."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from workers import make_run, variant
+
+from synlib.evaluation.predictions import Detections, read_predictions
+from synlib.labels import CLASSES, COLORS
+from synlib.pointrend import monitor, worker
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, study):
+    """40 iterations on real images, the first 25 of them twice: interrupted in between."""
+    (spec,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    (on,) = (on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
+    job = dataclasses.replace(study.job(), evaluate_on=(on,), checkpoint_period=15)
+    run = make_run(tmp_path_factory.mktemp("runs") / "watched", variant(spec, iterations=40), job)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor.MemoryHook, "after_step", lambda hook: interrupt(hook.trainer.iter == 25))
+        with pytest.raises(KeyboardInterrupt):
+            worker.execute(run)
+    worker.execute(run)
+    return run
+
+
+def interrupt(now: bool) -> None:
+    if now:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def events(run):
+    accumulator = EventAccumulator(str(run.path), size_guidance={"images": 0, "scalars": 0})
+    return accumulator.Reload()
+
+
+def test_scalars_once_each_although_iterations_were_repeated(run, events):
+    assert len(list(run.path.glob("events.out.tfevents.*"))) == 3
+    assert {"total_loss", "lr", "data_time", "time", "memory_gib"} <= set(events.Tags()["scalars"])
+    for tag in ("total_loss", "lr"):
+        assert [scalar.step for scalar in events.Scalars(tag)] == [9, 19, 29, 39]
+    assert all(0.01 < scalar.value < 100 for scalar in events.Scalars("memory_gib"))
+
+
+def test_a_few_pictures_of_the_predictions(run, events, study):
+    tags = events.Tags()["images"]
+    assert len(tags) == monitor.PICTURES
+    images = study.data.images("real", "val").set_index("image_id")
+    for tag in tags:
+        name, image_id = tag.split("/")
+        assert name == "Cityscapes"
+        (picture,) = events.Images(tag)
+        assert picture.step == 40
+        assert (picture.height, picture.width) == (images["height"][image_id], images["width"][image_id])
+
+
+def test_all_predictions_can_be_painted(run):
+    found = next(read_predictions(run.path / "evaluations/Cityscapes/predictions.parquet"))
+    photo = np.zeros((*found.size, 3), np.uint8)
+    painted = monitor.painted(photo, found, min_score=0.0)
+    covered = np.any([found.full_mask(i) for i in range(len(found))], axis=0)
+    assert len(found) > 0
+    assert (painted[~covered] == 0).all()
+    assert (painted[covered] > 0).any(axis=1).all()
+
+
+def test_the_surer_mask_lies_above_and_unsure_ones_are_left_out():
+    photo = np.full((20, 30, 3), 100, np.uint8)
+    masks = [np.pad(np.ones((9, 9), bool), ((y, 11 - y), (x, 21 - x))) for y, x in ((1, 1), (4, 4), (10, 20))]
+    found = Detections.from_masks("a", (20, 30), [0, 2, 3], np.array([0.9, 0.6, 0.4], np.float32), masks)
+    picture = monitor.painted(photo, found)
+    assert (photo == 100).all()
+    below = [(100 + value) // 2 for value in COLORS[CLASSES[2]]]
+    assert picture[11, 11].tolist() == below
+    above = zip(below, COLORS[CLASSES[0]], strict=True)
+    assert picture[5, 5].tolist() == [(under + value) // 2 for under, value in above]
+    assert picture[1, 1].tolist() == [255, 255, 255]
+    assert picture[15, 25].tolist() == [100, 100, 100]
