@@ -7,10 +7,12 @@ from fake_results import FakeStudy
 
 from synlib import paper
 from synlib.curation.prune import prune
+from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
 from synlib.labels import CLASSES
-from synlib.report import tables
+from synlib.report import tables, verdicts
 from synlib.report.removal import chosen_thresholds, limits, removed_instances
 from synlib.report.runs import Missing
+from synlib.report.style import save_table
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +191,25 @@ def test_removed_instances_counts_what_pruning_keeps():
     published = found.loc["all, in the paper"]
     assert published[["before", "after"]].tolist() == [137_255, 70_744]
     assert published["removed (%)"] == pytest.approx(48.5, abs=0.1)
+
+
+def test_claims_show_sign_and_interval(one):
+    judged = verdicts.summary(one.results, one.draws)
+    judged.loc[0, ["verdict", "ours", "low", "high"]] = [OPEN, np.nan, np.nan, np.nan]
+    judged.loc[1, "verdict"] = FAILS
+    html = tables.claims(judged).to_html()
+    for sign, verdict in (("✓", HOLDS), ("✗", FAILS), ("?", OPEN)):
+        assert html.count(f">{sign} {verdict}<") == (judged["verdict"] == verdict).sum() > 0
+    assert f">{judged['low'][5]:.1f} – {judged['high'][5]:.1f}<" in html
+    assert "effective learning rate (decades apart)<" in html
+    assert 'class="row_heading' not in html
+
+
+def test_save_table(tmp_path):
+    table = pd.DataFrame({"claim": ["a, b", "c"], "ours": [1.5, np.nan]}, index=[7, 8])
+    path = save_table(table, "claims", tmp_path / "new")
+    assert path == tmp_path / "new" / "claims.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(path), table.reset_index(drop=True))
 
 
 def test_formatted_hides_row_numbers_and_shows_missing_as_a_dash():

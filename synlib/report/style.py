@@ -43,7 +43,14 @@ def save(
             figure.savefig(temporary, bbox_inches="tight", **options)
     tables = {} if data is None else {name: data}
     for key, table in (tables | {f"{name}_{key}": table for key, table in more.items()}).items():
-        with replacing(Path(folder) / f"{key}.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        save_table(table, key, folder)
     plt.close(figure)  # the notebook shows what the cell returns, and nothing twice
     return figure
+
+
+def save_table(table: pd.DataFrame, name: str, folder: str | Path) -> Path:
+    """Write ``table`` as ``NAME.csv``, without its index; returns the path."""
+    path = Path(folder) / f"{name}.csv"
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return path

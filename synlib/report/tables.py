@@ -8,6 +8,7 @@ from pandas.io.formats.style import Styler
 
 from synlib import paper
 from synlib.curation.harmonize import count_table
+from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
 from synlib.labels import CLASSES
 from synlib.report.runs import across_seeds
 from synlib.study.data import NAMES, StudyData
@@ -15,6 +16,8 @@ from synlib.study.plan import Planned
 from synlib.study.store import RunStore
 
 DOMAINS = ("Synscapes", "Cityscapes")
+VERDICTS = {HOLDS: ("✓", "#007a5a"), FAILS: ("✗", "#b34700"), OPEN: ("?", "#595959")}
+"""Sign and colour of a verdict: dark enough for text, and told apart by those who are colour-blind."""
 INTERVAL = "95 % interval"
 DOMAIN_OF = {name: domain for domain, name in NAMES.items()}
 EVENTS = {
@@ -210,6 +213,31 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
         for item in planned
     ]
     return pd.DataFrame(rows).set_index("run")
+
+
+def claims(judged: pd.DataFrame) -> Styler:
+    """:func:`synlib.report.verdicts.summary` for display: a claim a row, its verdict with a sign and in colour."""
+    points = judged["unit"] == "AP points"
+    table = pd.DataFrame(
+        {
+            "section": judged["section"] + ", " + judged["shown in"],
+            "claim": judged["claim"].where(points, judged["claim"] + " (" + judged["unit"] + ")"),
+            "paper": judged["paper"],
+            "ours": judged["ours"],
+            INTERVAL: [_interval(row) for _, row in judged.iterrows()],
+            "verdict": [f"{VERDICTS[verdict][0]} {verdict}" for verdict in judged["verdict"]],
+            "because": judged["because"],
+        }
+    )
+    colors = dict(VERDICTS.values())
+    words = ["section", "claim", "verdict", "because"]
+    styled = formatted(table).map(lambda text: f"color: {colors[text[0]]}; font-weight: bold", subset=["verdict"])
+    styled = styled.set_properties(subset=words, **{"text-align": "left", "white-space": "normal"})
+    styled = styled.set_properties(subset=["claim"], **{"max-width": "24em"})
+    styled = styled.set_properties(subset=["section", "verdict", "because"], **{"max-width": "9em"})
+    styled = styled.set_properties(subset=[INTERVAL], **{"white-space": "nowrap"})
+    left = [{"selector": f"th.col{table.columns.get_loc(word)}", "props": "text-align: left"} for word in words]
+    return styled.set_table_styles(left)
 
 
 def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
