@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from synlib.cli import exit_code
 
 if TYPE_CHECKING:  # what takes seconds is imported where it is used: interrupted then, the script ends in one line, too
-    import pandas as pd
-
     from synlib.study.launch import Outcome
     from synlib.study.plan import Planned
+    from synlib.study.profile import Profile
     from synlib.study.session import Study
+    from synlib.study.store import RunStore
 
 ROOT = Path(__file__).resolve().parent
 
@@ -33,7 +33,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--profile", default="demo", help="size of the study: a name in profiles/, or a YAML file")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks, by number (default: all)")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="notebook parameters; values are YAML"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="notebook parameters; values are YAML",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="train everything once for each seed")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
@@ -55,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     from synlib.report.style import figure_folder
     from synlib.study import notebooks
-    from synlib.study.plan import NOTEBOOKS, overview
+    from synlib.study.plan import NOTEBOOKS
     from synlib.study.session import Study
 
     started = time.monotonic()
@@ -67,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     own = {name: value for name, value in parameters.items() if name in Study.PARAMETERS}
     if options.plan:
         experiments = dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name])
-        print(plan(own, list(experiments)).to_string(index=False))
+        print(plan(own, list(experiments)))
         return 0
 
     study = Study.open(**own)
@@ -77,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     planned = {name: [run for experiment in NOTEBOOKS[name] for run in study.planned(experiment)] for name in names}
     everything = [run for runs in planned.values() for run in runs]
-    print(overview(everything, study.profile, study.store).to_string(index=False), flush=True)
+    print(shown(everything, study.profile, study.store), flush=True)
 
     outcomes = train(study, everything, options)
     problems = [str(outcome) for outcome in outcomes if outcome.failed and outcome.reason]
@@ -95,16 +100,27 @@ def run(options: argparse.Namespace) -> int:
     return int(bool(problems))
 
 
-def plan(parameters: dict[str, Any], experiments: list[str]) -> "pd.DataFrame":
+def plan(parameters: dict[str, Any], experiments: list[str]) -> str:
     """The table of runs; with ids and states if the data are ready, otherwise from the profile alone."""
-    from synlib.study.plan import overview, unplaced
+    from synlib.study.plan import unplaced
     from synlib.study.profile import Profile
     from synlib.study.session import Study
 
     if study := Study.if_ready(**parameters):
-        return overview([p for name in experiments for p in study.planned(name)], study.profile, study.store)
-    profile = Profile.load(parameters["profile"])
-    return overview(unplaced(profile, experiments, parameters.get("seeds")), profile, None)
+        return shown([p for name in experiments for p in study.planned(name)], study.profile, study.store)
+    grids = {name: value for name, value in parameters.items() if name in Study.GRIDS}
+    profile = Profile.load(parameters["profile"]).with_grids(**grids)
+    return shown(unplaced(profile, experiments, parameters.get("seeds")), profile, None)
+
+
+def shown(planned: list["Planned"], profile: "Profile", store: "RunStore | None") -> str:
+    """The table of runs, and what the profile leaves out of the paper's study."""
+    from synlib.study.plan import overview, reductions
+
+    lines = [overview(planned, profile, store).to_string(index=False)]
+    if left_out := reductions(profile):
+        lines.append(f"profile {profile.name} has {'; '.join(left_out)}")
+    return "\n".join(lines)
 
 
 def train(study: "Study", planned: list["Planned"], options: argparse.Namespace) -> list["Outcome"]:

@@ -103,6 +103,22 @@ def test_a_failed_notebook_ends_it_unless_it_is_to_keep_going(attempt):
         assert errors.splitlines()[-1] == "notebook 01_harmonization, cell 3: ValueError: wrong"
 
 
+def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
+    settings = [f"data_dir={tmp_path / 'none'}", "thresholds=[0, 40]"]
+    code, output, _ = attempt("--plan", "--only", "02", "--set", *settings)
+    assert code == 0
+    assert "total" in output
+    assert output.splitlines()[-1].startswith("profile smoke has thresholds: 2 of the paper's 10")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    script = f"cd {ROOT}; {sys.executable} run_all.py --profile paper --plan | head -1"
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert len(ended.stdout.splitlines()) == 1
+    assert ended.stderr == ""
+
+
 def test_an_interrupt_while_it_is_loading_is_one_line():
     ended = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 130, ended.stderr
