@@ -1,6 +1,7 @@
 """The paper's tables from tidy results: pure functions of DataFrames."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -234,24 +235,27 @@ def claims(judged: pd.DataFrame) -> Styler:
     styled = formatted(table).map(lambda text: f"color: {colors[text[0]]}; font-weight: bold", subset=["verdict"])
     styled = styled.set_properties(subset=words, **{"text-align": "left", "white-space": "normal"})
     styled = styled.set_properties(subset=["claim"], **{"max-width": "24em"})
-    styled = styled.set_properties(subset=["section", "verdict", "because"], **{"max-width": "9em"})
-    styled = styled.set_properties(subset=[INTERVAL], **{"white-space": "nowrap"})
+    styled = styled.set_properties(subset=["because"], **{"max-width": "11em"})
+    styled = styled.set_properties(subset=["section", INTERVAL, "verdict"], **{"white-space": "nowrap"})
     left = [{"selector": f"th.col{table.columns.get_loc(word)}", "props": "text-align: left"} for word in words]
     return styled.set_table_styles(left)
 
 
 def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
-    """``table`` styled for display: whole numbers as such, others to ``precision`` digits, missing values as a dash.
+    """``table`` styled for display: numbers to ``precision`` digits, counts as such, missing values as a dash.
 
-    Row numbers are not shown.
+    Counts are the whole numbers of a row or column in which all numbers are whole. Row numbers are not shown.
     """
 
-    def shown(value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:.{precision}f}"
+    def shown(value: Any, digits: int = precision) -> str:
+        return value if isinstance(value, str) else f"{value:,.{digits}f}"
 
+    whole = table.map(lambda value: isinstance(value, str) or pd.isna(value) or float(value).is_integer()).to_numpy()
+    counts = whole & (whole.all(axis=1, keepdims=True) | whole.all(axis=0))
     styled = table.style.format(shown, na_rep="–")
+    for k in range(table.shape[1]):
+        rows = table.index[counts[:, k]]
+        styled = styled.format(partial(shown, digits=0), na_rep="–", subset=(rows, table.columns[[k]]))
     return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
 
 
