@@ -18,7 +18,6 @@ from workers import PATIENCE_S, variant, wait_for
 
 from synlib.labels import CLASSES
 from synlib.spec import RunSpec
-from synlib.study import launch
 from synlib.study import process as processes
 from synlib.study.launch import RunFailedError, train
 from synlib.study.process import WorkerProcess
@@ -203,7 +202,7 @@ def test_a_damaged_result_stops_no_other_run(store, spec, job, study):
 def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
     tables = tmp_path / "tables"
     started = []
-    monkeypatch.setattr(launch, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
+    monkeypatch.setattr(processes, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
     with pytest.raises(RunFailedError):
         train([spec, spec.replace(seed=1)], store, dataclasses.replace(job, cache_dir=str(tables)), keep_going=True)
     assert len(started) == 2

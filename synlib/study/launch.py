@@ -1,4 +1,7 @@
-"""Bring runs to their results: in the order of need, several at a time, with a progress bar, interruptible."""
+"""Bring runs to their results: in the order of need, several at a time, with a progress bar, interruptible.
+
+Where runs are executed, on this machine or a cluster, is the executor's affair (``process.py``, ``slurm.py``).
+"""
 
 import contextlib
 import time
@@ -10,8 +13,10 @@ from synlib.job import Job
 from synlib.rundir import RunBusyError, RunDir, reason_of
 from synlib.spec import RunSpec
 from synlib.study import order
-from synlib.study.process import WorkerProcess
+from synlib.study.cluster import SlurmError
+from synlib.study.process import LocalExecutor, WorkerProcess
 from synlib.study.progress import Progress
+from synlib.study.slurm import SlurmExecutor, SlurmJob
 from synlib.study.store import RunStore
 
 POLL_SECONDS = 0.2
@@ -21,8 +26,9 @@ POLL_SECONDS = 0.2
 class Outcome:
     """How a run stands after :func:`train`.
 
-    ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, or ``stopped``
-    (it goes on from its checkpoint). ``reason`` says why it has no result, ``log`` is the file to look into.
+    ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, ``queued`` (on a
+    cluster, where it goes on by itself), or ``stopped`` (it goes on from its checkpoint). ``reason`` says why it has no
+    result, ``log`` is the file to look into.
     """
 
     run: str
@@ -49,21 +55,26 @@ class RunFailedError(RuntimeError):
 
 
 def train(
-    specs: Sequence[RunSpec], store: RunStore, job: Job, *, jobs: int = 1, keep_going: bool = False
+    specs: Sequence[RunSpec],
+    store: RunStore,
+    job: Job,
+    *,
+    jobs: int = 1,
+    keep_going: bool = False,
+    executor: LocalExecutor | SlurmExecutor | None = None,
 ) -> list[Outcome]:
     """Bring every run of ``specs`` to its result; runs that have one are not touched, equal specs are trained once.
 
-    ``jobs``: runs at a time. A run that starts from another waits for it. A run that has diverged is not tried again;
-    one that has failed otherwise is. An interrupt stops all processes and leaves resumable runs.
+    ``executor``: where they are executed (default: on this machine, ``jobs`` runs at a time). A run that starts from
+    another waits for it. A run that has diverged is not tried again; one that has failed otherwise is. An interrupt
+    stops all processes and leaves resumable runs; on a cluster it leaves them running.
 
     Raises RunFailedError naming each failed run, its reason and its log; with ``keep_going`` after the other runs are
     done, otherwise at once. Raises ValueError when runs start from each other.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs: found {jobs}, expected at least 1")
-    launch = _Launch(specs, store, job)
+    launch = _Launch(specs, store, job, executor or LocalExecutor(jobs))
     if launch.waiting:
-        launch.work(jobs, keep_going)
+        launch.work(keep_going or launch.executor.queues)  # what is in a queue goes on anyway
     outcomes = [launch.outcomes[run_id] for run_id in launch.specs]
     if any(outcome.failed for outcome in outcomes):
         raise RunFailedError(outcomes)
@@ -80,11 +91,13 @@ def is_complete(run: RunDir, job: Job) -> bool:
 class _Launch:
     """One call of :func:`train`: which runs wait, which are being worked on, how the others ended."""
 
-    def __init__(self, specs: Sequence[RunSpec], store: RunStore, job: Job) -> None:
+    def __init__(
+        self, specs: Sequence[RunSpec], store: RunStore, job: Job, executor: LocalExecutor | SlurmExecutor
+    ) -> None:
         self.specs = {spec.run_id: spec for spec in specs}
         self.chains = order.longest_chains(list(self.specs.values()))
-        self.store, self.job = store, job
-        self.active: dict[str, WorkerProcess] = {}
+        self.store, self.job, self.executor = store, job, executor
+        self.active: dict[str, WorkerProcess | SlurmJob] = {}
         before = (self._ended_before(spec) for spec in self.specs.values())
         self.outcomes = {outcome.run: outcome for outcome in before if outcome}
         self.waiting = [spec for run_id, spec in self.specs.items() if run_id not in self.outcomes]
@@ -99,7 +112,7 @@ class _Launch:
         except ValueError as error:  # damaged files, or another run's: told, and left alone
             return Outcome(spec.run_id, "failed", str(error))
 
-    def work(self, jobs: int, keep_going: bool) -> None:
+    def work(self, keep_going: bool) -> None:
         """Until no run waits or is worked on; without ``keep_going`` until one fails."""
 
         def goes_on() -> bool:
@@ -112,16 +125,17 @@ class _Launch:
         with Progress(self.waiting, self.store, self.job, before) as self.progress:
             try:
                 while goes_on():
-                    self._start(jobs - len(self.active))
+                    self._start()
+                    if not self.executor.wait:
+                        break
                     self._collect()
-                    self.progress.update([process.run for process in self.active.values()])
+                    running = [process.run for process in self.active.values() if not process.queued()]
+                    self.progress.update(running, queued=len(self.active) - len(running))
                     time.sleep(POLL_SECONDS)
             finally:
-                for process in self.active.values():
-                    process.ask_to_stop()
-                for process in self.active.values():
-                    process.stop()
-        self.outcomes |= {run_id: Outcome(run_id, "stopped") for run_id in self.active}
+                self.executor.leave(list(self.active.values()))
+        left = "queued" if self.executor.queues else "stopped"
+        self.outcomes |= {run_id: Outcome(run_id, left) for run_id in self.active}
         self.outcomes |= {spec.run_id: Outcome(spec.run_id, "not started") for spec in self.waiting}
 
     def _count_instances(self, keep_going: bool) -> None:
@@ -140,20 +154,26 @@ class _Launch:
             with contextlib.suppress(OSError, ValueError) if keep_going else contextlib.nullcontext():
                 instances.instance_table(cityscapes.read_images(root, "train"), cache_dir=self.job.cache_dir)
 
-    def _start(self, places: int) -> None:
-        """Start as many runs as there are ``places`` for; give up those that wait for what will never be."""
-        trained = {spec.initial_run for spec in self.waiting if self._is_trained(spec.initial_run)}
-        ready = order.ready(self.waiting, trained, self.chains)
-        if not ready and not self.active:
+    def _start(self) -> None:
+        """Start as many runs as there are places for; give up those that wait for what will never be."""
+        while ready := order.ready(self.waiting, self._beginnings(), self.chains):
+            for spec in ready[: self.executor.places(len(self.active))]:
+                self.waiting.remove(spec)
+                try:
+                    self.active[spec.run_id] = self.executor.start(spec, self.store, self.job)
+                except (RunBusyError, SlurmError, OSError, ValueError) as error:
+                    self._end(Outcome(spec.run_id, "failed", reason_of(error)))
+            if not self.executor.queues:
+                return
+        if not self.active:
             for spec in self.waiting:
-                self._end(Outcome(spec.run_id, "not started", f"it needs run {self._lack(spec.initial_run)}"))
+                self._end(self._not_started(spec))
             self.waiting = []
-        for spec in ready[:places]:
-            self.waiting.remove(spec)
-            try:
-                self.active[spec.run_id] = WorkerProcess(spec, self.store, self.job)
-            except (RunBusyError, OSError, ValueError) as error:
-                self._end(Outcome(spec.run_id, "failed", reason_of(error)))
+
+    def _beginnings(self) -> set[str]:
+        """What runs may start from: those that are trained, and where there is a queue those that are in it."""
+        trained = {spec.initial_run for spec in self.waiting if self._is_trained(spec.initial_run)}
+        return trained | set(self.active) if self.executor.queues else trained
 
     def _collect(self) -> None:
         """Note how the processes that have ended since did."""
@@ -162,8 +182,10 @@ class _Launch:
             try:
                 trained = is_complete(process.run, self.job)
                 outcome = Outcome(run_id, "trained") if trained else self._diverged(process.run)
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 outcome = Outcome(run_id, "failed", str(error), str(process.log))
+            if not outcome and self.specs[run_id].initial_run and not self._is_trained(self.specs[run_id].initial_run):
+                outcome = self._not_started(self.specs[run_id])  # the queue has dropped it with its beginning
             self._end(outcome or Outcome(run_id, "failed", process.reason(), str(process.log)))
 
     def _end(self, outcome: Outcome) -> None:
@@ -176,6 +198,6 @@ class _Launch:
     def _is_trained(self, run_id: str | None) -> bool:
         return run_id is not None and (self.store.run(run_id).path / "result.json").exists()
 
-    def _lack(self, run_id: str) -> str:
-        diverged = self._diverged(self.store.run(run_id))
-        return f"{run_id}, which diverged" if diverged else f"{run_id}, which has no result"
+    def _not_started(self, spec: RunSpec) -> Outcome:
+        lack = "diverged" if self._diverged(self.store.run(spec.initial_run)) else "has no result"
+        return Outcome(spec.run_id, "not started", f"it needs run {spec.initial_run}, which {lack}")

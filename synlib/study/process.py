@@ -1,4 +1,4 @@
-"""One run's worker on this machine: started, watched, stopped."""
+"""Runs' workers on this machine: started, watched, stopped; its GPUs are shared out to them."""
 
 import contextlib
 import os
@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from synlib.job import Job
-from synlib.rundir import LAUNCHER_VARIABLE
+from synlib.rundir import LAUNCHER_VARIABLE, RunDir
 from synlib.spec import RunSpec
 from synlib.study.store import RunStore
 
@@ -19,24 +21,39 @@ PATIENCE_S = 10
 FULL_BYTES = 1 << 20
 
 
-class WorkerProcess:
-    """A Python process, or torchrun with several, in a process group of its own.
+ROOT = Path(__file__).parents[2]
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+@contextlib.contextmanager
+def prepare(spec: RunSpec, store: RunStore, job: Job) -> Iterator[RunDir]:
+    """The folder of a run with all that a worker reads, and nobody else at it while the context lasts.
 
     Raises RunBusyError when another process works on the run, ValueError when its folder holds another spec, OSError
     when the folder cannot be written to.
     """
+    run = store.run(spec)
+    run.create(spec)
+    if spec.initial_run:
+        initial = store.run(spec.initial_run).path / "model_final.pth"
+        job = Job.from_dict(job.to_dict() | {"initial_weights": str(initial)})
+    with run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
+        run.write("job.json", job.to_dict())
+        for name in ("failure.json", "status.json"):
+            (run.path / name).unlink(missing_ok=True)
+        yield run
 
-    def __init__(self, spec: RunSpec, store: RunStore, job: Job) -> None:
-        self.run = store.run(spec)
-        self.run.create(spec)
-        if spec.initial_run:
-            initial = store.run(spec.initial_run).path / "model_final.pth"
-            job = Job.from_dict(job.to_dict() | {"initial_weights": str(initial)})
-        self.log = self.run.path / "output.txt"
-        with self.run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
-            self.run.write("job.json", job.to_dict())
-            for name in ("failure.json", "status.json"):
-                (self.run.path / name).unlink(missing_ok=True)
+
+class WorkerProcess:
+    """A Python process, or torchrun with several, in a process group of its own.
+
+    ``gpus``: the only ones that it sees; empty: those that this process sees. Raises what :func:`prepare` raises.
+    """
+
+    def __init__(self, spec: RunSpec, store: RunStore, job: Job, gpus: Sequence[str] = ()) -> None:
+        self.gpus = gpus
+        with prepare(spec, store, job) as self.run:
+            self.log = self.run.path / "output.txt"
         entry = ["-m", "synlib.pointrend.worker", str(self.run.path)]
         if job.processes > 1:
             entry = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}", *entry]
@@ -45,12 +62,17 @@ class WorkerProcess:
             "PYTHONUNBUFFERED": "1",
             LAUNCHER_VARIABLE: str(os.getpid()),
         }
+        if gpus:
+            environment[GPU_VARIABLE] = ",".join(gpus)
         with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *entry],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True, env=environment, cwd=Path(__file__).parents[2],
+                start_new_session=True, env=environment, cwd=ROOT,
             )  # fmt: skip
+
+    def queued(self) -> bool:
+        return False
 
     def ended(self) -> bool:
         return self.process.poll() is not None
@@ -80,3 +102,54 @@ class WorkerProcess:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
+
+
+class LocalExecutor:
+    """Works on ``jobs`` runs at a time, each on GPUs of its own as long as there are enough.
+
+    ``gpus``: this machine's (default: :func:`visible_gpus`). With more runs than they allow, the least used are shared.
+    """
+
+    queues, wait = False, True
+
+    def __init__(self, jobs: int = 1, gpus: Sequence[str] | None = None) -> None:
+        if jobs < 1:
+            raise ValueError(f"jobs: found {jobs}, expected at least 1")
+        self.jobs = jobs
+        self.gpus = visible_gpus() if gpus is None else list(gpus)
+        self.started: list[WorkerProcess] = []
+
+    def places(self, active: int) -> int:
+        return self.jobs - active
+
+    def start(self, spec: RunSpec, store: RunStore, job: Job) -> WorkerProcess:
+        process = WorkerProcess(spec, store, job, self._least_used(job))
+        self.started.append(process)
+        return process
+
+    def _least_used(self, job: Job) -> list[str]:
+        if job.device == "cpu" or not self.gpus:
+            return []
+        if job.processes > len(self.gpus):
+            raise ValueError(f"execution.processes: found {job.processes}, expected at most {len(self.gpus)} (GPUs)")
+        self.started = [process for process in self.started if not process.ended()]
+        used = Counter(gpu for process in self.started for gpu in process.gpus)
+        return sorted(self.gpus, key=lambda gpu: used[gpu])[: job.processes]
+
+    def leave(self, active: Sequence[WorkerProcess]) -> None:
+        """Stop the workers that are still active, all at once."""
+        for process in active:
+            process.ask_to_stop()
+        for process in active:
+            process.stop()
+
+
+def visible_gpus() -> list[str]:
+    """This process's GPUs, as CUDA_VISIBLE_DEVICES names them: that variable's, or all that the driver lists."""
+    if GPU_VARIABLE in os.environ:
+        return [gpu.strip() for gpu in os.environ[GPU_VARIABLE].split(",") if gpu.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    line = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listed = subprocess.run(line, capture_output=True, text=True)
+    return listed.stdout.split() if listed.returncode == 0 else []

@@ -50,6 +50,40 @@ class DataSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """What one training asks of a Slurm cluster; what is empty or 0 is left to the cluster's defaults.
+
+    ``nodes``; ``gpus`` and ``cpus`` (0: enough for processes and loaders) on all of them together; ``mem`` of a node
+    (``64G``); ``time`` (``12:00:00``), ``partition`` and ``account`` as sbatch takes them. With ``gpus``, a training
+    has as many processes. ``directives``: further options of sbatch, such as ``--constraint=a100``. ``setup``: shell
+    lines before the training, such as ``module load cuda``. ``stop_before_s``: seconds before the end of its time at
+    which a job saves its state and goes back into the queue.
+    """
+
+    nodes: int = 1
+    gpus: int = 0
+    cpus: int = 0
+    mem: str = ""
+    time: str = ""
+    partition: str = ""
+    account: str = ""
+    directives: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    stop_before_s: int = 120
+
+    def __post_init__(self) -> None:
+        for name in ("directives", "setup"):
+            lines = getattr(self, name)
+            if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
+                raise ValueError(f"slurm.{name}: found {lines!r}, expected a list of lines of text")
+            object.__setattr__(self, name, tuple(lines))
+        if self.nodes < 1:
+            raise ValueError(f"slurm.nodes: found {self.nodes}, expected at least 1")
+        if self.gpus % self.nodes:
+            raise ValueError(f"slurm.gpus: found {self.gpus}, expected a multiple of the {self.nodes} nodes")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Execution:
     """Processes (GPUs) and loader workers of a training, CPU threads of a process, iterations between checkpoints.
 
@@ -64,6 +98,7 @@ class Execution:
     images_per_step: int = 0
     imagenet_weights: str = ""
     seconds_per_iteration: float = 0.35
+    slurm: Slurm = field(default_factory=Slurm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +135,9 @@ class Profile:
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
         sections = {"input": InputSpec, "schedule": ScheduleSpec, "grids": Grids, "execution": Execution}
+        execution = mapping(values.get("execution", {}), "execution")
+        execution["slurm"] = build(Slurm, execution.get("slurm", {}), "execution.slurm")
+        values = values | {"execution": execution}
         values = {name: build(section, values.get(name, {}), name) for name, section in sections.items()} | {
             name: value for name, value in values.items() if name not in sections
         }

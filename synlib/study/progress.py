@@ -59,8 +59,8 @@ class Progress:
             self.totals[run_id] = self.done[run_id]
         self.shown = min(self.shown, time.monotonic() - (UPDATE_SECONDS if self.live else LINE_SECONDS))
 
-    def update(self, active: Iterable[RunDir]) -> None:
-        """Show where all runs are, if it is time to; ``active`` are those being worked on."""
+    def update(self, active: Iterable[RunDir], queued: int = 0) -> None:
+        """Show where all runs are, if it is time to; ``active`` are those being worked on, ``queued`` wait to be."""
         if time.monotonic() - self.shown < (UPDATE_SECONDS if self.live else LINE_SECONDS):
             return
         self.shown = time.monotonic()
@@ -69,7 +69,8 @@ class Progress:
             self.done[run.path.name] = self._images_done(run.path.name)
             stages.append(stage(run))
         failed = f", {self.runs_failed} failed" if self.runs_failed else ""
-        counts = f"{self.runs_done} of {self.runs} runs done{failed}"
+        waiting = f", {queued} in the queue" if queued else ""
+        counts = f"{self.runs_done} of {self.runs} runs done{failed}{waiting}"
         if self.live:
             self.bar.total = sum(self.totals.values())
             self.bar.set_description_str(counts, refresh=False)
