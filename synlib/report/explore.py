@@ -24,6 +24,11 @@ SHOWN_PX = 960
 """Width of a picture; larger images are reduced to it and smaller ones magnified."""
 WRONG = (255, 225, 0)
 """Yellow: none of the classes' colours is near it."""
+_QUICK = (
+    cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP,
+)  # fmt: skip
+_SMALL = (cv2.IMWRITE_PNG_COMPRESSION, 9)
 _PALETTE = np.array([COLORS[name] for name in CLASSES], np.uint8)
 
 
@@ -151,7 +156,8 @@ def composition_html(composition: Composition, available: Composition, batch_siz
         bar += f'<div style="width:{100 * used / total:.2f}%;background:{DOMAIN_COLORS[name]}"></div>'
         rows += f"<tr><th>{name}</th><td>{used:,}</td><td>{used / total:.0%}</td><td>{there:,}</td></tr>"
     return (
-        f'<div style="display:flex;height:1.2em;max-width:40em">{bar}</div><table>'
+        f'<div style="display:flex;height:1.2em;max-width:40em">{bar}</div>'
+        '<table style="border-collapse:separate;border-spacing:1em 0;margin-left:-1em">'
         "<thead><tr><th>training set</th><th>images</th><th>share</th><th>there are</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
         f"<p>{iterations:,} iterations of {batch_size} images see each of these {total:,} images"
@@ -161,16 +167,16 @@ def composition_html(composition: Composition, available: Composition, batch_siz
 
 def picture_html(image: np.ndarray, caption: str) -> str:
     """A picture, uint8 RGB, with a caption, as HTML that needs nothing else."""
-    data = base64.b64encode(png_of(image)).decode()
+    data = base64.b64encode(png_of(image, _SMALL)).decode()
     return (
         f'<figure style="margin:0"><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
 
 
-def png_of(image: np.ndarray) -> bytes:
-    """uint8 RGB as PNG, quickly rather than small."""
-    return cv2.imencode(".png", image[..., ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))[1].tobytes()
+def png_of(image: np.ndarray, options: Sequence[int] = _QUICK) -> bytes:
+    """uint8 RGB as PNG; quickly rather than small, as a slider waits for it."""
+    return cv2.imencode(".png", image[..., ::-1], options)[1].tobytes()
 
 
 def fit(image: np.ndarray, width: int) -> np.ndarray:

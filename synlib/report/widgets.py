@@ -73,18 +73,21 @@ def removal_explorer(data: StudyData, image_ids: Sequence[str] = ()) -> Explorer
     def fractions() -> np.ndarray:
         return np.array([slider.value for slider in sliders]) / 100
 
-    def draw(_=None) -> None:
+    def show(removed: np.ndarray) -> None:
         chosen = scene(chooser.value)
-        picture.value = explore.png_of(chosen.picture(fractions()))
-        for label, (kept, there) in zip(counts, chosen.counts(fractions()), strict=True):
-            label.value = f"{kept} of {there}"
+        picture.value = explore.png_of(chosen.picture(removed))
+        for label, (kept, there) in zip(counts, chosen.counts(removed), strict=True):
+            label.value = f"{kept} of {there} here"
+
+    def draw(_=None) -> None:
+        show(fractions())
 
     def move_all(change) -> None:
+        show(np.full(len(CLASSES), change["new"] / 100))  # the picture first: the browser waits for it
         for slider in sliders:
             slider.unobserve(draw, "value")
             slider.value = change["new"]
             slider.observe(draw, "value")
-        draw()
 
     chooser.observe(draw, "value")
     common.observe(move_all, "value")
@@ -92,8 +95,9 @@ def removal_explorer(data: StudyData, image_ids: Sequence[str] = ()) -> Explorer
         slider.observe(draw, "value")
     draw()
     rows = [ipywidgets.HBox(pair) for pair in zip(sliders, counts, strict=True)]
+    columns = {"grid_template_columns": "repeat(auto-fill, 38em)"}
     return Explorer(
-        [chooser, picture, common, *rows],
+        [chooser, picture, common, ipywidgets.GridBox(rows, layout=columns)],
         lambda: explore.picture_html(
             scene(chooser.value).picture(fractions()),
             f"{chooser.value} with {_percents(fractions())} removed: {scene(chooser.value).kept(fractions()).sum()} of"
