@@ -213,9 +213,9 @@ def test_save_table(tmp_path):
 
 
 def test_formatted_hides_row_numbers_and_shows_missing_as_a_dash():
-    table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000.0, 2.0, 5], "d": [2.0, 7, 0.5]})
+    table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000.0, 2.0, 5], "d": [2.0, -0.04, 0.5]})
     html = tables.formatted(table).to_html()
     cells = [cell.split("<")[0] for cell in html.split('class="data')[1:] for cell in [cell.split(">", 1)[1]]]
-    assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "7", "3.0", "z", "5", "0.5"]
+    assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0", "3.0", "z", "5", "0.5"]
     assert 'class="row_heading' not in html
     assert 'class="row_heading' in tables.formatted(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

@@ -136,6 +136,23 @@ def test_an_optimum_that_is_the_baseline_is_told():
     assert (row["ours"], row["verdict"], row["because"]) == (0, OPEN, "both are the same run")
 
 
+def test_networks_that_find_nothing_decide_nothing(recwarn):
+    study = FakeStudy()
+    for key, found in study.known.items():
+        zero = found.value * 0, found.drawn * 0
+        study.known[key] = found.__class__(*zero, found.truth)
+    results = {
+        name: frame.assign(**{column: frame[column] * 0 for column in ("ap", "low", "high")})
+        for name, frame in study.results.items()
+    }
+    found = verdicts.summary(results, study.draws).set_index("claim")
+    assert (found["verdict"] == OPEN).all()
+    points = found[found["unit"] == "AP points"]
+    assert points["because"].str.endswith("the interval contains 0").all()
+    assert found["because"]["More of the persons can be removed than of other classes"].startswith("AP is 0")
+    assert not recwarn.list
+
+
 def peaks(study, first, second):
     """Fine-tuning results with the maxima at these learning rates of momentum 0 and 0.9."""
     runs = [

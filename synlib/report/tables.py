@@ -248,7 +248,7 @@ def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
     """
 
     def shown(value: Any, digits: int = precision) -> str:
-        return value if isinstance(value, str) else f"{value:,.{digits}f}"
+        return value if isinstance(value, str) else f"{round(value, digits) + 0:,.{digits}f}"  # no -0
 
     whole = table.map(lambda value: isinstance(value, str) or pd.isna(value) or float(value).is_integer()).to_numpy()
     counts = whole & (whole.all(axis=1, keepdims=True) | whole.all(axis=0))

@@ -6,7 +6,8 @@ decided otherwise, or where a run is missing. With one seed, the interval knows 
 from the next.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ def summary(results: Results, draws: DrawsOf, *, level: float = 0.95) -> pd.Data
     ``paper``, ``ours``, ``low``, ``high``: differences in ``unit``; the paper's is missing where it states no number.
     ``because``: why a claim is not decided, or what the verdict rests on.
     """
+    draws = functools.cache(draws)  # read once, and one run is one object
     rows = [_row(claim, _judge(claim, results, draws, level)) for claim in CLAIMS]
     rows += [_row(claim, _judge_rule(rule, results, draws, level)) for claim, rule in RULES]
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("section", kind="stable", ignore_index=True)
@@ -51,12 +53,20 @@ def _judge(claim: Claim, results: Results, draws: DrawsOf, level: float) -> Judg
     except (Missing, ValueError) as error:
         return _UNKNOWN, OPEN, str(error)
     percent = Estimate(*(100 * number for number in found[:3]), found.seeds)
-    return percent, percent.verdict, _because(percent)
+    return percent, percent.verdict, "both are the same run" if _cancel(terms) else _because(percent)
+
+
+def _cancel(terms: Sequence[Term]) -> bool:
+    """Whether every run is subtracted from itself."""
+    weights: dict[tuple[str, int], float] = {}
+    for term in terms:
+        for drawn in term.draws.values():
+            key = term.on, id(drawn)
+            weights[key] = weights.get(key, 0) + term.weight
+    return all(abs(weight) < 1e-12 for weight in weights.values())
 
 
 def _because(found: Estimate) -> str:
-    if found[:3] == (0, 0, 0):
-        return "both are the same run"
     rests_on = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "one seed, images alone vary"
     return f"{rests_on}; the interval contains 0" if found.verdict == OPEN else rests_on
 
@@ -80,7 +90,7 @@ def _select(selection: Selection, results: Results) -> pd.DataFrame:
         raise Missing(f"the experiment {selection.experiment} was not run")
     rows = results[selection.experiment]
     for factor, wanted in selection.where.items():
-        values = sorted(rows[factor].unique())
+        values = sorted(rows[factor].unique().tolist())
         value = wanted(values) if callable(wanted) and values else wanted
         chosen = rows[factor] == value
         if not chosen.any():
@@ -107,11 +117,12 @@ def person_lasts_longer(results: Results, draws: DrawsOf, level: float = 0.95) -
     person, others = NAMES.index("person"), [k for k, name in enumerate(NAMES) if name not in ("person", MEAN)]
 
     def lead(limits: np.ndarray) -> np.ndarray:
-        return limits[..., person] - np.nanmedian(limits[..., others], axis=-1)
+        return limits[..., person] - pd.DataFrame(np.atleast_2d(limits)[:, others]).median(axis=1).to_numpy()
 
-    found = estimate(
-        float(lead(two_phases(runs.values, runs.ap.T).limit)), lead(limit_draws(runs.values, runs.drawn)), level=level
-    )
+    (value,) = lead(two_phases(runs.values, runs.ap.T).limit)
+    found = estimate(float(value), lead(limit_draws(runs.values, runs.drawn)), level=level)
+    if np.isnan(found.value):
+        raise Missing("AP is 0 throughout, and has no limit, for persons or for all others")
     return found, found.verdict, "limits by the rule of Figure 4; the median of the other classes"
 
 
@@ -124,7 +135,7 @@ def same_effective_rate(results: Results, draws: DrawsOf, level: float = 0.95) -
     grid.
     """
     rows = results["fine_tuning"]
-    momenta = sorted(rows["momentum"].unique())
+    momenta = sorted(rows["momentum"].unique().tolist())
     if len(momenta) < 2:
         raise Missing(f"found momentum {momenta}, expected two")
     peaks = [_peak(rows[rows["momentum"] == momentum], draws, momentum) for momentum in (momenta[0], momenta[-1])]
