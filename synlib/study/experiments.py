@@ -48,9 +48,9 @@ class Planner:
         if epochs:
             iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
             schedule = dataclasses.replace(schedule, iterations=iterations)
-        baseline = {"schedule": schedule, "init": profile.init}
-        common = {"model": profile.model, "input": profile.input, "batch_size": profile.batch_size, "seed": self.seed}
-        return RunSpec(data=data, **common | baseline | changes)
+        names = ("model", "input", "init", "precision", "batch_size")
+        common = {name: getattr(profile, name) for name in names} | {"schedule": schedule, "seed": self.seed}
+        return RunSpec(data=data, **common | changes)
 
     def removed(self, removal: str) -> dict[str, float] | float:
         """Fractions to remove with removal ``on`` (the chosen thresholds of section 4.1) or ``off``."""

@@ -88,7 +88,8 @@ class Execution:
     """Processes (GPUs) and loader workers of a training, CPU threads of a process, iterations between checkpoints.
 
     ``images_per_step``: images that a process takes through the network at once, for GPUs with little memory (0: its
-    share of the batch); the result is the same up to rounding. ``seconds_per_iteration``: for the plan's estimates.
+    share of the batch); the result is the same up to rounding. ``deterministic``: on GPUs, algorithms that repeat bit
+    by bit where there are any. ``seconds_per_iteration``: for the plan's estimates.
     """
 
     processes: int = 4
@@ -96,6 +97,7 @@ class Execution:
     threads: int = 4
     checkpoint_period: int = 1000
     images_per_step: int = 0
+    deterministic: bool = False
     imagenet_weights: str = ""
     seconds_per_iteration: float = 0.35
     slurm: Slurm = field(default_factory=Slurm)
@@ -112,6 +114,7 @@ class Profile:
     input: InputSpec = field(default_factory=InputSpec)
     schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
     init: str = "imagenet"
+    precision: str = "float32"
     batch_size: int = 8
     seeds: tuple[int, ...] = (0,)
     grids: Grids = field(default_factory=Grids)
