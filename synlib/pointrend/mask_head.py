@@ -33,7 +33,7 @@ class NegativesMaskHead(PointRendMaskHead):
     def _sample_points(
         self, coarse_mask: torch.Tensor, instances: list[Instances]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        seed_next(self.seeds)
+        seed_next(self.seeds, coarse_mask.device)
         if len(coarse_mask):
             return super()._sample_train_points(coarse_mask, instances)
         points = self.mask_point_train_num_points
