@@ -8,7 +8,7 @@ import pytest
 from cases import draw_data_set, simulate
 
 from synlib.evaluation.ap import average_precision, match_image, outcomes
-from synlib.evaluation.bootstrap import MEAN, across_seeds, bootstrap_ap, intervals, paired_intervals, weighted_ap
+from synlib.evaluation.bootstrap import MEAN, bootstrap_ap, intervals, paired_intervals, weighted_ap
 from synlib.labels import CLASSES
 
 
@@ -93,12 +93,3 @@ def test_bad_input_is_named():
         paired_intervals(records, records[:-1])
     with pytest.raises(ValueError, match="different ground truth"):
         paired_intervals(records, simulate(np.random.default_rng(3), 4))
-
-
-def test_spread_over_seeds():
-    runs = pd.DataFrame({"class": ["car", "car", "bus"], "metric": "ap", "value": [0.2, 0.4, 0.5]})
-    frame = across_seeds(runs).set_index("class")
-    assert frame.loc["car", "mean"] == pytest.approx(0.3)
-    assert frame.loc["car", "std"] == pytest.approx(0.2 / np.sqrt(2))
-    assert frame.loc["car", ["low", "high", "seeds"]].tolist() == [0.2, 0.4, 2]
-    assert np.isnan(frame.loc["bus", "std"])

@@ -1,11 +1,12 @@
-"""How far AP can be trusted: bootstrap over images, paired for the difference of two runs; spread over seeds.
+"""How far AP can be trusted: bootstrap over images, paired for the difference of two runs.
 
 A resample draws as many images as there are, with replacement, so an image counts 0, 1, 2, ... times. What became of a
 detection does not depend on other images, so AP of a resample needs only those counts: no mask and no matching.
 
 Shapes used in this module: B resamples, M images, P detections, 8 classes, 10 overlaps.
 
-The interval says how much AP would vary over other images of the same kind; the spread over seeds, over trainings.
+The interval says how much AP would vary over other images of the same kind, not over other trainings: for that, train
+with several seeds (:func:`synlib.evaluation.draws.over_seeds`).
 Source of the method: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles).
 """
 
@@ -72,15 +73,6 @@ def paired_intervals(
     known = np.maximum(1, (~np.isnan(difference)).sum(0))
     above = ((difference > 0).sum(0) + 0.5 * (difference == 0).sum(0)) / known
     return frame.assign(above_zero=np.where(frame["low"].isna(), np.nan, above.ravel()))
-
-
-def across_seeds(runs: pd.DataFrame, by: Iterable[str] = ("class", "metric"), value: str = "value") -> pd.DataFrame:
-    """Mean and spread over trainings that differ in their seed: one row a group of ``by``.
-
-    Columns: those of ``by``, mean, std (of the sample, NaN for one seed), low and high (smallest and largest), seeds.
-    """
-    groups = runs.groupby(list(by), sort=False)[value]
-    return groups.agg(mean="mean", std="std", low="min", high="max", seeds="count").reset_index()
 
 
 def pooled_outcomes(records: Iterable[ImageMatch] | Outcomes) -> Outcomes:
