@@ -3,6 +3,7 @@
     python run_all.py --profile demo --report
     python run_all.py --profile paper --plan
     python run_all.py --only 01 --set seeds='[0, 1, 2]' --jobs 2
+    python run_all.py --profile paper --executor slurm --report
 
 Interrupted anywhere, the same command goes on where it was.
 """
@@ -41,7 +42,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="notebook parameters; values are YAML",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="train everything once for each seed")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time on this machine (default: 1)")
+    parser.add_argument("--executor", choices=("local", "slurm"), help="train here (default) or on a Slurm cluster")
+    parser.add_argument("--no-wait", action="store_true", help="only submit what is missing to the cluster, and end")
     parser.add_argument("--plan", action="store_true", help="show the runs and their cost, and do nothing")
     parser.add_argument("--report", action="store_true", help="render the executed notebooks as HTML")
     parser.add_argument("--keep-going", action="store_true", help="go on with other runs and notebooks when one fails")
@@ -69,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
     if options.seeds:
         parameters["seeds"] = options.seeds
     notebooks.check_parameters(names, parameters)
+    if options.executor:  # only for this script: a notebook that it executes has nothing left to train
+        parameters = {**parameters, "executor": options.executor}
     own = {name: value for name, value in parameters.items() if name in Study.PARAMETERS}
     if options.plan:
         experiments = dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name])
@@ -84,10 +89,13 @@ def run(options: argparse.Namespace) -> int:
     everything = [run for runs in planned.values() for run in runs]
     print(shown(everything, study.profile, study.store), flush=True)
 
+    if options.no_wait and study.executed_on == "local":
+        raise ValueError("--no-wait: expected together with --executor slurm")
     outcomes = train(study, everything, options)
     problems = [str(outcome) for outcome in outcomes if outcome.failed and outcome.reason]
     executed = []
-    if options.keep_going or not problems:
+    queued = any(outcome.state == "queued" for outcome in outcomes)
+    if not queued and (options.keep_going or not problems):
         failed = {outcome.run for outcome in outcomes if outcome.failed}
         lacking = {name: failed & {item.spec.run_id for item in runs} for name, runs in planned.items()}
         executed, more = execute(lacking, parameters, reports, options.keep_going)
@@ -128,8 +136,9 @@ def train(study: "Study", planned: list["Planned"], options: argparse.Namespace)
     from synlib.study import launch
 
     specs = [item.spec for item in planned]
+    executor = study.executor(options.jobs, wait=not options.no_wait)
     try:
-        return launch.train(specs, study.store, study.job(), jobs=options.jobs, keep_going=options.keep_going)
+        return launch.train(specs, study.store, study.job(), keep_going=options.keep_going, executor=executor)
     except launch.RunFailedError as error:
         return error.outcomes
 
@@ -164,7 +173,7 @@ def report(profile: str, folder: Path, figures: Path, command: str) -> None:
 def summary(outcomes: list["Outcome"], executed: list[str], notebooks: int, reports: Path, seconds: float) -> str:
     """What is done, in a few lines; what is not is said on standard error."""
     words = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
-             "not started": "not started", "stopped": "stopped"}  # fmt: skip
+             "not started": "not started", "stopped": "stopped", "queued": "in the queue"}  # fmt: skip
     counts = Counter(outcome.state for outcome in outcomes)
     runs = ", ".join(f"{counts[state]} {text}" for state, text in words.items() if counts[state])
     lines = [f"runs: {len(outcomes)} ({runs})"]

@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     runs = _add(commands, _runs, "runs", "list the runs with their state, progress, AP and size")
     runs.add_argument("--runs", default="", help="run folder (default: runs/)")
     runs.add_argument("--json", action="store_true", help="print the list as JSON")
+
+    cancel = _add(commands, _cancel, "cancel", "take the jobs of runs out of a Slurm cluster's queue")
+    cancel.add_argument("run", nargs="*", help="run ids (default: all of the run folder)")
+    cancel.add_argument("--runs", default="", help="run folder (default: runs/)")
     return parser
 
 
@@ -212,11 +216,13 @@ def _submit(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     from synlib.study.listing import listing, readable_size, text
     from synlib.study.profile import ROOT
+    from synlib.study.slurm import queue_columns
     from synlib.study.store import RunStore
 
     store = RunStore(options.runs or ROOT / "runs")
-    frame = listing(store)
+    frame, jobs = listing(store), queue_columns(store)
     if options.json:
+        frame = frame.merge(jobs, on="run", how="left")
         records = frame.astype(object).where(frame.notna(), None).to_dict("records")
         print(json.dumps(records, indent=1))
     elif frame.empty:
@@ -224,6 +230,22 @@ def _runs(options: argparse.Namespace) -> int:
     else:
         print(text(frame))
         print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
+        if len(jobs):
+            print(f"\nin the cluster's queue:\n{jobs.to_string(index=False)}")
+    return 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    from synlib.study.profile import ROOT
+    from synlib.study.slurm import cancel
+    from synlib.study.store import RunStore
+
+    store = RunStore(options.runs or ROOT / "runs")
+    cancelled = cancel(store, options.run)
+    for run_id, job in cancelled.items():
+        print(f"run {run_id}: job {job.id} cancelled")
+    if not cancelled:
+        print(f"{store.root}: none of its runs has a job in the queue")
     return 0
 
 

@@ -195,9 +195,12 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
     sampler = PositionSampler(start, spec.schedule.iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
     trainer.read_from(
         torch.utils.data.DataLoader(
-            samples, batch_sampler=sampler, num_workers=job.loader_workers, collate_fn=list,
+            samples,
+            batch_sampler=sampler,
+            num_workers=job.loader_workers,
+            collate_fn=list,
             worker_init_fn=stopping.leave_stopping_to_the_main_process,
-        )  # fmt: skip
+        )
     )
     return trainer, start
 

@@ -70,7 +70,8 @@ def train(
     stops all processes and leaves resumable runs; on a cluster it leaves them running.
 
     Raises RunFailedError naming each failed run, its reason and its log; with ``keep_going`` after the other runs are
-    done, otherwise at once. Raises ValueError when runs start from each other.
+    done, otherwise at once. Raises ValueError when runs start from each other, SlurmError when no cluster
+    can be reached.
     """
     launch = _Launch(specs, store, job, executor or LocalExecutor(jobs))
     if launch.waiting:
@@ -120,6 +121,7 @@ class _Launch:
             return bool(self.waiting or self.active) and (keep_going or not failed)
 
         if goes_on():
+            self.executor.connect()
             self._count_instances(keep_going)
         before = sum(not outcome.failed for outcome in self.outcomes.values())
         with Progress(self.waiting, self.store, self.job, before) as self.progress:

@@ -119,6 +119,9 @@ class LocalExecutor:
         self.gpus = visible_gpus() if gpus is None else list(gpus)
         self.started: list[WorkerProcess] = []
 
+    def connect(self) -> None:
+        pass
+
     def places(self, active: int) -> int:
         return self.jobs - active
 

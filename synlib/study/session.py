@@ -12,7 +12,9 @@ from synlib.spec import RunSpec
 from synlib.study import launch, plan
 from synlib.study.data import DOMAINS, NAMES, StudyData, existing, prepare
 from synlib.study.plan import Planned
+from synlib.study.process import LocalExecutor
 from synlib.study.profile import ROOT, Profile
+from synlib.study.slurm import SlurmExecutor
 from synlib.study.store import RunStore
 
 
@@ -25,9 +27,12 @@ def _checked(
     run_dir: str | Path = "",
     seeds: Sequence[int] = (),
     device: str = "",
+    executor: str = "local",
     **grids: Any,
-) -> tuple[Profile, Path, RunStore, Sequence[int], str]:
-    """Profile, data folder, run store, seeds and device that the parameters mean."""
+) -> tuple[Profile, Path, RunStore, Sequence[int], str, str]:
+    """Profile, data folder, run store, seeds, device and executor that the parameters mean."""
+    if executor not in ("local", "slurm"):
+        raise ValueError(f"executor: found {executor!r}, expected 'local' or 'slurm'")
     paths = {"cityscapes": cityscapes, "synscapes": synscapes, "data_dir": data_dir, "run_dir": run_dir}
     for name, value in (paths | {"profile": profile, "device": device}).items():
         if not isinstance(value, (str, Path)):
@@ -36,20 +41,27 @@ def _checked(
         raise ValueError(f"seeds: found {seeds!r}, expected a list of integers from 0 on")
     loaded = Profile.load(profile).with_data_roots(str(cityscapes), str(synscapes)).with_grids(**grids)
     folder = Path(data_dir).resolve() if data_dir else ROOT / "data" / loaded.name
-    return loaded, folder, RunStore(run_dir or ROOT / "runs"), seeds or loaded.seeds, device
+    return loaded, folder, RunStore(run_dir or ROOT / "runs"), seeds or loaded.seeds, device, executor
 
 
 class Study:
     """One study: planned from a profile, trained into a run store, read back as tidy DataFrames."""
 
     GRIDS = ("thresholds", "removal", "ratios", "added_images", "epochs", "learning_rates")
-    PARAMETERS = ("profile", "cityscapes", "synscapes", "data_dir", "run_dir", "seeds", "device", *GRIDS)
+    PARAMETERS = ("profile", "cityscapes", "synscapes", "data_dir", "run_dir", "seeds", "device", "executor", *GRIDS)
     """What :meth:`open` takes; notebooks have parameters of the same names."""
 
     def __init__(
-        self, profile: Profile, data: StudyData, store: RunStore, seeds: Sequence[int], device: str = ""
+        self,
+        profile: Profile,
+        data: StudyData,
+        store: RunStore,
+        seeds: Sequence[int],
+        device: str = "",
+        executor: str = "local",
     ) -> None:
-        self.profile, self.data, self.store, self.seeds, self.device = profile, data, store, tuple(seeds), device
+        self.profile, self.data, self.store, self.seeds = profile, data, store, tuple(seeds)
+        self.device, self.executed_on = device, executor
         self.fingerprints = {domain: data.fingerprint(domain) for domain in DOMAINS}
 
     @classmethod
@@ -58,7 +70,8 @@ class Study:
 
         ``cityscapes``, ``synscapes``: roots of the data sets (default: the profile's). ``data_dir``, ``run_dir``: where
         derived data and runs are kept (default: ``data/PROFILE`` and ``runs`` of the compendium). ``seeds``: list of
-        integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one). Those of
+        integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one).
+        ``executor``: where runs are trained, on this machine (``local``) or by a cluster (``slurm``). Those of
         :data:`GRIDS` replace the profile's (:class:`synlib.study.grids.Grids`). Relative paths are relative to the
         current folder.
 
@@ -81,8 +94,17 @@ class Study:
 
     def train(self, planned: Sequence[Planned], *, jobs: int = 1, keep_going: bool = False) -> pd.DataFrame:
         """Train what has no result yet, and return :meth:`results`."""
-        launch.train([p.spec for p in planned], self.store, self.job(), jobs=jobs, keep_going=keep_going)
+        specs = [p.spec for p in planned]
+        launch.train(specs, self.store, self.job(), keep_going=keep_going, executor=self.executor(jobs))
         return self.results(planned)
+
+    def executor(self, jobs: int = 1, *, wait: bool = True) -> LocalExecutor | SlurmExecutor:
+        """What trains this study's runs: ``jobs`` at a time on this machine, or the cluster, left after submission
+        if ``wait`` is false.
+        """
+        if self.executed_on == "slurm":
+            return SlurmExecutor(self.profile.execution.slurm, wait=wait)
+        return LocalExecutor(jobs)
 
     def results(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
         """Tidy results: one row a run, evaluation set of this study and class ("mean" among them).
@@ -149,4 +171,5 @@ class Study:
             threads=execution.threads,
             checkpoint_period=execution.checkpoint_period,
             images_per_step=execution.images_per_step,
+            deterministic=execution.deterministic,
         )

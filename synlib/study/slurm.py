@@ -52,7 +52,8 @@ TEMPLATE = """\
 
 # Trains run {run_id}, or goes on with it. By hand: sbatch --dependency=singleton job.sh
 run={folder}
-cd {root} || {{ echo "$(hostname): {root} cannot be read here"; exit 1; }}
+code={root}
+cd "$code" || {{ echo "$(hostname): $code cannot be read on this node"; exit 1; }}
 unset {launcher}
 export OMP_NUM_THREADS={threads} PYTHONUNBUFFERED=1
 {setup}
@@ -66,7 +67,7 @@ rm -f -- "$run/failure.json"
 before=$(saved)
 srun --kill-on-bad-exit=1 --cpus-per-task={cpus} {worker} "$run" &
 training=$!
-while kill -0 $training 2>/dev/null; do wait $training; code=$?; done
+while kill -0 $training 2>/dev/null; do wait $training; status=$?; done
 if [ "$out_of_time" ] && [ ! -e "$run/result.json" ]; then
     if [ "$(saved)" != "$before" ]; then
         scontrol requeue "$SLURM_JOB_ID" && sleep 60
@@ -74,7 +75,7 @@ if [ "$out_of_time" ] && [ ! -e "$run/result.json" ]; then
     echo "the time of the job is too short: nothing could be saved in it"
     exit 1
 fi
-exit $code
+exit $status
 """
 
 
@@ -136,6 +137,11 @@ class SlurmExecutor:
         self.jobs: dict[str, str] = {}
         self.cluster = ""
 
+    def connect(self) -> None:
+        """Find out what is in the queue. Raises SlurmError when this machine cannot reach a cluster."""
+        self.cluster = cluster.name_of_cluster()
+        self.queue.refresh(now=True)
+
     def places(self, active: int) -> int:
         return sys.maxsize
 
@@ -145,9 +151,6 @@ class SlurmExecutor:
         Raises SlurmError when Slurm refuses it, RunBusyError, ValueError and OSError as WorkerProcess does.
         """
         run = store.run(spec)
-        if not self.cluster:
-            self.cluster = cluster.name_of_cluster()
-            self.queue.refresh(now=True)
         found = self._known(run, self.queue.jobs.values())
         self.jobs[spec.run_id] = found.id if found else self._submit(spec, run, store, job)
         return SlurmJob(run, self.jobs[spec.run_id], self.queue)
