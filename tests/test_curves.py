@@ -136,6 +136,8 @@ def test_figure6_draws_a_curve_a_momentum_and_crosses(one, x):
     tops = [item for item in axis.get_lines() if item.get_marker() == "v" and len(item.get_xdata())]
     scaled = [4 * lr / (1 if x == "learning_rate" else 1 - m) for m, lr in paper.BEST_LEARNING_RATE.items()]
     np.testing.assert_allclose([item.get_xdata()[0] for item in tops], scaled)
+    ends = [item.get_xdata()[0] for item in axis.get_lines() if item.get_label().startswith("paper: too slow")]
+    assert ends == ([pytest.approx(0.0002), pytest.approx(0.08)] if x == "learning_rate" else [])
     base = line(axis, "baseline (momentum 0.9)").get_xdata()[0]
     assert base == pytest.approx(0.04 if x == "learning_rate" else 0.4)
 

@@ -92,8 +92,9 @@ def figure6(
     """Figure 6 (section 4.3): AP after fine-tuning against the learning rate, a curve a momentum; crosses diverged.
 
     ``results``: of the experiment ``fine_tuning``. ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m).
-    ``baseline``: learning rate and momentum of the baseline. The paper's maxima are drawn at their multiple of the
-    baseline's learning rate, which makes them comparable where model and batch are others than the paper's.
+    ``baseline``: learning rate and momentum of the baseline. The paper's maxima, and where it
+    says that fine-tuning is too slow or diverges, are drawn at their multiples of the baseline's learning rate, which
+    makes them comparable where model and batch are others than the paper's.
 
     Raises ValueError for another ``x``.
     """
@@ -105,16 +106,20 @@ def figure6(
         figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
         axis.set_xscale("log")
         styles = dict(zip(sorted(table["momentum"].unique()), MOMENTUM_STYLES, strict=False))
+        unit = baseline[0] / paper.BASELINE["learning_rate"]
         for k, (momentum, (color, marker, line)) in enumerate(styles.items()):
             rows = table[table["momentum"] == momentum].sort_values("x")
             _curve(axis, rows, "x", color=color, marker=marker, line=line, label=f"momentum {momentum:g}")
             _diverged(axis, rows[rows["diverged"] > 0], color)
             if momentum in paper.BEST_LEARNING_RATE:
-                scaled = paper.BEST_LEARNING_RATE[momentum] * baseline[0] / paper.BASELINE["learning_rate"]
-                _top_mark(axis, _rate(scaled, momentum, x), 0.97 - 0.05 * k, color)
+                best = unit * paper.BEST_LEARNING_RATE[momentum]
+                _top_mark(axis, _rate(best, momentum, x), 0.97 - 0.05 * k, color)
         label = f"baseline (momentum {baseline[1]:g})"
         axis.axvline(_rate(*baseline, x), color="black", linestyle=":", linewidth=1, label=label)
-        scale = "" if baseline[0] == paper.BASELINE["learning_rate"] else ", × its baseline"
+        scale = "" if unit == 1 else ", × its baseline"
+        if x == "learning_rate":  # the text does not say for which momentum
+            for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
+                axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
         axis.plot([], [], linestyle="", marker="v", **_hollow(PAPER["color"]), label=f"maximum in the paper{scale}")
         names = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
         axis.set_xlabel(names[x])

@@ -3,7 +3,7 @@
 A claim is a difference that should be above 0. It holds if the 95 % interval of ours (paired bootstrap over the
 evaluation images and, with several seeds, over trainings) lies above 0, does not hold if it lies below, and is not
 decided otherwise, or where a run is missing. With one seed, the interval knows nothing of how much a training differs
-from the next.
+from the next. And of twenty claims that are none, one will seem decided.
 """
 
 import functools
