@@ -12,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from synlib.report import site
+from synlib.report.verdicts import COLUMNS
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NAMES = ["01_first", "02_second"]
@@ -67,7 +68,7 @@ def folder(tmp_path, monkeypatch):
         new_markdown_cell("# 1 · Cars & <b>riders</b>\n\nText, [elsewhere](https://example.org/page)."),
         new_markdown_cell("**Question.** Is *this*\nso?\n\n**Method.** None."),
         new_markdown_cell("## A figure"),
-        new_code_cell("print('a' < 'b')", outputs=outputs),
+        new_code_cell("print('a' < 'b')\nsave(figure, \"b\", folder)", outputs=outputs),
     ]
     notes = {"start_time": "2026-01-02T03:03:00+00:00", "end_time": "2026-01-02T03:04:05+00:00", "duration": 65.2}
     state = {"application/vnd.jupyter.widget-state+json": {"state": {"1": {}}, "version_major": 2, "version_minor": 0}}
@@ -80,13 +81,17 @@ def folder(tmp_path, monkeypatch):
     figures.mkdir()
     for name in ("b.png", "b.pdf", "b.csv", "a.png", "notes.txt"):
         (figures / name).write_text(name)
+    rows = [
+        ("4.2", "Figure 5", "<mixing>", "AP points", 1.26, 0.14, -1.0, 1.5, "not decided", "one seed"),
+        ("4.3", "Table 2", "tuning", "percent", np.nan, 3.0, 2.0, 4.0, "holds", "one seed"),
+    ]
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(figures / "claims.csv", index=False)
     return folder
 
 
 @pytest.fixture
 def report(folder):
-    table = pd.DataFrame({"claim": ["<mixing>"], "ours": [23.456], "paper": [35.0], "other": [np.nan]})
-    site.build(folder, NAMES, profile="demo", command="run & go", summary=table, figures=folder.parents[1] / "figures")
+    site.build(folder, NAMES, profile="demo", command="run & go", figures=folder.parents[1] / "figures")
     return folder
 
 
@@ -134,18 +139,38 @@ def test_the_page_has_a_title_and_fits_a_phone(report):
     assert re.search(r"img, svg \{[^}]*max-width: 100%", html)
 
 
-def test_the_index_lists_notebooks_figures_summary_and_environment(report):
+def rows_of(html: str, table: str) -> list[list[str]]:
+    """The texts of a table's cells, row by row."""
+    (body,) = re.findall(rf'<table class="{table}">(.*?)</table>', html, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+    return [
+        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)] for row in rows if "<td>" in row
+    ]
+
+
+def test_the_index_lists_notebooks_and_environment(report):
     html = (report / "index.html").read_text()
     words = " ".join("".join(Resources(html).text).split())
     assert "Is this so?" in words
     assert "Executed 2026-01-02 03:04 UTC, in 65 s" in words
     assert "2 · Second Not executed yet" in words
-    assert "&lt;mixing&gt;" in html
-    assert re.search(r"23\.5\s*</td>\s*<td>35</td>\s*<td>–", html)
     assert "run &amp; go" in html
     assert "numpy 2" in words
-    assert {path.name for path in (report / "figures").iterdir()} == {"a.png", "b.csv", "b.pdf", "b.png"}
-    assert html.index("figures/a.png") < html.index("figures/b.png")
+
+
+def test_the_index_shows_the_claims(report):
+    assert rows_of((report / "index.html").read_text(), "claims") == [
+        ["4.2", "&lt;mixing&gt;", "+1.3", "+0.1", "-1.0 … +1.5", "AP points", "not decided"],
+        ["4.3", "tuning", "–", "+3.0", "+2.0 … +4.0", "percent", "holds"],
+    ]
+
+
+def test_the_index_lists_figures_and_where_they_are_shown_and_tables(report):
+    html = (report / "index.html").read_text()
+    assert {path.name for path in (report / "figures").iterdir()} == {"a.png", "b.csv", "b.pdf", "b.png", "claims.csv"}
+    figures, tables = html.partition("<h2>Tables</h2>")[::2]
+    assert rows_of(figures, "files") == [["a", "", "PNG", "", ""], ["b", "A figure", "PNG", "PDF", "CSV"]]
+    assert rows_of(tables, "files") == [["claims", "", "", "", "CSV"]]
 
 
 def test_the_thumbnail_is_the_first_figure_made_small(report):

@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from synlib.study.profile import ROOT
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 480
-FIGURE_KINDS = (".png", ".pdf", ".csv")
+KINDS = (".png", ".pdf", ".csv")
+CLAIMS = "claims.csv"
 TITLE = "Boosting instance segmentation with synthetic data"
 DESCRIPTION = (
     "An executable compendium of the study by Poucin, Kraus and Simon (2021): how synthetic street images help a"
@@ -48,33 +49,44 @@ class Page:
     thumbnail: str
 
 
+@dataclass(frozen=True)
+class SavedFigure:
+    """A figure or table: ``heading`` and ``page`` say where it is shown; ``links``: "PNG", "PDF", "CSV" -> file."""
+
+    name: str
+    heading: str
+    page: Page | None
+    links: dict[str, str]
+
+
 def build(
     folder: str | Path,
     names: Sequence[str],
     *,
     profile: str,
     command: str,
-    summary: pd.DataFrame | None = None,
     figures: str | Path | None = None,
 ) -> Path:
     """Render the executed notebooks ``folder/NAME.ipynb`` and write ``folder/index.html``, which is returned.
 
     ``names``: all notebooks of the study, in order; those not executed are listed as such. ``command``: what makes the
-    study again. ``summary``: shown as it is, numbers to one digit. ``figures``: a folder whose PNG, PDF and CSV files
-    are copied to ``folder/figures``, so that ``folder`` can be moved and sent as a whole.
+    study again. ``figures``: a folder whose PNG, PDF and CSV files are copied to ``folder/figures``, so that ``folder``
+    can be moved and sent as a whole; its ``claims.csv`` (:func:`synlib.report.verdicts.summary`) is shown as a table.
     """
     folder = Path(folder)
     pages = [describe(folder, name) for name in names]
     executed = [page for page in pages if page.executed]
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         render(folder / f"{page.name}.ipynb", before=before, after=after)
+    saved = copy_figures(Path(figures), folder, executed) if figures else []
     html = _pages().get_template("index.html.j2").render(
         title=TITLE,
         profile=profile,
         description=DESCRIPTION,
         pages=pages,
-        summary=Markup(table_html(summary)) if summary is not None else "",
-        figures=copy_figures(Path(figures), folder) if figures else {},
+        claims=read_claims(folder / "figures" / CLAIMS),
+        figures=[figure for figure in saved if "PNG" in figure.links],
+        tables=[figure for figure in saved if "PNG" not in figure.links],
         command=command,
         environment=environment(),
     )  # fmt: skip
@@ -84,7 +96,8 @@ def build(
 def render(executed: Path, *, before: Page | None = None, after: Page | None = None) -> Path:
     """The executed notebook as one self-contained HTML page beside it, code folded, with links to its neighbours."""
     notebook = nbformat.read(executed, as_version=4)
-    _name_figures(notebook)
+    for heading, cell in _code_below_headings(notebook):
+        cell.metadata.setdefault("alt", heading)  # the alternative text of its figures
     exporter = nbconvert.HTMLExporter(
         template_name="classic",
         template_file="cells.html.j2",
@@ -160,28 +173,46 @@ def thumbnail(notebook: nbformat.NotebookNode) -> str:
     return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", small)[1].tobytes()).decode()
 
 
-def table_html(table: pd.DataFrame) -> str:
-    """A DataFrame as an HTML table: whole numbers as such, others to one digit, missing values as a dash."""
+def read_claims(path: Path) -> list[dict[str, str]]:
+    """The claims of a CSV file of :func:`synlib.report.verdicts.summary`, as text to show; none without the file."""
+    if not path.exists():
+        return []
+    table = pd.read_csv(path, dtype={"section": str})
 
-    def shown(value: float) -> str:
-        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    def number(value: float) -> str:
+        return "–" if pd.isna(value) else f"{value:+.1f}"
 
-    return table.to_html(border=0, float_format=shown, na_rep="–", index=not isinstance(table.index, pd.RangeIndex))
+    return [
+        {name: str(row[name]) for name in ("section", "claim", "unit", "verdict")}
+        | {name: number(row[name]) for name in ("paper", "ours")}
+        | {"interval": "–" if pd.isna(row["low"]) else f"{number(row['low'])} … {number(row['high'])}"}
+        for row in table.to_dict("records")
+    ]
 
 
-def copy_figures(source: Path, folder: Path) -> dict[str, list[str]]:
-    """Copy the figures of ``source`` to ``folder/figures``: name -> link to its PNG, PDF and CSV, empty if missing."""
+def copy_figures(source: Path, folder: Path, pages: Sequence[Page]) -> list[SavedFigure]:
+    """Copy the figures and tables of ``source`` to ``folder/figures``, where nothing else remains."""
     target = folder / "figures"
-    links: dict[str, list[str]] = {}
-    for name in sorted({path.stem for path in source.glob("*") if path.suffix in FIGURE_KINDS}):
-        links[name] = [f"figures/{name}{kind}" if (source / f"{name}{kind}").exists() else "" for kind in FIGURE_KINDS]
-        for link in filter(None, links[name]):
-            with replacing(folder / link) as temporary:
-                shutil.copyfile(source / Path(link).name, temporary)
+    headings = {page: saving_cells(nbformat.read(folder / f"{page.name}.ipynb", as_version=4)) for page in pages}
+    figures = []
+    for name in sorted({path.stem for path in source.glob("*") if path.suffix in KINDS}):
+        kinds = [kind for kind in KINDS if (source / f"{name}{kind}").exists()]
+        for kind in kinds:
+            with replacing(target / f"{name}{kind}") as temporary:
+                shutil.copyfile(source / f"{name}{kind}", temporary)
+        page = next((page for page in pages if name in headings[page]), None)
+        links = {kind[1:].upper(): f"figures/{name}{kind}" for kind in kinds}
+        figures.append(SavedFigure(name, headings[page][name] if page else "", page, links))
     for old in target.glob("*"):
-        if old.stem not in links:
+        if old.stem not in {figure.name for figure in figures}:
             old.unlink()
-    return links
+    return figures
+
+
+def saving_cells(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """Every short text in quotes in a code cell, a figure's name perhaps, with the heading above the cell."""
+    cells = [(heading, cell.source) for heading, cell in _code_below_headings(notebook)]
+    return {name: heading for heading, source in reversed(cells) for name in re.findall(r'"(\w+)"', source)}
 
 
 def environment() -> dict[str, str]:
@@ -211,14 +242,14 @@ def commit(root: Path = ROOT) -> str:
         return ""
 
 
-def _name_figures(notebook: nbformat.NotebookNode) -> None:
-    """Give each code cell the heading above it as the alternative text of its figures."""
+def _code_below_headings(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, nbformat.NotebookNode]]:
+    """Each code cell with the last heading before it."""
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)):
             heading = found[-1]
         elif cell.cell_type == "code":
-            cell.metadata.setdefault("alt", heading)
+            yield heading, cell
 
 
 def _prose(notebook: nbformat.NotebookNode) -> str:

@@ -154,8 +154,10 @@ def prediction_browser(study: Study, planned: Sequence[Planned], score: float = 
     Offers the runs that have predictions on an evaluation set; raises FileNotFoundError if none has.
     """
     sets = {on.name: on for on in study.data.evaluation_sets()}
-    runs = {}
+    items, runs = {}, {}
     for item in planned:
+        items.setdefault(item.spec.run_id, item)  # a run of several names is offered once
+    for item in items.values():
         run = study.store.run(item.spec)
         if all(run.evaluation_result(on.name, on.identity()) for on in sets.values()):
             runs[f"{item.name}, seed {item.spec.seed} ({item.spec.run_id})"] = run
