@@ -116,13 +116,13 @@ def figure6(
                 _top_mark(axis, _rate(best, momentum, x), 0.97 - 0.05 * k, color)
         label = f"baseline (momentum {baseline[1]:g})"
         axis.axvline(_rate(*baseline, x), color="black", linestyle=":", linewidth=1, label=label)
-        scale = "" if unit == 1 else ", × its baseline"
         if x == "learning_rate":  # the text does not say for which momentum
             for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
                 axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
-        axis.plot([], [], linestyle="", marker="v", **_hollow(PAPER["color"]), label=f"maximum in the paper{scale}")
+        axis.plot([], [], linestyle="", marker="v", **_hollow(PAPER["color"]), label="paper: best learning rate")
         names = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
-        axis.set_xlabel(names[x])
+        scaled = "" if unit == 1 else f"\nthe paper's marks: × {unit:g}, as the baseline's learning rate"
+        axis.set_xlabel(names[x] + scaled)
         axis.set_ylabel(f"AP on {on} (%)")
         axis.set_ylim(0, 1.12 * axis.get_ylim()[1])  # room for the paper's marks
         _legend(figure, axis, table)
@@ -239,5 +239,5 @@ def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
         kept = {name: getattr(once[label], f"get_{name}")() for name in ("linestyle", "marker", "markersize")}
         once[label] = Line2D([], [], color="0.4", markeredgecolor="black", markeredgewidth=0.6, **kept)
     once[f"band: {band_label(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
-    columns = -(-len(once) // 2)
+    columns = min(3, -(-len(once) // 2))
     figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=columns, fontsize=7.5, frameon=False)
