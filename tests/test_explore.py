@@ -108,10 +108,10 @@ def test_panels_show_the_detections_from_a_score_on_and_mark_errors():
     found = detections(("car", 0.9, FIRST), ("bus", 0.6, np.s_[15:19, 30:38]), ("car", 0.2, SECOND))
     gap = WIDTH + 6
     for score, text, true_car, false_bus, weak_car in (
-        (0.0, "instances found: 2 of 2; detections with a score of 0.00 or more: 3, false ones: 1", 1, 1, 1),
-        (0.5, "instances found: 1 of 2; detections with a score of 0.50 or more: 2, false ones: 1", 1, 1, 0),
-        (0.8, "instances found: 1 of 2; detections with a score of 0.80 or more: 1, false ones: 0", 1, 0, 0),
-        (1.0, "instances found: 0 of 2; detections with a score of 1.00 or more: 0, false ones: 0", 0, 0, 0),
+        (0.0, "Instances found: 2 of 2; detections with a score of 0.00 or more: 3, false ones: 1", 1, 1, 1),
+        (0.5, "Instances found: 1 of 2; detections with a score of 0.50 or more: 2, false ones: 1", 1, 1, 0),
+        (0.8, "Instances found: 1 of 2; detections with a score of 0.80 or more: 1, false ones: 0", 1, 0, 0),
+        (1.0, "Instances found: 0 of 2; detections with a score of 1.00 or more: 0, false ones: 0", 0, 0, 0),
     ):
         picture, said = explore.prediction_panels(image, ground_truth(), found, score, 10, width=WIDTH)
         assert said == text
@@ -144,7 +144,7 @@ def test_one_image_is_read_from_a_file_of_many(tmp_path):
 def test_a_composition_says_how_often_its_images_are_seen():
     text = explore.composition_html(Composition(2975, 9825), Composition(2975, 20000), batch_size=8, iterations=80_000)
     assert "12,800 images 50.0 times" in text
-    assert re.findall(r"<td>(.*?)</td>", text) == ["2,975", "23%", "2,975", "9,825", "77%", "20,000"]
+    assert re.findall(r"<td>(.*?)</td>", text) == ["2,975", "23 %", "2,975", "9,825", "77 %", "20,000"]
     assert sum(map(float, re.findall(r"width:([\d.]+)%", text))) == pytest.approx(100, abs=0.02)
 
 

@@ -77,7 +77,7 @@ def test_the_budget_follows_the_rule_of_the_paper(study):
     share, budget, epochs = parts(explorer, "IntSlider")
     by_share, by_budget = (item for item in parts(explorer, "HTML") if "<table" in item.value)
     share.value = 100
-    assert re.findall(r"<td>(\d+)%</td>", by_share.value) == ["100", "0"]
+    assert re.findall(r"<td>(\d+) %</td>", by_share.value) == ["100", "0"]
     epochs.value, budget.value = 7, 40
     real, synthetic = (len(study.data.images(domain, "train")) for domain in ("real", "synthetic"))
     expected = composition_for_budget(40, batch_size=study.profile.batch_size, epochs=7, real=real, synthetic=synthetic)

@@ -109,7 +109,7 @@ def prediction_panels(
     ]
     gap = np.full((len(plain), 6, 3), 255, np.uint8)
     text = (
-        f"instances found: {true.sum()} of {truths['evaluated'].sum()}; "
+        f"Instances found: {true.sum()} of {truths['evaluated'].sum()}; "
         f"detections with a score of {score:.2f} or more: {len(predictions)}, false ones: {false.sum()}"
     )
     return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1), text
@@ -154,7 +154,7 @@ def composition_html(composition: Composition, available: Composition, batch_siz
     bar, rows = "", ""
     for name, used, there in zip(("Cityscapes", "Synscapes"), composition, available, strict=True):
         bar += f'<div style="width:{100 * used / total:.2f}%;background:{DOMAIN_COLORS[name]}"></div>'
-        rows += f"<tr><th>{name}</th><td>{used:,}</td><td>{used / total:.0%}</td><td>{there:,}</td></tr>"
+        rows += f"<tr><th>{name}</th><td>{used:,}</td><td>{100 * used / total:.0f} %</td><td>{there:,}</td></tr>"
     return (
         f'<div style="display:flex;height:1.2em;max-width:40em">{bar}</div>'
         '<table style="border-collapse:separate;border-spacing:1em 0;margin-left:-1em">'

@@ -19,6 +19,7 @@ MARKS = (
 )
 """Colour and outline of the marks of each momentum: told apart in colour and in grey."""
 STYLE = """
+.hover {display: flex; flex-wrap: wrap; gap: 10px}
 .hover svg {max-width: 100%; height: auto; font: 12px sans-serif; background: #fff}
 .hover .mark {outline: none; stroke: none}
 .hover .mark circle {fill: transparent}

@@ -221,5 +221,7 @@ def _read(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 def _percents(fractions: np.ndarray) -> str:
     """``30 %`` if all classes share it, else each class with its own."""
     if len(set(fractions)) == 1:
-        return f"{fractions[0]:.0%} of each class"
-    return ", ".join(f"{fraction:.0%} of {name}" for name, fraction in zip(CLASSES, fractions, strict=True) if fraction)
+        return f"{100 * fractions[0]:.0f} % of each class"
+    return ", ".join(
+        f"{100 * fraction:.0f} % of {name}" for name, fraction in zip(CLASSES, fractions, strict=True) if fraction
+    )
