@@ -32,14 +32,14 @@ from synlib.datasets.instances import image_instances
 from synlib.pointrend.mapper import InstanceMapper, read_instance_map, read_photo
 
 
-def samples_of(root: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each image as a dictionary of Detectron2's data set, and as a row of ours."""
+def samples_of(root: Path, fewest: int, most: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Images of that many instances, each as a dictionary of Detectron2's data set, and as a row of ours."""
     samples = []
     for image in cityscapes.read_images(root, "train").itertuples():
         instance_map = png.read(image.instance_path, "gray 16")
         table = image_instances(instance_map)
         table = table[~table["crowd"]]
-        if 40 <= len(table) <= 52:
+        if fewest <= len(table) <= most:
             samples.append((_annotated(image.image_path, instance_map, table), _row(image, table)))
     return samples
 
@@ -54,7 +54,8 @@ def _annotated(path: str, instance_map: np.ndarray, table: pd.DataFrame) -> dict
         }
         for row in table.itertuples()
     ]
-    return {"file_name": path, "height": HEIGHT, "width": WIDTH, "annotations": annotations}
+    height, width = instance_map.shape
+    return {"file_name": path, "height": height, "width": width, "annotations": annotations}
 
 
 def _row(image: Any, table: pd.DataFrame) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def main() -> None:
     same = True
     with tempfile.TemporaryDirectory() as folder:
         write_tree(Path(folder), options.images, options.images)
-        samples = samples_of(Path(folder))
+        samples = samples_of(Path(folder), 40, 52)
         for number, (annotated, row) in enumerate(samples * options.rounds):
             np.random.seed(number)
             theirs = digest(timed(seconds[names[0]], peer, annotated))

@@ -1,0 +1,216 @@
+"""Training iterations end to end, from files to new weights: Detectron2 v0.6 as it comes, and this package's trainer.
+
+Run: ``python benchmarks/train_step.py`` on a machine with a GPU, or ``--scale tiny`` on any (a minute on a CPU). At
+scale ``paper`` it draws images of 2048x1024 with about 46 instances and trains the paper's PointRend R50-FPN with the
+paper's augmentation and learning rate, warm-up included; at scale ``tiny``, the miniature model on 192x96, timed in CPU
+time if the loader has no processes of its own. One after the other, from the same ImageNet weights, with the same
+number of loader workers:
+
+- Detectron2: its modules, ``SimpleTrainer``, ``DatasetMapper``, ``build_detection_train_loader``, PyTorch's defaults;
+- ours in each of ``--precision``; 16 bits come with the channels-last layout on a GPU.
+
+Prints images a second, seconds an iteration waits for data, peak GPU memory, and the mean loss in quarters of the
+iterations; ``--losses FILE`` keeps every loss as CSV. The paper's model needs its weights: ``--weights R-50.pkl`` from
+``https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl``, unless the machine can download them.
+"""
+
+import argparse
+import dataclasses
+import gc
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pandas as pd
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper, build_detection_train_loader
+from detectron2.engine import HookBase, SimpleTrainer, TrainerBase, hooks
+from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler, build_optimizer
+from instance_table import write_tree
+from mapper import samples_of
+
+from synlib.datasets import cityscapes
+from synlib.datasets.toyscapes import write_cityscapes
+from synlib.job import Job
+from synlib.pointrend import numerics, trainer, weights, worker
+from synlib.pointrend.config import detectron2_config
+from synlib.pointrend.mapper import training_augmentations
+from synlib.rundir import RunDir
+from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
+
+WARM_UP = 5
+"""Iterations before the clock starts: loader workers, memory and kernels are chosen in the first."""
+THEIRS = {
+    "META_ARCHITECTURE": "GeneralizedRCNN",
+    "PROPOSAL_GENERATOR.NAME": "RPN",
+    "ROI_HEADS.NAME": "StandardROIHeads",
+    "ROI_MASK_HEAD.NAME": "PointRendMaskHead",
+}
+
+
+class Recorder(HookBase):
+    """Losses of all iterations, and time and data time of those after the warm-up."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock, self.losses, self.data_s = clock, [], []
+
+    def after_step(self) -> None:
+        latest = self.trainer.storage.latest()
+        self.losses.append(latest["total_loss"][0])
+        if len(self.losses) > WARM_UP:
+            self.data_s.append(latest["data_time"][0])
+        if len(self.losses) in (WARM_UP, self.trainer.max_iter):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.began, self.ended = getattr(self, "ended", 0.0), self.clock()
+
+
+def detectron2(spec: RunSpec, cfg: CfgNode, job: Job) -> TrainerBase:
+    """Detectron2's trainer, as its ``tools/train_net.py`` and ``plain_train_net.py`` put it together."""
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False  # PyTorch's defaults
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list([part for key, name in THEIRS.items() for part in (f"MODEL.{key}", name)])
+    torch.manual_seed(spec.seed)
+    model = build_model(cfg)
+    weights.load_imagenet(model, cfg, job.imagenet_weights)
+    augmentations = training_augmentations(cfg).augs
+    loader = build_detection_train_loader(
+        [annotated for annotated, _ in samples_of(Path(job.real_root), 1, 255)],
+        mapper=DatasetMapper(
+            True,
+            augmentations=augmentations,
+            image_format=cfg.INPUT.FORMAT,
+            use_instance_mask=True,
+            instance_mask_format="bitmask",
+        ),
+        total_batch_size=spec.batch_size,
+        num_workers=job.loader_workers,
+    )
+    optimizer = build_optimizer(cfg, model)
+    peer = SimpleTrainer(model, loader, optimizer)
+    peer.register_hooks([hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))])
+    return peer
+
+
+def ours(spec: RunSpec, cfg: CfgNode, job: Job, folder: Path) -> TrainerBase:
+    numerics.configure(spec.precision, deterministic=False, gpu=cfg.MODEL.DEVICE != "cpu")
+    run = RunDir(folder)
+    run.path.mkdir()
+    return trainer.build_trainer(spec, cfg, worker.training_set(spec.data, job), job, run)[0]
+
+
+def measured(
+    built: TrainerBase, iterations: int, batch_size: int, clock: Callable[[], float]
+) -> tuple[dict[str, float], list[float]]:
+    recorder = Recorder(clock)
+    built.register_hooks([recorder])
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    built.train(0, iterations)
+    figures = {
+        "images/s": batch_size * (iterations - WARM_UP) / (recorder.ended - recorder.began),
+        "data s": sum(recorder.data_s) / len(recorder.data_s),
+        "GPU GiB": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else float("nan"),
+    }
+    return figures, recorder.losses
+
+
+def specs(options: argparse.Namespace, batch_size: int) -> RunSpec:
+    """The float32 run; an iteration more than is timed, so that no final checkpoint is written."""
+    tiny = options.scale == "tiny"
+    schedule = ScheduleSpec(iterations=options.iterations + 1, warmup_iterations=20 if tiny else 1000)
+    return RunSpec(
+        model="pointrend_tiny" if tiny else "pointrend_r50",
+        data=DataSpec(real=options.images),
+        schedule=dataclasses.replace(schedule, warmup_iterations=min(schedule.warmup_iterations, options.iterations)),
+        input=InputSpec(train_short_px=(96,), test_short_px=96, max_long_px=192) if tiny else InputSpec(),
+        batch_size=batch_size,
+    )
+
+
+def parse() -> argparse.Namespace:
+    gpu = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=("paper", "tiny"), default="paper")
+    parser.add_argument("--batch", type=int, nargs="+", help="default: 2 and 8, tiny: 2")
+    parser.add_argument("--iterations", type=int, help="default: 200, tiny: 60")
+    parser.add_argument("--precision", nargs="+", default=["tf32", "bf16"] if gpu else ["float32", "bf16"])
+    parser.add_argument("--loader-workers", type=int, help="default: 4, tiny: 0")
+    parser.add_argument("--images", type=int, default=40, help="drawn")
+    parser.add_argument("--weights", default="", help="ImageNet weights of the model")
+    parser.add_argument("--losses", type=Path, help="CSV of all losses")
+    options = parser.parse_args()
+    defaults = {"batch": [2], "iterations": 60, "loader_workers": 0} if options.scale == "tiny" else {
+        "batch": [2, 8], "iterations": 200, "loader_workers": 4
+    }  # fmt: skip
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.iterations <= WARM_UP:
+        parser.error(f"--iterations {options.iterations}: expected more than the {WARM_UP} that are not timed")
+    return options
+
+
+def main() -> None:
+    options = parse()
+    cv2.setNumThreads(1)
+    threads = 1 if options.scale == "tiny" else torch.get_num_threads()
+    torch.set_num_threads(threads)
+    alone = options.loader_workers == 0 and not torch.cuda.is_available()
+    clock = time.process_time if alone else time.perf_counter
+    rows, losses = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "cityscapes"
+        if options.scale == "tiny":
+            write_cityscapes(root, train=options.images, val=0, height=96, width=192)
+        else:
+            write_tree(root, options.images, options.images)
+        options.images = len(cityscapes.read_images(root, "train"))
+        job = Job(
+            real_root=str(root),
+            cache_dir=folder,
+            imagenet_weights=options.weights,
+            loader_workers=options.loader_workers,
+            checkpoint_period=10**9,
+        )
+        for batch_size in options.batch:
+            for name in ("Detectron2", *options.precision):
+                spec = specs(options, batch_size)
+                if name != "Detectron2":
+                    spec = spec.replace(precision=name)
+                cfg = detectron2_config(spec)
+                run_folder = Path(folder) / f"{name} {batch_size}"
+                built = detectron2(spec, cfg, job) if name == "Detectron2" else ours(spec, cfg, job, run_folder)
+                found, losses[f"{name}, batch {batch_size}"] = measured(built, options.iterations, batch_size, clock)
+                rows.append({"batch": batch_size, "trainer": name, **found})
+                del built  # and with it the loader's workers, and what it holds of the GPU's memory
+                gc.collect()
+                torch.cuda.empty_cache()
+    report(rows, losses, options, threads)
+
+
+def report(
+    rows: list[dict[str, float]], losses: dict[str, list[float]], options: argparse.Namespace, threads: int
+) -> None:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {threads} threads"
+    print(f"{options.scale}: {options.iterations} iterations, {options.loader_workers} loader workers, on {device}")
+    curves = pd.DataFrame(losses).rename_axis("iteration")
+    if options.losses:
+        curves.to_csv(options.losses)
+    quarters = curves.groupby(curves.index * 4 // len(curves)).mean().T
+    quarters.columns = [f"loss {n}/4" for n in range(1, len(quarters.columns) + 1)]
+    table = pd.DataFrame(rows)
+    table = pd.concat([table, quarters.reset_index(drop=True)], axis=1)
+    table["speedup"] = table["images/s"] / table.groupby("batch")["images/s"].transform("first")
+    print(table.to_string(index=False, float_format="{:.3g}".format))
+    best = table[table["trainer"] != "Detectron2"].sort_values("speedup").iloc[-1]
+    print(f"speedup {best['speedup']:.1f}x, {best['trainer']} at batch {best['batch']} over Detectron2")
+
+
+if __name__ == "__main__":
+    main()
