@@ -153,6 +153,10 @@ def _mean_row(epochs: int) -> float:
     return sum(paper.TABLE3[epochs].values()) / len(paper.TABLE3[epochs])
 
 
+def _step(step: str, on: str) -> Selection:
+    return Selection("steps", on, {"step": step})
+
+
 _TABLE3 = (
     Claim(
         "4.2",
@@ -177,16 +181,12 @@ _TABLE3 = (
     ),
     Claim(
         "4.2",
-        "Table 3",
-        "Mixing beats real images alone on Cityscapes",
-        paper.TABLE2["mixing", "Cityscapes"]["on"] - paper.REAL_ALONE,
-        _minus(_removal("mixing", "Cityscapes"), _amount(0, middle)),
+        "Table 2",
+        "Mixing beats the baseline on real images alone, on Cityscapes",
+        paper.TABLE2["mixing", "Cityscapes"]["on"] - paper.TABLE5["basic"]["Cityscapes"],
+        _minus(_removal("mixing", "Cityscapes"), _step("basic", "Cityscapes")),
     ),
 )
-
-
-def _step(step: str, on: str) -> Selection:
-    return Selection("steps", on, {"step": step})
 
 
 def _table5() -> tuple[Claim, ...]:
