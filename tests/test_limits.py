@@ -68,6 +68,11 @@ def test_of_equally_near_bends_the_last():
     assert fitted.slope[0] == pytest.approx(0.75)
 
 
+def test_a_late_recovery_does_not_hide_a_fall():
+    curve = np.array([18.7, 18.1, 13.6, 14, 12.8, 12.4, 13.3, 12.9, 14.9, 17.1])
+    assert two_phases(TENS, curve[None]).limit.tolist() == [0]
+
+
 @pytest.mark.parametrize("last", [20, 19, 25])
 def test_a_curve_that_hardly_falls_has_its_limit_at_the_end(last):
     assert two_phases(TENS, bent(40, last=last)[None]).limit.tolist() == [90]

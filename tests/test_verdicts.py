@@ -84,6 +84,10 @@ def test_rule_of_figure5_weighs_three_runs():
     row = found.loc["On Cityscapes, the first 10 % of real images gain more than the other 90 %"]
     assert row["ours"] == pytest.approx(2 * ap[10] - ap[0] - ap[100], abs=1e-4)
     assert row["low"] < row["ours"] < row["high"]
+    ap = study.results["ratios"]
+    ap = ap[(ap["class"] == "mean") & (ap["evaluated on"] == "Synscapes")].set_index("real_percent")["ap"]
+    row = found.loc["On Synscapes, the last 10 % of synthetic images are worth more than a mean tenth of the others"]
+    assert row["ours"] == pytest.approx((ap[90] - ap[100]) - (ap[0] - ap[90]) / 9, abs=1e-4)
 
 
 def test_nothing_run_decides_nothing():

@@ -107,7 +107,8 @@ def over_seeds(drawn: np.ndarray, *, seed: int = SEED) -> np.ndarray:
 
     Each draw averages S - 1 of the trainings, drawn with replacement; of a single training, nothing can be drawn, and
     the interval is over images alone. Of two or three trainings, percentiles are narrower than the t distribution would
-    have it: take such an interval as a lower bound. The same ``seed`` draws the same trainings for any two calls with equal S and B.
+    have it: take such an interval as a lower bound. The same ``seed`` draws the same trainings for any two calls with
+    equal S and B.
     """
     trainings, resamples = drawn.shape[:2]
     if trainings == 1:
