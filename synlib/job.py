@@ -1,6 +1,6 @@
 """Where and with what a run is executed: paths and devices, which are no part of a run's identity and not hashed.
 
-Paths do not change a result. Another device or number of processes does, by rounding and by what each process draws.
+Paths do not change a result. Another device, number of processes or ``images_per_step`` does, by rounding.
 """
 
 import dataclasses

@@ -95,14 +95,28 @@ def test_the_heads_learned_and_the_frozen_backbone_did_not(undisturbed, spec):
 
 
 def test_detectron2_loads_the_checkpoint(undisturbed, spec):
-    """Its own checkpointer, into a model of other random weights."""
-    torch.manual_seed(99)
-    model = build_model(detectron2_config(spec, "cpu"))
+    """Its own checkpointer, into its own classes with other random weights; its model then finds what ours finds."""
+    cfg = detectron2_config(spec, "cpu")
     path = undisturbed.path / "model_final.pth"
-    rest = DetectionCheckpointer(model).load(str(path))
+    ours = worker.load_model(cfg, path)
+    cfg.defrost()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME = "GeneralizedRCNN", "RPN"
+    cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_MASK_HEAD.NAME = "StandardROIHeads", "PointRendMaskHead"
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    torch.manual_seed(99)
+    theirs = build_model(cfg).eval()
+    rest = DetectionCheckpointer(theirs).load(str(path))
     assert rest["iteration"] == ITERATIONS - 1
     expected = torch.load(path, weights_only=True)["model"]
-    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert theirs.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in theirs.state_dict().items())
+
+    ours.roi_heads.box_predictor.test_score_thresh = 0.0
+    image = {"image": torch.rand(3, 64, 128, generator=torch.Generator().manual_seed(1)) * 255}
+    with torch.no_grad():
+        found = [model([image])[0]["instances"].scores for model in (ours, theirs)]
+    assert len(found[0]) > 0
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
 def test_killed_again_and_again_a_run_ends_with_the_same_bytes(tmp_path, undisturbed, spec, job):
