@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-WIDTH, HEIGHT = 480, 330
+WIDTH, HEIGHT = 460, 330
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 34, 44
 MARKS = (
     ("#0072b2", "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0"),
