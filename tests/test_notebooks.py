@@ -12,7 +12,10 @@ import nbformat
 import papermill
 import pytest
 from pages import Resources
+from papermill.exceptions import PapermillExecutionError
 from workers import wait_for
+
+from synlib.study.notebooks import refuse_unknown
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -107,6 +110,33 @@ def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tm
     texts = [item.get("text", "") for cell in code_cells(notebook) for item in cell.outputs]
     assert not [text for text in texts if "Warning" in text]
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} >= {"glance.png", "figure2.png"}
+
+
+@by_name
+def test_unknown_parameters_are_looked_for_first(path):
+    first = code_cells(nbformat.read(path, as_version=4))[1].source
+    calls = [ast.unparse(node) for node in ast.parse(first).body if not isinstance(node, ast.ImportFrom)]
+    assert calls[0] == f"refuse_unknown(globals(), '{path.stem}')"
+
+
+def test_papermill_with_an_unknown_parameter_fails_before_anything_runs(tmp_path):
+    data = tmp_path / "data"
+    given = {"profile": "smoke", "data_dir": str(data), "run_dir": str(data), "profil": "smoke"}
+    with pytest.raises(PapermillExecutionError, match="parameter 'profil': expected one of profile, ") as error:
+        papermill.execute_notebook(str(NOTEBOOKS[0]), None, given, kernel_name="python3", progress_bar=False)
+    assert error.value.ename == "ValueError"
+    assert not data.exists()
+
+
+def test_variables_of_a_reader_are_no_parameters():
+    """The first cell can be run again, after other cells have defined what they like."""
+    history = [
+        "",
+        "# Parameters: plain values, one a line.\nprofile = 'demo'",
+        "# Parameters\nprofile = 'smoke'\n",
+        "x = 1",
+    ]
+    refuse_unknown({"profile": "smoke", "x": 1, "chosen": {"person": 60}, "In": history}, "01_harmonization")
 
 
 def test_run_all_executes_and_renders_and_trains_nothing_twice(trained, run_all, settings, tmp_path, capsys):

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 
 from synlib.study.launch import train
-from synlib.study.notebooks import refuse_unknown
 from synlib.study.plan import overview
 from synlib.study.profile import ROOT
 from synlib.study.session import Study
@@ -76,9 +75,3 @@ def test_a_folder_is_never_evaluated_under_the_name_of_a_set(trained):
 def test_no_job_at_a_time_is_refused(trained):
     with pytest.raises(ValueError, match="jobs: found 0"):
         train([trained.planned[0].spec], trained.study.store, trained.study.job(), jobs=0)
-
-
-def test_an_unknown_notebook_parameter_is_refused():
-    refuse_unknown({"profile": "demo", "In": ["x"], "_i": "x", "refuse_unknown": refuse_unknown}, "01_harmonization")
-    with pytest.raises(ValueError, match="parameter 'profil': expected one of profile, "):
-        refuse_unknown({"profil": "demo", "seeds": []}, "01_harmonization")

@@ -1,5 +1,6 @@
 """Execute notebooks with papermill; parameters are checked before anything runs."""
 
+import ast
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,16 +52,17 @@ def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> Non
 
 
 def refuse_unknown(namespace: Mapping[str, Any], name: str) -> None:
-    """For the first cell after the parameters: raise ValueError if one was given that notebook ``name`` does not have.
+    """For the first cell after the parameters: raise ValueError if papermill gave one that notebook ``name`` has not.
 
-    papermill only warns of it. ``namespace`` is the notebook's ``globals()``, which holds the parameters and IPython's
-    own names.
+    papermill only warns of it. ``namespace`` is the notebook's ``globals()``: of the inputs that IPython keeps there,
+    those that papermill wrote begin with its comment. A reader's own variables are nobody's business.
     """
-    plain = (str, int, float, list, tuple, dict, type(None))
-    given = {key for key, value in namespace.items() if isinstance(value, plain) and not key.startswith("_")}
+    written = [source for source in namespace.get("In", []) if source.startswith("# Parameters\n")]
+    given = [target.id for source in written for line in ast.parse(source).body for target in line.targets]
     known = papermill.inspect_notebook(str(path_of(name)))
-    if unknown := sorted(given - {"In", "Out"} - set(known)):
-        raise ValueError(f"parameter {unknown[0]!r}: expected one of {', '.join(known)}")
+    for parameter in given:
+        if parameter not in known:
+            raise ValueError(f"parameter {parameter!r}: expected one of {', '.join(known)}")
 
 
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
