@@ -77,6 +77,8 @@ class Slurm:
             if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
                 raise ValueError(f"slurm.{name}: found {lines!r}, expected a list of lines of text")
             object.__setattr__(self, name, tuple(lines))
+        if not isinstance(self.time, str):  # without quotes YAML reads 12:00:00 as a number
+            raise ValueError(f'slurm.time: found {self.time!r}, expected text in quotes, such as "12:00:00"')
         if self.nodes < 1:
             raise ValueError(f"slurm.nodes: found {self.nodes}, expected at least 1")
         if self.gpus % self.nodes:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -32,8 +33,10 @@ from synlib.study.store import RunStore
 RECORD = "slurm.json"
 SCRIPT = "job.sh"
 LOG_LINES = 8
-VISIBLE_SECONDS = 90
-"""How long files of another node may take to be seen here (a network file system looks again after a minute)."""
+LOG_BYTES = 16384
+VISIBLE_SECONDS = {"COMPLETED": 90, "FAILED": 10}
+"""How long what a job of that state has left may take to be seen here: a network file system looks again after a
+minute. A failed job may have left nothing."""
 ENDS = {
     "BOOT_FAIL": "its node did not start",
     "CANCELLED": "was cancelled",
@@ -51,6 +54,7 @@ TEMPLATE = """\
 {directives}
 
 # Trains run {run_id}, or goes on with it. By hand: sbatch --dependency=singleton job.sh
+echo "job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, attempt $((${{SLURM_RESTART_COUNT:-0}} + 1))"
 run={folder}
 code={root}
 cd "$code" || {{ echo "$(hostname): $code cannot be read on this node"; exit 1; }}
@@ -62,7 +66,6 @@ saved() {{ ls -- "$run"/model_*.pth "$run"/evaluations/*/result.json 2>/dev/null
 # Time is nearly up: the training saves its state and ends. A cluster that ends the job earlier tells it by itself.
 trap 'out_of_time=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap : TERM
-echo "job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, attempt $((${{SLURM_RESTART_COUNT:-0}} + 1))"
 rm -f -- "$run/failure.json"
 before=$(saved)
 srun --kill-on-bad-exit=1 --cpus-per-task={cpus} {worker} "$run" &
@@ -102,28 +105,39 @@ class SlurmJob:
             os.listdir(self.run.path)  # makes a network file system look again
             if any((self.run.path / name).exists() for name in ("result.json", "failure.json")):
                 return True
-        expected = job is None or job.state in ("COMPLETED", "FAILED")
-        return not expected or time.monotonic() - self.over_since > VISIBLE_SECONDS
+        patience_s = VISIBLE_SECONDS.get(job.state if job else "COMPLETED", 0)
+        return time.monotonic() - self.over_since >= patience_s
 
     def reason(self) -> str:
         """Why the job has left no result, and what it said last."""
         job = self.queue.job(self.id)
+        said = self._said()
+        if (
+            job
+            and job.state == "FAILED"
+            and re.search("oom.kill|exceeded (job )?memory limit", said or "", re.IGNORECASE)
+        ):
+            job = dataclasses.replace(job, state="OUT_OF_MEMORY")
         end = ENDS.get(job.state, f"ended as {job.state}") if job else "is gone from the queue"
         if job and job.reason not in ("None", "") and job.state not in ("COMPLETED", "OUT_OF_MEMORY"):
             end += f" ({job.reason})"
-        failure = self.run.failure()
-        return f"job {self.id} " + (f"failed: {failure}" if failure else end) + last_lines(self.log)
+        if failure := self.run.failure():
+            end = f"failed: {failure}"
+        if said is None:
+            return f"job {self.id} {end}; its log cannot be seen from here (yet)"
+        lines = ["the last lines of its log:", *said.splitlines()[-LOG_LINES:]]
+        return "\n    ".join([f"job {self.id} {end}", *lines])
 
-
-def last_lines(log: Path) -> str:
-    """The end of a log, indented, or that it cannot be seen."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, log.stat().st_size - 4096))
-            lines = file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
-    except OSError:
-        return "; its log cannot be seen (yet)"
-    return "".join(f"\n    {line}" for line in ["; the last lines of its log:"[2:], *lines])
+    def _said(self) -> str | None:
+        """The end of the log, without what earlier jobs of the run have left in it; None when it cannot be read."""
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, self.log.stat().st_size - LOG_BYTES))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return None
+        _, mark, own = text.rpartition(f"job {self.id} on ")
+        return mark + own if mark else text
 
 
 class SlurmExecutor:
