@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("b.png", "b.pdf", "b.csv", "a.png", "notes.txt"):
         (figures / name).write_text(name)
     rows = [
-        ("4.2", "Figure 5", "<mixing>", "AP points", 1.26, 0.14, -1.0, 1.5, "not decided", "one seed"),
+        ("4.2", "Figure 5", "<mixing>", "AP points", 1.26, -0.04, -1.0, 1.5, "not decided", "one seed"),
         ("4.3", "Table 2", "tuning", "percent", np.nan, 3.0, 2.0, 4.0, "holds", "one seed"),
     ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(figures / "claims.csv", index=False)
@@ -132,7 +132,7 @@ def test_the_index_lists_notebooks_and_environment(report):
 
 def test_the_index_shows_the_claims(report):
     assert rows_of((report / "index.html").read_text(), "claims") == [
-        ["4.2", "&lt;mixing&gt;", "not decided", "+1.3", "+0.1", "-1.0 … +1.5", "AP points"],
+        ["4.2", "&lt;mixing&gt;", "not decided", "+1.3", "0.0", "-1.0 … +1.5", "AP points"],
         ["4.3", "tuning", "holds", "–", "+3.0", "+2.0 … +4.0", "percent"],
     ]
 

@@ -180,10 +180,10 @@ def read_claims(path: Path) -> list[dict[str, str]]:
     table = pd.read_csv(path, dtype={"section": str})
 
     def number(value: float) -> str:
-        return "–" if pd.isna(value) else f"{value:+.1f}"
+        return "–" if pd.isna(value) else f"{value:+.1f}" if round(value, 1) else "0.0"
 
     return [
-        {name: str(row[name]) for name in ("section", "claim", "unit", "verdict")}
+        {name: str(row[name]) for name in ("section", "claim", "unit", "verdict", "because")}
         | {name: number(row[name]) for name in ("paper", "ours")}
         | {"interval": "–" if pd.isna(row["low"]) else f"{number(row['low'])} … {number(row['high'])}"}
         for row in table.to_dict("records")
