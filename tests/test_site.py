@@ -116,7 +116,7 @@ def rows_of(html: str, table: str) -> list[list[str]]:
     (body,) = re.findall(rf'<table class="{table}">(.*?)</table>', html, re.DOTALL)
     rows = re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
     return [
-        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)] for row in rows if "<td>" in row
+        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows if "<td" in row
     ]
 
 
