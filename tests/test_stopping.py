@@ -1,0 +1,36 @@
+"""A training that is asked to stop saves where it is, in any number of processes, and ends as if nothing had been."""
+
+import dataclasses
+
+import pytest
+from workers import variant, wait_for
+
+from synlib.study.launch import train
+from synlib.study.process import WorkerProcess
+from synlib.study.store import RunStore
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 0)])
+def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes, loader_workers):
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    spec = variant(real, iterations=30, warmup_iterations=0)
+    shape = {"processes": processes, "loader_workers": loader_workers}
+    job = dataclasses.replace(study.job(), evaluate_on=(), checkpoint_period=1000, **shape)
+    store, undisturbed = RunStore(tmp_path / "stopped"), RunStore(tmp_path / "not")
+    run = store.run(spec)
+    worker = WorkerProcess(spec, store, job)
+    try:
+        wait_for(lambda: (run.progress() or {"done": 0})["done"] >= 3, worker.process)
+    finally:
+        worker.stop()
+    saved = [int(path.stem.split("_")[1]) + 1 for path in run.path.glob("model_0*.pth")]
+    assert len(saved) == 1
+    assert 3 <= saved[0] < 30
+    assert run.state() == "interrupted"
+    assert run.failure() is None
+
+    train([spec], store, job)
+    train([spec], undisturbed, job)
+    assert f"Starting training from iteration {saved[0]}" in run.log_path.read_text()
+    assert (run.path / "model_final.pth").read_bytes() == (undisturbed.run(spec).path / "model_final.pth").read_bytes()
