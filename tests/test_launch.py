@@ -98,7 +98,7 @@ def test_results_are_tidy(trained):
 
 
 def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, study, spec, job):
-    train([spec], store, job)
+    train([spec], store, dataclasses.replace(job, loader_workers=2))
     folder = store.run(spec).path
     before = modified(folder)
     on = study.data.evaluation_sets()[:1]

@@ -4,11 +4,15 @@ Position ``p`` counts samples since iteration 0: iteration ``i`` of batch size B
 So a resumed run, a run with other loader workers, and a run on more GPUs see the same samples.
 """
 
+import contextlib
+import ctypes
+import gc
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch.utils.data
 
 from synlib.pointrend.mapper import InstanceMapper
@@ -73,6 +77,14 @@ class PositionSampler(torch.utils.data.Sampler):
         for iteration in range(self.first, self.last):
             start = iteration * self.batch_size + self.rank * self.share
             yield list(range(start, start + self.share))
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system. Loading processes would carry what their parent has kept of it along."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # only GNU's C library has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:

@@ -26,7 +26,7 @@ from synlib.job import Job
 from synlib.pointrend import monitor, numerics, stopping, weights
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.mapper import InstanceMapper, training_augmentations
-from synlib.pointrend.samples import PositionSampler, TrainingSamples
+from synlib.pointrend.samples import PositionSampler, TrainingSamples, give_back_memory
 from synlib.pointrend.sampling import SeededRCNN, weighted
 from synlib.rundir import RunDir, stop_without_launcher
 from synlib.spec import RunSpec
@@ -120,6 +120,12 @@ class Trainer(SimpleTrainer):
     def read_from(self, loader: torch.utils.data.DataLoader) -> None:
         self.data_loader, self._data_loader_iter = loader, iter(loader)
 
+    def after_train(self) -> None:
+        try:
+            super().after_train()
+        finally:
+            self._data_loader_iter = None  # its processes end now: later they are waited for, and take no SIGTERM
+
 
 def _over_processes(values: torch.Tensor, operation: ReduceOp) -> torch.Tensor:
     if comm.get_world_size() > 1:
@@ -192,6 +198,8 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
         trainer.register_hooks([monitor.MemoryHook(SCALARS_PERIOD), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
     mapper = InstanceMapper(training_augmentations(cfg), cfg.INPUT.FORMAT)
     samples = TrainingSamples(data.images, data.instances, mapper, spec.seed)
+    del data
+    give_back_memory()
     sampler = PositionSampler(start, spec.schedule.iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
     trainer.read_from(
         torch.utils.data.DataLoader(

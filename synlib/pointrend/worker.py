@@ -70,13 +70,17 @@ def _checked_images(root: str, split: str, expected: str) -> pd.DataFrame:
 
 def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> nn.Module:
     """Train to the last iteration and return the model; a run that has its final weights is only loaded."""
-    data = training_set(spec.data, job)
+    # Nobody here keeps the tables: loading processes would have them, too.
+    trainer, start = build_trainer(spec, cfg, _described(training_set(spec.data, job)), job, run)
+    trainer.train(start, spec.schedule.iterations)
+    return trainer.model.module if comm.get_world_size() > 1 else trainer.model
+
+
+def _described(data: TrainingSet) -> TrainingSet:
     ignored = int(data.instances["crowd"].sum())
     counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
     LOG.info("%d images, %d instances, %d images without any; %d instances removed and ignored", *counts)
-    trainer, start = build_trainer(spec, cfg, data, job, run)
-    trainer.train(start, spec.schedule.iterations)
-    return trainer.model.module if comm.get_world_size() > 1 else trainer.model
+    return data
 
 
 def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
