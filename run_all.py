@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     notebooks.check_parameters(names, parameters)
     if options.executor:  # only for this script: a notebook that it executes has nothing left to train
         parameters = {**parameters, "executor": options.executor}
+    if options.no_wait and parameters.get("executor") != "slurm":
+        raise ValueError("--no-wait: expected together with --executor slurm")
     own = {name: value for name, value in parameters.items() if name in Study.PARAMETERS}
     if options.plan:
         experiments = dict.fromkeys(experiment for name in names for experiment in NOTEBOOKS[name])
@@ -89,8 +91,6 @@ def run(options: argparse.Namespace) -> int:
     everything = [run for runs in planned.values() for run in runs]
     print(shown(everything, study.profile, study.store), flush=True)
 
-    if options.no_wait and study.executed_on == "local":
-        raise ValueError("--no-wait: expected together with --executor slurm")
     outcomes = train(study, everything, options)
     problems = [str(outcome) for outcome in outcomes if outcome.failed and outcome.reason]
     executed = []

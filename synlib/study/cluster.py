@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 QUERY_SECONDS = 15
 """Between two looks into the queue: administrators ask not to be polled more often."""
@@ -130,4 +133,6 @@ class Queue:
         except SlurmError as error:
             if now:
                 raise
+            if not self.silent:
+                tqdm.write(f"the cluster's queue does not answer ({error}); waiting for it", file=sys.stderr)
             self.silent = str(error)
