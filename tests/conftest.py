@@ -5,7 +5,11 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported, here and in every process that a test starts
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # equality of bytes is promised, and tested, on CPU

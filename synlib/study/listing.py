@@ -27,6 +27,8 @@ def listing(store: RunStore) -> pd.DataFrame:
     of those not 0. ``seconds left``: of the stage at hand of a running run, by the speed that it has measured.
     """
     folders = sorted(path for path in store.root.glob("*") if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        return pd.DataFrame(columns=list(COLUMNS), dtype=object)
     frame = pd.DataFrame([_row(RunDir(path)) | {"bytes": size_bytes(path)} for path in folders])
     return frame.reindex(columns=[*COLUMNS, *(name for name in frame if name not in COLUMNS)])
 
