@@ -18,7 +18,7 @@ from synlib.pointrend import weights, worker
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
-from synlib.pointrend.trainer import DivergedError
+from synlib.pointrend.trainer import DivergedError, Trainer
 from synlib.rundir import RunBusyError
 
 ITERATIONS = 24
@@ -197,7 +197,7 @@ def test_the_seed_changes_the_weights(tmp_path, spec, job):
 def test_a_run_that_diverges_says_when(tmp_path, spec, job):
     wild = variant(spec, base_lr=1e9, clip_gradient_norm=0.0, warmup_iterations=0)
     run = make_run(tmp_path / "wild", wild, job)
-    with pytest.raises(DivergedError, match=r"diverged at iteration \d+: the loss is not finite"):
+    with pytest.raises(DivergedError, match=r"diverged at iteration \d+: a loss or box is not finite"):
         worker.execute(run)
     assert run.state() == "diverged"
     failure = run.read("failure.json")
@@ -205,6 +205,21 @@ def test_a_run_that_diverges_says_when(tmp_path, spec, job):
     iteration = int(failure["reason"].split("iteration ")[1].split(":")[0])
     assert 0 < iteration < 20
     assert not (run.path / "model_final.pth").exists()
+
+
+def test_weights_that_are_not_finite_are_noticed_by_the_boxes(tmp_path, spec, job, monkeypatch):
+    whole = Trainer._backward
+
+    def broken(self, parts):
+        if self.iter == 2:  # as a gradient that overflows leaves them, with the loss before it finite
+            self.network.proposal_generator.rpn_head.anchor_deltas.weight.data.fill_(float("nan"))
+        return whole(self, parts)
+
+    monkeypatch.setattr(Trainer, "_backward", broken)
+    run = make_run(tmp_path / "broken", variant(spec, iterations=4), job)
+    with pytest.raises(DivergedError, match="diverged at iteration 2: a loss or box is not finite"):
+        worker.execute(run)
+    assert run.state() == "diverged"
 
 
 def test_data_that_changed_since_planning_are_refused(tmp_path, spec, job):

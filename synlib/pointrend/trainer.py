@@ -69,12 +69,11 @@ class Trainer(SimpleTrainer):
         self.optimizer.zero_grad()
         try:
             losses = self._backward([batch[first : first + size] for first in range(0, len(batch), size)])
+            self._write_metrics(losses, data_s)
         except torch.cuda.OutOfMemoryError as error:
             raise RuntimeError(_out_of_memory(batch, size)) from error
-        try:
-            self._write_metrics(losses, data_s)
-        except FloatingPointError as error:
-            raise DivergedError(f"diverged at iteration {self.iter}: the loss is not finite") from error
+        except FloatingPointError as error:  # a loss, or already the RPN's boxes
+            raise DivergedError(f"diverged at iteration {self.iter}: a loss or box is not finite") from error
         self.scaler.unscale_(self.optimizer)  # gradients are clipped at their own size
         self.scaler.step(self.optimizer)
         self.scaler.update()
