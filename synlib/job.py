@@ -37,7 +37,8 @@ class Job:
     ``processes``: torchrun workers, one a GPU. ``loader_workers``: data-loading processes a worker. ``threads``: CPU
     threads a worker. ``images_per_step``: images that a worker takes through the network at once, adding up gradients
     over its share of a batch; 0 takes all. Fewer need less memory and more time. ``deterministic``: on a GPU, use
-    algorithms that repeat bit by bit, as a CPU's do, where there are any; slower.
+    algorithms that repeat bit by bit, as a CPU's do, where there are any; slower. ``stage_dir``: a folder on the
+    worker's own disk that data sets are copied to and read from; variables such as ``$USER`` are those of the worker.
     """
 
     real_root: str = ""
@@ -53,6 +54,7 @@ class Job:
     checkpoint_period: int = 1000
     images_per_step: int = 0
     deterministic: bool = False
+    stage_dir: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

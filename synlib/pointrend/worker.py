@@ -23,7 +23,7 @@ from torch import distributed, nn
 
 import synlib
 from synlib.curation.compose import TrainingSet, compose
-from synlib.datasets import cityscapes, instances
+from synlib.datasets import cityscapes, instances, staging
 from synlib.job import Job
 from synlib.pointrend import monitor, numerics, weights
 from synlib.pointrend.config import detectron2_config
@@ -35,6 +35,8 @@ from synlib.spec import DataSpec, RunSpec
 LOG = logging.getLogger("synlib")
 FINAL = "model_final.pth"
 LOCK_PATIENCE_S = 10
+CLUSTER_PATIENCE_S = 180
+"""A job's: file servers take up to two minutes to notice that the node that held the run's lock is gone."""
 
 
 def training_set(spec: DataSpec, job: Job) -> TrainingSet:
@@ -54,17 +56,19 @@ def training_set(spec: DataSpec, job: Job) -> TrainingSet:
 
 
 def _tables(root: str, expected: str, job: Job) -> tuple[pd.DataFrame, pd.DataFrame]:
-    images = _checked_images(root, "train", expected)
+    images = _checked_images(root, "train", expected, job)
     return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
 
 
-def _checked_images(root: str, split: str, expected: str) -> pd.DataFrame:
+def _checked_images(root: str, split: str, expected: str, job: Job) -> pd.DataFrame:
     images = cityscapes.read_images(root, split)
     found = instances.fingerprint(images)
     if expected and found != expected:
         raise ValueError(
             f"{root}: found data {found} in {split}, expected {expected}: changed since the run was planned"
         )
+    if job.stage_dir:
+        return staging.staged(images, root, job.stage_dir, found)
     return images
 
 
@@ -87,7 +91,7 @@ def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
     """Evaluate on each of the job's sets that has no result yet for the same data and settings."""
     for on in job.evaluate_on:
         if run.evaluation_result(on.name, on.identity()) is None:
-            images = _checked_images(on.root, on.split, on.data)
+            images = _checked_images(on.root, on.split, on.data, job)
             evaluate(model, cfg, on, images, run)
             if comm.is_main_process():
                 predictions = run.evaluation(on.name) / "predictions.parquet"
@@ -173,7 +177,8 @@ def main(folder: str) -> int:
         setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="detectron2")
         setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="synlib")
         try:
-            with run.lock(LOCK_PATIENCE_S) if comm.is_main_process() else contextlib.nullcontext():
+            patience_s = CLUSTER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else LOCK_PATIENCE_S
+            with run.lock(patience_s) if comm.is_main_process() else contextlib.nullcontext():
                 if comm.is_main_process():
                     run.sweep()
                 comm.synchronize()

@@ -91,7 +91,8 @@ class Execution:
 
     ``images_per_step``: images that a process takes through the network at once, for GPUs with little memory (0: its
     share of the batch); the result is the same up to rounding. ``deterministic``: on GPUs, algorithms that repeat bit
-    by bit where there are any. ``seconds_per_iteration``: for the plan's estimates.
+    by bit where there are any. ``stage_dir``: a folder on a node's own disk to copy data sets to; empty: they are read
+    where they are. ``seconds_per_iteration``: for the plan's estimates.
     """
 
     processes: int = 4
@@ -101,6 +102,7 @@ class Execution:
     images_per_step: int = 0
     deterministic: bool = False
     imagenet_weights: str = ""
+    stage_dir: str = ""
     seconds_per_iteration: float = 0.35
     slurm: Slurm = field(default_factory=Slurm)
 

@@ -171,5 +171,6 @@ class Study:
             threads=execution.threads,
             checkpoint_period=execution.checkpoint_period,
             images_per_step=execution.images_per_step,
+            stage_dir=execution.stage_dir,
             deterministic=execution.deterministic,
         )
