@@ -1,11 +1,13 @@
 """Submitting, finding and reading jobs, with commands that only pretend; a real Slurm: test_slurm_cluster.py."""
 
 import dataclasses
+import json
 import os
 import subprocess
 
 import pytest
 
+from synlib.__main__ import main
 from synlib.job import Job
 from synlib.spec import DataSpec, RunSpec
 from synlib.study import cluster, slurm
@@ -154,6 +156,34 @@ def test_the_queue_is_not_asked_more_often_than_it_should_be(fake, monkeypatch):
     for _ in range(5):
         queue.job("11")
     assert len((fake / "asked").read_text().splitlines()) == 1
+
+
+def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path, capsys):
+    other = RunStore(tmp_path / "other")
+    rows = [row(store, SPEC, 11, "RUNNING"), row(store, HEIR, 12, "PENDING"), row(other, SPEC, 13, "RUNNING")]
+    (fake / "queue").write_text("".join(rows) + row(store, SPEC.replace(seed=1), 14, "COMPLETED"))
+    assert main(["cancel", HEIR.run_id, "--runs", str(store.root)]) == 0
+    assert capsys.readouterr().out == f"run {HEIR.run_id}: job 12 cancelled\n"
+    assert main(["cancel", "--runs", str(store.root)]) == 0
+    assert (fake / "cancelled").read_text().splitlines() == ["12", "11 12"]
+    assert main(["cancel", "unknown", "--runs", str(store.root)]) == 1
+    assert "run unknown: no job in the queue" in capsys.readouterr().err
+    assert main(["cancel", "--runs", str(tmp_path / "none")]) == 0
+    assert "none of its runs has a job in the queue" in capsys.readouterr().out
+
+
+def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
+    submit([SPEC, HEIR], store)
+    status = {"stage": "train", "done": 100, "total": 400, "per_second": 2.0}
+    store.run(SPEC).write("status.json", status)
+    (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING", "Dependency"))
+    assert main(["runs", "--runs", str(store.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split() == [SPEC.run_id, "11", "running", "node1", "1:02", "02:30"]
+    assert lines[-1].split()[:4] == [HEIR.run_id, "12", "pending", "(Dependency)"]
+    assert main(["runs", "--json", "--runs", str(store.root)]) == 0
+    shown = {item["run"]: item for item in json.loads(capsys.readouterr().out)}
+    assert (shown[SPEC.run_id]["queue"], shown[HEIR.run_id]["job"]) == ("running", "12")
 
 
 @pytest.mark.parametrize(

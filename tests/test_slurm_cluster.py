@@ -97,9 +97,10 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
         """Until so many are done; a job that is back in the queue does not wait there."""
 
         def done() -> bool:
-            if commands.jobs(spec.run_id)[0].state == "PENDING":
+            for found in commands.jobs(spec.run_id):
                 with contextlib.suppress(subprocess.CalledProcessError):  # it has just started
-                    cluster.command("scontrol", "update", f"JobId={number(store, spec)}", "StartTime=now")
+                    if found.pending:
+                        cluster.command("scontrol", "update", f"JobId={found.id}", "StartTime=now")
             time.sleep(0.2)
             return (run.progress() or {"done": 0})["done"] >= iterations
 
@@ -141,7 +142,8 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
     (node,) = {found.node for found in commands.jobs(spec.run_id) if found.id == second}
     cluster.node_down(node)
     wait_for(lambda: cluster.states()[node].startswith("down"))
-    caller.join(120)
+    trains(60)
+    caller.join(60)
     assert run.state() == "done"
     cluster.node_up(node)
     wait_for(lambda: cluster.states()[node] == "idle")
