@@ -123,9 +123,13 @@ def plan(parameters: dict[str, Any], experiments: list[str]) -> str:
 
 def shown(planned: list["Planned"], profile: "Profile", store: "RunStore | None") -> str:
     """The table of runs, and what the profile leaves out of the paper's study."""
-    from synlib.study.plan import overview, reductions
+    from synlib.study.plan import overview, reductions, seconds_per_iteration
 
     lines = [overview(planned, profile, store).to_string(index=False)]
+    seconds, runs = seconds_per_iteration([item.spec for item in planned], profile, store)
+    lines.append(
+        f"hours: {seconds:.3g} s an iteration, {f'measured in {runs} runs' if runs else 'as the profile says'}"
+    )
     if left_out := reductions(profile):
         lines.append(f"profile {profile.name} has {'; '.join(left_out)}")
     return "\n".join(lines)

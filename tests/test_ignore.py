@@ -242,7 +242,7 @@ def test_a_run_that_ignores_removed_instances(smoke_data, tmp_path):
     job = Job(synthetic_root=str(smoke_data / "synscapes-harmonized"), device="cpu")
     run = RunDir(tmp_path / SPEC.run_id)
     run.path.mkdir()
-    model = worker.train(SPEC, detectron2_config(SPEC, "cpu"), job, run)
+    model, _ = worker.train(SPEC, detectron2_config(SPEC, "cpu"), job, run)
     assert isinstance(model.proposal_generator, ignore.IgnoringRPN)
     assert isinstance(model.roi_heads, ignore.IgnoringROIHeads)
     assert run.read("status.json")["done"] == 3

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from synlib.study.grids import Grids
-from synlib.study.plan import EXPERIMENTS, NOTEBOOKS, overview, plan, reductions, unplaced
+from synlib.study.plan import EXPERIMENTS, NOTEBOOKS, overview, plan, reductions, seconds_per_iteration, unplaced
 from synlib.study.profile import Profile
 
 PAPER = Profile.load("paper")
@@ -148,3 +148,18 @@ def test_the_papers_profile_writes_out_the_papers_grids():
 
 def test_what_a_smaller_profile_leaves_out_is_said():
     assert "thresholds: 3 of the paper's 10" in reductions(Profile.load("smoke"))
+
+
+def test_hours_are_those_of_runs_that_are_done(trained):
+    study, planned = trained.study, trained.planned
+    specs = [item.spec for item in planned]
+    seconds, runs = seconds_per_iteration(specs, study.profile, study.store)
+    results = [study.store.run(spec).read("result.json") for spec in specs]
+    assert runs == len(specs)
+    assert min(r["seconds"] / 4 for r in results) <= seconds <= max(r["seconds"] / 4 for r in results)
+    assert seconds_per_iteration(specs, study.profile, None) == (study.profile.execution.seconds_per_iteration, 0)
+
+
+def test_a_run_of_several_notebooks_lists_each_use_once():
+    table = overview([*of("steps"), *of("table1"), *of("steps")], PAPER, None)
+    assert table["used by"][0] == "steps: basic, table1: Cityscapes"

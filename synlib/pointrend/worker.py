@@ -72,12 +72,13 @@ def _checked_images(root: str, split: str, expected: str, job: Job) -> pd.DataFr
     return images
 
 
-def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> nn.Module:
-    """Train to the last iteration and return the model; a run that has its final weights is only loaded."""
+def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> tuple[nn.Module, int]:
+    """Train to the last iteration; returns the model, and how many iterations were left to train."""
     # Nobody here keeps the tables: loading processes would have them, too.
     trainer, start = build_trainer(spec, cfg, _described(training_set(spec.data, job)), job, run)
     trainer.train(start, spec.schedule.iterations)
-    return trainer.model.module if comm.get_world_size() > 1 else trainer.model
+    model = trainer.model.module if comm.get_world_size() > 1 else trainer.model
+    return model, spec.schedule.iterations - start
 
 
 def _described(data: TrainingSet) -> TrainingSet:
@@ -113,7 +114,7 @@ def execute(run: RunDir) -> None:
             run.write("environment.json", environment(cfg))
             (run.path / "config.yaml").write_text(cfg.dump())
         final = run.path / FINAL
-        model = load_model(cfg, final) if final.exists() else train(spec, cfg, job, run)
+        model, trained = (load_model(cfg, final), 0) if final.exists() else train(spec, cfg, job, run)
         evaluate_all(model, cfg, job, run)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
@@ -122,6 +123,7 @@ def execute(run: RunDir) -> None:
                 {
                     "weights_sha256": weights.sha256(run.path / FINAL),
                     "seconds": time.time() - started,
+                    "trained": trained,
                     "spec": spec.to_dict(),
                 },
             )

@@ -1,5 +1,6 @@
 """Which runs a notebook needs, without training any: experiments -> planned runs -> the table with their cost."""
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,29 +75,39 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
     """One row a distinct run, and a last row with totals.
 
     Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``from`` (initial weights), ``iterations``,
-    ``epochs``, ``hours`` (estimated from the profile's seconds per iteration), ``GPU hours`` (times its processes),
+    ``epochs``, ``hours`` (estimated by :func:`seconds_per_iteration`), ``GPU hours`` (times the profile's processes),
     ``state``. Without a ``store``, the data are not known, and so neither is a run's id or state.
     """
-    rows: dict[str, dict] = {}
+    specs = {item.spec.run_id: item.spec for item in planned}
+    uses: dict[str, dict[str, None]] = {run_id: {} for run_id in specs}
     for item in planned:
-        spec, use = item.spec, f"{item.experiment}: {item.name}"
-        if spec.run_id in rows:
-            rows[spec.run_id]["used by"] += f", {use}"
-            continue
-        hours = spec.schedule.iterations * profile.execution.seconds_per_iteration / 3600
+        uses[item.spec.run_id][f"{item.experiment}: {item.name}"] = None
+    seconds, _ = seconds_per_iteration(list(specs.values()), profile, store)
+    rows = []
+    for run_id, spec in specs.items():
+        hours = spec.schedule.iterations * seconds / 3600
         known = {"run": "?", "from": "?" if spec.initial_run else spec.init, "state": "no data yet"}
         if store:
-            known = {"run": spec.run_id, "from": spec.initial_run or spec.init, "state": store.run(spec).state()}
-        rows[spec.run_id] = {
-            "run": known["run"], "used by": use,
+            known = {"run": run_id, "from": spec.initial_run or spec.init, "state": store.run(spec).state()}
+        rows.append({
+            "run": known["run"], "used by": ", ".join(uses[run_id]),
             "real": spec.data.real_images, "synthetic": spec.data.synthetic_images, "from": known["from"],
             "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1),
             "hours": hours, "GPU hours": hours * profile.execution.processes, "state": known["state"],
-        }  # fmt: skip
-    table = pd.DataFrame(list(rows.values())).astype(object)
+        })  # fmt: skip
+    table = pd.DataFrame(rows).astype(object)
     total = dict.fromkeys(table.columns, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
     table.loc[len(table)] = total | {"run": "total"}
     return table.assign(**{name: table[name].map("{:.2f}".format) for name in ("hours", "GPU hours")})
+
+
+def seconds_per_iteration(specs: Sequence[RunSpec], profile: Profile, store: RunStore | None) -> tuple[float, int]:
+    """Measured in those of ``specs`` that are done, their evaluation included: the median, and how many; else the
+    profile's, and 0.
+    """
+    results = [store.run(spec).read("result.json") for spec in specs] if store else []
+    rates = [found["seconds"] / found["trained"] for found in results if found and found.get("trained")]
+    return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
 
 
 def reductions(profile: Profile) -> list[str]:
