@@ -206,6 +206,13 @@ def test_a_job_without_a_result_says_why(store, state, log, reason, expected):
     assert log.splitlines() == [line.strip() for line in found.splitlines()[2:]]
 
 
+def test_a_job_that_slurm_holds_back_is_not_waited_for(store):
+    job = job_in(store, SPEC, "PENDING", reason="launch failed requeued held")
+    assert job.ended()
+    assert job.reason().startswith("job 11 is held back (launch failed requeued held): `scontrol release 11`")
+    assert not job_in(store, SPEC, "PENDING", reason="JobHeldUser").ended()
+
+
 def test_the_last_lines_are_those_of_this_job(store):
     old, new = "job 9 on node1, attempt 1\nold error\n", "job 11 on node2, attempt 1\n" + "\n".join("abcdefghijkl")
     said = job_in(store, SPEC, "FAILED", old + new).reason().splitlines()

@@ -41,6 +41,12 @@ class QueuedJob:
         return self.state in ACTIVE
 
     @property
+    def stuck(self) -> bool:
+        """Whether Slurm holds it back until a person decides, since it could not be started on its node."""
+        reason = self.reason.lower().replace("_", " ")
+        return self.state == "PENDING" and ("launch failed" in reason or "requeued in held state" in reason)
+
+    @property
     def pending(self) -> bool:
         return self.active and self.state not in ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT")
 

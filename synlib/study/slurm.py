@@ -98,7 +98,7 @@ class SlurmJob:
         """Whether the job is over, and what it has left can be seen from here."""
         job = self.queue.job(self.id)
         if job and job.active:
-            return False
+            return job.stuck
         if self.over_since is None:
             self.over_since = time.monotonic()
         with contextlib.suppress(OSError):
@@ -110,19 +110,11 @@ class SlurmJob:
 
     def reason(self) -> str:
         """Why the job has left no result, and what it said last."""
-        job = self.queue.job(self.id)
-        said = self._said()
-        if (
-            job
-            and job.state == "FAILED"
-            and re.search("oom.kill|exceeded (job )?memory limit", said or "", re.IGNORECASE)
-        ):
-            job = dataclasses.replace(job, state="OUT_OF_MEMORY")
-        end = ENDS.get(job.state, f"ended as {job.state}") if job else "is gone from the queue"
-        if job and job.reason not in ("None", "") and job.state not in ("COMPLETED", "OUT_OF_MEMORY"):
-            end += f" ({job.reason})"
-        if failure := self.run.failure():
-            end = f"failed: {failure}"
+        job, said = self.queue.job(self.id), self._said()
+        if job and job.stuck:
+            return f"job {self.id} is held back ({job.reason}): `scontrol release {self.id}` tries again, or cancel it"
+        failure = self.run.failure()
+        end = f"failed: {failure}" if failure else _end(job, said or "")
         if said is None:
             return f"job {self.id} {end}; its log cannot be seen from here (yet)"
         lines = ["the last lines of its log:", *said.splitlines()[-LOG_LINES:]]
@@ -138,6 +130,16 @@ class SlurmJob:
             return None
         _, mark, own = text.rpartition(f"job {self.id} on ")
         return mark + own if mark else text
+
+
+def _end(job: QueuedJob | None, said: str) -> str:
+    """What became of a job, by its state in the queue; where Slurm only knows that it failed, by what it said."""
+    if job is None:
+        return "is gone from the queue"
+    if job.state == "FAILED" and re.search("oom.kill|exceeded (job )?memory limit", said, re.IGNORECASE):
+        return ENDS["OUT_OF_MEMORY"]
+    told = job.reason not in ("None", "") and job.state not in ("COMPLETED", "OUT_OF_MEMORY")
+    return ENDS.get(job.state, f"ended as {job.state}") + (f" ({job.reason})" if told else "")
 
 
 class SlurmExecutor:
