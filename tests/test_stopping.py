@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from workers import variant, wait_for
+from workers import PATIENCE_S, variant, wait_for
 
 from synlib.study.launch import train
 from synlib.study.process import WorkerProcess
@@ -11,7 +11,7 @@ from synlib.study.store import RunStore
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 0)])
+@pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 1)])
 def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes, loader_workers):
     (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
     spec = variant(real, iterations=30, warmup_iterations=0)
@@ -22,6 +22,8 @@ def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes
     worker = WorkerProcess(spec, store, job)
     try:
         wait_for(lambda: (run.progress() or {"done": 0})["done"] >= 3, worker.process)
+        worker.ask_to_stop()
+        worker.process.wait(PATIENCE_S)  # ends by itself, and its loading processes with it
     finally:
         worker.stop()
     saved = [int(path.stem.split("_")[1]) + 1 for path in run.path.glob("model_0*.pth")]
