@@ -1,6 +1,7 @@
 """A training that is asked to stop saves where it is, in any number of processes, and ends as if nothing had been."""
 
 import dataclasses
+import shutil
 
 import pytest
 from workers import PATIENCE_S, variant, wait_for
@@ -8,6 +9,24 @@ from workers import PATIENCE_S, variant, wait_for
 from synlib.study.launch import train
 from synlib.study.process import WorkerProcess
 from synlib.study.store import RunStore
+
+
+def test_an_error_in_a_loading_process_ends_the_worker(study, tmp_path):
+    """Loading processes do not end when asked to: the worker must not wait for them."""
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    spec = variant(real, iterations=20_000, warmup_iterations=0)
+    root = shutil.copytree(study.data.roots["real"], tmp_path / "data")
+    job = dataclasses.replace(study.job(), evaluate_on=(), loader_workers=2, real_root=str(root))
+    store = RunStore(tmp_path / "runs")
+    run = store.run(spec)
+    worker = WorkerProcess(spec, store, job)
+    try:
+        wait_for(lambda: (run.progress() or {"done": 0})["done"] >= 1, worker.process)
+        shutil.rmtree(root / "leftImg8bit")
+        assert worker.process.wait(PATIENCE_S) == 1
+    finally:
+        worker.stop()
+    assert "No such file or directory" in run.failure()
 
 
 @pytest.mark.slow

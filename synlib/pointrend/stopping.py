@@ -3,7 +3,10 @@
 SIGTERM is what a launcher sends that is interrupted, and a cluster that needs the node or whose time is up.
 """
 
+import contextlib
+import multiprocessing
 import signal
+from collections.abc import Iterator
 
 from detectron2.checkpoint import Checkpointer
 from detectron2.engine import HookBase
@@ -43,3 +46,14 @@ class StopHook(HookBase):
 def leave_stopping_to_the_main_process(_: int) -> None:
     """For loading processes, which get the signal too and would fail the training with their end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def ending_loading_processes() -> Iterator[None]:
+    """Kill at the end what an error has left of them: Python would ask them to end, which they ignore, and wait."""
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch takes their end for another error
+        for process in multiprocessing.active_children():
+            process.kill()

@@ -25,7 +25,7 @@ import synlib
 from synlib.curation.compose import TrainingSet, compose
 from synlib.datasets import cityscapes, instances, staging
 from synlib.job import Job
-from synlib.pointrend import monitor, numerics, weights
+from synlib.pointrend import monitor, numerics, stopping, weights
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
@@ -175,7 +175,7 @@ def process_group():
 def main(folder: str) -> int:
     """Exit code 0 when the run is done, 1 when it failed (see ``failure.json`` and ``log.txt``), 3 when it is taken."""
     run = RunDir(folder)
-    with process_group():
+    with stopping.ending_loading_processes(), process_group():
         setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="detectron2")
         setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="synlib")
         try:
