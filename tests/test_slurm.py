@@ -14,7 +14,7 @@ from synlib.study import cluster, slurm
 from synlib.study.cluster import Queue, SlurmError
 from synlib.study.launch import RunFailedError, train
 from synlib.study.process import LocalExecutor, visible_gpus
-from synlib.study.profile import Slurm
+from synlib.study.profile import ROOT, Profile, Slurm
 from synlib.study.slurm import SlurmExecutor, SlurmJob
 from synlib.study.store import RunStore
 
@@ -277,6 +277,14 @@ def test_processes_are_shared_out_to_nodes():
 def test_wrong_settings_are_told(settings, message):
     with pytest.raises(ValueError, match=message):
         Slurm(**settings)
+
+
+def test_the_worked_example_is_a_profile(tmp_path):
+    fragment = (ROOT / "docs" / "slurm.md").read_text().split("```yaml")[1].split("```")[0]
+    path = tmp_path / "mine.yaml"
+    path.write_text((ROOT / "profiles" / "paper.yaml").read_text().partition("execution:")[0] + fragment)
+    settings = Profile.load(path).execution.slurm
+    assert (settings.gpus, settings.time, settings.directives) == (4, "12:00:00", ("--constraint=a100",))
 
 
 class Pretended:
