@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun", "setpriv")
 START_S = 60
 
 CONFIGURATION = """
@@ -161,7 +161,8 @@ class Cluster:
     def _start(self, name: str, *arguments: str, label: str = "") -> None:
         with open(self.folder / f"{label or name}.output", "ab") as output:
             self.daemons[label or name] = subprocess.Popen(
-                [program(name), *arguments], env=os.environ | self.environment, stdin=subprocess.DEVNULL,
+                ["setpriv", "--pdeathsig=TERM", program(name), *arguments],  # none outlives this process
+                env=os.environ | self.environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
