@@ -137,6 +137,17 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bytes(tmp_path, undistu
     assert not list(run.path.rglob(".*.tmp*"))
 
 
+def test_cut_off_between_the_last_checkpoint_and_the_final_weights(tmp_path, undisturbed, spec, job):
+    run = make_run(tmp_path / "cut", spec, dataclasses.replace(job, checkpoint_period=ITERATIONS // 2))
+    finish(run)
+    assert final(run) == (run.path / f"model_{ITERATIONS - 1:07d}.pth").read_bytes()
+    for name in ("model_final.pth", "result.json"):
+        (run.path / name).unlink()
+    worker.execute(run)
+    assert run.state() == "done"
+    assert final(run) == final(undisturbed)
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, undisturbed, spec, job):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")}
     result = (undisturbed.path / "result.json").read_bytes()

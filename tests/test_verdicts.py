@@ -62,11 +62,10 @@ def test_the_papers_numbers_give_the_papers_differences(published):
 
 
 def test_the_papers_numbers_give_the_papers_verdicts(published):
-    """All that it claims hold by its own numbers, but for pre-training on Cityscapes, where removal loses 0.7."""
+    """All that it claims hold by its own numbers; removal "does not improve" pre-training on Cityscapes."""
     stated = published[published["paper"].notna()]
-    fails = stated[stated["verdict"] == FAILS]
-    assert fails["claim"].tolist() == ["Removing small instances improves pre-training, evaluated on Cityscapes"]
-    assert (stated["verdict"].drop(fails.index) == HOLDS).all()
+    assert (stated["verdict"] == HOLDS).all()
+    assert stated["claim"].str.contains("does not improve").sum() == 1
 
 
 def test_every_row_is_told_apart_and_placed(published):

@@ -1,6 +1,7 @@
 """Checkpoints in Detectron2's format that are complete or absent, and are read without running code."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ class SafeCheckpointer(DetectionCheckpointer):
                 if self.save_to_disk:
                     path.unlink()
         return 0
+
+    def finish(self) -> None:
+        """Make the newest checkpoint the final one."""
+        if self.save_to_disk:
+            with replacing(Path(self.save_dir) / "model_final.pth") as temporary:
+                shutil.copyfile(self.saved()[0], temporary)
 
     def saved(self) -> list[Path]:
         """Checkpoints of iterations, newest first."""

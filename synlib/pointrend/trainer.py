@@ -192,6 +192,8 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run:
         )
     trainer.register_hooks([stopping.StopHook(checkpointer)])
     start = checkpointer.resume()
+    if start == spec.schedule.iterations:  # cut off between its last two writes, which have the same content
+        checkpointer.finish()
     if comm.is_main_process():
         writers = [JSONWriter(str(run.path / "metrics.json")), monitor.scalar_writer(run.path, start)]
         trainer.register_hooks([monitor.MemoryHook(SCALARS_PERIOD), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])

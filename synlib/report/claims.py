@@ -72,16 +72,17 @@ def _removal(approach: str, on: str, switch: str = "on") -> Selection:
 
 
 def _table2() -> tuple[Claim, ...]:
-    return tuple(
-        Claim(
-            "4.1",
-            "Table 2",
-            f"Removing small instances improves {approach}, evaluated on {on}",
-            ap["on"] - ap["off"],
-            _minus(_removal(approach, on), _removal(approach, on, "off")),
+    """That removal improves, or, for pre-training on Cityscapes, that it does not, as the paper's own numbers say."""
+
+    def claim(approach: str, on: str, gain: float) -> Claim:
+        with_removal, without = _removal(approach, on), _removal(approach, on, "off")
+        terms = _minus(with_removal, without) if gain > 0 else _minus(without, with_removal)
+        text = (
+            f"Removing small instances {'improves' if gain > 0 else 'does not improve'} {approach}, evaluated on {on}"
         )
-        for (approach, on), ap in paper.TABLE2.items()
-    )
+        return Claim("4.1", "Table 2", text, abs(gain), terms)
+
+    return tuple(claim(approach, on, ap["on"] - ap["off"]) for (approach, on), ap in paper.TABLE2.items())
 
 
 def _ratio(percent: float, on: str) -> Selection:

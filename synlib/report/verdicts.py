@@ -132,7 +132,7 @@ def same_effective_rate(results: Results, draws: DrawsOf, level: float = 0.95) -
     Estimated: the distance of the two maxima in decades of the effective learning rate. 0 is the paper's answer; at the
     same nominal learning rate, momenta 0 and 0.9 would be 1 decade apart. Holds if the interval lies within half a
     decade of 0, does not hold if it lies outside, and is not decided otherwise or if a maximum is at an end of its
-    grid.
+    grid. The interval knows nothing of what lies between the rates tried.
     """
     rows = results["fine_tuning"]
     momenta = sorted(rows["momentum"].unique().tolist())
@@ -144,7 +144,7 @@ def same_effective_rate(results: Results, draws: DrawsOf, level: float = 0.95) -
     near = max(abs(found.low), abs(found.high)) <= 0.5
     far = found.low > 0.5 or found.high < -0.5
     verdict = HOLDS if near else FAILS if far else OPEN
-    return found, verdict, "holds within half a decade of 0; the same nominal rate would be 1 decade"
+    return found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1"
 
 
 def _peak(rows: pd.DataFrame, draws: DrawsOf, momentum: float) -> tuple[float, np.ndarray]:
