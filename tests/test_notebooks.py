@@ -220,3 +220,13 @@ def test_ctrl_c_while_training_loses_nothing(smoke_data, tmp_path):
     assert "Traceback" not in errors
     assert not list((tmp_path / "reports").rglob("*.ipynb"))
     assert not list((tmp_path / "runs").glob("*/result.json"))
+
+
+def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
+    from synlib.study import notebooks
+
+    cell = nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "hungry.ipynb")
+    monkeypatch.setattr(notebooks, "path_of", lambda name: tmp_path / f"{name}.ipynb")
+    with pytest.raises(RuntimeError, match=r"notebook hungry: its kernel was killed .*hungry\.failed\.ipynb"):
+        notebooks.execute("hungry", {}, tmp_path / "reports")

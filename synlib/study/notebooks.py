@@ -8,6 +8,7 @@ from typing import Any
 
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from synlib.study.plan import NOTEBOOKS
@@ -86,5 +87,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         raise RuntimeError(
             f"notebook {name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed})"
         ) from error
+    except DeadKernelError as error:
+        raise RuntimeError(f"notebook {name}: its kernel was killed (out of memory?) (see {failed})") from error
     failed.replace(target)
     return target
