@@ -15,7 +15,7 @@ from synlib.report.figures import figure3
 from synlib.report.overview import APPROACHES, approaches, figure1
 from synlib.report.removal import limits
 from synlib.report.samples import removal_sample
-from synlib.report.style import DOMAIN_COLORS, save
+from synlib.report.style import DOMAIN_COLORS, figure_folder, save
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +182,11 @@ def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
         first = bars[(bars["approach"] == "real-world training") & (bars["evaluated on"] == "Cityscapes")].iloc[0]
         assert (first["low"], first["high"]) == (rows["ap"].min(), rows["ap"].max())
         assert set(first["run"].split()) == set(rows["run"])
+
+
+def test_a_folder_that_is_no_text_is_named():
+    with pytest.raises(ValueError, match="figure_dir: found 5, expected the path of a folder"):
+        figure_folder(5, "demo")
 
 
 def test_figures_are_redrawn_from_their_tables(one, tmp_path):

@@ -26,7 +26,12 @@ def style() -> Iterator[None]:
 
 
 def figure_folder(chosen: str | Path, profile: str) -> Path:
-    """Where a notebook saves its figures: the folder chosen, or ``figures/PROFILE``."""
+    """Where a notebook saves its figures: the folder chosen, or ``figures/PROFILE``.
+
+    Raises ValueError where the folder chosen is no text.
+    """
+    if not isinstance(chosen, str | Path):
+        raise ValueError(f"figure_dir: found {chosen!r}, expected the path of a folder as text, such as my_figures")
     return Path(chosen) if chosen else ROOT / "figures" / profile
 
 
