@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from synlib.curation.mix import Composition
 from synlib.curation.prune import prune, removed_from
@@ -13,7 +14,7 @@ from synlib.datasets import png
 from synlib.evaluation.match import match_image
 from synlib.evaluation.predictions import IMAGES_PER_ROW_GROUP, Detections, write_predictions
 from synlib.labels import CLASSES
-from synlib.report import explore, hover
+from synlib.report import curves, explore, hover
 
 HEIGHT, WIDTH = 20, 40
 
@@ -181,6 +182,17 @@ def test_each_run_can_be_pointed_at_in_both_panels(results):
                 left, top = x + float(box.get("x")), y + float(box.get("y"))
                 assert 0 <= left <= left + float(box.get("width")) <= width
                 assert 0 <= top <= top + float(box.get("height")) <= height
+
+
+def test_a_momentum_looks_as_in_figure6(results):
+    figure = curves.figure6(results)
+    svg = next(ET.fromstring(hover.learning_rate_html(results)).iter("svg"))
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    for place, momentum in enumerate((0.0, 0.9)):
+        drawn = lines[f"momentum {momentum:g}"]
+        colors = [item.get("stroke") for item in svg.iter("polyline")]
+        assert colors[place] == to_hex(drawn.get_color())
+        assert hover.MARKS[place] == (colors[place], hover.OUTLINES[drawn.get_marker()])
 
 
 def test_the_same_effective_learning_rate_lies_at_the_same_place(results):

@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from synlib.report.curves import MOMENTUM_STYLES
+
 WIDTH, HEIGHT = 460, 330
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 34, 44
-MARKS = (
-    ("#0072b2", "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0"),
-    ("#d55e00", "M-4.5,-4.5h9v9h-9z"),
-    ("#009e73", "M0,-6L6,5H-6z"),
-    ("#cc79a7", "M0,-6L6,0L0,6L-6,0z"),
-    ("#56b4e9", "M-6,-5H6L0,6z"),
-)
-"""Colour and outline of the marks of each momentum: told apart in colour and in grey."""
+OUTLINES = {
+    "s": "M-4.5,-4.5h9v9h-9z",
+    "o": "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0",
+    "^": "M0,-6L6,5H-6z",
+    "D": "M0,-6L6,0L0,6L-6,0z",
+}
+MARKS = tuple((color, OUTLINES[marker]) for color, marker, _ in MOMENTUM_STYLES)
+"""Colour and outline of the marks of rising momenta: those of Figure 6, told apart in colour and in grey."""
 STYLE = """
 .hover {display: flex; flex-wrap: wrap; gap: 10px}
 .hover svg {max-width: 100%; height: auto; font: 12px sans-serif; background: #fff}
