@@ -102,8 +102,6 @@ have; 6,000 and 2,000 would be the baseline's steps.
 
 TEST_SET = {"baseline": 30.5, "mixing": 34.8}
 """AP on Cityscapes' test split, by its server (section 4.2)."""
-REAL_ALONE = 36.2
-"""AP on Cityscapes that section 4.2 compares mixing with: "increased to 40.9% from 36.2%"; Table 1 has 35.7."""
 
 
 def limit(name: str) -> float:

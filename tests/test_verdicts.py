@@ -69,6 +69,10 @@ def test_the_papers_numbers_give_the_papers_verdicts(published):
 
 
 def test_every_row_is_told_apart_and_placed(published):
+    mixing = published[published["claim"].str.startswith("Mixing beats the baseline")].iloc[0]
+    assert mixing["shown in"] == "Tables 2 and 5"
+    basic = paper.TABLE5["basic"]["Cityscapes"]
+    assert mixing["paper"] == pytest.approx(paper.TABLE2["mixing", "Cityscapes"]["on"] - basic)
     assert published["claim"].is_unique
     assert published["section"].is_monotonic_increasing
     assert published["section"].isin(["3.3", "4.1", "4.2", "4.3"]).all()
