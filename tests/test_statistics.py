@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synlib.curation.prune import prune
-from synlib.curation.statistics import size_distribution, size_summary
+from synlib.curation.statistics import size_distribution
 from synlib.labels import CLASSES
 
 IMAGES = pd.DataFrame(
@@ -50,18 +50,7 @@ def test_distribution_counts_every_single_instance_once(table):
                 assert own["per_image"].sum() == pytest.approx(len(sizes) / images)
 
 
-def test_summary():
-    table = pd.DataFrame({"image_id": ["a", "a", "b"], "category": 2, "area_px": [50, 200, 1000], "crowd": False})
-    table = table.assign(dataset="synscapes", split="train", instance_id=range(3))
-    summary = size_summary(table, IMAGES, prune(table, {"car": 1 / 3})).set_index(["dataset", "class", "stage"])
-    before, after = summary.loc["synscapes", "car", "before"], summary.loc["synscapes", "car", "after"]
-    assert (before["instances"], before["per_image"], before["median_px"]) == (3, 1.0, 200)
-    assert before["small"] == pytest.approx(1 / 3) and after["small"] == 0 and after["median_px"] == 600
-    assert before["median_fraction"] == pytest.approx(200 / (720 * 1440))
-    assert summary.loc["cityscapes", "car", "before"]["instances"] == 0
-
-
 def test_tables_that_do_not_match():
     table = pd.DataFrame({"image_id": ["z"], "category": 2, "area_px": [50], "crowd": False})
     with pytest.raises(ValueError, match="image z of the instance table"):
-        size_summary(table.assign(dataset="synscapes", split="train"), IMAGES)
+        size_distribution(table.assign(dataset="synscapes", split="train"), IMAGES)

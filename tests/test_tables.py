@@ -112,12 +112,6 @@ def test_table3_at_the_papers_scale_has_its_labels_once():
         np.testing.assert_allclose(rows.loc["ours"].astype(float), rows.loc["paper"].astype(float))
 
 
-def test_published_table3():
-    table = tables.published_table3()
-    assert table.loc[50, "20k"] == 40.9
-    assert table.shape == (3, 6)
-
-
 def test_table4_at_the_papers_scale_is_the_papers_but_for_its_first_row():
     study = FakeStudy(noise=0, resamples=50, flat_mean=True)
     table = tables.table4(at_paper_scale(study, paper.table3_rows()))

@@ -34,25 +34,6 @@ def size_distribution(
     return pd.DataFrame(rows)
 
 
-def size_summary(
-    instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None = None, *, small_px: int = 100
-) -> pd.DataFrame:
-    """One row a (``dataset``, ``class``, ``stage``): numbers and quartiles.
-
-    Columns ``instances``, ``per_image``, ``q25_px``, ``median_px``, ``q75_px`` (areas at label resolution, NaN without
-    instances), ``median_fraction`` (of the image area), and ``small`` (share under ``small_px``, which the official
-    metric ignores).
-    """
-    rows = []
-    for keys, sizes, number_of_images in _groups(instances, images, keep):
-        quartiles = sizes["area_px"].quantile([0.25, 0.5, 0.75]).to_numpy()
-        row = {"instances": len(sizes), "per_image": len(sizes) / number_of_images}
-        row |= dict(zip(("q25_px", "median_px", "q75_px"), quartiles, strict=True))
-        row |= {"median_fraction": sizes["area_fraction"].median(), "small": (sizes["area_px"] < small_px).mean()}
-        rows.append(keys | row)
-    return pd.DataFrame(rows)
-
-
 def _groups(instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None):
     """Yield (keys, rows, number of images of the data set) for each data set, class and stage."""
     image_px = (images["height"] * images["width"]).rename("image_px")

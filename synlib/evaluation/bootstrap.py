@@ -1,4 +1,4 @@
-"""How far AP can be trusted: bootstrap over images, paired for the difference of two runs.
+"""How far AP can be trusted: bootstrap over images, the same ones for all runs on a data set.
 
 A resample draws as many images as there are, with replacement, so an image counts 0, 1, 2, ... times. What became of a
 detection does not depend on other images, so AP of a resample needs only those counts: no mask and no matching.
@@ -48,49 +48,12 @@ def intervals(
     )
 
 
-def paired_intervals(
-    first: Iterable[ImageMatch] | Outcomes,
-    second: Iterable[ImageMatch] | Outcomes,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """Difference in AP, second minus first, of two runs on the same images: columns as :func:`intervals`, and one more.
-
-    Each resample draws the same images for both runs, so what makes an image hard for both cancels. ``above_zero``:
-    share of the resamples in which the second is better, half of the ties included.
-
-    Raises:
-        ValueError: as :func:`intervals`, and if the two were not evaluated on the same images and ground truth.
-    """
-    first, second = pooled_outcomes(first), pooled_outcomes(second)
-    _check_same_truth(first, second)
-    value = summary(average_precision(second).ap) - summary(average_precision(first).ap)
-    drawn = [summary(bootstrap_ap(pooled, resamples=resamples, seed=seed)) for pooled in (first, second)]
-    difference = drawn[1] - drawn[0]
-    frame = _frame(value, difference, level)
-    known = np.maximum(1, (~np.isnan(difference)).sum(0))
-    above = ((difference > 0).sum(0) + 0.5 * (difference == 0).sum(0)) / known
-    return frame.assign(above_zero=np.where(frame["low"].isna(), np.nan, above.ravel()))
-
-
 def pooled_outcomes(records: Iterable[ImageMatch] | Outcomes) -> Outcomes:
     """The outcomes of records, or as given. Raises ValueError if there are no images."""
     pooled = records if isinstance(records, Outcomes) else outcomes(records)
     if not pooled.image_ids:
         raise ValueError("found no images to draw from, expected at least one")
     return pooled
-
-
-def _check_same_truth(first: Outcomes, second: Outcomes) -> None:
-    if first.image_ids != second.image_ids:
-        only = sorted(set(first.image_ids) ^ set(second.image_ids))
-        raise ValueError(
-            f"image {only[0]}: found in one run only, expected the same images in both ({len(only)} differ)"
-        )
-    if not np.array_equal(first.truth_image, second.truth_image) or not np.array_equal(first.truths, second.truths):
-        raise ValueError("found two runs evaluated with different ground truth or minimum area, expected the same")
 
 
 def summary(ap: np.ndarray) -> np.ndarray:

@@ -90,12 +90,6 @@ def table3(results: pd.DataFrame, *, on: str = "Cityscapes") -> pd.DataFrame:
     return table.rename_axis(columns="synthetic images added")
 
 
-def published_table3() -> pd.DataFrame:
-    """The paper's Table 3: AP on Cityscapes by epochs (rows) and synthetic images added (columns)."""
-    table = pd.DataFrame.from_dict(paper.TABLE3, orient="index").rename_axis("epochs")
-    return table.rename(columns=_thousands).rename_axis(columns="synthetic images added")
-
-
 def best_within(runs: pd.DataFrame, iterations: float) -> pd.Series | None:
     """The row of ``runs`` (columns ``ap``, ``iterations``) with the highest AP of those that take no more iterations.
 
