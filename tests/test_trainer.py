@@ -148,6 +148,31 @@ def test_cut_off_between_the_last_checkpoint_and_the_final_weights(tmp_path, und
     assert final(run) == final(undisturbed)
 
 
+def test_damaged_final_weights_are_those_of_the_checkpoints_again(tmp_path, undisturbed, spec, job):
+    run = make_run(tmp_path / "damaged", spec, dataclasses.replace(job, evaluate_on=()))
+    for name in ("model_0000014.pth", "model_0000019.pth"):
+        (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
+    (run.path / "model_final.pth").write_bytes(final(undisturbed)[:5000])
+    run.write("result.json", {"weights_sha256": "of other weights"})
+    worker.execute(run)
+    assert final(run) == final(undisturbed)
+    assert run.read("result.json")["weights_sha256"] == undisturbed.read("result.json")["weights_sha256"]
+    assert run.read("result.json")["trained"] == ITERATIONS - 20
+
+
+def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, spec, job, monkeypatch):
+    def load(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    run = make_run(tmp_path / "full", spec, dataclasses.replace(job, evaluate_on=()))
+    (run.path / "model_final.pth").write_bytes(final(undisturbed))
+    monkeypatch.setattr(worker.weights.torch, "load", load)
+    with pytest.raises(MemoryError, match="can't allocate memory"):
+        worker.execute(run)
+    assert final(run) == final(undisturbed)
+    assert run.failure().startswith("out of memory")
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, undisturbed, spec, job):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")}
     result = (undisturbed.path / "result.json").read_bytes()

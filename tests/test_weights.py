@@ -234,6 +234,17 @@ def test_a_checkpoint_with_another_hash_than_planned_is_refused(tmp_path):
         weights.load_initial(layer, "", "run:abc")
 
 
+def test_initial_weights_that_are_gone_or_damaged_name_the_run_and_the_remedy(tmp_path):
+    path = tmp_path / "model_final.pth"
+    for content in (None, b"PK"):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"from run 0123, .*model_final\.pth.*delete .*/result\.json and start"):
+            weights.load_initial(torch.nn.Linear(2, 2), str(path), "run:0123")
+    with pytest.raises(FileNotFoundError):
+        weights.load_initial(torch.nn.Linear(2, 2), str(tmp_path / "none.pth"), "sha256:" + "0" * 64)
+
+
 def test_an_unknown_model_lists_the_known_ones():
     with pytest.raises(ValueError, match="model: found 'resnet', expected one of pointrend_r50, pointrend_tiny"):
         config("resnet")

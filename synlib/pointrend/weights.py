@@ -34,7 +34,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 def read_weights(path: str | Path) -> dict[str, Any]:
     """Read a ``.pkl`` or ``.pth`` checkpoint into ``{"model": {name: array}, ...}``, executing nothing from it.
 
-    Raises ValueError, naming the file, when it is damaged or asks for anything but arrays.
+    Raises ValueError, naming the file, when it is damaged or asks for anything but arrays, OSError when it cannot be
+    read, MemoryError when there is no room for it.
     """
     path = Path(path)
     try:
@@ -43,10 +44,12 @@ def read_weights(path: str | Path) -> dict[str, Any]:
                 content = _ArrayUnpickler(file, encoding="latin1").load()
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        lack = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+        if lack and path.suffix != ".pkl":  # it has checksums: that size is in the file; in a pickle it may be damage
+            raise MemoryError(f"{path}: {reason}") from error
+        sha256(path)  # an OSError if it is not there, or its disk fails; of a cut-off file PyTorch may say so, too
         raise ValueError(f"{path}: refused as a weights file: {reason}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: found {type(content).__name__}, expected a dictionary of weights")
@@ -83,12 +86,24 @@ def _local_path(name: str) -> str:
 
 
 def load_initial(model: nn.Module, path: str, init: str) -> None:
-    """Start ``model`` from the checkpoint ``path``; with ``init`` "sha256:<hash>" its content must have that hash."""
+    """Start ``model`` from the checkpoint ``path``; with ``init`` "sha256:<hash>" its content must have that hash.
+
+    Raises ValueError when the weights are others than planned or, with the remedy, when those of a run are not there.
+    """
     if not path:
         raise ValueError(f"the run starts from {init}, and no checkpoint for it was given")
     if init.startswith("sha256:") and (found := f"sha256:{sha256(path)}") != init:
         raise ValueError(f"{path}: found {found}, expected {init}: another file than the run was planned with")
-    load_into(model, read_weights(path))
+    try:
+        load_into(model, read_weights(path))
+    except (FileNotFoundError, ValueError) as error:
+        if not init.startswith("run:"):
+            raise
+        raise ValueError(
+            f"it starts from run {init.removeprefix('run:')}, whose final weights are gone or damaged ({error}); delete "
+            f"{Path(path).with_name('result.json')} and start again: that run then goes on from its newest checkpoint, "
+            f"or is trained again"
+        ) from error
 
 
 def load_into(model: nn.Module, weights: dict[str, Any]) -> None:

@@ -113,8 +113,9 @@ def execute(run: RunDir) -> None:
         if comm.is_main_process():
             run.write("environment.json", environment(cfg))
             (run.path / "config.yaml").write_text(cfg.dump())
-        final = run.path / FINAL
-        model, trained = (load_model(cfg, final), 0) if final.exists() else train(spec, cfg, job, run)
+        model, trained = finished_model(cfg, run), 0
+        if model is None:
+            model, trained = train(spec, cfg, job, run)
         evaluate_all(model, cfg, job, run)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
@@ -132,6 +133,26 @@ def execute(run: RunDir) -> None:
         if not isinstance(error, KeyboardInterrupt) and run.read("failure.json") is None:
             run.fail(error)
         raise
+
+
+def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
+    """The model of a run that is trained; None if it is still to be trained.
+
+    Damaged final weights go, and ``result.json``, which has their hash, with them: the newest checkpoint leads to the
+    same ones. Raises OSError or MemoryError when the file may be whole but cannot be read now.
+    """
+    path, model = run.path / FINAL, None
+    if not path.exists():
+        return None
+    try:
+        model = load_model(cfg, path)
+    except ValueError as error:
+        LOG.warning("%s; going on from the newest checkpoint", error)
+    comm.synchronize()  # every process has looked at the file
+    if model is None and comm.is_main_process():
+        for damaged in (run.path / "result.json", path):
+            damaged.unlink(missing_ok=True)
+    return model
 
 
 def load_model(cfg: CfgNode, path) -> nn.Module:
