@@ -185,6 +185,7 @@ def test_removed_instances_counts_what_pruning_keeps():
     published = found.loc["all, in the paper"]
     assert published[["before", "after"]].tolist() == [137_255, 70_744]
     assert published["removed (%)"] == pytest.approx(48.5, abs=0.1)
+    assert cells_of(tables.formatted(found))[-5:] == ["137,255", "70,744", "48.5", "–", "–"]
 
 
 def test_claims_show_sign_and_interval(one):
@@ -199,6 +200,18 @@ def test_claims_show_sign_and_interval(one):
     assert 'class="row_heading' not in html
 
 
+def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
+    """A row of whole APs is no row of counts; counts among other numbers are."""
+    results = one.results["steps"]
+    whole = results.assign(**{name: results[name].round() * 0 - 0.01 for name in ("ap", "low", "high")})
+    cells = cells_of(tables.formatted(tables.per_class(whole)))
+    assert set(cells) == {"0.0"}
+    shown = cells_of(tables.formatted(tables.table5(whole)))
+    assert shown[:3] == ["0.0", "0.0 – 0.0", "11.8"]
+    mixed = pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)})
+    assert cells_of(tables.formatted(mixed)) == ["1,200", "2.0"]
+
+
 def test_save_table(tmp_path):
     table = pd.DataFrame({"claim": ["a, b", "c"], "ours": [1.5, np.nan]}, index=[7, 8])
     path = save_table(table, "claims", tmp_path / "new")
@@ -206,10 +219,14 @@ def test_save_table(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(path), table.reset_index(drop=True))
 
 
+def cells_of(styled):
+    return [cell.split(">", 1)[1].split("<")[0] for cell in styled.to_html().split('class="data')[1:]]
+
+
 def test_formatted_hides_row_numbers_and_shows_missing_as_a_dash():
-    table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000.0, 2.0, 5], "d": [2.0, -0.04, 0.5]})
+    table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000, 2, 5], "d": [2.0, -0.04, 0.5]})
     html = tables.formatted(table).to_html()
-    cells = [cell.split("<")[0] for cell in html.split('class="data')[1:] for cell in [cell.split(">", 1)[1]]]
+    cells = cells_of(tables.formatted(table))
     assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0", "3.0", "z", "5", "0.5"]
     assert 'class="row_heading' not in html
     assert 'class="row_heading' in tables.formatted(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

@@ -69,4 +69,5 @@ def removed_instances(instances: pd.DataFrame, chosen: Mapping[str, float]) -> p
     ).loc[[*CLASSES, "all"]]
     before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
     published = {"before": before, "after": after, "removed (%)": 100 * (1 - after / before)}
-    return pd.concat([table.astype(float), pd.DataFrame(published, index=["all, in the paper"])])
+    parts = table, pd.DataFrame(published, index=["all, in the paper"])
+    return pd.concat([part.astype(object) for part in parts])  # counts stay integers

@@ -1,7 +1,7 @@
 """The paper's tables from tidy results: pure functions of DataFrames."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -183,7 +183,7 @@ def instance_counts(data: StudyData) -> pd.DataFrame:
             "groups": int(table["crowd"].sum()),
             "per image in the paper": paper.INSTANCES[name] / paper.INSTANCE_IMAGES,
         }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, dtype=object)  # counts among other numbers
 
 
 def harmonization_counts(manifest: Mapping[str, Any]) -> pd.DataFrame:
@@ -236,21 +236,23 @@ def claims(judged: pd.DataFrame) -> Styler:
 
 
 def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
-    """``table`` styled for display: numbers to ``precision`` digits, counts as such, missing values as a dash.
+    """``table`` styled for display: numbers to ``precision`` digits, counts (integers) as such, missing ones as a dash.
 
-    Counts are the whole numbers of a row or column in which all numbers are whole. Row numbers are not shown.
+    Row numbers are not shown. AP 2.0 stays "2.0": a column that holds both counts and others has the type object.
     """
 
-    def shown(value: Any, digits: int = precision) -> str:
-        return value if isinstance(value, str) else f"{round(value, digits) + 0:,.{digits}f}"  # no -0
+    def shown(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return f"{value:,d}" if isinstance(value, Integral) else _number(value, precision)
 
-    whole = table.map(lambda value: isinstance(value, str) or pd.isna(value) or float(value).is_integer()).to_numpy()
-    counts = whole & (whole.all(axis=1, keepdims=True) | whole.all(axis=0))
     styled = table.style.format(shown, na_rep="–")
-    for k in range(table.shape[1]):
-        rows = table.index[counts[:, k]]
-        styled = styled.format(partial(shown, digits=0), na_rep="–", subset=(rows, table.columns[[k]]))
     return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
+
+
+def _number(value: float, digits: int = 1) -> str:
+    """With that many digits, and zero without a sign."""
+    return f"{round(value, digits) + 0:,.{digits}f}"
 
 
 def _pick(found: pd.DataFrame, on: str, **factors: Any) -> pd.Series | None:
@@ -285,7 +287,7 @@ def _interval(ours: pd.Series | None) -> str:
     """``low – high`` of a row, or a dash."""
     if ours is None or pd.isna(ours["low"]):
         return "–"
-    return f"{ours['low']:.1f} – {ours['high']:.1f}"
+    return f"{_number(ours['low'])} – {_number(ours['high'])}"
 
 
 def _correspondence(ours: Iterable[float], published: Iterable[float]) -> dict[float, float | None]:
