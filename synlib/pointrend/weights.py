@@ -95,15 +95,16 @@ def load_initial(model: nn.Module, path: str, init: str) -> None:
     if init.startswith("sha256:") and (found := f"sha256:{sha256(path)}") != init:
         raise ValueError(f"{path}: found {found}, expected {init}: another file than the run was planned with")
     try:
-        load_into(model, read_weights(path))
+        content = read_weights(path)
     except (FileNotFoundError, ValueError) as error:
         if not init.startswith("run:"):
             raise
         raise ValueError(
-            f"it starts from run {init.removeprefix('run:')}, whose final weights are gone or damaged ({error}); delete "
-            f"{Path(path).with_name('result.json')} and start again: that run then goes on from its newest checkpoint, "
-            f"or is trained again"
+            f"it starts from run {init.removeprefix('run:')}, whose final weights are gone or damaged ({error}); "
+            f"delete {Path(path).with_name('result.json')} and start again: that run then goes on from its newest "
+            f"checkpoint, or is trained again"
         ) from error
+    load_into(model, content)
 
 
 def load_into(model: nn.Module, weights: dict[str, Any]) -> None:
