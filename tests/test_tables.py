@@ -21,10 +21,12 @@ def one():
 
 
 def cell(results, on="Cityscapes", **factors):
-    """Mean over seeds of ap, low, high of one cell."""
+    """One cell: mean over seeds, and with several from the smallest to the largest instead of the interval."""
     chosen = results[(results["class"] == "mean") & (results["evaluated on"] == on)]
     for factor, value in factors.items():
         chosen = chosen[chosen[factor] == value]
+    if len(chosen) > 1:
+        chosen = chosen.assign(low=chosen["ap"].min(), high=chosen["ap"].max())
     return chosen[["ap", "low", "high"]].mean()
 
 
@@ -48,16 +50,39 @@ def test_table1(one):
 def test_table2(seeds):
     results = FakeStudy(seeds).results["removal"]
     table = tables.table2(results)
+    band = "95 % interval" if len(seeds) == 1 else "range over 2 seeds"
+    assert (band == "95 % interval") == ("95 % interval" in table.columns.get_level_values(1))
     for (approach, on), published in paper.TABLE2.items():
         row = table.loc[(paper.APPROACHES[approach], on)]
         found = {switch: cell(results, on, approach=approach, removal=switch) for switch in ("off", "on")}
         for switch in ("off", "on"):
             assert row[f"removal {switch}", "ours"] == pytest.approx(found[switch]["ap"])
-            assert row[f"removal {switch}", "95 % interval"] == shown(found[switch])
+            assert row[f"removal {switch}", band] == shown(found[switch])
             assert row[f"removal {switch}", "paper"] == published[switch]
         assert row["gained by removal", "ours"] == pytest.approx(found["on"]["ap"] - found["off"]["ap"])
         assert row["gained by removal", "paper"] == pytest.approx(published["on"] - published["off"])
         assert (("removal on", "spread over 2 seeds") in row.index) == (len(seeds) == 2)
+
+
+def test_two_seeds_far_apart_are_a_range_in_every_table():
+    """And a seed without a result is counted."""
+    study = FakeStudy((0, 1))
+
+    def apart(experiment):
+        rows = study.results[experiment]
+        ap = rows["seed"].map({0: 10.0, 1: 30.0}).mask((rows["trained on"] == "Cityscapes") & (rows["seed"] == 1))
+        return rows.assign(ap=ap, low=ap - 1, high=ap + 1)
+
+    for table in (tables.table1(apart("table1")), tables.table5(apart("steps"))):
+        assert table.iloc[0]["Cityscapes", "range over 2 seeds"] == "10.0 – 30.0"
+        assert not table.columns.isin(["95 % interval"], level=1).any()
+    assert (
+        tables.table1(apart("table1")).loc["Cityscapes", ("Synscapes", "range over 2 seeds")] == "10.0 – 10.0 (1 of 2)"
+    )
+    amounts = apart("amounts")
+    assert tables.table4(amounts)["ours", "range over 2 seeds"].iloc[-1] == "10.0 – 30.0"
+    kinds = tables.table3(amounts).index.get_level_values(1).unique().tolist()
+    assert kinds == ["ours", "spread over 2 seeds", "range over 2 seeds", "paper"]
 
 
 def test_table5_in_the_papers_order(one):

@@ -198,11 +198,11 @@ def test_across_seeds_and_failures():
     table = across_seeds(tuned, ["momentum", "learning_rate"]).set_index(["evaluated on", "momentum", "learning_rate"])
     row = table.loc["Cityscapes", 0.0, 0.02]
     assert (row["seeds"], row["diverged"]) == (1, 1)
-    assert row["ap"] == row["smallest"] == row["largest"]
+    assert row["ap"] == row["low"] == row["high"]
     assert table.loc["Cityscapes", 0.0, 0.2][["seeds", "diverged"]].tolist() == [0, 2]
     assert np.isnan(table.loc["Cityscapes", 0.0, 0.2]["ap"])
     whole = table.loc["Cityscapes", 0.0, 0.06]
-    assert whole["spread"] == pytest.approx((whole["largest"] - whole["smallest"]) / np.sqrt(2))
+    assert whole["spread"] == pytest.approx((whole["high"] - whole["low"]) / np.sqrt(2))
     momentum = tuned[tuned["momentum"] == 0.0]
     runs = stacked(momentum, study.draws, "learning_rate", "Cityscapes")
     assert 0.2 in runs.failed

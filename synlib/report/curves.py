@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from synlib import paper
 from synlib.labels import CLASSES, COLORS
-from synlib.report.runs import MEAN, across_seeds
+from synlib.report.runs import INTERVAL, MEAN, across_seeds, band
 from synlib.report.style import DOMAIN_COLORS, PAPER, style
 
 MARKERS = {"Cityscapes": "o", "Synscapes": "s"}
@@ -155,8 +155,7 @@ def amounts(results: pd.DataFrame, *, on: str = "Cityscapes") -> Figure:
 
 def band_label(table: pd.DataFrame) -> str:
     """What the bands of a figure of :func:`synlib.report.runs.across_seeds` rows are."""
-    seeds = int(table["seeds"].max()) if len(table) else 0
-    return f"range over {seeds} seeds" if seeds > 1 else "95 % interval over images"
+    return band(table).replace(INTERVAL, f"{INTERVAL} over images")
 
 
 def _curve(
@@ -177,9 +176,7 @@ def _curve(
         markeredgewidth=0.6, label=label, zorder=3,
     )  # fmt: skip
     if "low" in rows:
-        several = rows["seeds"].max() > 1
-        low, high = (rows["smallest"], rows["largest"]) if several else (rows["low"], rows["high"])
-        axis.fill_between(rows[x], low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
+        axis.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0, zorder=2)
 
 
 def _limit(axis: Axes, row: pd.Series, last: float) -> None:
@@ -193,7 +190,7 @@ def _limit(axis: Axes, row: pd.Series, last: float) -> None:
     bottom = axis.get_xaxis_transform()
     axis.errorbar(
         row["limit"], 0.06, transform=bottom, color="black", marker="^", markersize=5, capsize=2, linewidth=1,
-        linestyle="", label="limit, 95 % interval", **bar,
+        linestyle="", label=f"limit, {INTERVAL}", **bar,
     )  # fmt: skip
 
 

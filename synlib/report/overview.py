@@ -34,12 +34,8 @@ def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         rows = results[experiment]
         for factor, value in where.items():
             rows = rows[rows[factor] == value]
-        frames.append(across_seeds(rows, ["trained on"]).assign(approach=name))
-    table = pd.concat(frames, ignore_index=True)
-    several = table["seeds"] > 1
-    table["low"], table["high"] = (
-        table[bound].where(~several, table[end]) for bound, end in (("low", "smallest"), ("high", "largest"))
-    )
+        frames.append(rows.assign(approach=name))
+    table = across_seeds(pd.concat(frames, ignore_index=True), ["approach"])
     published = [_published(row["approach"], row["evaluated on"]) for _, row in table.iterrows()]
     return table.assign(paper=published)[
         ["approach", "evaluated on", "ap", "low", "high", "seeds", "run", "paper"]

@@ -16,6 +16,7 @@ from synlib.evaluation.draws import Draws, check_pairable, over_seeds
 
 DrawsOf = Callable[[str, str], Draws]
 MEAN = "mean"
+INTERVAL = "95 % interval"
 
 
 class Missing(LookupError):
@@ -25,9 +26,10 @@ class Missing(LookupError):
 def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = MEAN) -> pd.DataFrame:
     """One row a value of ``by``, evaluation set and class (``name``; None: all), in their order in ``results``.
 
-    Columns besides: ``ap``, ``low``, ``high`` (means over the seeds that did not fail), ``spread`` (standard deviation
-    over seeds, NaN for one), ``smallest``, ``largest`` (AP over seeds), ``seeds`` (how many have AP), ``diverged`` (how
-    many came to no result so), ``run`` (ids).
+    Columns besides: ``ap`` (mean over the seeds that did not fail), ``low``, ``high`` (the interval over images; if any
+    row has several seeds, the smallest and largest AP over seeds, for all rows: see :func:`band`), ``spread`` (standard
+    deviation over seeds, NaN for one), ``seeds`` (how many have AP), ``diverged`` (how many came to no result so),
+    ``run`` (ids).
     """
     chosen = results if name is None else results[results["class"] == name]
     state = chosen["state"] if "state" in chosen else pd.Series("", index=chosen.index)
@@ -35,8 +37,8 @@ def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = ME
     groups = chosen.groupby([*by, "evaluated on", "class"], sort=False, dropna=False)
     table = groups.agg(
         ap=("ap", "mean"),
-        low=("low", "mean"),
-        high=("high", "mean"),
+        low=("low", "first"),
+        high=("high", "first"),
         spread=("ap", "std"),
         smallest=("ap", "min"),
         largest=("ap", "max"),
@@ -44,7 +46,15 @@ def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = ME
         diverged=("diverged", "sum"),
         run=("run", lambda runs: " ".join(dict.fromkeys(runs))),
     )
-    return table.reset_index()
+    if (table["seeds"] > 1).any():  # the mean of intervals would hide that trainings differ
+        table["low"], table["high"] = table["smallest"], table["largest"]
+    return table.drop(columns=["smallest", "largest"]).reset_index()
+
+
+def band(table: pd.DataFrame) -> str:
+    """What ``low`` and ``high`` of rows of :func:`across_seeds` are."""
+    seeds = int(table["seeds"].max()) if len(table) else 0
+    return f"range over {seeds} seeds" if seeds > 1 else INTERVAL
 
 
 class Stacked(NamedTuple):

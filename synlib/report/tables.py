@@ -11,7 +11,7 @@ from synlib import paper
 from synlib.curation.harmonize import count_table
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
 from synlib.labels import CLASSES
-from synlib.report.runs import across_seeds
+from synlib.report.runs import INTERVAL, across_seeds, band
 from synlib.study.data import NAMES, StudyData
 from synlib.study.plan import Planned
 from synlib.study.store import RunStore
@@ -19,7 +19,6 @@ from synlib.study.store import RunStore
 DOMAINS = ("Synscapes", "Cityscapes")
 VERDICTS = {HOLDS: ("✓", "#007a5a"), FAILS: ("✗", "#b34700"), OPEN: ("?", "#595959")}
 """Sign and colour of a verdict: dark enough for text, and told apart by those who are colour-blind."""
-INTERVAL = "95 % interval"
 DOMAIN_OF = {name: domain for domain, name in NAMES.items()}
 EVENTS = {
     "before": "instances before",
@@ -43,7 +42,7 @@ def table1(results: pd.DataFrame) -> pd.DataFrame:
         for trained in DOMAINS
         for on in DOMAINS
     }
-    return _beside(cells, ["trained on"], "evaluated on")
+    return _beside(found, cells, ["trained on"], "evaluated on")
 
 
 def table2(results: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +59,7 @@ def table2(results: pd.DataFrame) -> pd.DataFrame:
         for (approach, on), published in paper.TABLE2.items()
         for switch in ("off", "on")
     }
-    table = _beside(cells, ["training approach", "evaluated on"], "")
+    table = _beside(found, cells, ["training approach", "evaluated on"], "")
     for whose in ("ours", "paper"):
         table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
     return table
@@ -69,23 +68,20 @@ def table2(results: pd.DataFrame) -> pd.DataFrame:
 def table3(results: pd.DataFrame, *, on: str = "Cityscapes") -> pd.DataFrame:
     """Table 3: AP in percent on Cityscapes by epochs (rows) and synthetic images added (columns), beside the paper's.
 
-    ``results``: of the experiment ``amounts``. Each number of epochs has a row with ours, its interval, with several
-    seeds their spread, and the paper's.
+    ``results``: of the experiment ``amounts``. Each number of epochs has a row with ours, its interval (with several
+    seeds, their spread and range), and the paper's.
     """
     found = across_seeds(results[results["evaluated on"] == on], ["epochs", "added"])
     epochs = _correspondence(found["epochs"].unique(), paper.TABLE3)
     added = _correspondence(found["added"].unique(), next(iter(paper.TABLE3.values())))
-    seeds = int(found["seeds"].max()) if len(found) else 0
     rows: dict[tuple[str, str], dict] = {}
     for _, row in found.sort_values(["epochs", "added"]).iterrows():
         label = _label(row["epochs"], epochs[row["epochs"]], "epochs")
         column = _label(row["added"], added[row["added"]], "images")
         published = paper.TABLE3.get(epochs[row["epochs"]], {}).get(added[row["added"]], float("nan"))
-        values = {"ours": row["ap"], INTERVAL: _interval(row), "paper": published}
-        if seeds > 1:
-            values[f"spread over {seeds} seeds"] = row["spread"]
-        for kind in sorted(values, key=lambda kind: (kind == "paper", kind == INTERVAL, kind != "ours")):
-            rows.setdefault((label, kind), {})[column] = values[kind]
+        for kind, value in _ours(row, found).items():
+            rows.setdefault((label, kind), {})[column] = value
+        rows.setdefault((label, "paper"), {})[column] = published
     table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(list(rows), names=["trained for", ""]))
     return table.rename_axis(columns="synthetic images added")
 
@@ -119,7 +115,7 @@ def table4(results: pd.DataFrame, budgets: Sequence[int] = (), *, on: str = "Cit
             ("ours", "iterations allowed"): budget,
             ("ours", "best AP"): float("nan") if best is None else best["ap"],
         }
-        row["ours", INTERVAL] = _interval(best)
+        row["ours", band(found)] = _interval(best, found)
         row["ours", "synthetic added"] = "–" if best is None else f"{best['added']:,.0f}"
         row["ours", "epochs"] = "–" if best is None else f"{best['epochs']:g}"
         if papers:
@@ -144,7 +140,7 @@ def table5(results: pd.DataFrame) -> pd.DataFrame:
         for step, label in paper.STEPS.items()
         for on in DOMAINS
     }
-    return _beside(cells, ["step, as the paper calls it"], "evaluated on")
+    return _beside(found, cells, ["step, as the paper calls it"], "evaluated on")
 
 
 def kept_across_domains(results: pd.DataFrame) -> pd.DataFrame:
@@ -263,19 +259,14 @@ def _pick(found: pd.DataFrame, on: str, **factors: Any) -> pd.Series | None:
     return found[chosen].iloc[0] if chosen.any() else None
 
 
-def _beside(cells: Mapping[tuple, tuple[pd.Series | None, float]], index: list[str], columns: str) -> pd.DataFrame:
-    """(row, column) -> (ours, the paper's) as a table: ours with its interval, with several seeds their spread.
-
-    With several seeds, ours and both ends of its interval are means over them; what has no result is missing.
-    """
-    seeds = max((int(ours["seeds"]) for ours, _ in cells.values() if ours is not None), default=0)
+def _beside(
+    found: pd.DataFrame, cells: Mapping[tuple, tuple[pd.Series | None, float]], index: list[str], columns: str
+) -> pd.DataFrame:
+    """(row, column) -> (ours of ``found``, the paper's) as a table; what has no result is missing."""
     rows: dict[Any, dict] = {}
     for (row, column), (ours, published) in cells.items():
         values = rows.setdefault(row, {})
-        values[column, "ours"] = float("nan") if ours is None else ours["ap"]
-        values[column, INTERVAL] = _interval(ours)
-        if seeds > 1:
-            values[column, f"spread over {seeds} seeds"] = float("nan") if ours is None else ours["spread"]
+        values.update({(column, kind): value for kind, value in _ours(ours, found).items()})
         values[column, "paper"] = published
     names = [key if isinstance(key, tuple) else (key,) for key in rows]
     table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(names, names=index))
@@ -283,11 +274,21 @@ def _beside(cells: Mapping[tuple, tuple[pd.Series | None, float]], index: list[s
     return table if len(index) > 1 else table.set_index(table.index.get_level_values(0))
 
 
-def _interval(ours: pd.Series | None) -> str:
-    """``low – high`` of a row, or a dash."""
+def _ours(row: pd.Series | None, found: pd.DataFrame) -> dict[str, Any]:
+    """AP of a row of ``found`` (:func:`across_seeds`) and its interval; with several seeds, their spread and range."""
+    ap, spread = (float("nan"), float("nan")) if row is None else (row["ap"], row["spread"])
+    between = {f"spread over {found['seeds'].max()} seeds": spread} if (found["seeds"] > 1).any() else {}
+    return {"ours": ap} | between | {band(found): _interval(row, found)}
+
+
+def _interval(ours: pd.Series | None, found: pd.DataFrame | None = None) -> str:
+    """``low – high`` of a row, or a dash; with the number of seeds where others of ``found`` have more."""
     if ours is None or pd.isna(ours["low"]):
         return "–"
-    return f"{_number(ours['low'])} – {_number(ours['high'])}"
+    fewer = ""
+    if found is not None and ours["seeds"] < found["seeds"].max():
+        fewer = f" ({ours['seeds']} of {found['seeds'].max()})"
+    return f"{_number(ours['low'])} – {_number(ours['high'])}{fewer}"
 
 
 def _correspondence(ours: Iterable[float], published: Iterable[float]) -> dict[float, float | None]:
