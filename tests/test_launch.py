@@ -187,6 +187,13 @@ def test_a_folder_with_another_spec_is_left_alone_and_the_others_go_on(store, sp
     assert RunSpec.load(store.run(spec).spec_path) == other
 
 
+def test_a_complete_run_that_lost_its_spec_has_it_again(store, spec, job):
+    run = store.run(spec)
+    run.write("result.json", {})
+    assert [outcome.state for outcome in train([spec], store, job)] == ["done"]
+    assert run.spec() == spec
+
+
 def test_a_damaged_result_stops_no_other_run(store, spec, job, study):
     sets = study.data.evaluation_sets()[:1]
     run, short = store.run(spec), variant(spec, iterations=1)

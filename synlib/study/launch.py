@@ -108,9 +108,10 @@ class _Launch:
         try:
             run.check(spec)
             if is_complete(run, self.job):
+                run.create(spec)  # should it be lost: whoever reads the results asks for it
                 return Outcome(spec.run_id, "done")
             return self._diverged(run)
-        except ValueError as error:  # damaged files, or another run's: told, and left alone
+        except (OSError, ValueError) as error:  # damaged files, or another run's: told, and left alone
             return Outcome(spec.run_id, "failed", str(error))
 
     def work(self, keep_going: bool) -> None:
