@@ -40,6 +40,7 @@ BAD = {
     "text for a number": (GOOD | {"baseline_images": "many"}, "profile.baseline_images: found 'many'"),
     "text in a section": (GOOD | {"execution": {"threads": "two"}}, "execution.threads: found 'two'"),
     "seeds": (GOOD | {"seeds": "0"}, "seeds: found '0'"),
+    "no seeds": (GOOD | {"seeds": []}, "seeds: found [], expected a list of one or more integers"),
     "no model": (without("model"), "model"),
     "schedule": (GOOD | {"schedule": {"iterations": 0}}, "iterations: found 0"),
 }

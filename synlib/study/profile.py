@@ -154,8 +154,8 @@ class Profile:
             parts = {name: build(ToyPart, toy.get(name), f"data.toyscapes.{name}") for name in ("real", "synthetic")}
             data["toyscapes"] = build(Toyscapes, toy | parts, "data.toyscapes")
         seeds = values.get("seeds", [0])
-        if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
-            raise ValueError(f"seeds: found {seeds!r}, expected a list of integers")
+        if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+            raise ValueError(f"seeds: found {seeds!r}, expected a list of one or more integers from 0 on")
         return build(cls, values | {"data": build(DataSource, data, "data"), "seeds": tuple(seeds)}, "profile")
 
     def replace(self, **changes: Any) -> Self:
