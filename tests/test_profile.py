@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from synlib.study.profile import ROOT, Profile
+from synlib.study.profile import ROOT, Execution, Profile
 
 GOOD = yaml.safe_load((ROOT / "profiles" / "smoke.yaml").read_text())
 
@@ -41,9 +41,19 @@ BAD = {
     "text in a section": (GOOD | {"execution": {"threads": "two"}}, "execution.threads: found 'two'"),
     "seeds": (GOOD | {"seeds": "0"}, "seeds: found '0'"),
     "no seeds": (GOOD | {"seeds": []}, "seeds: found [], expected a list of one or more integers"),
+    "another model": (GOOD | {"model": "resnet"}, "model: found 'resnet', expected one of pointrend_r50, pointrend_t"),
     "no model": (without("model"), "model"),
     "schedule": (GOOD | {"schedule": {"iterations": 0}}, "iterations: found 0"),
 }
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("processes", 0), ("threads", 0), ("checkpoint_period", 0), ("loader_workers", -1), ("images_per_step", -1)],
+)
+def test_an_execution_that_cannot_be_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"execution.{name}: found {value}, expected an integer from {value + 1} on"):
+        Execution(**{name: value})
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)

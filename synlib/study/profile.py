@@ -13,6 +13,8 @@ from synlib.study.grids import Grids
 
 ROOT = Path(__file__).resolve().parents[2]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
+MODELS = Path(__file__).resolve().parents[1] / "pointrend" / "configs"
+"""The model profiles; importing what reads them would load PyTorch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,16 @@ class Execution:
     seconds_per_iteration: float = 0.35
     slurm: Slurm = field(default_factory=Slurm)
 
+    def __post_init__(self) -> None:
+        lowest = {"processes": 1, "threads": 1, "checkpoint_period": 1, "loader_workers": 0, "images_per_step": 0}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < low:
+                raise ValueError(f"execution.{name}: found {value!r}, expected an integer from {low} on")
+        seconds = self.seconds_per_iteration
+        if type(seconds) not in (int, float) or not seconds > 0:
+            raise ValueError(f"execution.seconds_per_iteration: found {seconds!r}, expected a number above 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -156,6 +168,9 @@ class Profile:
         seeds = values.get("seeds", [0])
         if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
             raise ValueError(f"seeds: found {seeds!r}, expected a list of one or more integers from 0 on")
+        models = sorted(path.stem for path in MODELS.glob("*.yaml"))
+        if "model" in values and values["model"] not in models:
+            raise ValueError(f"model: found {values['model']!r}, expected one of {', '.join(models)}")
         return build(cls, values | {"data": build(DataSource, data, "data"), "seeds": tuple(seeds)}, "profile")
 
     def replace(self, **changes: Any) -> Self:
