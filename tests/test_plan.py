@@ -132,6 +132,16 @@ def test_a_bad_grid_is_named(changes, message):
         PAPER.with_grids(**changes)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mixed_images", 0), ("pretraining_images", 1.5), ("mixed_epochs", 0), ("pretraining_epochs", "many"),
+     ("tuned_learning_rate", 0), ("tuned_momentum", 1), ("tuned_momentum", -0.1)],
+)  # fmt: skip
+def test_a_bad_single_value_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}: found {value!r}, expected a"):
+        Grids(**{name: value})
+
+
 def test_papermill_hands_momenta_on_as_text():
     rates = PAPER.with_grids(learning_rates={"0.9": [0.1], "0": [1]}).grids.learning_rates
     assert rates == {0.9: (0.1,), 0.0: (1,)}

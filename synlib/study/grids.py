@@ -4,6 +4,7 @@ Shares are percent, as in the paper's figures, wherever a person types or reads 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,9 +64,23 @@ class Grids:
             for key, values in _mapping("learning_rates", self.learning_rates).items()
         }
         object.__setattr__(self, "learning_rates", rates)
+        self._check_single_values()
         known = {f.name for f in dataclasses.fields(ScheduleSpec)} - {"base_lr", "momentum"}
         if unknown := sorted(set(_mapping("fine_tuning_schedule", self.fine_tuning_schedule)) - known):
             raise ValueError(f"fine_tuning_schedule: unknown field {unknown[0]!r}; expected some of {sorted(known)}")
+
+    def _check_single_values(self) -> None:
+        for name, kinds, inside, expected in (
+            ("mixed_images", (int,), lambda x: x >= 1, "an integer from 1 on"),
+            ("pretraining_images", (int,), lambda x: x >= 1, "an integer from 1 on"),
+            ("mixed_epochs", (int, float), lambda x: 0 < x < math.inf, "a number of epochs above 0"),
+            ("pretraining_epochs", (int, float), lambda x: 0 < x < math.inf, "a number of epochs above 0"),
+            ("tuned_learning_rate", (int, float), lambda x: 0 < x < math.inf, "a number above 0"),
+            ("tuned_momentum", (int, float), lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+        ):
+            value = getattr(self, name)
+            if type(value) not in kinds or not inside(value):
+                raise ValueError(f"{name}: found {value!r}, expected {expected}")
 
     def removal_fractions(self) -> dict[str, float]:
         """``removal`` as fractions, for a data spec."""
