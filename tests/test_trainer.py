@@ -74,6 +74,8 @@ def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
     result = undisturbed.read("result.json")
     assert result["weights_sha256"] == weights.sha256(undisturbed.path / "model_final.pth")
     assert result["spec"] == spec.to_dict()
+    assert result["trained"] == ITERATIONS
+    assert 0 < result["training_seconds"] < result["seconds"]
     lines = [json.loads(line) for line in (undisturbed.path / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [9, 19, 23]
     assert all(line["total_loss"] > 0 for line in lines)

@@ -72,13 +72,18 @@ def _checked_images(root: str, split: str, expected: str, job: Job) -> pd.DataFr
     return images
 
 
-def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> tuple[nn.Module, int]:
-    """Train to the last iteration; returns the model, and how many iterations were left to train."""
+def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> tuple[nn.Module, dict[str, float]]:
+    """Train to the last iteration; returns the model, and how many iterations were left and how long they took.
+
+    The latter without the start and without evaluation: ``{"trained": iterations, "training_seconds": seconds}``.
+    """
     # Nobody here keeps the tables: loading processes would have them, too.
     trainer, start = build_trainer(spec, cfg, _described(training_set(spec.data, job)), job, run)
+    started = time.monotonic()
     trainer.train(start, spec.schedule.iterations)
+    seconds = time.monotonic() - started
     model = trainer.model.module if comm.get_world_size() > 1 else trainer.model
-    return model, spec.schedule.iterations - start
+    return model, {"trained": spec.schedule.iterations - start, "training_seconds": seconds}
 
 
 def _described(data: TrainingSet) -> TrainingSet:
@@ -113,9 +118,9 @@ def execute(run: RunDir) -> None:
         if comm.is_main_process():
             run.write("environment.json", environment(cfg))
             (run.path / "config.yaml").write_text(cfg.dump())
-        model, trained = finished_model(cfg, run), 0
+        model, training = finished_model(cfg, run), {"trained": 0, "training_seconds": 0.0}
         if model is None:
-            model, trained = train(spec, cfg, job, run)
+            model, training = train(spec, cfg, job, run)
         evaluate_all(model, cfg, job, run)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
@@ -124,8 +129,8 @@ def execute(run: RunDir) -> None:
                 {
                     "weights_sha256": weights.sha256(run.path / FINAL),
                     "seconds": time.time() - started,
-                    "trained": trained,
                     "spec": spec.to_dict(),
+                    **training,
                 },
             )
     except BaseException as error:

@@ -7,12 +7,16 @@ from typing import Any
 
 import pandas as pd
 
+from synlib.rundir import RunDir
 from synlib.spec import RunSpec
 from synlib.study import experiments
 from synlib.study.experiments import Planner, Runs
 from synlib.study.grids import Grids
 from synlib.study.profile import Profile
 from synlib.study.store import RunStore
+
+MEASURED_ITERATIONS = 20
+"""With fewer, a training's first iterations, which are slow, would decide."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,23 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
 
 
 def seconds_per_iteration(specs: Sequence[RunSpec], profile: Profile, store: RunStore | None) -> tuple[float, int]:
-    """Measured in those of ``specs`` that are done, their evaluation included: the median, and how many; else the
-    profile's, and 0.
+    """Of training alone, measured in those of ``specs`` that are done: the median, and in how many; else the profile's,
+    and 0.
+
+    A run counts if the execution that ended it trained at least :data:`MEASURED_ITERATIONS`.
     """
-    results = [store.run(spec).read("result.json") for spec in specs] if store else []
-    rates = [found["seconds"] / found["trained"] for found in results if found and found.get("trained")]
+    measured = [_measured_rate(store.run(spec)) for spec in specs] if store else []
+    rates = [rate for rate in measured if rate]
     return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
+
+
+def _measured_rate(run: RunDir) -> float | None:
+    try:
+        found = run.read("result.json") or {}
+        iterations, seconds = int(found.get("trained", 0)), float(found.get("training_seconds", 0))
+    except (OSError, ValueError, TypeError):  # an estimate is no reason to stop: whoever needs the result says so
+        return None
+    return seconds / iterations if iterations >= MEASURED_ITERATIONS else None
 
 
 def reductions(profile: Profile) -> list[str]:
