@@ -107,9 +107,25 @@ def test_the_table():
     drawn = np.repeat(curves[:, None], 20, 1)
     table = limits(TENS, curves, drawn).set_index("class")
     assert table.index.tolist() == list(NAMES)
-    assert table.loc["truck"].isna().all()
+    assert table.loc["truck", ["limit", "low", "high", "level", "slope"]].isna().all()
     assert table.loc["car", ["limit", "low", "high"]].tolist() == pytest.approx([60, 60, 60], abs=1)
     assert limit_draws(TENS, drawn).shape == (20, 9)
+
+
+def test_a_limit_or_end_at_the_last_bend_tried_is_a_lower_bound():
+    """Only numbers that lie at the last threshold but one or beyond are flagged; none lies between these two."""
+    curves = np.repeat(bent(60)[:, None], 9, 1)
+    curves[:, 0], curves[:, 1] = bent(85), bent(40, last=20)
+    drawn = np.repeat(curves[:, None], 40, 1)
+    drawn[:, :20, 2] = bent(82)[:, None]  # half of the draws
+    drawn[:, :1, 4] = bent(40, last=20)[:, None]  # one in forty does not fall
+    table = limits(TENS, curves, drawn).set_index("class")
+    columns = ["limit", "high", "at_least", "high_at_least"]
+    assert table.loc["person", columns].tolist() == [80, 80, True, True]
+    assert table.loc["rider", columns].tolist() == [90, 90, True, True]
+    assert table.loc["car", columns].tolist() == [pytest.approx(60, abs=1), 80, False, True]
+    assert table.loc["train", columns].tolist() == [pytest.approx(60, abs=1)] * 2 + [False, False]
+    assert not ((table["high"] > 80) & (table["high"] < 90)).any()
 
 
 def test_bad_input_is_named():

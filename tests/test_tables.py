@@ -1,5 +1,6 @@
 """Tables 1 to 5 and those of section 4.1, from made-up results."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +10,8 @@ from synlib import paper
 from synlib.curation.prune import prune
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
 from synlib.labels import CLASSES
-from synlib.report import tables, verdicts
-from synlib.report.removal import chosen_thresholds, limits, removed_instances
+from synlib.report import curves, tables, verdicts
+from synlib.report.removal import chosen_thresholds, limits, removed_instances, shown_limits
 from synlib.report.runs import Missing
 from synlib.report.style import save_table
 
@@ -189,6 +190,20 @@ def test_limits_beside_the_papers_readings(one):
     assert chosen_thresholds(two, {})["95 % interval"].tolist() == ["–"] * 8
     with pytest.raises(Missing, match="no result on Synscapes for any threshold"):
         limits(one.results["thresholds"].iloc[:0], one.draws)
+
+
+def test_limits_that_may_be_larger_say_so(one):
+    matplotlib.use("Agg")
+    found = limits(one.results["thresholds"], one.draws)
+    row = {"limit": [80.0, 75.0, 80.0], "low": [79.1, 60.0, 80.0], "high": [80.0, 80.0, 80.0]}
+    rows = found.iloc[:3].assign(**row, at_least=[True, False, True], high_at_least=True)
+    shown = shown_limits(pd.concat([rows, found.iloc[3:]]))
+    assert shown["limit (% removed)"].tolist()[:3] == ["≥ 80", "75", "≥ 80"]
+    assert shown["95 % interval"].tolist()[:3] == ["79 – ≥ 80", "60 – ≥ 80", "≥ 80"]
+    assert chosen_thresholds(rows, {})["limit"].tolist() == ["≥ 80", "75", "≥ 80"]
+    titles = [axis.get_title(loc="left") for axis in curves.figure4(one.results["thresholds"], rows).axes[:2]]
+    assert titles == ["person: limit ≥ 80 % (79 – ≥ 80)", "rider: limit 75 % (60 – ≥ 80)"]
+    matplotlib.pyplot.close("all")
 
 
 def test_removed_instances_counts_what_pruning_keeps():

@@ -7,8 +7,11 @@ even slightly increasing", then a strong decrease. Here it is a stated rule, so 
    to AP against the threshold (least squares): its bend is the limit. Between two thresholds that were tried this is an
    interpolation: of several bends equally near it is the last, where the line is as high as the first phase ends. All
    trainings take part in the fit, so one that came out well or badly moves the limit little.
-2. Where the line ends at 90 % of the bend's AP or above, AP did not fall, and the limit is the largest threshold.
-3. The same rule applied to each bootstrap draw gives the interval. The steeper the fall beside the errors of AP, the
+2. Where the line ends at 90 % of the bend's AP or above, AP did not fall, and the limit is the largest threshold, or
+   more.
+3. Bends are tried up to the last threshold but one: beyond it, a single point is left, which any bend fits. A limit
+   there is that threshold, or more.
+4. The same rule applied to each bootstrap draw gives the interval. The steeper the fall beside the errors of AP, the
    more it can be trusted: in simulations of a fall by 60 % with errors of 3 % of AP, 95 % intervals held the bend in
    85 % of the cases.
 
@@ -46,7 +49,9 @@ def limits(thresholds: Sequence[float], curves: np.ndarray, drawn: np.ndarray, *
     """Each class's limit: one row a class and one for the mean.
 
     Columns: ``class``; ``limit``, ``low``, ``high`` in the unit of ``thresholds`` (NaN where AP is 0 or unknown);
-    ``level``, AP at the bend, and ``slope``, what AP loses for each unit after it, in the unit of ``curves``.
+    ``at_least``, ``high_at_least``: whether the limit, or the upper end, may be larger, as it is the last threshold but
+    one or the last; ``level``, AP at the bend, and ``slope``, what AP loses for each unit after it, in the unit of
+    ``curves``.
 
     Args:
         thresholds: T rising numbers, percent removed.
@@ -59,9 +64,12 @@ def limits(thresholds: Sequence[float], curves: np.ndarray, drawn: np.ndarray, *
             ``level`` is not between 0 and 1.
     """
     fitted = two_phases(thresholds, np.asarray(curves, float).T)
-    low, high = percentiles(limit_draws(thresholds, drawn), level)
+    tried, largest = thresholds[-2], thresholds[-1]
+    ends = percentiles(limit_draws(thresholds, drawn), level)
+    low, high = (np.where((end > tried) & (end < largest), tried, end) for end in ends)  # no draw is between these
+    unbounded = {"at_least": fitted.limit >= tried, "high_at_least": high >= tried}
     rows = {"limit": fitted.limit, "low": low, "high": high, "level": fitted.level, "slope": fitted.slope}
-    return pd.DataFrame({"class": NAMES} | rows)
+    return pd.DataFrame({"class": NAMES} | rows | unbounded)
 
 
 def limit_draws(thresholds: Sequence[float], drawn: np.ndarray) -> np.ndarray:

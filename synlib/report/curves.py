@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from synlib import paper
 from synlib.labels import CLASSES, COLORS
+from synlib.report.removal import limit_text
 from synlib.report.runs import INTERVAL, MEAN, across_seeds, band
 from synlib.report.style import DOMAIN_COLORS, PAPER, style
 
@@ -200,7 +201,8 @@ def _limit_title(name: str, limits: pd.DataFrame | None) -> str:
     row = limits[limits["class"] == name].iloc[0]
     if np.isnan(row["limit"]):
         return f"{name}: no limit"
-    return f"{name}: limit {row['limit']:.0f} % ({row['low']:.0f}–{row['high']:.0f})"
+    limit, interval = limit_text(row)
+    return f"{name}: limit {limit} % ({interval})"
 
 
 def _rate(learning_rate, momentum, x: str):

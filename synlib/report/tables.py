@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
@@ -238,8 +239,8 @@ def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
     """
 
     def shown(value: Any) -> str:
-        if isinstance(value, str):
-            return value
+        if isinstance(value, str | bool | np.bool_):
+            return str(value)
         return f"{value:,d}" if isinstance(value, Integral) else _number(value, precision)
 
     styled = table.style.format(shown, na_rep="–")
