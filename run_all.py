@@ -69,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     names = notebooks.select(options.only)
     parameters = {"profile": options.profile, **notebooks.parse_settings(options.set)}
+    if "jobs" in parameters:  # the notebooks have it, for readers who train in them
+        raise ValueError(f"--set jobs={parameters['jobs']}: expected --jobs {parameters['jobs']}")
     if options.seeds:
         parameters["seeds"] = options.seeds
     notebooks.check_parameters(names, parameters)

@@ -112,6 +112,12 @@ def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_jobs_have_an_option_of_their_own(attempt):
+    code, _, errors = attempt("jobs=2")
+    assert code == 1
+    assert "--set jobs=2: expected --jobs 2" in errors
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     script = f"cd {ROOT}; {sys.executable} run_all.py --profile paper --plan | head -1"
     ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
