@@ -102,9 +102,11 @@ def run(options: argparse.Namespace) -> int:
         lacking = {name: failed & {item.spec.run_id for item in runs} for name, runs in planned.items()}
         executed, more = execute(lacking, parameters, reports, options.keep_going)
         problems += more
+    made = reports if executed else None
     if options.report and executed:
         report(study.profile.name, reports, figures, options.command)
-    print(summary(outcomes, [path.stem for path in executed], len(names), reports, time.monotonic() - started))
+        made = reports / "index.html"
+    print(summary(outcomes, [path.stem for path in executed], len(names), made, time.monotonic() - started))
     if problems:
         print(*problems, sep="\n", file=sys.stderr)
     return int(bool(problems))
@@ -176,8 +178,8 @@ def report(profile: str, folder: Path, figures: Path, command: str) -> None:
     site.build(folder, tuple(NOTEBOOKS), profile=profile, command=command, figures=figures)
 
 
-def summary(outcomes: list["Outcome"], executed: list[str], notebooks: int, reports: Path, seconds: float) -> str:
-    """What is done, in a few lines; what is not is said on standard error."""
+def summary(outcomes: list["Outcome"], executed: list[str], notebooks: int, made: Path | None, seconds: float) -> str:
+    """What is done, in a few lines; what is not is said on standard error. ``made``: the reports, if now any were."""
     words = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
              "not started": "not started", "stopped": "stopped", "queued": "in the queue"}  # fmt: skip
     counts = Counter(outcome.state for outcome in outcomes)
@@ -185,8 +187,8 @@ def summary(outcomes: list["Outcome"], executed: list[str], notebooks: int, repo
     lines = [f"runs: {len(outcomes)} ({runs})"]
     lines += [f"  {outcome}" for outcome in outcomes if outcome.state == "diverged"]
     lines += [f"notebooks: {len(executed)} of {notebooks} executed{': ' if executed else ''}{', '.join(executed)}"]
-    index = reports / "index.html"
-    lines += [f"reports: {index if index.exists() else reports}", f"time: {timedelta(seconds=round(seconds))}"]
+    lines += [f"reports: {made}"] if made else []
+    lines += [f"time: {timedelta(seconds=round(seconds))}"]
     return "\n".join(lines)
 
 

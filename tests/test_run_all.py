@@ -86,6 +86,19 @@ def test_a_failed_run_ends_it(attempt, ids):
     assert errors.splitlines()[-1] == f"run {ids['second']} failed: no space left (log: output.txt)"
 
 
+def test_reports_are_named_when_they_were_made(attempt, ids, tmp_path, monkeypatch):
+    monkeypatch.setattr("run_all.report", lambda *_: None)
+    reports = tmp_path / "reports" / "smoke"
+    _, output, _ = attempt("--only", "01")
+    assert f"reports: {reports}\n" in output
+    _, output, _ = attempt("--only", "01", "--report")
+    assert f"reports: {reports / 'index.html'}\n" in output
+    (reports / "index.html").touch()
+    failed = Outcome(ids["both"], "failed", "no space left", "output.txt")
+    _, output, _ = attempt("--only", "01", "--report", states={ids["both"]: failed})
+    assert "reports:" not in output
+
+
 def test_with_keep_going_what_does_not_need_the_failed_run_is_done(attempt, ids):
     for which, executed in (("second", 1), ("both", 0)):
         failed = Outcome(ids[which], "failed", "no space left", "output.txt")
