@@ -237,7 +237,7 @@ class RunSpec:
                 raise ValueError(f"found {type(values).__name__}, expected a mapping of fields")
             return cls.from_dict(values)
         except (ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: not a run spec: {error}") from error
+            raise ValueError(f"{path}: not a run spec: {' '.join(str(error).split())}") from error
 
 
 def iterations_for_epochs(epochs: float, images: int, batch_size: int) -> int:

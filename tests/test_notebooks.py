@@ -15,7 +15,7 @@ from pages import Resources
 from papermill.exceptions import PapermillExecutionError
 from workers import wait_for
 
-from synlib.study.notebooks import refuse_unknown
+from synlib.study.notebooks import parse_settings, refuse_unknown
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -151,6 +151,12 @@ def test_run_all_executes_and_renders_and_trains_nothing_twice(trained, run_all,
     assert "data:image/png;base64" in html
     assert [item for item in Resources(html).found if not item.startswith("data:")] == []
     assert (tmp_path / "reports/smoke/01_harmonization.ipynb").exists()
+
+
+def test_a_setting_that_is_no_yaml_is_one_line():
+    with pytest.raises(ValueError, match=r"--set 'thresholds=\[0': the value is no YAML: .*line 1") as caught:
+        parse_settings(["thresholds=[0"])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_failing_cell_is_named_and_leaves_no_report(run_all, settings, tmp_path, monkeypatch, capsys):

@@ -220,8 +220,9 @@ def test_a_bad_spec_names_file_and_field(tmp_path, values, message):
 def test_what_is_no_mapping_is_named(tmp_path, content):
     path = tmp_path / "bad.yaml"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"bad\.yaml: not a run spec"):
+    with pytest.raises(ValueError, match=r"bad\.yaml: not a run spec") as caught:
         RunSpec.load(path)
+    assert "\n" not in str(caught.value)
 
 
 @given(epochs=st.floats(0.1, 100), images=st.integers(1, 30_000), batch_size=st.integers(1, 64))

@@ -40,7 +40,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         try:
             parsed[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {setting!r}: the value is no YAML: {error}") from error
+            reason = " ".join(str(error).split())  # YAML's errors have several lines
+            raise ValueError(f"--set {setting!r}: the value is no YAML: {reason}") from error
     return parsed
 
 

@@ -149,7 +149,7 @@ class Profile:
         try:
             return cls._from_dict({"name": path.stem} | mapping(yaml.safe_load(path.read_text()), "profile"))
         except (ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
     @classmethod
     def _from_dict(cls, values: Mapping[str, Any]) -> Self:
