@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         problems += more
     made = reports if executed else None
     if options.report and executed:
-        report(study.profile.name, reports, figures, options.command)
+        report(study.profile.name, reports, figures, options.command, [path.stem for path in executed])
         made = reports / "index.html"
     print(summary(outcomes, [path.stem for path in executed], len(names), made, time.monotonic() - started))
     if problems:
@@ -171,11 +171,11 @@ def execute(
     return executed, problems
 
 
-def report(profile: str, folder: Path, figures: Path, command: str) -> None:
+def report(profile: str, folder: Path, figures: Path, command: str, executed: list[str]) -> None:
     from synlib.report import site
     from synlib.study.plan import NOTEBOOKS
 
-    site.build(folder, tuple(NOTEBOOKS), profile=profile, command=command, figures=figures)
+    site.build(folder, tuple(NOTEBOOKS), profile=profile, command=command, figures=figures, now=executed)
 
 
 def summary(outcomes: list["Outcome"], executed: list[str], notebooks: int, made: Path | None, seconds: float) -> str:

@@ -169,6 +169,28 @@ def test_figures_that_are_gone_leave_the_report(report):
     assert "figures/a.png" not in (report / "index.html").read_text()
 
 
+def test_pages_of_earlier_calls_keep_their_figures(report, tmp_path):
+    """A call for another notebook, with another figure folder."""
+    second = new_notebook(cells=[new_code_cell('save(figure, "c", folder)')])
+    nbformat.write(second, report / "02_second.ipynb")
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("c.png", "c.csv"):
+        (other / name).write_text(name)
+    (report / "figures" / "b_more.csv").write_text("saved with b")
+    site.build(report, NAMES, profile="demo", command="--only 02", figures=other, now=["02_second"])
+    assert {path.name for path in (report / "figures").iterdir()} == {
+        "b.csv", "b.pdf", "b.png", "b_more.csv", "c.csv", "c.png",
+    }  # fmt: skip
+    html = (report / "index.html").read_text()
+    assert [row[0] for row in rows_of(html.partition("<h2>Tables")[0], "files")] == ["b", "c"]
+    assert "<p>From earlier calls, perhaps with other settings: 01_first.</p>" in html
+    (other / "c.csv").unlink()
+    site.build(report, NAMES, profile="demo", command="", figures=other, now=NAMES)
+    assert {path.name for path in (report / "figures").iterdir()} == {"c.png"}
+    assert "From earlier calls" not in (report / "index.html").read_text()
+
+
 def test_the_commit_of_a_checkout_and_of_a_plain_folder(tmp_path):
     assert site.commit(tmp_path) == ""
     (tmp_path / ".git").mkdir()  # not a repository that git knows

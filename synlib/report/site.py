@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,19 +66,22 @@ def build(
     profile: str,
     command: str,
     figures: str | Path | None = None,
+    now: Sequence[str] | None = None,
 ) -> Path:
     """Render the executed notebooks ``folder/NAME.ipynb`` and write ``folder/index.html``, which is returned.
 
     ``names``: all notebooks of the study, in order; those not executed are listed as such. ``command``: what makes the
     study again. ``figures``: a folder whose PNG, PDF and CSV files are copied to ``folder/figures``, so that ``folder``
     can be moved and sent as a whole; its ``claims.csv`` (:func:`synlib.report.verdicts.summary`) is shown as a table.
+    ``now``: the notebooks that ``command`` executed, by default all; pages and figures of others stay as they are.
     """
     folder = Path(folder)
     pages = [describe(folder, name) for name in names]
     executed = [page for page in pages if page.executed]
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         render(folder / f"{page.name}.ipynb", before=before, after=after)
-    saved = copy_figures(Path(figures), folder, executed) if figures else []
+    earlier = [page for page in executed if now is not None and page.name not in now]
+    saved = copy_figures(Path(figures), folder, executed, earlier) if figures else []
     html = _pages().get_template("index.html.j2").render(
         title=TITLE,
         profile=profile,
@@ -88,6 +91,7 @@ def build(
         figures=[figure for figure in saved if "PNG" in figure.links],
         tables=[figure for figure in saved if "PNG" not in figure.links],
         command=command,
+        earlier=earlier,
         environment=environment(),
     )  # fmt: skip
     return _write(folder / "index.html", html)
@@ -190,23 +194,38 @@ def read_claims(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def copy_figures(source: Path, folder: Path, pages: Sequence[Page]) -> list[SavedFigure]:
-    """Copy the figures and tables of ``source`` to ``folder/figures``, where nothing else remains."""
+def copy_figures(source: Path, folder: Path, pages: Sequence[Page], earlier: Sequence[Page] = ()) -> list[SavedFigure]:
+    """Copy the figures and tables of ``source`` to ``folder/figures``, where else only those of ``earlier`` remain.
+
+    ``earlier``: of the ``pages``, those of other calls, which may have saved their figures elsewhere. Returns all.
+    """
     target = folder / "figures"
     headings = {page: saving_cells(nbformat.read(folder / f"{page.name}.ipynb", as_version=4)) for page in pages}
-    figures = []
-    for name in sorted({path.stem for path in source.glob("*") if path.suffix in KINDS}):
-        kinds = [kind for kind in KINDS if (source / f"{name}{kind}").exists()]
-        for kind in kinds:
-            with replacing(target / f"{name}{kind}") as temporary:
-                shutil.copyfile(source / f"{name}{kind}", temporary)
-        page = next((page for page in pages if name in headings[page]), None)
-        links = {kind[1:].upper(): f"figures/{name}{kind}" for kind in kinds}
-        figures.append(SavedFigure(name, headings[page][name] if page else "", page, links))
-    for old in target.glob("*"):
-        if old.stem not in {figure.name for figure in figures}:
-            old.unlink()
-    return figures
+    given = [path for path in source.glob("*") if path.suffix in KINDS]
+    for path in given:
+        with replacing(target / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+    new, stems = {path.name for path in given}, {path.stem for path in given}
+    figures: dict[str, SavedFigure] = {}
+    for path in sorted(target.glob("*"), key=lambda path: path.stem):
+        page, heading = _saved_by(path.stem, headings)
+        if path.name in new or (path.stem not in stems and page in earlier):
+            figure = figures.setdefault(path.stem, SavedFigure(path.stem, heading, page, {}))
+            figure.links[path.suffix[1:].upper()] = f"figures/{path.name}"
+        else:
+            path.unlink()
+    return list(figures.values())
+
+
+def _saved_by(name: str, headings: Mapping[Page, Mapping[str, str]]) -> tuple[Page | None, str]:
+    """The page whose code names a figure, or the figure that it was drawn for (``figure4_limits``), and the heading."""
+    words = name.split("_")
+    for count in range(len(words), 0, -1):
+        named = "_".join(words[:count])
+        for page, of_page in headings.items():
+            if named in of_page:
+                return page, of_page[named]
+    return None, ""
 
 
 def saving_cells(notebook: nbformat.NotebookNode) -> dict[str, str]:
