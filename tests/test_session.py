@@ -42,6 +42,13 @@ def test_a_wrong_parameter_is_named(name, value):
         Study.open("smoke", **{name: value})
 
 
+def test_more_images_than_there_are_is_told_before_any_training(smoke_data):
+    study = Study.open("smoke", data_dir=smoke_data, added_images=[0, 999])
+    with pytest.raises(ValueError, match=r"amounts: 999 added, 1 epochs: found 8 synthetic training .* the 999 of"):
+        study.planned("amounts")
+    assert study.planned("ratios")
+
+
 def test_the_plan_knows_what_is_done(trained):
     table = overview(trained.planned, trained.study.profile, trained.study.store)
     assert table["run"].tolist() == [item.spec.run_id for item in trained.planned] + ["total"]

@@ -89,8 +89,22 @@ class Study:
         return cls(loaded, data, *others) if data else None
 
     def planned(self, experiment: str) -> list[Planned]:
-        """The runs of an experiment of the paper, by its name in :data:`synlib.study.plan.EXPERIMENTS`."""
-        return plan.plan(experiment, self.profile, self.fingerprints, self.seeds)
+        """The runs of an experiment of the paper, by its name in :data:`synlib.study.plan.EXPERIMENTS`.
+
+        Raises ValueError for an unknown experiment, and when a run wants more training images than there are.
+        """
+        planned = plan.plan(experiment, self.profile, self.fingerprints, self.seeds)
+        for domain in DOMAINS:
+            there = len(self.data.images(domain, "train"))
+            for item in planned:
+                wanted = getattr(item.spec.data, f"{domain}_images")
+                if wanted > there:
+                    raise ValueError(
+                        f"{experiment}: {item.name}: found {there} {domain} training images in "
+                        f"{self.data.roots[domain]}, expected at least the {wanted} of the plan; plan with fewer, or "
+                        f"name the whole data set"
+                    )
+        return planned
 
     def train(self, planned: Sequence[Planned], *, jobs: int = 1, keep_going: bool = False) -> pd.DataFrame:
         """Train what has no result yet, and return :meth:`results`."""
