@@ -252,6 +252,20 @@ def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
     assert cells_of(tables.formatted(mixed)) == ["1,200", "2.0"]
 
 
+def test_instance_counts_are_shown_as_counts():
+    class Data:
+        def training_instances(self):
+            table = pd.DataFrame({"category": [0, 0, 2], "area_px": [5, 8, 9], "crowd": [False, False, True]})
+            return dict.fromkeys(tables.NAMES.values(), table)
+
+        def images(self, domain, split):
+            return range(4)
+
+    table = tables.instance_counts(Data())
+    shown = dict(zip(table.index, cells_of(tables.formatted(table))[:: table.shape[1]], strict=True))
+    assert [shown[name] for name in ("person", "car", "all", "per image", "groups")] == ["2", "0", "2", "0.5", "1"]
+
+
 def test_save_table(tmp_path):
     table = pd.DataFrame({"claim": ["a, b", "c"], "ours": [1.5, np.nan]}, index=[7, 8])
     path = save_table(table, "claims", tmp_path / "new")

@@ -180,7 +180,7 @@ def instance_counts(data: StudyData) -> pd.DataFrame:
             "groups": int(table["crowd"].sum()),
             "per image in the paper": paper.INSTANCES[name] / paper.INSTANCE_IMAGES,
         }
-    return pd.DataFrame(columns, dtype=object)  # counts among other numbers
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})  # counts stay int
 
 
 def harmonization_counts(manifest: Mapping[str, Any]) -> pd.DataFrame:
