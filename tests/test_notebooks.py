@@ -236,3 +236,29 @@ def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
     monkeypatch.setattr(notebooks, "path_of", lambda name: tmp_path / f"{name}.ipynb")
     with pytest.raises(RuntimeError, match=r"notebook hungry: its kernel was killed .*hungry\.failed\.ipynb"):
         notebooks.execute("hungry", {}, tmp_path / "reports")
+
+
+GRIDS = {
+    "thresholds": [0, 7], "removal": {"car": 7}, "ratios": [0, 7], "added_images": [0, 7], "epochs": [7],
+    "learning_rates": {0.9: [0.07]},
+}  # fmt: skip
+
+
+@by_name
+def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
+    from synlib.study.plan import NOTEBOOKS as EXPERIMENTS_OF
+    from synlib.study.plan import unplaced
+    from synlib.study.profile import Profile
+    from synlib.study.session import Study
+
+    assert set(GRIDS) == set(Study.GRIDS)
+    profile, experiments = Profile.load("paper"), EXPERIMENTS_OF[path.stem]
+
+    def runs(**grids) -> set[str]:
+        return {item.spec.run_id for item in unplaced(profile.with_grids(**grids), experiments)}
+
+    effective = {name for name, values in GRIDS.items() if runs(**{name: values}) != runs()}
+    parameters = papermill.inspect_notebook(str(path))
+    assert {name for name in parameters if name in GRIDS} >= effective
+    common = {"figure_dir", "jobs", *Study.PARAMETERS} - set(GRIDS)
+    assert set(parameters) - set(GRIDS) == common
