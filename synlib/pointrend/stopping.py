@@ -56,4 +56,5 @@ def ending_loading_processes() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch takes their end for another error
         for process in multiprocessing.active_children():
-            process.kill()
+            if isinstance(process, multiprocessing.Process):  # and not another library's, such as joblib's
+                process.kill()

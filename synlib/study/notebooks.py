@@ -14,6 +14,9 @@ from papermill.exceptions import PapermillExecutionError
 from synlib.study.plan import NOTEBOOKS
 from synlib.study.profile import ROOT
 
+QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
+"""For a kernel: interrupted, it would report its closed sockets and its callbacks that were cut off."""
+
 
 def select(prefixes: Sequence[str]) -> list[str]:
     """The names of the notebooks that start with one of ``prefixes`` (``01``, ``02_pruning``); none given means all.
@@ -82,7 +85,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         papermill.execute_notebook(
             str(source), str(failed), {key: value for key, value in parameters.items() if key in own},
             cwd=os.getcwd(), kernel_name="python3", progress_bar={"desc": name, "unit": "cell"},
-            extra_arguments=["--log-level=CRITICAL"],  # interrupted, a kernel would report its closed sockets
+            extra_arguments=QUIET,
         )  # fmt: skip
     except PapermillExecutionError as error:
         raise RuntimeError(
