@@ -5,7 +5,7 @@ detections an image, and times both from the masks in memory to the final number
 in one process and reading the ground truth from the same PNG files:
 
 - official: write a PNG a mask and a text an image (as Detectron2's ``CityscapesInstanceEvaluator`` does), then
-  ``evaluateImgLists``, run by ``synlib.evaluation.official``, which says what it has to replace for it to run;
+  ``evaluateImgLists``, run by ``tests.official``, which says what it has to replace for it to run;
 - synlib: ``match_image`` with the instance table, then ``average_precision``.
 """
 
@@ -20,13 +20,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from synlib.datasets import png
-from synlib.datasets.instances import image_instances
+from scapes import png
+from scapes.ap import ImageMatch, average_precision, match_image
+from scapes.instances import image_instances
+from scapes.labels import INSTANCE_BASE, LABEL_IDS
+from scapes.predictions import Detections
 from synlib.datasets.toyscapes import draw_scene
-from synlib.evaluation import official
-from synlib.evaluation.ap import ImageMatch, average_precision, match_image
-from synlib.evaluation.predictions import Detections
-from synlib.labels import INSTANCE_BASE, LABEL_IDS
+from tests import official
 
 HEIGHT, WIDTH = 1024, 2048
 

@@ -24,10 +24,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from scapes import cityscapes, png, synscapes
+from scapes.instances import image_digest, instance_table
 from synlib.curation.harmonize import harmonize_dataset, harmonize_one
 from synlib.curation.rider_rule import DEFAULT_POLICY
-from synlib.datasets import cityscapes, png, synscapes
-from synlib.datasets.instances import image_digest, instance_table
 from synlib.datasets.toyscapes import draw_scene
 
 HEIGHT, WIDTH = 720, 1440

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict
 
-from synlib.datasets import cityscapes, png
-from synlib.datasets.instances import image_instances, instance_table
+from scapes import cityscapes, png
+from scapes.instances import image_instances, instance_table
 from synlib.datasets.toyscapes import draw_scene
 
 HEIGHT, WIDTH = 1024, 2048

@@ -27,8 +27,8 @@ from detectron2.structures import BoxMode
 from instance_table import HEIGHT, WIDTH, write_tree
 from pycocotools import mask as coco_mask
 
-from synlib.datasets import cityscapes, png
-from synlib.datasets.instances import image_instances
+from scapes import cityscapes, png
+from scapes.instances import image_instances
 from synlib.pointrend.mapper import InstanceMapper, read_instance_map, read_photo
 
 

@@ -20,8 +20,8 @@ from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scapes.labels import CLASSES, INSTANCE_BASE, category_of_label
 from synlib.datasets.toyscapes import draw_scene
-from synlib.labels import CLASSES, INSTANCE_BASE, category_of_label
 from synlib.pointrend.backbone import EfficientNetLite0
 from synlib.pointrend.weights import sha256
 from synlib.study import launch

@@ -33,7 +33,7 @@ from detectron2.solver import build_lr_scheduler, build_optimizer
 from instance_table import write_tree
 from mapper import samples_of
 
-from synlib.datasets import cityscapes
+from scapes import cityscapes
 from synlib.datasets.toyscapes import write_cityscapes
 from synlib.job import Job
 from synlib.pointrend import numerics, trainer, weights, worker

@@ -126,7 +126,7 @@ def _toyscapes(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from synlib.datasets.verify import has_errors, summarize, verify_dataset
+    from scapes.verify import has_errors, summarize, verify_dataset
 
     findings = verify_dataset(options.root, full=options.full or None, workers=options.workers)
     if options.json:
@@ -169,8 +169,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from synlib.evaluation.bootstrap import intervals
-    from synlib.evaluation.records import match_data_set
+    from scapes.bootstrap import intervals
+    from scapes.records import match_data_set
 
     study = _study(options)
     on = study.data.evaluation_set(options.on, options.split)
@@ -182,9 +182,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _coco(options: argparse.Namespace) -> int:
-    from synlib.datasets.instances import instance_table
-    from synlib.evaluation.coco import coco_ap, coco_predictions, coco_truth, write_json
-    from synlib.evaluation.predictions import read_predictions
+    from scapes.coco import coco_ap, coco_predictions, coco_truth, write_json
+    from scapes.instances import instance_table
+    from scapes.predictions import read_predictions
 
     study = _study(options)
     on = study.data.evaluation_set(options.on, options.split)
@@ -199,8 +199,8 @@ def _coco(options: argparse.Namespace) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    from synlib.evaluation.predictions import read_predictions
-    from synlib.evaluation.submit import check_submission, write_submission
+    from scapes.predictions import read_predictions
+    from scapes.submit import check_submission, write_submission
 
     study = _study(options)
     on = study.data.evaluation_set(options.on, options.split)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from synlib.files import replacing
+from scapes.files import replacing
 from synlib.spec import RunSpec
 
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"

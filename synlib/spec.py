@@ -1,7 +1,7 @@
 """The description of one training run. Its canonical form is hashed into the run id, so equal runs are trained once.
 
 Everything that changes the result is a field; nothing else is (no path, no number of GPUs or loader workers). A data
-set enters through the fingerprint of its content (:func:`synlib.datasets.instances.fingerprint`).
+set enters through the fingerprint of its content (:func:`scapes.instances.fingerprint`).
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import yaml
 
-from synlib.files import replacing
-from synlib.labels import CLASSES
+from scapes.files import replacing
+from scapes.labels import CLASSES
 
 RECIPE = 2
 """Raised by hand when a change of the code alters what a spec produces, so that old runs are not taken for new ones."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from synlib.datasets import png
-from synlib.evaluation.match import PREDICTION, TRUTH, ImageMatch
-from synlib.evaluation.predictions import Detections
-from synlib.labels import LABEL_IDS
+from scapes import png
+from scapes.labels import LABEL_IDS
+from scapes.match import PREDICTION, TRUTH, ImageMatch
+from scapes.predictions import Detections
 
 CARAVAN, TRAILER = 29, 30
 PLAIN = (0, 3, 4, 7, 9, 11, 23, 24, 26, 28, CARAVAN, TRAILER)  # void, stuff, groups

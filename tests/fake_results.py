@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from synlib.evaluation.draws import Draws
-from synlib.labels import CLASSES
+from scapes.draws import Draws
+from scapes.labels import CLASSES
 
 NAMES = (*CLASSES, "mean")
 CLASS_FACTOR = np.array([0.9, 0.8, 1.6, 1.0, 1.4, 1.1, 0.6, 0.6])

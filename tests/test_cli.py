@@ -9,10 +9,10 @@ import zipfile
 
 import pytest
 from pycocotools.coco import COCO
-from workers import variant
 
 from synlib.__main__ import main
 from synlib.spec import RunSpec
+from tests.workers import variant
 
 
 @pytest.fixture

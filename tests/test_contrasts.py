@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from scapes.draws import Draws
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast
-from synlib.evaluation.draws import Draws
 
 
 def made(rng, ap, images, own=0.01, truth="val"):

@@ -4,18 +4,18 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import RATES, FakeStudy
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
+from scapes.labels import CLASSES, COLORS
 from synlib import paper
-from synlib.labels import CLASSES, COLORS
 from synlib.report import curves
 from synlib.report.figures import figure3
 from synlib.report.overview import APPROACHES, approaches, figure1
 from synlib.report.removal import limits
 from synlib.report.samples import removal_sample
 from synlib.report.style import DOMAIN_COLORS, figure_folder, save
+from tests.fake_results import RATES, FakeStudy
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from scapes import png
+from scapes.labels import CLASSES
+from scapes.match import match_image
+from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, write_predictions
 from synlib.curation.mix import Composition
 from synlib.curation.prune import prune, removed_from
-from synlib.datasets import png
-from synlib.evaluation.match import match_image
-from synlib.evaluation.predictions import IMAGES_PER_ROW_GROUP, Detections, write_predictions
-from synlib.labels import CLASSES
 from synlib.report import curves, explore, hover
 
 HEIGHT, WIDTH = 20, 40

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_data
 from cityscapesscripts.evaluation.instances2dict import instances2dict
 from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 from PIL import Image
 
+from scapes import cityscapes, png
+from scapes.instances import instance_table
+from scapes.labels import CLASSES
+from scapes.numbered import last_train_number
+from scapes.verify import verify_dataset
 from synlib.curation import harmonize
 from synlib.curation.harmonize import count_table, harmonize_dataset
 from synlib.curation.rider_rule import Policy, harmonize_maps
-from synlib.datasets import cityscapes, png
-from synlib.datasets.instances import instance_table
-from synlib.datasets.numbered import last_train_number
-from synlib.datasets.verify import verify_dataset
-from synlib.labels import CLASSES
+from tests import tiny_data
 
 
 @pytest.fixture

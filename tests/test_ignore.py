@@ -13,9 +13,9 @@ from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from scapes import cityscapes, instances
 from synlib.curation.compose import IGNORED, compose
 from synlib.curation.prune import prune
-from synlib.datasets import cityscapes, instances
 from synlib.job import Job
 from synlib.pointrend import ignore, worker
 from synlib.pointrend.config import detectron2_config

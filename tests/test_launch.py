@@ -14,14 +14,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from workers import PATIENCE_S, variant, wait_for
 
-from synlib.labels import CLASSES
+from scapes.labels import CLASSES
 from synlib.spec import RunSpec
 from synlib.study import process as processes
 from synlib.study.launch import RunFailedError, train
 from synlib.study.process import WorkerProcess
 from synlib.study.store import RunStore
+from tests.workers import PATIENCE_S, variant, wait_for
 
 LAUNCHER = """
 import json, sys

@@ -50,7 +50,7 @@ def test_every_folder_has_its_layer():
 
 def test_the_ranks_tell_layers_apart():
     assert rank(file_of("synlib.spec.RunSpec")) == 0
-    assert rank(file_of("synlib.datasets.png")) == 1
+    assert rank(file_of("scapes.png")) == 1
     assert rank(file_of("synlib.report.figures.glance")) == 6
 
 
@@ -95,4 +95,4 @@ def test_notebooks_and_plans_do_not_wait_for_pytorch():
 
 def test_the_command_line_imports_a_command_only_when_it_is_used():
     loaded = modules_after("synlib.__main__")
-    assert not loaded & {*HEAVY, "matplotlib", "synlib.study.session", "synlib.evaluation.ap"}
+    assert not loaded & {*HEAVY, "matplotlib", "synlib.study.session", "scapes.ap"}

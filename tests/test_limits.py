@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression, lsq_linear
 
-from synlib.evaluation.draws import NAMES
+from scapes.draws import NAMES
 from synlib.evaluation.limits import _rising, limit_draws, limits, two_phases
 
 TENS = np.arange(0, 100, 10.0)

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from cases import draw_map
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import read_image
@@ -14,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from synlib.datasets import cityscapes, instances, png
-from synlib.files import BadFile
+from scapes import cityscapes, instances, png
+from scapes.files import BadFile
 from synlib.pointrend.mapper import InstanceMapper, read_photo
+from tests.cases import draw_map
 
 
 def augmentations(short_px=(32, 48, 80), long_px=200) -> T.AugmentationList:

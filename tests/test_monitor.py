@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from workers import make_run, variant
 
-from synlib.evaluation.predictions import Detections, read_predictions
-from synlib.labels import CLASSES, COLORS
+from scapes.labels import CLASSES, COLORS
+from scapes.predictions import Detections, read_predictions
 from synlib.pointrend import monitor, worker
+from tests.workers import make_run, variant
 
 
 @pytest.fixture(scope="module")

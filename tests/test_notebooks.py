@@ -11,11 +11,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from pages import Resources
 from papermill.exceptions import PapermillExecutionError
-from workers import wait_for
 
 from synlib.study.notebooks import parse_settings, refuse_unknown
+from tests.pages import Resources
+from tests.workers import wait_for
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

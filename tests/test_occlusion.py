@@ -4,21 +4,21 @@ import json
 
 import numpy as np
 import pytest
-import tiny_data
-from cases import draw_map
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scapes import cityscapes, png, synscapes
+from scapes.ap import outcomes
+from scapes.files import BadFile
+from scapes.instances import instance_table
+from scapes.labels import BICYCLE, INSTANCE_BASE, MOTORCYCLE, RIDER, category_of_label
+from scapes.match import match_image
+from scapes.predictions import Detections
+from scapes.sizes import OCCLUSION_BANDS, ap_by, property_of_truths
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.occlusion import source_instances, visibility_table
-from synlib.datasets import cityscapes, png, synscapes
-from synlib.datasets.instances import instance_table
-from synlib.evaluation.ap import outcomes
-from synlib.evaluation.diagnosis import OCCLUSION_BANDS, ap_by, property_of_truths
-from synlib.evaluation.match import match_image
-from synlib.evaluation.predictions import Detections
-from synlib.files import BadFile
-from synlib.labels import BICYCLE, INSTANCE_BASE, MOTORCYCLE, RIDER, category_of_label
+from tests import tiny_data
+from tests.cases import draw_map
 
 HIDDEN = {7: 0.25, 300: 0.5, 2400004: 0.0, 99: 1.0}
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
-from workers import make_run, variant
 
 from synlib.pointrend import numerics, weights, worker
+from tests.workers import make_run, variant
 
 LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point", "total_loss"}
 

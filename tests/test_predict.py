@@ -11,19 +11,19 @@ from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 
-from synlib.datasets import cityscapes, instances, png
-from synlib.evaluation import official
-from synlib.evaluation.ap import average_precision
-from synlib.evaluation.predictions import Detections, read_predictions, write_predictions
-from synlib.evaluation.records import match_data_set
+from scapes import cityscapes, instances, png
+from scapes.ap import average_precision
+from scapes.labels import LABEL_IDS
+from scapes.predictions import Detections, read_predictions, write_predictions
+from scapes.records import match_data_set
 from synlib.job import EvaluationSet
-from synlib.labels import LABEL_IDS
 from synlib.pointrend import weights
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.mapper import test_augmentation as resize_for_testing
 from synlib.pointrend.predict import _to_detections, detections_of, evaluate, predict
 from synlib.rundir import RunDir
 from synlib.spec import DataSpec, InputSpec, RunSpec
+from tests import official
 
 SPEC = RunSpec(
     model="pointrend_tiny",

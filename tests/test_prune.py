@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scapes.labels import CLASSES
 from synlib.curation.prune import IMAGE_KEY, apply_pruning, emptied_images, prune, prune_report, removed_from
-from synlib.labels import CLASSES
 
 FRACTIONS = st.one_of(
     st.floats(0, 1), st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scapes.labels import BICYCLE, CAR, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
 from synlib.curation.rider_rule import POLICY_CHOICES, Policy, harmonize_maps
-from synlib.labels import BICYCLE, CAR, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
 
 IDS = (0, 3, 70, 2400004, 2**24 - 1)
 MAP_LABELS = (0, 7, RIDER, RIDER, MOTORCYCLE, BICYCLE, PERSON, CAR, 29)

@@ -10,11 +10,11 @@ from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
-from workers import make_run, variant
 
 from synlib.pointrend import trainer, weights, worker
 from synlib.pointrend.config import detectron2_config, model_names
 from synlib.spec import DataSpec, RunSpec
+from tests.workers import make_run, variant
 
 HEIGHT, WIDTH = 64, 96
 SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1))

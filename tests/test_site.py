@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from pages import Resources
 
 from synlib.report import site
 from synlib.report.verdicts import COLUMNS
+from tests.pages import Resources
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NAMES = ["01_first", "02_second"]

@@ -11,8 +11,6 @@ import time
 import psutil
 import pytest
 import torch
-from slurm_cluster import Cluster, missing
-from workers import variant, wait_for
 
 from synlib.__main__ import main
 from synlib.study import cluster as commands
@@ -21,6 +19,8 @@ from synlib.study.launch import RunFailedError, train
 from synlib.study.profile import Slurm
 from synlib.study.slurm import SlurmExecutor
 from synlib.study.store import RunStore
+from tests.slurm_cluster import Cluster, missing
+from tests.workers import variant, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synlib.labels import CLASSES
+from scapes.labels import CLASSES
 from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec, iterations_for_epochs
 
 DATA = DataSpec(real=20, synthetic=30, real_fingerprint="r", synthetic_fingerprint="s")

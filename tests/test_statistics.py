@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scapes.labels import CLASSES
 from synlib.curation.prune import prune
 from synlib.curation.statistics import size_distribution
-from synlib.labels import CLASSES
 
 IMAGES = pd.DataFrame(
     {

@@ -4,11 +4,11 @@ import dataclasses
 import shutil
 
 import pytest
-from workers import PATIENCE_S, variant, wait_for
 
 from synlib.study.launch import train
 from synlib.study.process import WorkerProcess
 from synlib.study.store import RunStore
+from tests.workers import PATIENCE_S, variant, wait_for
 
 
 def test_an_error_in_a_loading_process_ends_the_worker(study, tmp_path):

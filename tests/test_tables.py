@@ -4,16 +4,16 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import FakeStudy
 
+from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.prune import prune
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
-from synlib.labels import CLASSES
 from synlib.report import curves, tables, verdicts
 from synlib.report.removal import chosen_thresholds, limits, removed_instances, shown_limits
 from synlib.report.runs import Missing
 from synlib.report.style import save_table
+from tests.fake_results import FakeStudy
 
 
 @pytest.fixture(scope="module")

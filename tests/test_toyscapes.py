@@ -15,8 +15,9 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from PIL import Image
 
-from synlib.datasets import cityscapes, synscapes, urbansyn
-from synlib.datasets.instances import instance_table
+from scapes import cityscapes, synscapes, urbansyn
+from scapes.instances import instance_table
+from scapes.labels import BICYCLE, CLASSES, LABEL_IDS, MOTORCYCLE, RIDER
 from synlib.datasets.toyscapes import (
     DOMAINS,
     draw_scene,
@@ -25,7 +26,6 @@ from synlib.datasets.toyscapes import (
     write_urbansyn,
     writers,
 )
-from synlib.labels import BICYCLE, CLASSES, LABEL_IDS, MOTORCYCLE, RIDER
 
 SIZE = {"height": 96, "width": 192}
 SMALL = {"height": 64, "width": 128}

@@ -11,15 +11,15 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
-from workers import finish, make_run, variant
 
-from synlib.evaluation.predictions import read_predictions
+from scapes.predictions import read_predictions
 from synlib.pointrend import weights, worker
 from synlib.pointrend.checkpoint import SafeCheckpointer
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import DivergedError, Trainer
 from synlib.rundir import RunBusyError
+from tests.workers import finish, make_run, variant
 
 ITERATIONS = 24
 KILLED = """

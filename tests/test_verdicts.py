@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_results import CLASS_FACTOR, FakeStudy
 
+from scapes.labels import CLASSES
 from synlib import paper
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
-from synlib.labels import CLASSES
 from synlib.report import claims, verdicts
 from synlib.report.runs import Missing, across_seeds, stacked
+from tests.fake_results import CLASS_FACTOR, FakeStudy
 
 
 def as_published(study):

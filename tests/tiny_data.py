@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from synlib.datasets import cityscapes
+from scapes import cityscapes
 
 HEIGHT, WIDTH = 12, 16
 CLASSES = {7: 32, 300: 26, 2400004: 24, 99: 28}

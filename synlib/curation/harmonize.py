@@ -21,13 +21,13 @@ import numpy as np
 import pandas as pd
 
 import synlib
+from scapes import cityscapes, png
+from scapes.files import only_one, replacing
+from scapes.instances import combine, fingerprint, image_digest
+from scapes.numbered import NumberedDataset
+from scapes.parallel import map_items
+from scapes.synthetic import SYNTHETIC
 from synlib.curation.rider_rule import DEFAULT_POLICY, Policy, harmonize_maps
-from synlib.datasets import cityscapes, png
-from synlib.datasets.instances import combine, fingerprint, image_digest
-from synlib.datasets.numbered import NumberedDataset
-from synlib.datasets.synthetic import SYNTHETIC
-from synlib.files import only_one, replacing
-from synlib.parallel import map_items
 
 IMAGE_MODES = ("link", "copy")
 
@@ -46,9 +46,9 @@ def harmonize_dataset(
 ) -> dict:
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
-    dataset: ``synscapes``, or another name in :data:`synlib.datasets.synthetic.SYNTHETIC`. variant: which of its
+    dataset: ``synscapes``, or another name in :data:`scapes.synthetic.SYNTHETIC`. variant: which of its
     images, e.g. ``rgb-2k``: the labels are then enlarged to the size of the images (nearest neighbour). splits:
-    ``{"train": ids, "val": ids}``; default: the rule of :mod:`synlib.datasets.numbered`. images: ``link`` (relative
+    ``{"train": ids, "val": ids}``; default: the rule of :mod:`scapes.numbered`. images: ``link`` (relative
     symbolic links) or ``copy``. workers: processes, default one a core.
 
     The manifest records options, image numbers, counts before and after by class (see
@@ -186,7 +186,7 @@ def _try_one(image: dict, *, target: Path, policy: Policy, mode: str, variant: s
 def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mode: str, variant: str) -> Counter:
     """Write one image of the raw image table to ``target``, unless it is there; returns its counts.
 
-    ``digest``: of the input files (:func:`synlib.datasets.instances.image_digest`); kept, so that a changed input is
+    ``digest``: of the input files (:func:`scapes.instances.image_digest`); kept, so that a changed input is
     noticed when the work continues.
 
     Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from synlib.datasets import png, synscapes
-from synlib.files import BadFile
-from synlib.labels import INSTANCE_BASE
-from synlib.parallel import map_items
+from scapes import png, synscapes
+from scapes.files import BadFile
+from scapes.labels import INSTANCE_BASE
+from scapes.parallel import map_items
 
 _ID_BITS = 24  # raw ids fit three bytes
 
@@ -22,9 +22,9 @@ def visibility_table(
     images: pd.DataFrame, raw_root: str | Path, *, workers: int | None = None, progress: bool = True
 ) -> pd.DataFrame:
     """One row an instance of the harmonised ``images``, groups left out; e.g. for
-    :func:`synlib.evaluation.diagnosis.property_of_truths`.
+    :func:`scapes.sizes.property_of_truths`.
 
-    images: table of a harmonised tree (:func:`synlib.datasets.cityscapes.read_images`). raw_root: the Synscapes it was
+    images: table of a harmonised tree (:func:`scapes.cityscapes.read_images`). raw_root: the Synscapes it was
     made from. workers: processes, default one a core.
 
     Columns: ``image_id``, ``instance_id`` (harmonised), ``source_id`` (raw), ``occluded``, ``truncated`` (fractions of

@@ -1,6 +1,6 @@
 """Section 4.1 of the paper: remove the smallest instances of each class, by thresholds in percent of the class.
 
-``instances`` is always an instance table (:mod:`synlib.datasets.instances`), ``keep`` one boolean a row of it. Images
+``instances`` is always an instance table (:mod:`scapes.instances`), ``keep`` one boolean a row of it. Images
 and label files are never touched: a removed instance is a row that training leaves out.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from synlib.labels import CLASSES
+from scapes.labels import CLASSES
 from synlib.spec import removal_fractions
 
 IMAGE_KEY = ["dataset", "split", "image_id"]

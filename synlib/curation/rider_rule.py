@@ -18,7 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from synlib.labels import (
+from scapes.labels import (
     BICYCLE,
     INSTANCE_BASE,
     INSTANCE_LABEL_IDS,

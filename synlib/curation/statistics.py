@@ -7,8 +7,8 @@ counted. ``stage`` is ``before`` for all instances of the table and ``after`` fo
 import numpy as np
 import pandas as pd
 
+from scapes.labels import CLASSES
 from synlib.curation.prune import IMAGE_KEY
-from synlib.labels import CLASSES
 
 STAGES = ("before", "after")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from synlib.files import replacing
+from scapes.files import replacing
 from synlib.pointrend.weights import read_weights
 
 LOG = logging.getLogger("synlib")

@@ -16,8 +16,8 @@ from detectron2.data import transforms as T
 from detectron2.data.detection_utils import filter_empty_instances, read_image
 from detectron2.structures import Boxes, Instances
 
-from synlib.datasets import png
-from synlib.files import BadFile
+from scapes import png
+from scapes.files import BadFile
 from synlib.pointrend.label_masks import LabelMasks
 
 MAX_INSTANCES = 255

@@ -13,8 +13,8 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils.events import TensorboardXWriter
 
-from synlib.evaluation.predictions import Detections, images_by_row_group, read_predictions
-from synlib.labels import CLASSES, COLORS
+from scapes.labels import CLASSES, COLORS
+from scapes.predictions import Detections, images_by_row_group, read_predictions
 from synlib.pointrend.mapper import read_photo
 
 PICTURES = 4

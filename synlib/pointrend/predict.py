@@ -16,9 +16,9 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
 
-from synlib.evaluation.ap import average_precision
-from synlib.evaluation.predictions import Detections, read_predictions, write_predictions
-from synlib.evaluation.records import match_data_set, write_records
+from scapes.ap import average_precision
+from scapes.predictions import Detections, read_predictions, write_predictions
+from scapes.records import match_data_set, write_records
 from synlib.job import EvaluationSet
 from synlib.pointrend.mapper import read_photo, test_augmentation
 from synlib.rundir import RunDir, stop_without_launcher

@@ -22,8 +22,8 @@ from detectron2.utils.logger import setup_logger
 from torch import distributed, nn
 
 import synlib
+from scapes import cityscapes, instances, staging
 from synlib.curation.compose import TrainingSet, compose
-from synlib.datasets import cityscapes, instances, staging
 from synlib.job import Job
 from synlib.pointrend import monitor, numerics, stopping, weights
 from synlib.pointrend.config import detectron2_config

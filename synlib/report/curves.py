@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scapes.labels import CLASSES, COLORS
 from synlib import paper
-from synlib.labels import CLASSES, COLORS
 from synlib.report.removal import limit_text
 from synlib.report.runs import INTERVAL, MEAN, across_seeds, band
 from synlib.report.style import DOMAIN_COLORS, PAPER, style

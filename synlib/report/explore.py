@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from scapes.labels import CLASSES, COLORS, INSTANCE_BASE
+from scapes.match import match_image
+from scapes.predictions import Detections, images_by_row_group, read_predictions
 from synlib.curation.mix import Composition
-from synlib.evaluation.match import match_image
-from synlib.evaluation.predictions import Detections, images_by_row_group, read_predictions
-from synlib.labels import CLASSES, COLORS, INSTANCE_BASE
 from synlib.report.pictures import outline, overlay
 from synlib.report.style import DOMAIN_COLORS
 
@@ -39,7 +39,7 @@ class RemovalScene:
     Attributes:
         plain, painted: uint8 ``(h, w, 3)`` RGB, without and with every instance painted in its class's colour.
         index: uint16 ``(h, w)``, 0 where there is no instance, otherwise 1 + its number.
-        category: ``(n,)``, index into :data:`synlib.labels.CLASSES`.
+        category: ``(n,)``, index into :data:`scapes.labels.CLASSES`.
         removed_from: float64 ``(n,)``, fraction of its class at which an instance goes
             (:func:`synlib.curation.prune.removed_from`).
     """
@@ -118,7 +118,7 @@ def prediction_panels(
 def judge(predictions: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which detections are true and which false at overlap 0.5, bool (N,) each; the others are ignored.
 
-    ``predictions``, ``truths``: as in :class:`synlib.evaluation.match.ImageMatch`.
+    ``predictions``, ``truths``: as in :class:`scapes.match.ImageMatch`.
     """
     overlaps = predictions["iou"] > 0.5
     hits = overlaps & np.append(truths["evaluated"], False)[predictions["truth"]]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from synlib.labels import CLASSES, INSTANCE_BASE, RIDER
+from scapes.labels import CLASSES, INSTANCE_BASE, RIDER
 from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, overlay
 from synlib.report.style import DOMAIN_COLORS, style
 

@@ -8,7 +8,7 @@ import colorsys
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
-from synlib.labels import INSTANCE_BASE
+from scapes.labels import INSTANCE_BASE
 
 GOLDEN_RATIO = 0.618033988749895
 

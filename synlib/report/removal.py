@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from scapes.draws import NAMES
+from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.prune import prune, prune_report
 from synlib.evaluation import limits as rule
-from synlib.evaluation.draws import NAMES
-from synlib.labels import CLASSES
 from synlib.report.runs import INTERVAL, MEAN, DrawsOf, stacked
 
 

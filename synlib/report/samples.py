@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from scapes import png, synscapes
+from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.prune import prune
-from synlib.datasets import png, synscapes
-from synlib.labels import CLASSES
 from synlib.study.data import DOMAINS, NAMES, StudyData
 
 Sample = tuple[np.ndarray, np.ndarray]

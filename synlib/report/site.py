@@ -21,7 +21,7 @@ import pandas as pd
 from markupsafe import Markup
 from traitlets.config import Config
 
-from synlib.files import replacing
+from scapes.files import replacing
 from synlib.study.notebooks import path_of
 from synlib.study.profile import ROOT
 

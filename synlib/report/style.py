@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from synlib.files import replacing
+from scapes.files import replacing
 from synlib.study.profile import ROOT
 
 DOMAIN_COLORS = {"Cityscapes": "#0072b2", "Synscapes": "#e69f00"}

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.harmonize import count_table
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
-from synlib.labels import CLASSES
 from synlib.report.runs import INTERVAL, across_seeds, band
 from synlib.study.data import NAMES, StudyData
 from synlib.study.plan import Planned

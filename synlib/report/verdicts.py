@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from scapes.draws import NAMES
 from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast, estimate
-from synlib.evaluation.draws import NAMES
 from synlib.evaluation.limits import limit_draws, two_phases
 from synlib.report.claims import CLAIMS, Claim, Selection
 from synlib.report.runs import MEAN, DrawsOf, Missing, stacked

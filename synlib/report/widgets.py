@@ -10,10 +10,10 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 
+from scapes import png
+from scapes.labels import CLASSES, COLORS
 from synlib.curation.mix import Composition, composition_for_budget, composition_for_ratio
 from synlib.curation.prune import removed_from
-from synlib.datasets import png
-from synlib.labels import CLASSES, COLORS
 from synlib.report import explore
 from synlib.report.hover import learning_rate_html
 from synlib.study.data import StudyData

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synlib.labels import CLASSES
+from scapes.labels import CLASSES
 from synlib.spec import ScheduleSpec
 
 TENS = tuple(range(0, 100, 10))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from synlib.evaluation.draws import Draws, frame, read_draws
+from scapes.draws import Draws, frame, read_draws
 from synlib.rundir import RunDir
 
 COLUMNS = ("run", "seed", "evaluated on", "class", "ap", "low", "high")

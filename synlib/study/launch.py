@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synlib.datasets import cityscapes, instances
+from scapes import cityscapes, instances
 from synlib.job import Job
 from synlib.rundir import RunBusyError, RunDir, reason_of
 from synlib.spec import RunSpec

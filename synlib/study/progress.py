@@ -8,7 +8,7 @@ from typing import Self
 import tqdm.notebook
 from tqdm.auto import tqdm as auto
 
-from synlib.datasets import cityscapes
+from scapes import cityscapes
 from synlib.job import Job
 from synlib.rundir import RunDir
 from synlib.spec import RunSpec

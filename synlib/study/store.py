@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from synlib.evaluation.draws import Draws
-from synlib.labels import CLASSES
+from scapes.draws import Draws
+from scapes.labels import CLASSES
 from synlib.rundir import RunDir
 from synlib.spec import RunSpec
 from synlib.study import intervals

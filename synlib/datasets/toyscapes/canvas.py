@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from scapes.labels import label_id
 from synlib.datasets.toyscapes.camera import ONE, SHIFT, Camera, Figure, fixed
 from synlib.datasets.toyscapes.look import Color
 from synlib.datasets.toyscapes.street import Actor
-from synlib.labels import label_id
 
 _SHADOW = (54, 54, 60)
 

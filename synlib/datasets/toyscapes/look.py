@@ -8,7 +8,7 @@ from random import Random
 import cv2
 import numpy as np
 
-from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK, label_id
+from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK, label_id
 
 Color = tuple[float, float, float]
 """RGB, 0..255."""

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
+from scapes.files import only_one, replacing
+from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
+from scapes.parallel import map_items
 from synlib.datasets.toyscapes.scene import Instance, Scene, check_look, draw_scene
 from synlib.datasets.toyscapes.stage import KERB_M
-from synlib.files import only_one, replacing
-from synlib.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
-from synlib.parallel import map_items
 
 GENERATOR = 5
 """Raised whenever the same parameters give other pixels or labels."""
@@ -77,7 +77,7 @@ def write_synscapes(
     """Write ``train`` + ``val`` scenes of the synthetic domain as a Synscapes tree; return its manifest.
 
     Images are numbered 1..train+val, the first ``train`` of them meant for training; with ``train = 4 * val`` that is
-    the split of :func:`synlib.datasets.synscapes.read_images` too. ``rgb_2k``: write ``img/rgb-2k`` as well, 2048/1440
+    the split of :func:`scapes.synscapes.read_images` too. ``rgb_2k``: write ``img/rgb-2k`` as well, 2048/1440
     times as large. Arguments and errors otherwise as of :func:`write_cityscapes`.
     """
     counts = {"train": train, "val": val}
@@ -92,7 +92,7 @@ def write_urbansyn(
     """Write ``train`` + ``val`` further scenes of the synthetic domain as an UrbanSyn tree; return its manifest.
 
     Images are numbered as those of :func:`write_synscapes`; arguments and errors as there. The layout is that of
-    :mod:`synlib.datasets.urbansyn`: a rider and the vehicle are two instances, and small ones have no box.
+    :mod:`scapes.urbansyn`: a rider and the vehicle are two instances, and small ones have no box.
     """
     parameters = _parameters("urbansyn", {"train": train, "val": val}, height, width, seed, 0.0)
     jobs = range(1, train + val + 1)
@@ -321,7 +321,7 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 def _write_json(path: Path, content: dict | list) -> None:
     """Write under another name first. As the last file of an image, ``path`` says that the others are complete.
 
-    Not forced to the disk as by :func:`synlib.files.replacing`, which would take longer than drawing the image.
+    Not forced to the disk as by :func:`scapes.files.replacing`, which would take longer than drawing the image.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     _write_bytes(temporary, json.dumps(content, separators=(",", ":")).encode())

@@ -1,0 +1,138 @@
+"""The instance table: one row an instance of the eight classes, counted once in parallel and kept as Parquet.
+
+Columns: ``dataset``, ``split``, ``image_id``; ``instance_id`` int32, the value in ``*_gtFine_instanceIds.png`` (a
+group: the plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32, pixels **at the
+resolution of the label map**; ``x0, y0, x1, y1`` int32, half-open box in pixels of the label map; ``crowd`` bool, a
+group of instances not told apart.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scapes import png
+from scapes.files import replacing
+from scapes.labels import INSTANCE_BASE, category_of_label, label_of_instance
+from scapes.parallel import map_items
+
+_CATEGORY_OF_LABEL = category_of_label()
+_TABLE_VERSION = 1
+"""Part of the cache's file name: raise it when the columns or their meaning change."""
+
+
+def fingerprint(images: pd.DataFrame, *, progress: bool = False) -> str:
+    """Hash of a data set's content: 16 hexadecimal digits, the same wherever the tree lies and whenever it was copied.
+
+    It covers data set, split and id of each image, and of each of its files the size and a checksum of the content
+    (PNG: the checksums the file ends with, see :func:`scapes.png.read_ends`; others: of all bytes). The order
+    of the rows does not matter. Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
+    """
+    rows = images.to_dict("records")
+    return combine(map_items(image_digest, rows, workers=1, description="comparing files" if progress else ""))
+
+
+def image_digest(image: dict) -> str:
+    """Hash of one row of the image table and of the content of its files; errors as :func:`fingerprint`."""
+    identity = [image[name] for name in ("dataset", "split", "image_id")]
+    paths = [image[name] for name in ("image_path", "instance_path", "label_path", "meta_path") if name in image]
+    return hashlib.sha256(repr((identity, [_file_checksum(path) for path in paths])).encode()).hexdigest()
+
+
+def combine(digests: Iterable[str]) -> str:
+    """The :func:`fingerprint` of the images with these digests."""
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()[:16]
+
+
+def instance_table(
+    images: pd.DataFrame,
+    cache_dir: str | Path | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
+
+    ``cache_dir``: where the table is kept; it is found again by the :func:`fingerprint` of the images, so a changed
+    label is noticed, and a damaged table is replaced. ``workers``: processes, default one a core. Pixels are read one
+    image at a time and never collected.
+
+    Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
+    """
+    cached = (
+        None if cache_dir is None else Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images)}.parquet"
+    )
+    if cached is not None and (kept := _read_cached(cached)) is not None:
+        return kept
+    paths = images["instance_path"].tolist()
+    tables = list(map_items(_read_one, paths, workers=workers, description="counting instances" if progress else ""))
+    rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])
+    table = images[["dataset", "split", "image_id"]].iloc[rows].reset_index(drop=True)
+    merged = np.concatenate(tables) if tables else np.empty(0, _ROW)
+    for column in _ROW.names:
+        table[column] = merged[column]
+    if cached is not None:
+        with replacing(cached) as temporary:
+            table.to_parquet(temporary, index=False)
+    return table
+
+
+def image_instances(instance_map: np.ndarray) -> pd.DataFrame:
+    """Instances of one map, uint16 (H, W): the table's columns from ``instance_id`` on, sorted by it."""
+    return pd.DataFrame(_find_instances(instance_map))
+
+
+_ROW = np.dtype(
+    [("instance_id", "i4"), ("category", "i1"), ("area_px", "i4")]
+    + [(name, "i4") for name in ("x0", "y0", "x1", "y1")]
+    + [("crowd", "?")]
+)
+
+
+def _find_instances(instance_map: np.ndarray) -> np.ndarray:
+    """One pass over the pixels finds the runs of equal ids within rows; all else happens on the few thousand runs."""
+    height, width = instance_map.shape
+    change = np.ones((height, width), bool)
+    np.not_equal(instance_map[:, 1:], instance_map[:, :-1], out=change[:, 1:])
+    starts = np.flatnonzero(change)
+    ids = instance_map.ravel()[starts].astype(np.int32)
+    labels = label_of_instance(ids)
+    lengths = np.diff(starts, append=height * width)
+    evaluated = _CATEGORY_OF_LABEL[np.minimum(labels, 255)] >= 0
+    starts, ids, lengths = starts[evaluated], ids[evaluated], lengths[evaluated]
+
+    order = np.argsort(ids, kind="stable")
+    ids, starts, lengths = ids[order], starts[order], lengths[order]
+    first = np.flatnonzero(np.diff(ids, prepend=-1))
+    y, x = np.divmod(starts, width)
+    table = np.empty(len(first), _ROW)
+    table["instance_id"] = ids[first]
+    table["crowd"] = ids[first] < INSTANCE_BASE
+    table["category"] = _CATEGORY_OF_LABEL[label_of_instance(ids[first])]
+    if len(first):
+        table["area_px"] = np.add.reduceat(lengths, first)
+        table["x0"], table["x1"] = np.minimum.reduceat(x, first), np.maximum.reduceat(x + lengths, first)
+        table["y0"], table["y1"] = np.minimum.reduceat(y, first), np.maximum.reduceat(y, first) + 1
+    return table
+
+
+def _read_cached(path: Path) -> pd.DataFrame | None:
+    """The table, or None where the file is missing or damaged: counting again is the remedy for both."""
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):  # PyArrow's own errors are among them
+        return None
+
+
+def _read_one(path: str) -> np.ndarray:
+    return _find_instances(png.read(path, "gray 16"))
+
+
+def _file_checksum(path: str) -> tuple:
+    if not path:
+        return ()
+    if path.endswith(".png"):
+        return png.read_ends(path)
+    return (hashlib.sha256(Path(path).read_bytes()).hexdigest(),)

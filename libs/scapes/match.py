@@ -1,0 +1,192 @@
+"""What the average precision needs to know of one image: detections compared with ground truth, in memory.
+
+Shapes used in this module: an image of H x W pixels, its K ground truths and N detections.
+
+The rules are those of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``:
+
+- a detection matches a ground truth of its class if their IoU is *greater* than the overlap; of several that match one
+  ground truth, the one with the highest score is a true positive and the others are false positives;
+- a detection that matches a group or a ground truth under ``min_area_px`` is ignored, and so is one that matches
+  nothing if a fraction of its pixels *greater* than the overlap lies on void, or on groups and tiny ground truth of its
+  class;
+- void is what the pixel values say: 29 (caravan not told apart) is void, 29001 (a caravan) is not;
+- detections without a pixel do not exist.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
+
+from scapes import png
+from scapes.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID, category_of_label, label_of_instance
+from scapes.predictions import Detections
+
+MIN_AREA_PX = 100
+"""Ground truth under this area is not evaluated; for 2048x1024 pixels."""
+
+TRUTH = np.dtype([("instance_id", np.int32), ("category", np.int8), ("area_px", np.int32), ("evaluated", bool)])
+"""One ground truth; ``evaluated`` is false for groups and for ground truth under the minimum area."""
+
+PREDICTION = np.dtype(
+    [
+        ("category", np.int8),
+        ("score", np.float32),
+        ("area_px", np.int32),
+        ("iou", np.float64),  # with the ground truth of its class that it overlaps best; 0 if none
+        ("truth", np.int16),  # that ground truth's row in the image's truths; -1 if none
+        ("ignored", np.float64),  # void + group + tiny pixels over area
+        ("other_iou", np.float64),  # with the best evaluated ground truth of any other class; 0 if none
+        ("other_truth", np.int16),
+    ]
+)
+"""One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
+
+# Bins that pixel values fall into: first the three below, then one for each ground truth of the image.
+_INVALID, _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class ImageMatch:
+    """What AP needs to know of one image: :data:`TRUTH` ``(K,)`` and :data:`PREDICTION` ``(N,)``; no pixels."""
+
+    image_id: str
+    min_area_px: int
+    truths: np.ndarray
+    predictions: np.ndarray
+
+
+def match_image(
+    instance_map: np.ndarray | str | Path,
+    detections: Detections,
+    *,
+    instances: pd.DataFrame | None = None,
+    min_area_px: int = MIN_AREA_PX,
+) -> ImageMatch:
+    """Compare the detections of one image with its ground truth.
+
+    Args:
+        instance_map: integers ``(H, W)``, instance ids as in ``*_gtFine_instanceIds.png``, or the path of such a file.
+        detections: of that image.
+        instances: the image's rows of the instance table, which save counting the areas over the whole frame.
+        min_area_px: ground truth under this area absorbs detections instead of being evaluated (``minRegionSizes[0]``).
+
+    Raises:
+        OSError, ValueError: if there is no complete 16-bit PNG at the path given.
+        ValueError: if the map and the detections differ in size, the map holds an id that is no Cityscapes instance id,
+            or the instance table does not know an instance that the map holds.
+    """
+    where = f"image {detections.image_id}"
+    if isinstance(instance_map, (str, Path)):
+        where += f", {instance_map}"
+        instance_map = png.read(instance_map, "gray 16")
+    instance_map = _as_uint16(instance_map, where)
+    if instance_map.shape != detections.size:
+        raise ValueError(
+            f"{where}: found ground truth {instance_map.shape}, expected {detections.size} as the detections"
+        )
+    truths = (
+        _truths_counted(instance_map, min_area_px, where)
+        if instances is None
+        else _truths(instances["instance_id"].to_numpy(), instances["area_px"].to_numpy(), min_area_px)
+    )
+    pixels = _contingency(instance_map, detections, truths, where)
+    return ImageMatch(detections.image_id, int(min_area_px), truths, _compare(pixels, detections, truths, min_area_px))
+
+
+def _as_uint16(instance_map: np.ndarray, where: str) -> np.ndarray:
+    instance_map = np.asarray(instance_map)
+    if instance_map.dtype in (np.uint16, np.uint8):
+        return instance_map
+    if instance_map.size and not -1 <= instance_map.min() <= instance_map.max() < 2**16:
+        raise ValueError(
+            f"{where}: found instance ids {instance_map.min()}..{instance_map.max()}, expected -1..{2**16 - 1}"
+        )
+    return np.where(instance_map < 0, 0, instance_map).astype(np.uint16)  # -1, licence plate, is void like 0
+
+
+def _truths(instance_ids: np.ndarray, areas_px: np.ndarray, min_area_px: int) -> np.ndarray:
+    """Ground truths of the eight classes, ordered by instance id, whatever order they come in."""
+    order = np.argsort(instance_ids)
+    truths = np.empty(len(order), TRUTH)
+    truths["instance_id"], truths["area_px"] = instance_ids[order], areas_px[order]
+    ids = truths["instance_id"]
+    truths["category"] = category_of_label()[label_of_instance(ids)]
+    truths["evaluated"] = (ids >= INSTANCE_BASE) & (truths["area_px"] >= min_area_px)
+    return truths
+
+
+def _truths_counted(instance_map: np.ndarray, min_area_px: int, where: str) -> np.ndarray:
+    areas = np.bincount(instance_map.ravel())
+    ids = np.flatnonzero(areas)
+    _refuse_unknown(ids, where)
+    label_ids = label_of_instance(ids)
+    ids = ids[np.isin(label_ids, LABEL_IDS)]
+    return _truths(ids, areas[ids], min_area_px)
+
+
+def _refuse_unknown(ids: np.ndarray, where: str) -> None:
+    label_ids = label_of_instance(ids)
+    if (label_ids > MAX_LABEL_ID).any():
+        found = ids[label_ids > MAX_LABEL_ID][:5].tolist()
+        raise ValueError(
+            f"{where}: found instance ids {found}, expected a label id 0..{MAX_LABEL_ID}, or that times 1000 + n"
+        )
+
+
+@functools.cache
+def _empty_bins() -> np.ndarray:
+    """Look-up table, ``(65536,)``: instance id -> bin, before the ground truths of an image are entered."""
+    bins = np.full(2**16, _INVALID, np.intp)  # the type that bincount works in: no conversion a pixel
+    bins[: MAX_LABEL_ID + 1] = _OTHER
+    bins[INSTANCE_BASE : (MAX_LABEL_ID + 1) * INSTANCE_BASE] = _OTHER
+    bins[[label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]] = _VOID
+    for label_id in LABEL_IDS:  # each of these that an image has gets a bin of its own
+        bins[label_id] = bins[label_id * INSTANCE_BASE : (label_id + 1) * INSTANCE_BASE] = _INVALID
+    return bins
+
+
+def _contingency(instance_map: np.ndarray, detections: Detections, truths: np.ndarray, where: str) -> np.ndarray:
+    """Pixels that each detection shares with each bin, int64 ``(N, 3 + K)``."""
+    bins = _empty_bins().copy()
+    bins[truths["instance_id"]] = np.arange(_FIRST_TRUTH, _FIRST_TRUTH + len(truths))
+    pixels = np.zeros((len(detections), _FIRST_TRUTH + len(truths)), np.int64)
+    for row, mask, (x0, y0, x1, y1) in zip(pixels, detections.masks, detections.boxes.tolist(), strict=True):
+        ids = instance_map[y0:y1, x0:x1][mask]
+        row += np.bincount(bins.take(ids), minlength=len(row))
+        if row[_INVALID]:
+            found = np.unique(ids[bins[ids] == _INVALID])
+            _refuse_unknown(found, where)
+            raise ValueError(
+                f"{where}: found instance ids {found[:5].tolist()} in the map, expected them in the instance table"
+            )
+    return pixels
+
+
+def _compare(pixels: np.ndarray, detections: Detections, truths: np.ndarray, min_area_px: int) -> np.ndarray:
+    """Reduce the contingency counts to :data:`PREDICTION` ``(N,)``, without detections that have no pixel."""
+    areas = pixels.sum(1)
+    some = areas > 0
+    pixels, areas = pixels[some], areas[some, None]
+    shared = pixels[:, _FIRST_TRUTH:]
+    predictions = np.empty(len(shared), PREDICTION)
+    predictions["category"], predictions["score"] = detections.category[some], detections.score[some]
+    predictions["area_px"] = areas[:, 0]
+    same = predictions["category"][:, None] == truths["category"]
+    iou = shared / (truths["area_px"] + areas - shared)
+    predictions["truth"], predictions["iou"] = _best(np.where(same, iou, 0.0))
+    predictions["other_truth"], predictions["other_iou"] = _best(np.where(~same & truths["evaluated"], iou, 0.0))
+    # As in the official evaluator, a group that is also tiny counts twice.
+    absorbs = (truths["instance_id"] < INSTANCE_BASE).astype(int) + (truths["area_px"] < min_area_px)
+    predictions["ignored"] = (pixels[:, _VOID] + (shared * same) @ absorbs) / areas[:, 0]
+    return predictions
+
+
+def _best(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Column and value of the largest element of each row of ``(N, K)``; -1 and 0 where nothing overlaps."""
+    padded = np.concatenate([np.zeros((len(iou), 1)), iou], axis=1)
+    best = padded.argmax(1)
+    return best - 1, padded[np.arange(len(padded)), best]

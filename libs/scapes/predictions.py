@@ -1,0 +1,203 @@
+"""Detected instances of an image as cropped masks, and the compact file that keeps those of a whole data set.
+
+Shapes used in this module: N detections of one image of H x W pixels; detection i has a box of h_i x w_i pixels.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pycocotools import mask as coco_mask
+
+from scapes.files import replacing
+from scapes.labels import CLASSES
+
+IMAGES_PER_ROW_GROUP = 16
+
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("category", pa.list_(pa.int8())),
+        ("score", pa.list_(pa.float32())),
+        ("boxes", pa.list_(pa.list_(pa.int32(), 4))),
+        ("masks", pa.list_(pa.binary())),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections:
+    """The detections of one image.
+
+    Attributes:
+        image_id: the image's id, as in the image table.
+        size: ``(H, W)`` of the image's ground truth, in pixels.
+        category: int8 ``(N,)``, index into :data:`scapes.labels.CLASSES`.
+        score: float32 ``(N,)``, finite.
+        boxes: int32 ``(N, 4)``, half-open ``x0, y0, x1, y1`` in pixels, inside the image.
+        masks: N boolean arrays, the i-th ``(y1 - y0, x1 - x0)``: the mask inside its box; outside it there is nothing.
+
+    Raises:
+        ValueError: naming the image and the detection, if a shape, a class, a score or a box is not as described.
+    """
+
+    image_id: str
+    size: tuple[int, int]
+    category: np.ndarray
+    score: np.ndarray
+    boxes: np.ndarray
+    masks: Sequence[np.ndarray]
+
+    def __post_init__(self):
+        lengths = {name: len(getattr(self, name)) for name in ("category", "score", "boxes", "masks")}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"image {self.image_id}: found lengths {lengths}, expected the same for all")
+        self._set(size=(int(self.size[0]), int(self.size[1])), masks=[np.asarray(mask) for mask in self.masks])
+        category, count = np.asarray(self.category), len(self)
+        self._refuse((category < 0) | (category >= len(CLASSES)), category, f"class, expected 0..{len(CLASSES) - 1}")
+        self._set(category=category.astype(np.int8), score=np.asarray(self.score, np.float32))
+        self._refuse(~np.isfinite(self.score), self.score, "score, expected a finite number")
+        self._set(boxes=np.asarray(self.boxes, np.int32).reshape(count, 4))
+        self._check_masks()
+
+    def _check_masks(self) -> None:
+        height, width = self.size
+        x0, y0, x1, y1 = self.boxes.T
+        outside = (x0 < 0) | (y0 < 0) | (x1 < x0) | (y1 < y0) | (x1 > width) | (y1 > height)
+        self._refuse(outside, self.boxes, f"box x0, y0, x1, y1, expected inside {width} x {height} pixels")
+        shapes, types = [mask.shape for mask in self.masks], [mask.dtype for mask in self.masks]
+        wanted = zip((y1 - y0).tolist(), (x1 - x0).tolist(), strict=True)
+        wrong = [shape != box for shape, box in zip(shapes, wanted, strict=True)]
+        self._refuse(wrong, shapes, "mask shape, expected the height and width of its box")
+        self._refuse([dtype.kind != "b" for dtype in types], types, "mask type, expected bool")
+
+    def _set(self, **fields) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)  # as the class is frozen
+
+    def _refuse(self, wrong, values, what: str) -> None:
+        if np.any(wrong):
+            index = int(np.argmax(wrong))
+            raise ValueError(f"image {self.image_id}, detection {index}: found {values[index]} as {what}")
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def __repr__(self) -> str:
+        return f"Detections({self.image_id!r}, size={self.size}, {len(self)} detections)"
+
+    @classmethod
+    def from_masks(cls, image_id: str, size: tuple[int, int], category, score, masks) -> "Detections":
+        """From full-frame masks, zero outside: N arrays ``(H, W)`` of any type. Raises ValueError as the class does."""
+        boxes, crops = [], []
+        for index, mask in enumerate(masks):
+            mask = np.asarray(mask) != 0
+            if mask.shape != tuple(size):
+                raise ValueError(
+                    f"image {image_id}, detection {index}: found a mask {mask.shape}, expected {tuple(size)}"
+                )
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            y0, y1 = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
+            x0, x1 = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
+            boxes.append((x0, y0, x1, y1))
+            crops.append(mask[y0:y1, x0:x1].copy())
+        return cls(image_id, size, np.asarray(category), score, np.array(boxes, np.int32).reshape(-1, 4), crops)
+
+    @classmethod
+    def from_rle(cls, image_id: str, size: tuple[int, int], category, score, rles: Sequence[Mapping]) -> "Detections":
+        """From COCO run-length encodings (dictionaries of ``size`` and compressed or plain ``counts``)."""
+        masks = (_decode(rle) for rle in rles)
+        return cls.from_masks(image_id, size, category, score, masks)
+
+    def full_mask(self, index: int) -> np.ndarray:
+        """Detection ``index`` as a full-frame mask, bool ``(H, W)``."""
+        frame = np.zeros(self.size, bool)
+        x0, y0, x1, y1 = self.boxes[index]
+        frame[y0:y1, x0:x1] = self.masks[index]
+        return frame
+
+
+def write_predictions(path: str | Path, detections: Iterable[Detections]) -> int:
+    """Write the detections of a data set to one Parquet file, an image a row, as they come; return their number.
+
+    Images without a detection have a row too, so that a missing image is told from an empty one. Masks are stored a bit
+    a pixel and compressed.
+
+    Raises:
+        ValueError: if an image comes twice; the file is then not written.
+    """
+    seen: set[str] = set()
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
+        rows: list[dict] = []
+        for item in detections:
+            if item.image_id in seen:
+                raise ValueError(f"image {item.image_id}: found twice among the predictions for {path}, expected once")
+            seen.add(item.image_id)
+            rows.append(_row(item))
+            if len(rows) == IMAGES_PER_ROW_GROUP:
+                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+                rows.clear()
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+    return len(seen)
+
+
+def read_predictions(path: str | Path, *, row_groups: Sequence[int] | None = None) -> Iterator[Detections]:
+    """Yield what :func:`write_predictions` wrote, in its order, a row group in memory at a time.
+
+    ``row_groups``: numbers of the row groups to read, of those that :func:`images_by_row_group` lists; default all.
+    Raises ``ValueError`` for a file of other columns.
+    """
+    with pq.ParquetFile(path) as file:
+        if not file.schema_arrow.equals(_SCHEMA):
+            raise ValueError(
+                f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} of write_predictions"
+            )
+        for batch in file.iter_batches(IMAGES_PER_ROW_GROUP, row_groups=row_groups):
+            for row in batch.to_pylist():
+                yield _detections(row)
+
+
+def images_by_row_group(path: str | Path) -> list[list[str]]:
+    """The ids of the images in each row group of a predictions file, without reading its masks."""
+    with pq.ParquetFile(path) as file:
+        groups = [file.read_row_group(i, ["image_id"]) for i in range(file.num_row_groups)]
+    return [group["image_id"].to_pylist() for group in groups]
+
+
+def _decode(rle: Mapping) -> np.ndarray:
+    if isinstance(rle["counts"], (list, np.ndarray)):
+        rle = coco_mask.frPyObjects(dict(rle), *rle["size"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of pycocotools on NumPy 2
+        return coco_mask.decode(rle)
+
+
+def _row(item: Detections) -> dict:
+    return {
+        "image_id": item.image_id,
+        "height": item.size[0],
+        "width": item.size[1],
+        "category": item.category,
+        "score": item.score,
+        "boxes": item.boxes.tolist(),
+        "masks": [np.packbits(mask).tobytes() for mask in item.masks],
+    }
+
+
+def _detections(row: dict) -> Detections:
+    boxes = np.array(row["boxes"], np.int32).reshape(-1, 4)
+    masks = [
+        np.unpackbits(np.frombuffer(bits, np.uint8), count=(y1 - y0) * (x1 - x0)).view(bool).reshape(y1 - y0, x1 - x0)
+        for bits, (x0, y0, x1, y1) in zip(row["masks"], boxes.tolist(), strict=True)
+    ]
+    size = (row["height"], row["width"])
+    return Detections(
+        row["image_id"], size, np.array(row["category"], np.int8), np.array(row["score"], np.float32), boxes, masks
+    )

@@ -1,0 +1,138 @@
+"""Detections in the format of the Cityscapes test server, and the check that the server's own reader accepts them.
+
+A ZIP file of one text an image, ``CITY_SEQ_FRAME.txt``, with a line a detection, ``masks/CITY_SEQ_FRAME_N.png LABEL_ID
+SCORE``, and those PNGs: 8-bit frames, zero outside the mask.
+
+Source: the comments of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``.
+"""
+
+import contextlib
+import copy
+import io
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as evaluator
+from tqdm.auto import tqdm
+
+from scapes import png
+from scapes.ap import check_images
+from scapes.files import replacing
+from scapes.labels import CLASSES, LABEL_IDS
+from scapes.match import MIN_AREA_PX
+from scapes.predictions import Detections
+
+SIZE = (1024, 2048)
+"""Height and width of Cityscapes, in pixels."""
+
+_IMAGE_ID = re.compile(r"[^_/\\ ]+_\d{6}_\d{6}")
+_FAST = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # small and quick for masks
+
+
+def write_submission(
+    detections: Iterable[Detections],
+    out_zip: str | Path,
+    *,
+    expected_images: Iterable[str],
+    size: tuple[int, int] = SIZE,
+    progress: bool = True,
+) -> int:
+    """Write the ZIP file for the test server as the detections come; return the number of images.
+
+    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` that all must have.
+
+    Raises:
+        ValueError: if an image comes twice, is missing or not expected, has another size, or an id that is not
+            ``CITY_SEQ_FRAME``; there is no file then.
+    """
+    expected, written = sorted(expected_images), set()
+    bar = tqdm(detections, total=len(expected), desc="writing submission", unit="image", disable=not progress, delay=1)
+    with replacing(out_zip) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for item in bar:
+            _check(item, size)
+            if item.image_id in written:
+                raise ValueError(f"image {item.image_id}: found twice, expected once")
+            _write_image(archive, item)
+            written.add(item.image_id)
+        check_images(sorted(written), expected, subset=False)
+    return len(written)
+
+
+def check_submission(
+    path: str | Path, *, expected_images: Iterable[str], size: tuple[int, int] = SIZE, progress: bool = True
+) -> pd.DataFrame:
+    """Read a submission back with the official evaluator's own reader: detections a class and image.
+
+    Returns one row an image, indexed by image id, with a column a class.
+
+    Raises:
+        ValueError: naming the image and what its text or masks have that the server would refuse.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+        args = arguments(folder)
+        rows = {}
+        for image_id in tqdm(sorted(expected_images), desc="checking", unit="image", disable=not progress, delay=1):
+            infos = _read_officially(image_id, args, path)
+            for mask, info in infos.items():
+                _check_info(mask, info, size, f"{path}, image {image_id}")
+            labels = [info["labelID"] for info in infos.values()]
+            rows[image_id] = [labels.count(label_id) for label_id in LABEL_IDS]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(CLASSES), dtype=int).rename_axis("image_id")
+
+
+def arguments(folder: str | Path, min_area_px: int = MIN_AREA_PX) -> object:
+    """A copy of the evaluator's global ``args`` that looks for predictions in ``folder`` and writes nothing."""
+    args = copy.copy(evaluator.args)
+    args.minRegionSizes = np.array([min_area_px, *args.minRegionSizes[1:]])
+    args.quiet, args.JSONOutput, args.gtInstancesFile = True, False, ""
+    args.predictionPath, args.predictionWalk = str(Path(folder).resolve()), None
+    return args
+
+
+def _check(item: Detections, size: tuple[int, int]) -> None:
+    if not _IMAGE_ID.fullmatch(item.image_id):
+        raise ValueError(f"image {item.image_id}: expected an id CITY_SEQ_FRAME such as berlin_000000_000019")
+    if item.size != tuple(size):
+        raise ValueError(f"image {item.image_id}: found masks of {item.size} pixels, expected {tuple(size)}")
+
+
+def _write_image(archive: zipfile.ZipFile, item: Detections) -> None:
+    lines = []
+    for index, (category, score) in enumerate(zip(item.category, item.score, strict=True)):
+        if item.masks[index].any():  # the evaluator skips empty masks
+            name = f"masks/{item.image_id}_{index:03d}.png"
+            done, data = cv2.imencode(".png", item.full_mask(index) * np.uint8(255), _FAST)
+            if not done:
+                raise ValueError(f"image {item.image_id}, detection {index}: its mask cannot be encoded as PNG")
+            archive.writestr(name, data.tobytes())
+            lines.append(f"{name} {LABEL_IDS[category]} {float(score)!r}\n")
+    archive.writestr(f"{item.image_id}.txt", "".join(lines))
+
+
+def _read_officially(image_id: str, args: object, path: str | Path) -> dict:
+    """The evaluator's own dictionary of an image's detections; it exits on errors, which become ValueError here."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            text = evaluator.getPrediction(f"{image_id}_gtFine_instanceIds.png", args)
+            return evaluator.readPredInfo(text, args)
+    except SystemExit:
+        raise ValueError(f"{path}, image {image_id}: the official reader says {said.getvalue().strip()!r}") from None
+
+
+def _check_info(mask: str, info: dict, size: tuple[int, int], where: str) -> None:
+    if info["labelID"] not in LABEL_IDS or not np.isfinite(info["conf"]):
+        raise ValueError(f"{where}: found {info}, expected a label id of {LABEL_IDS} and a finite score")
+    if not Path(mask).is_file():
+        raise ValueError(f"{where}: found no file {Path(mask).name}, which the text names")
+    header = png.read_ends(mask)[0]
+    if (header.height, header.width) != tuple(size):
+        raise ValueError(f"{where}: found {Path(mask).name} of {(header.height, header.width)}, expected {tuple(size)}")

@@ -1,0 +1,79 @@
+"""Run the official Cityscapes instance evaluator: the reference that AP and submissions are checked against.
+
+It is the installed ``cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling``; its arithmetic is left alone.
+Replaced, in memory and for the length of a call, is only what keeps it from running:
+
+- ``np.in1d``, which NumPy 2.4 no longer has, by its documented successor ``np.isin``;
+- ``writeDict2JSON``, which fails on NumPy integers and writes into the working and installation folders, by nothing;
+- the module's ``args`` by a copy with ``minRegionSizes[0]`` and the folder set, nothing printed or cached.
+
+:func:`evaluate_masks` replaces two more, ``readPredInfo`` and ``Image.open`` of predictions, to spare a PNG a mask.
+"""
+
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as evaluator
+from PIL import Image
+
+from scapes.match import MIN_AREA_PX
+from scapes.submit import arguments
+
+Prediction = tuple[int, float, np.ndarray]
+"""Label id, score, and mask over the whole frame, bool ``(H, W)``."""
+
+
+def evaluate_files(
+    truth_paths: Sequence[str | Path],
+    text_paths: Sequence[str | Path],
+    folder: str | Path,
+    *,
+    min_area_px: int = MIN_AREA_PX,
+) -> dict:
+    """The official evaluator's result dictionary: ``resultApMatrix`` is AP ``(1, 8, 10)``, ``averages`` what it prints.
+
+    Args:
+        truth_paths: the ``*_instanceIds.png`` of each image.
+        text_paths: the prediction text of each image, in the same order, with the PNGs that it names in ``folder``.
+        folder: what the texts and masks lie in, at any depth.
+        min_area_px: its ``minRegionSizes[0]``.
+
+    Raises:
+        IndexError: from the evaluator itself, if all predictions of a class are ignored at some overlap.
+    """
+    return _run(truth_paths, [str(path) for path in text_paths], arguments(folder, min_area_px), {})
+
+
+def evaluate_masks(
+    truth_paths: Sequence[str | Path],
+    predictions: Sequence[Sequence[Prediction]],
+    *,
+    min_area_px: int = MIN_AREA_PX,
+) -> dict:
+    """As :func:`evaluate_files`, with the predictions of each image in memory."""
+    flat = {f"{image}/{i}": item for image, items in enumerate(predictions) for i, item in enumerate(items)}
+    infos = {str(image): {} for image in range(len(predictions))}
+    for key, (label_id, score, _) in flat.items():
+        infos[key.split("/")[0]][key] = {"labelID": label_id, "conf": score}
+
+    def read(path):
+        return Image.fromarray(flat[path][2].astype(np.uint8)) if path in flat else Image.open(path)
+
+    replaced = {"Image": _with(Image, open=read), "readPredInfo": lambda image, args: infos[image]}
+    return _run(truth_paths, list(infos), arguments("", min_area_px), replaced)
+
+
+def _run(truth_paths: Sequence[str | Path], predictions: list[str], args: object, replaced: Mapping) -> dict:
+    always = {"np": _with(np, in1d=np.isin), "writeDict2JSON": lambda *_: None}
+    with mock.patch.multiple(evaluator, **always, **replaced):
+        return evaluator.evaluateImgLists(predictions, [str(path) for path in truth_paths], args)
+
+
+def _with(module: types.ModuleType, **attributes) -> types.ModuleType:
+    """A stand-in for a module that has these attributes too; the module itself is not changed."""
+    stand_in = types.ModuleType(module.__name__)
+    stand_in.__dict__.update(vars(module), **attributes)
+    return stand_in

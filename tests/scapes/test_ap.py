@@ -1,0 +1,202 @@
+"""AP against the official evaluator itself, and the invariants of matching and pooling."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scapes import png
+from scapes.ap import (
+    DUPLICATE,
+    FALSE_POSITIVE,
+    IGNORED,
+    OVERLAPS,
+    TRUE_POSITIVE,
+    average_precision,
+    match_image,
+    outcomes,
+)  # fmt: skip
+from scapes.instances import image_instances
+from scapes.labels import CLASSES, LABEL_IDS
+from scapes.predictions import Detections
+from tests import official
+from tests.cases import as_detections, draw_data_set
+
+pytestmark = pytest.mark.filterwarnings("ignore:Mean of empty slice")  # from the official evaluator
+
+
+def reference(paths, predictions, min_area_px):
+    """The official AP and averages, or None where it fails because all predictions of a class are ignored."""
+    try:
+        result = official.evaluate_masks(paths, predictions, min_area_px=min_area_px)
+    except IndexError:
+        return None
+    return np.array(result["resultApMatrix"])[0], result["averages"]
+
+
+def easy_image(folder, min_area_px):
+    """An image with one perfect detection of each class: with it, no class has all its predictions ignored."""
+    frame = np.repeat(np.array(LABEL_IDS, np.uint16) * 1000, max(1, min_area_px)).reshape(len(LABEL_IDS), -1)
+    path = folder / "easy.png"
+    png.write(path, frame)
+    predictions = [(label_id, 0.5, frame == label_id * 1000) for label_id in LABEL_IDS]
+    return path, predictions, as_detections("easy", frame, predictions)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_equals_the_official_evaluator(tmp_path, block):
+    for seed in range(100 * block, 100 * (block + 1)):
+        rng = np.random.default_rng(seed)
+        min_area_px = int(rng.choice([0, 1, 4, 10, 100]))
+        paths, predictions, detections = draw_data_set(rng, tmp_path, int(rng.integers(1, 4)))
+        expected = reference(paths, predictions, min_area_px)
+        if expected is None:
+            easy = easy_image(tmp_path, min_area_px)
+            paths, predictions, detections = [*paths, easy[0]], [*predictions, easy[1]], [*detections, easy[2]]
+            expected = reference(paths, predictions, min_area_px)
+        pairs = zip(paths, detections, strict=True)
+        found = average_precision([match_image(path, item, min_area_px=min_area_px) for path, item in pairs])
+        np.testing.assert_allclose(found.ap, expected[0], rtol=0, atol=1e-12, err_msg=f"seed {seed}")
+        averages = [expected[1]["allAp"], expected[1]["allAp50%"]]
+        np.testing.assert_allclose([found.mean, found.ap50], averages, rtol=0, atol=1e-12, err_msg=f"seed {seed}")
+        for name, ap in found.per_class.items():
+            np.testing.assert_allclose(ap, expected[1]["classes"][name]["ap"], rtol=0, atol=1e-12)
+
+
+def test_random_cases_reach_every_rule(tmp_path):
+    seen, kinds = set(), set()
+    for seed in range(60):
+        paths, predictions, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 2)
+        pooled = outcomes([match_image(p, d, min_area_px=4) for p, d in zip(paths, detections, strict=True)])
+        seen |= set(np.unique(pooled.outcome).tolist())
+        truths = pooled.truths
+        kinds |= {"group"} if (truths["instance_id"] < 1000).any() else set()
+        kinds |= {"tiny group"} if ((truths["instance_id"] < 1000) & (truths["area_px"] < 4)).any() else set()
+        kinds |= {"one pixel"} if (truths["area_px"] == 1).any() else set()
+        kinds |= {"no truth"} if not len(truths) else set()
+        kinds |= {"empty mask"} if len(pooled.predictions) < sum(map(len, detections)) else set()
+        kinds |= {"no prediction"} if any(not len(item) for item in predictions) else set()
+        kinds |= {"caravan"} if any(item[0] == 29 for item in itertools.chain(*predictions)) else set()
+    assert seen == {IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE}
+    assert kinds == {"group", "tiny group", "one pixel", "no truth", "empty mask", "no prediction", "caravan"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_order_and_instance_table_change_no_bit(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    paths, _, detections = draw_data_set(rng, tmp_path, 6)
+    records = [match_image(path, item, min_area_px=4) for path, item in zip(paths, detections, strict=True)]
+    shuffled = []
+    for index in rng.permutation(len(paths)):
+        item, order = detections[index], rng.permutation(len(detections[index]))
+        masks = [item.masks[i] for i in order]
+        item = Detections(item.image_id, item.size, item.category[order], item.score[order], item.boxes[order], masks)
+        table = image_instances(png.read(paths[index], "gray 16")).sample(frac=1, random_state=seed)
+        shuffled.append(match_image(paths[index], item, instances=table, min_area_px=4))
+    first, second = average_precision(records), average_precision(iter(shuffled))
+    assert first.ap.tobytes() == second.ap.tobytes()
+    pd.testing.assert_frame_equal(first.frame(), second.frame())
+
+
+def rectangle(size, x0, y0, x1, y1):
+    mask = np.zeros(size, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def test_all_predictions_ignored_is_zero(tmp_path):
+    frame = np.full((20, 20), 24, np.uint16)
+    frame[:10, :10] = 24001
+    predictions = [(24, 0.9, rectangle(frame.shape, 10, 10, 20, 20))]
+    png.write(tmp_path / "a.png", frame)
+    assert reference([tmp_path / "a.png"], [predictions], 4) is None
+    result = average_precision([match_image(frame, as_detections("a", frame, predictions), min_area_px=4)])
+    assert result.ap[0].tolist() == [0.0] * 10
+    assert result.mean == 0.0
+
+
+def test_counts_by_hand():
+    frame = np.full((20, 40), 7, np.uint16)
+    frame[0:10, 0:10], frame[0:10, 20:30] = 24001, 24002
+    boxes = [
+        (0, 0, 10, 10),
+        (0, 0, 10, 9),
+        (20, 0, 30, 7),
+        (30, 10, 40, 20),
+    ]  # exact, duplicate, IoU 0.7, nothing there
+    predictions = [
+        (24, score, rectangle(frame.shape, *box)) for score, box in zip((0.9, 0.8, 0.7, 0.6), boxes, strict=True)
+    ]
+    table = average_precision([match_image(frame, as_detections("a", frame, predictions))]).frame()
+    row = table[(table["class"] == "person") & (table["overlap"] == 0.65)].iloc[0]
+    assert row[["truths", "predictions", "true_positives", "false_positives", "misses"]].tolist() == [2, 4, 2, 2, 0]
+    row = table[(table["class"] == "person") & (table["overlap"] == 0.70)].iloc[0]  # strictly greater
+    assert row[["true_positives", "false_positives", "misses"]].tolist() == [1, 3, 1]
+    assert table["class"].unique().tolist() == list(CLASSES)
+    assert len(table) == len(CLASSES) * len(OVERLAPS)
+
+
+def test_no_images_is_nan():
+    result = average_precision([])
+    assert np.isnan(result.ap).all()
+    assert np.isnan(result.mean)
+
+
+def image(image_id="a", value=24001):
+    frame = np.full((20, 20), 7, np.uint16)
+    frame[:12, :12] = value
+    return frame, as_detections(image_id, frame, [(24, 0.5, frame == value)])
+
+
+def test_mask_of_wrong_size_is_named():
+    frame, detections = image("munster_1")
+    with pytest.raises(ValueError, match=r"munster_1.*\(20, 19\).*\(20, 20\)"):
+        match_image(frame[:, :-1], detections)
+
+
+@pytest.mark.parametrize("value", [34, 999, 34000, 60000])
+def test_unknown_instance_id_is_named(value):
+    frame, detections = image(value=value)
+    for instances in (None, image_instances(np.zeros_like(frame))):
+        with pytest.raises(ValueError, match=f"image a: found instance ids \\[{value}\\]"):
+            match_image(frame, detections, instances=instances)
+
+
+def test_instance_missing_in_the_table_is_named():
+    frame, detections = image()
+    with pytest.raises(ValueError, match=r"24001.*expected them in the instance table"):
+        match_image(frame, detections, instances=image_instances(np.zeros_like(frame)))
+
+
+def test_licence_plate_is_void_and_other_negatives_are_refused():
+    frame, detections = image()
+    signed = frame.astype(np.int32)
+    signed[frame == 24001] = -1
+    assert match_image(signed, detections).predictions["ignored"].tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"-2\.\."):
+        match_image(signed - 1, detections)
+
+
+def test_truncated_and_missing_files_are_named(tmp_path):
+    frame, detections = image()
+    png.write(tmp_path / "a.png", frame)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:-30])
+    for name in ("b.png", "c.png"):
+        with pytest.raises((ValueError, OSError), match=name):
+            match_image(tmp_path / name, detections)
+
+
+def test_images_are_checked():
+    a, b = (match_image(*image(image_id)) for image_id in "ab")
+    with pytest.raises(ValueError, match=r"image a: found 2 records, expected one"):
+        average_precision([a, b, a])
+    with pytest.raises(ValueError, match=r"image b: found a record, expected none"):
+        average_precision([a, b], expected_images=["a"])
+    with pytest.raises(ValueError, match=r"image c: found no record.*1 of 3.*subset=True"):
+        average_precision([a, b], expected_images=["a", "b", "c"])
+    part = average_precision([a, b], expected_images=["a", "b", "c"], subset=True)
+    assert part.images == 2
+    with pytest.raises(ValueError, match=r"min_area_px = \[50, 100\]"):
+        average_precision([a, dataclasses.replace(b, min_area_px=50)])

@@ -1,0 +1,129 @@
+"""The instance table against loops over pixels, the official script, and changes on disk."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from cityscapesscripts.evaluation.instances2dict import instances2dict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from scapes import cityscapes, synscapes
+from scapes.instances import fingerprint, image_instances, instance_table
+from scapes.labels import CLASSES, LABEL_IDS
+from tests import tiny_data
+
+VALUES = (0, 7, 24, 26, 29, 24000, 24001, 26000, 26999, 29000, 30001, 31000, 33000, 65535)
+
+
+def reference(instance_map):
+    rows = []
+    for value in sorted(set(instance_map.ravel().tolist())):
+        label = value // 1000 if value >= 1000 else value
+        if label in LABEL_IDS:
+            own = [(y, x) for y, x in np.ndindex(instance_map.shape) if instance_map[y, x] == value]
+            ys, xs = [y for y, _ in own], [x for _, x in own]
+            box = (min(xs), min(ys), max(xs) + 1, max(ys) + 1)
+            rows.append((value, LABEL_IDS.index(label), len(own), *box, value < 1000))
+    return rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.sampled_from(VALUES)),
+    st.integers(1, 3),
+)
+def test_equals_reference(instance_map, zoom):
+    instance_map = np.kron(instance_map, np.ones((1, zoom), np.uint16))
+    table = image_instances(instance_map)
+    assert list(table.itertuples(index=False, name=None)) == reference(instance_map)
+    assert table.dtypes.astype(str).tolist() == ["int32", "int8", "int32", "int32", "int32", "int32", "int32", "bool"]
+
+
+def test_map_that_is_a_view():
+    instance_map = np.random.default_rng(0).choice(np.array(VALUES, np.uint16), (20, 30))
+    pd.testing.assert_frame_equal(image_instances(instance_map.T), image_instances(instance_map.T.copy()))
+
+
+def test_table_agrees_with_the_official_script(tmp_path):
+    images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path, train=4), "train")
+    table = instance_table(images)
+    official = instances2dict(images["instance_path"].tolist())
+    for image in images.itertuples():
+        ours = table[table["image_id"] == image.image_id]
+        theirs = [o for name in CLASSES for o in official[image.instance_path][name]]
+        assert set(zip(ours["instance_id"], ours["area_px"], strict=True)) == {
+            (o["instID"], o["pixelCount"]) for o in theirs
+        }
+
+
+def test_columns_order_and_workers(tmp_path):
+    images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path, train=9), "train")
+    table = instance_table(images, workers=1)
+    assert table.columns.tolist() == [
+        *["dataset", "split", "image_id", "instance_id", "category", "area_px"],
+        *["x0", "y0", "x1", "y1", "crowd"],
+    ]
+    assert table["image_id"].drop_duplicates().tolist() == images["image_id"].tolist()
+    assert len(table) == 3 * 9 and table["crowd"].sum() == 9
+    pd.testing.assert_frame_equal(instance_table(images, workers=2), table)
+
+
+def test_no_images():
+    images = pd.DataFrame(columns=["dataset", "split", "image_id", "instance_path"])
+    assert len(instance_table(images)) == 0
+
+
+def test_cache_is_used_until_a_label_changes(tmp_path, monkeypatch):
+    root = tiny_data.write_cityscapes(tmp_path / "data", train=2)
+    images = cityscapes.read_images(root, "train")
+    table = instance_table(images, tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        patched.setattr("scapes.instances._find_instances", None)  # counting again would fail
+        pd.testing.assert_frame_equal(instance_table(images, tmp_path / "cache"), table)
+    instance_ids = cv2.imread(images["instance_path"][0], cv2.IMREAD_UNCHANGED)
+    instance_ids[0, 0] = 27000
+    cv2.imwrite(images["instance_path"][0], instance_ids)
+    assert len(instance_table(images, tmp_path / "cache")) == len(table) + 1
+
+
+@pytest.mark.parametrize("left", [0, 3, 40, -40])
+def test_damaged_cache_is_replaced(tmp_path, left):
+    images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path / "data", train=2), "train")
+    table = instance_table(images, tmp_path / "cache")
+    (cached,) = (tmp_path / "cache").iterdir()
+    whole = cached.read_bytes()
+    cached.write_bytes(whole[:left])
+    pd.testing.assert_frame_equal(instance_table(images, tmp_path / "cache"), table)
+    pd.testing.assert_frame_equal(pd.read_parquet(cached), table)
+
+
+def test_fingerprint_does_not_depend_on_place_time_or_order(tmp_path):
+    root = tiny_data.write_synscapes(tmp_path / "a")
+    before = fingerprint(synscapes.read_images(root))
+    moved = shutil.copytree(root, tmp_path / "b", copy_function=shutil.copyfile)
+    assert fingerprint(synscapes.read_images(moved)) == before
+    assert fingerprint(synscapes.read_images(root)[::-1]) == before
+
+
+@pytest.mark.parametrize("file", ["img/rgb/2.png", "img/class/2.png", "img/instance/2.png", "meta/2.json"])
+def test_fingerprint_notices_a_change_of_content(tmp_path, file):
+    root = tiny_data.write_synscapes(tmp_path)
+    before = fingerprint(synscapes.read_images(root))
+    path = root / file
+    if path.suffix == ".png":
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        image[0, 0] ^= 1
+        cv2.imwrite(str(path), image)
+    else:
+        path.write_text(path.read_text().replace("32", "33"))
+    assert fingerprint(synscapes.read_images(root)) != before
+
+
+def test_fingerprint_notices_other_images_and_splits(tmp_path):
+    images = synscapes.read_images(tiny_data.write_synscapes(tmp_path))
+    prints = {fingerprint(images), fingerprint(images[1:]), fingerprint(images.assign(split="train"))}
+    assert len(prints) == 3

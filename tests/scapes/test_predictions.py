@@ -1,0 +1,94 @@
+"""Detections: what they accept and refuse, and that their file gives back every bit."""
+
+import itertools
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from scapes.predictions import Detections, read_predictions, write_predictions
+from tests.cases import draw_data_set
+
+
+def assert_same(first: Detections, second: Detections):
+    assert (first.image_id, first.size) == (second.image_id, second.size)
+    for name in ("category", "score", "boxes"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+        assert getattr(first, name).dtype == getattr(second, name).dtype
+    assert len(first.masks) == len(second.masks)
+    for index in range(len(first)):
+        np.testing.assert_array_equal(first.masks[index], second.masks[index])
+        assert second.masks[index].dtype == bool
+
+
+def many(folder, count=150):
+    sets = (draw_data_set(np.random.default_rng(seed), folder, 1)[2][0] for seed in range(count))
+    fields = ("size", "category", "score", "boxes", "masks")
+    return [Detections(f"{i:03d}", *(getattr(item, name) for name in fields)) for i, item in enumerate(sets)]
+
+
+def test_file_gives_back_every_bit(tmp_path):
+    items = many(tmp_path)
+    assert any(not len(item) for item in items)
+    assert write_predictions(tmp_path / "p.parquet", iter(items)) == len(items)
+    for first, second in itertools.zip_longest(items, read_predictions(tmp_path / "p.parquet")):
+        assert_same(first, second)
+
+
+def test_masks_in_full_and_as_rle_give_the_same(tmp_path):
+    for item in many(tmp_path, 20):
+        masks = [item.full_mask(index) for index in range(len(item))]
+        assert_same(item, Detections.from_masks(item.image_id, item.size, item.category, item.score, masks))
+        rles = [coco_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
+        assert_same(item, Detections.from_rle(item.image_id, item.size, item.category, item.score, rles))
+
+
+def test_plain_rle():
+    item = Detections.from_rle("a", (3, 4), [0], [0.5], [{"size": [3, 4], "counts": [4, 2, 6]}])
+    assert item.boxes.tolist() == [[1, 1, 2, 3]]
+    assert item.masks[0].all()
+
+
+def test_interrupted_and_repeated_images_leave_the_file_alone(tmp_path):
+    item = Detections("a", (3, 4), [], [], [], [])
+    path = tmp_path / "p.parquet"
+    write_predictions(path, [item])
+    with pytest.raises(ValueError, match="image a: found twice"):
+        write_predictions(path, [item, item])
+    assert [found.image_id for found in read_predictions(path)] == ["a"]
+    assert [found.name for found in tmp_path.iterdir()] == ["p.parquet"]
+
+
+def test_other_parquet_file_is_refused(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=r"x\.parquet.*\['x'\]"):
+        next(read_predictions(tmp_path / "x.parquet"))
+
+
+BOX, MASK = [[0, 0, 2, 2]], [np.ones((2, 2), bool)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (([8], [0.5], BOX, MASK), "found 8 as class, expected 0..7"),
+        (([-1], [0.5], BOX, MASK), "found -1 as class"),
+        (([0], [np.nan], BOX, MASK), "found nan as score"),
+        (([0], [np.inf], BOX, MASK), "found inf as score"),
+        (([0], [0.5], [[0, 0, 2, 4]], [np.ones((4, 2), bool)]), r"found \[0 0 2 4\] as box .* inside 4 x 3 pixels"),
+        (([0], [0.5], [[2, 2, 0, 0]], MASK), "as box"),
+        (([0], [0.5], [[0, 0, 3, 2]], MASK), r"found \(2, 2\) as mask shape"),
+        (([0], [0.5], BOX, [np.ones((2, 2), np.uint8)]), "found uint8 as mask type"),
+        (([0, 1], [0.5], BOX, MASK), "found lengths .*'category': 2"),
+    ],
+)
+def test_bad_fields_are_named(fields, message):
+    with pytest.raises(ValueError, match=f"image munster_7.*{message}"):
+        Detections("munster_7", (3, 4), *fields)
+
+
+def test_mask_of_wrong_size_is_named():
+    with pytest.raises(ValueError, match=r"image a, detection 0: found a mask \(3, 5\), expected \(3, 4\)"):
+        Detections.from_masks("a", (3, 4), [0], [0.5], [np.ones((3, 5), bool)])

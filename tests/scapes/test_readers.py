@@ -1,0 +1,139 @@
+"""Image tables and raw labels of Cityscapes, Synscapes and UrbanSyn."""
+
+import json
+
+import numpy as np
+import pytest
+from cityscapesscripts.helpers.csHelpers import getCsFileInfo
+
+from scapes import cityscapes, png, synscapes, urbansyn
+from scapes.files import BadFile
+from scapes.labels import BICYCLE, CAR, MOTORCYCLE
+from scapes.numbered import last_train_number
+from scapes.synthetic import SYNTHETIC
+from scapes.verify import has_errors, verify_dataset
+from synlib.curation.harmonize import count_table, harmonize_dataset
+from synlib.datasets import toyscapes
+from tests import tiny_data
+
+COLUMNS = ["dataset", "split", "image_id", "image_path", "instance_path", "label_path"]
+
+
+def test_cityscapes_table(tmp_path):
+    root = tiny_data.write_cityscapes(tmp_path, train=3, val=2, test=2)
+    images = cityscapes.read_images(root, "train")
+    assert images.columns.tolist() == [*COLUMNS, "height", "width"]
+    assert images["image_id"].tolist() == ["aachen_000001_000019", "aachen_000003_000019", "ulm_000002_000019"]
+    assert set(images["dataset"]) == {"cityscapes"} and set(images["split"]) == {"train"}
+    assert set(images["height"]) == {12} and set(images["width"]) == {16}
+    for image in images.itertuples():
+        for path in (image.image_path, image.instance_path, image.label_path):
+            info = getCsFileInfo(path)
+            assert f"{info.city}_{info.sequenceNb}_{info.frameNb}" == image.image_id and f"/train/{info.city}/" in path
+    test = cityscapes.read_images(root, "test")
+    assert test["instance_path"].tolist() == test["label_path"].tolist() == ["", ""]
+    assert test["height"].tolist() == [12, 12]
+
+
+def test_cityscapes_split_must_exist(tmp_path):
+    with pytest.raises(ValueError, match="unknown split 'training', expected one of train, val, test"):
+        cityscapes.read_images(tmp_path, "training")
+
+
+def test_synscapes_table(tmp_path):
+    root = tiny_data.write_synscapes(tmp_path, images=11)
+    images = synscapes.read_images(root)
+    assert images.columns.tolist() == [*COLUMNS, "meta_path", "height", "width"]
+    assert images["image_id"].tolist() == [str(number) for number in range(1, 12)]  # 2 before 10
+    assert images["split"].tolist() == ["train"] * 9 + ["val"] * 2
+    assert synscapes.read_images(root, "val")["image_id"].tolist() == ["10", "11"]
+    upscaled = synscapes.read_images(root, "val", "rgb-2k").iloc[0]
+    assert upscaled["image_path"].endswith("img/rgb-2k/10.png") and (upscaled["height"], upscaled["width"]) == (12, 16)
+
+
+def test_synscapes_split_by_list(tmp_path):
+    root = tiny_data.write_synscapes(tmp_path)
+    images = synscapes.read_images(root, "val", ids=["4", 2])
+    assert images["image_id"].tolist() == ["2", "4"] and set(images["split"]) == {"val"}
+    assert synscapes.read_images(root, ids=[5, 1])["split"].tolist() == ["train", "val"]
+
+
+def test_split_rule():
+    assert [last_train_number(n) for n in (1, 4, 5, 6, 10, 25_000)] == [1, 4, 4, 5, 8, 20_000]
+
+
+def test_synscapes_labels(tmp_path):
+    root = tiny_data.write_synscapes(tmp_path)
+    class_map, instance_map, classes = synscapes.DATASET.read_labels(synscapes.read_images(root).iloc[2].to_dict())
+    expected = tiny_data.maps(3)
+    assert class_map.dtype == np.uint8 and class_map.tolist() == expected[0].tolist()
+    assert instance_map.dtype == np.int32 and instance_map.tolist() == expected[1].tolist()
+    assert classes == tiny_data.CLASSES
+
+
+def write_urbansyn(root, boxes):
+    """One image: train ids of a road with a car, a far car, a motorcycle; colours (1, 2, 3), (0, 0, 9), (255, 0, 0)."""
+    train_ids = np.zeros((4, 6), np.uint8)
+    colors = np.zeros((4, 6, 3), np.uint8)
+    for train_id, rgb, box in (
+        (13, (1, 2, 3), np.s_[0:2, 0:3]),
+        (13, (0, 0, 9), np.s_[3, 5]),
+        (17, (255, 0, 0), np.s_[3, 0:2]),
+    ):
+        train_ids[box], colors[box] = train_id, rgb
+    train_ids[0, 5], colors[0, 5] = 255, (4, 4, 4)  # unlabelled, though with a colour
+    tiny_data.save(root / "rgb/rgb_0001.png", tiny_data.photo(4, 6, 1))
+    tiny_data.save(root / "ss/ss_0001.png", train_ids)
+    tiny_data.save(root / "panoptic/panoptic_0001.png", colors[..., ::-1])
+    (root / "bbox2d").mkdir()
+    (root / "bbox2d/bbox2d_0001.json").write_text(json.dumps(boxes))
+    return urbansyn.read_images(root).iloc[0].to_dict()
+
+
+def test_urbansyn_labels(tmp_path):
+    boxes = [{"color": [1, 2, 3, 255], "label": "Car"}, {"color": [255, 0, 0], "label": "bicycle"}]
+    class_map, instance_map, classes = urbansyn.DATASET.read_labels(write_urbansyn(tmp_path, boxes))
+    assert np.unique(class_map).tolist() == [0, 7, CAR, MOTORCYCLE] and class_map[0, 5] == 0
+    assert instance_map[0, 0] == 1 + 256 * 2 + 65536 * 3 and instance_map[2, 2] == 0
+    # The listed ones have the class of the list, the other car that of its pixels, the unlabelled colour none.
+    assert classes == {197121: CAR, 255: BICYCLE, 9 * 65536: CAR}
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        {"color": [1, 2, 3]},
+        [{"color": [1, 2, 3]}],
+        [{"label": "car"}],
+        [{"color": [1, 2], "label": "car"}],
+        [{"color": [1, 2, 999], "label": "car"}],
+        [{"color": [0, 0, 0], "label": "car"}],
+        [{"color": [1, 2, 3], "label": "spaceship"}],
+        [{"color": [1, 2, 3], "label": "road"}],
+        [{"color": [1, 2, 3], "label": "car"}, {"color": [1, 2, 3], "label": "bus"}],
+        [{"color": "red", "label": "car"}],
+    ],
+)
+def test_malformed_urbansyn_boxes(tmp_path, boxes):
+    image = write_urbansyn(tmp_path, boxes)
+    with pytest.raises(BadFile, match=r"bbox2d_0001\.json: metadata: found"):
+        urbansyn.DATASET.read_labels(image)
+    assert verify_dataset(tmp_path, progress=False)["kind"].tolist() == ["metadata"]
+
+
+@pytest.mark.parametrize("name", SYNTHETIC)
+def test_every_synthetic_data_set_can_be_drawn_verified_and_harmonised(tmp_path, name):
+    """The miniature counterpart of each: what an added data set has to pass."""
+    write = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}[name]
+    write(tmp_path / "raw", train=4, val=1, height=96, width=192)
+    assert not has_errors(verify_dataset(tmp_path / "raw", progress=False))
+    manifest = harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=name, progress=False)
+    assert manifest["number_of_images"] == {"train": 4, "val": 1}
+    assert verify_dataset(tmp_path / "out", progress=False).empty
+    counts = count_table(manifest)
+    assert counts.loc["after"].sum() > 0
+    if name == "urbansyn":  # riders and their vehicles are two instances already
+        assert "rider_added" not in counts.index and counts.loc["after"].equals(counts.loc["before"])
+    images = cityscapes.read_images(tmp_path / "out", "val")
+    assert images["dataset"].tolist() == [name]
+    assert png.read(images["instance_path"][0], "gray 16").shape == (96, 192)

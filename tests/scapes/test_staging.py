@@ -1,0 +1,117 @@
+"""Data sets copied to a node's own disk: once, complete, and equal to the source."""
+
+import dataclasses
+import multiprocessing
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from scapes import cityscapes
+from scapes.instances import fingerprint
+from scapes.staging import PATHS, staged
+from synlib.study.launch import train
+from synlib.study.store import RunStore
+from tests.workers import variant
+
+
+@pytest.fixture(scope="module")
+def source(smoke_data):
+    """The real domain of the smoke data: root, image table, fingerprint."""
+    root = smoke_data / "cityscapes"
+    images = cityscapes.read_images(root, "train")
+    return root, images, fingerprint(images)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def written(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+
+
+def test_the_copy_is_the_data_set(source, tmp_path):
+    root, images, data = source
+    copies = staged(images, root, tmp_path, data)
+    assert files(tmp_path / data) == {
+        str(Path(path).relative_to(root)): Path(path).read_bytes() for name in PATHS for path in images[name]
+    }
+    assert all(path.startswith(str(tmp_path)) for name in PATHS for path in copies[name])
+    assert copies.drop(columns=list(PATHS)).equals(images.drop(columns=list(PATHS)))
+    before = written(tmp_path)
+    assert staged(images, root, tmp_path, data).equals(copies)
+    assert written(tmp_path) == before
+
+
+def test_what_is_missing_is_added_and_a_cut_file_is_replaced(source, tmp_path):
+    root, images, data = source
+    copies = staged(images, root, tmp_path, data)
+    whole = files(tmp_path / data)
+    before = written(tmp_path)
+    gone, cut = Path(copies["image_path"][0]), Path(copies["label_path"][1])
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:10])
+    staged(images, root, tmp_path, data)
+    assert files(tmp_path / data) == whole
+    assert {path for path, time in written(tmp_path).items() if before[path] != time} == {gone, cut}
+
+
+def test_another_file_of_the_same_size_is_told(source, tmp_path):
+    root, images, data = source
+    path = Path(staged(images, root, tmp_path, data)["label_path"][0])
+    content = path.read_bytes()
+    path.write_bytes(content[:-16] + bytes(4) + content[-12:])  # the checksum of its last chunk of pixels
+    with pytest.raises(ValueError, match=f"expected {data}; delete the folder"):
+        staged(images, root, tmp_path, data)
+
+
+def test_many_trainings_make_one_copy(source, tmp_path):
+    root, images, data = source
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        tables = pool.starmap(staged, [(images, root, tmp_path, data)] * 4)
+    assert all(table.equals(tables[0]) for table in tables)
+    assert not [name for name in files(tmp_path / data) if ".tmp" in name]
+    assert fingerprint(tables[0]) == data
+
+
+def test_without_room_nothing_is_copied(source, tmp_path, monkeypatch):
+    root, images, data = source
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
+    with pytest.raises(OSError, match=r"found 0.0 GB of room, expected .* choose another execution.stage_dir"):
+        staged(images, root, tmp_path, data)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_copy_that_differs_is_refused(source, tmp_path, monkeypatch):
+    root, images, data = source
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda path, content: write(path, content[:-1]))
+    with pytest.raises(OSError, match="the copy differs from"):
+        staged(images, root, tmp_path, data)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_variable_that_a_node_does_not_have_is_told(source):
+    root, images, data = source
+    with pytest.raises(ValueError, match=r"stage_dir: found \$NO_SUCH/data, which is \$NO_SUCH/data on this node"):
+        staged(images, root, "$NO_SUCH/data", data)
+
+
+def test_a_worker_reads_the_copy(study, tmp_path, monkeypatch):
+    """With staging, a run has the same result, made from the copies."""
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    (spec,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    on = study.data.evaluation_sets()[:1]
+    spec = variant(spec, iterations=1, warmup_iterations=0)
+    job = dataclasses.replace(study.job(), evaluate_on=on)
+    stores = {folder: RunStore(tmp_path / f"runs{folder}") for folder in ("", "$SCRATCH/data")}
+    for folder, store in stores.items():
+        train([spec], store, dataclasses.replace(job, stage_dir=folder))
+    results = [store.run(spec).read("result.json")["weights_sha256"] for store in stores.values()]
+    assert results[0] == results[1]
+    assert {path.name for path in (tmp_path / "scratch/data").iterdir() if path.is_dir()} == {
+        spec.data.real_fingerprint, on[0].data
+    }  # fmt: skip
