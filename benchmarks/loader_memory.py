@@ -22,7 +22,7 @@ import torch.utils.data
 from detectron2.data import DatasetFromList
 from detectron2.structures import BoxMode
 
-from synlib.pointrend.samples import PositionSampler, TrainingSamples, give_back_memory
+from seeded_rcnn.stream import PositionSampler, TrainingSamples, give_back_memory
 
 INSTANCES, HEIGHT, WIDTH, BATCH = 46, 1024, 2048, 8
 MIB = 1 << 20

@@ -29,7 +29,7 @@ from pycocotools import mask as coco_mask
 
 from scapes import cityscapes, png
 from scapes.instances import image_instances
-from synlib.pointrend.mapper import InstanceMapper, read_instance_map, read_photo
+from seeded_rcnn.mapper import InstanceMapper, read_instance_map, read_photo
 
 
 def samples_of(root: Path, fewest: int, most: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scapes.labels import CLASSES, INSTANCE_BASE, category_of_label
+from seeded_rcnn.backbone import EfficientNetLite0
+from seeded_rcnn.weights import sha256
 from synlib.datasets.toyscapes import draw_scene
-from synlib.pointrend.backbone import EfficientNetLite0
-from synlib.pointrend.weights import sha256
 from synlib.study import launch
 from synlib.study.plan import baseline
 from synlib.study.profile import ROOT

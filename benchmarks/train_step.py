@@ -34,11 +34,12 @@ from instance_table import write_tree
 from mapper import samples_of
 
 from scapes import cityscapes
+from seeded_rcnn import numerics, weights
+from seeded_rcnn.mapper import training_augmentations
 from synlib.datasets.toyscapes import write_cityscapes
 from synlib.job import Job
-from synlib.pointrend import numerics, trainer, weights, worker
+from synlib.pointrend import trainer, worker
 from synlib.pointrend.config import detectron2_config
-from synlib.pointrend.mapper import training_augmentations
 from synlib.rundir import RunDir
 from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
 

@@ -13,8 +13,9 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
 from scapes.predictions import read_predictions
-from synlib.pointrend import weights, worker
-from synlib.pointrend.checkpoint import SafeCheckpointer
+from seeded_rcnn import weights
+from seeded_rcnn.checkpoint import SafeCheckpointer
+from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import DivergedError, Trainer

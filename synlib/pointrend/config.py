@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
-from synlib.pointrend import backbone, ignore, mask_head, sampling  # noqa: F401  (they register modules with Detectron2)
+from seeded_rcnn import backbone, ignore, mask_head, sampling  # noqa: F401  (they register modules with Detectron2)
 from synlib.spec import RunSpec
 
 CONFIGS = Path(__file__).parent / "configs"

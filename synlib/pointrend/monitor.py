@@ -15,7 +15,7 @@ from detectron2.utils.events import TensorboardXWriter
 
 from scapes.labels import CLASSES, COLORS
 from scapes.predictions import Detections, images_by_row_group, read_predictions
-from synlib.pointrend.mapper import read_photo
+from seeded_rcnn.mapper import read_photo
 
 PICTURES = 4
 """Images of an evaluation set that are shown with their predictions."""

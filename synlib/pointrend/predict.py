@@ -19,8 +19,8 @@ from torch import nn
 from scapes.ap import average_precision
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
+from seeded_rcnn.mapper import read_photo, test_augmentation
 from synlib.job import EvaluationSet
-from synlib.pointrend.mapper import read_photo, test_augmentation
 from synlib.rundir import RunDir, stop_without_launcher
 
 

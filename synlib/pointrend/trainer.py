@@ -21,13 +21,14 @@ from torch import distributed, nn
 from torch.distributed import ReduceOp
 from torch.nn.parallel import DistributedDataParallel
 
+from seeded_rcnn import numerics, stopping, weights
+from seeded_rcnn.checkpoint import SafeCheckpointer
+from seeded_rcnn.mapper import InstanceMapper, training_augmentations
+from seeded_rcnn.sampling import SeededRCNN, weighted
+from seeded_rcnn.stream import PositionSampler, TrainingSamples, give_back_memory
 from synlib.curation.compose import TrainingSet
 from synlib.job import Job
-from synlib.pointrend import monitor, numerics, stopping, weights
-from synlib.pointrend.checkpoint import SafeCheckpointer
-from synlib.pointrend.mapper import InstanceMapper, training_augmentations
-from synlib.pointrend.samples import PositionSampler, TrainingSamples, give_back_memory
-from synlib.pointrend.sampling import SeededRCNN, weighted
+from synlib.pointrend import monitor
 from synlib.rundir import RunDir, stop_without_launcher
 from synlib.spec import RunSpec
 

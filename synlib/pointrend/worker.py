@@ -23,9 +23,10 @@ from torch import distributed, nn
 
 import synlib
 from scapes import cityscapes, instances, staging
+from seeded_rcnn import numerics, stopping, weights
 from synlib.curation.compose import TrainingSet, compose
 from synlib.job import Job
-from synlib.pointrend import monitor, numerics, stopping, weights
+from synlib.pointrend import monitor
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer

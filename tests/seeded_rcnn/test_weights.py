@@ -10,8 +10,8 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
-from synlib.pointrend import weights
-from synlib.pointrend.checkpoint import SafeCheckpointer
+from seeded_rcnn import weights
+from seeded_rcnn.checkpoint import SafeCheckpointer
 from synlib.pointrend.config import detectron2_config
 from synlib.spec import DataSpec, RunSpec
 

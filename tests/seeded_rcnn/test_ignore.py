@@ -14,13 +14,14 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from scapes import cityscapes, instances
+from seeded_rcnn import ignore
+from seeded_rcnn.mapper import InstanceMapper, training_augmentations
+from seeded_rcnn.stream import TrainingSamples
 from synlib.curation.compose import IGNORED, compose
 from synlib.curation.prune import prune
 from synlib.job import Job
-from synlib.pointrend import ignore, worker
+from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
-from synlib.pointrend.mapper import InstanceMapper, training_augmentations
-from synlib.pointrend.samples import TrainingSamples
 from synlib.rundir import RunDir
 from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
 

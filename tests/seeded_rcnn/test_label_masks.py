@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 
-from synlib.pointrend.label_masks import LabelMasks
+from seeded_rcnn.label_masks import LabelMasks
 
 
 @pytest.fixture(params=[torch.uint8, torch.int16])

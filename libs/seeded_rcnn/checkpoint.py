@@ -9,7 +9,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from scapes.files import replacing
-from synlib.pointrend.weights import read_weights
+from seeded_rcnn.weights import read_weights
 
 LOG = logging.getLogger("synlib")
 

@@ -18,7 +18,7 @@ from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import ImageList, Instances
 from torch.nn import functional as F
 
-from synlib.pointrend.roi_align import use_grids
+from seeded_rcnn.roi_align import use_grids
 
 UNITS = {"loss_rpn_cls": 0, "loss_rpn_loc": 0, "loss_cls": 1, "loss_box_reg": 1, "loss_mask": 2, "loss_mask_point": 2}
 """What each loss is a mean over: images (0), sampled proposals (1), or those of them that are foreground (2)."""

@@ -9,7 +9,7 @@ import torch.utils.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synlib.pointrend.samples import PositionSampler, TrainingSamples
+from seeded_rcnn.stream import PositionSampler, TrainingSamples
 
 IMAGES = 7
 

@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, Instances
 
 from scapes import png
 from scapes.files import BadFile
-from synlib.pointrend.label_masks import LabelMasks
+from seeded_rcnn.label_masks import LabelMasks
 
 MAX_INSTANCES = 255
 """More instances than fit 8 bits are mapped in several passes: resizing 8-bit maps is what Detectron2's masks see."""
@@ -39,7 +39,7 @@ class InstanceMapper:
 
     A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,) and
     ``boxes`` (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table. Category -1 is passed on: such an
-    instance is to be ignored (:mod:`synlib.pointrend.ignore`).
+    instance is to be ignored (:mod:`seeded_rcnn.ignore`).
     """
 
     def __init__(self, augmentations: T.AugmentationList, image_format: str) -> None:

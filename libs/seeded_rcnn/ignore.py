@@ -2,7 +2,7 @@
 
 An anchor or proposal that would be background, and most of whose own area lies in an ignored box, is not sampled. An
 ignored box is never a target. All else is Detectron2 v0.6's ``RPN`` and ``StandardROIHeads``, seeded
-(:mod:`synlib.pointrend.sampling`); without ignored boxes the labels, and the random numbers that are drawn, are theirs.
+(:mod:`seeded_rcnn.sampling`); without ignored boxes the labels, and the random numbers that are drawn, are theirs.
 
 The rule is by boxes, like everything that these two stages match; the mask head sees foreground proposals only.
 """
@@ -13,14 +13,14 @@ from detectron2.layers import nonzero_tuple
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.structures import Boxes, Instances, pairwise_ioa
 
-from synlib.pointrend.sampling import SeededROIHeads, SeededRPN
+from seeded_rcnn.sampling import SeededROIHeads, SeededRPN
 
 COVERED = 0.5
 """A box is covered by an ignored one when the intersection is more than this fraction of its own area."""
 
 
 def enable(cfg: CfgNode) -> None:
-    """Put the two classes below in place of those of :mod:`synlib.pointrend.sampling` in ``cfg``.
+    """Put the two classes below in place of those of :mod:`seeded_rcnn.sampling` in ``cfg``.
 
     Raises ValueError for a model that has others.
     """

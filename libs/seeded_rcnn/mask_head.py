@@ -9,14 +9,14 @@ from detectron2.modeling import ROI_MASK_HEAD_REGISTRY
 from detectron2.projects.point_rend import PointRendMaskHead
 from detectron2.structures import Instances
 
-from synlib.pointrend.sampling import seed_next
+from seeded_rcnn.sampling import seed_next
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
 class NegativesMaskHead(PointRendMaskHead):
     """PointRendMaskHead; both losses are 0, and every parameter has a gradient of 0, when there is no foreground.
 
-    ``seeds``: of the images, in order; see :mod:`synlib.pointrend.sampling`.
+    ``seeds``: of the images, in order; see :mod:`seeded_rcnn.sampling`.
     """
 
     seeds: list[int] | None = None

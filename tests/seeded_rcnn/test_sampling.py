@@ -11,7 +11,8 @@ from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from synlib.pointrend import trainer, weights, worker
+from seeded_rcnn import weights
+from synlib.pointrend import trainer, worker
 from synlib.pointrend.config import detectron2_config, model_names
 from synlib.spec import DataSpec, RunSpec
 from tests.workers import make_run, variant

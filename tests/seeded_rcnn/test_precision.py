@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 
-from synlib.pointrend import numerics, weights, worker
+from seeded_rcnn import numerics, weights
+from synlib.pointrend import worker
 from tests.workers import make_run, variant
 
 LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point", "total_loss"}

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from scapes import cityscapes, instances, png
 from scapes.files import BadFile
-from synlib.pointrend.mapper import InstanceMapper, read_photo
+from seeded_rcnn.mapper import InstanceMapper, read_photo
 from tests.cases import draw_map
 
 

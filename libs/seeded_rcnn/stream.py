@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import torch.utils.data
 
-from synlib.pointrend.mapper import InstanceMapper
+from seeded_rcnn.mapper import InstanceMapper
 
 
 class TrainingSamples(torch.utils.data.Dataset):
     """``samples[position]`` is the mapped sample at that position of the endless, reshuffled training stream.
 
-    Its ``seeds``, int (3,), are for what the model draws at random (:mod:`synlib.pointrend.sampling`).
+    Its ``seeds``, int (3,), are for what the model draws at random (:mod:`seeded_rcnn.sampling`).
 
     The tables are kept as a handful of flat arrays, which loader workers share without copies.
     """

@@ -6,8 +6,8 @@ from detectron2.layers import ROIAlign
 from detectron2.modeling.poolers import ROIPooler
 from torch.nn import functional as F
 
-from synlib.pointrend import backbone
-from synlib.pointrend.roi_align import GridROIAlign, use_grids
+from seeded_rcnn import backbone
+from seeded_rcnn.roi_align import GridROIAlign, use_grids
 
 HEIGHT, WIDTH, STRIDE = 96, 192, 4
 
