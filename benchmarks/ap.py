@@ -25,8 +25,8 @@ from scapes.ap import ImageMatch, average_precision, match_image
 from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE, LABEL_IDS
 from scapes.predictions import Detections
-from synlib.datasets.toyscapes import draw_scene
 from tests import official
+from toyscapes import draw_scene
 
 HEIGHT, WIDTH = 1024, 2048
 

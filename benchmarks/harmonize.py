@@ -28,7 +28,7 @@ from scapes import cityscapes, png, synscapes
 from scapes.instances import image_digest, instance_table
 from synlib.curation.harmonize import harmonize_dataset, harmonize_one
 from synlib.curation.rider_rule import DEFAULT_POLICY
-from synlib.datasets.toyscapes import draw_scene
+from toyscapes import draw_scene
 
 HEIGHT, WIDTH = 720, 1440
 

@@ -20,7 +20,7 @@ from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict
 
 from scapes import cityscapes, png
 from scapes.instances import image_instances, instance_table
-from synlib.datasets.toyscapes import draw_scene
+from toyscapes import draw_scene
 
 HEIGHT, WIDTH = 1024, 2048
 

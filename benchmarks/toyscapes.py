@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 
-from synlib.datasets.toyscapes import write_cityscapes, write_synscapes
+from toyscapes import write_cityscapes, write_synscapes
 
 
 def main() -> None:

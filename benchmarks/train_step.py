@@ -36,12 +36,12 @@ from mapper import samples_of
 from scapes import cityscapes
 from seeded_rcnn import numerics, weights
 from seeded_rcnn.mapper import training_augmentations
-from synlib.datasets.toyscapes import write_cityscapes
 from synlib.job import Job
 from synlib.pointrend import trainer, worker
 from synlib.pointrend.config import detectron2_config
 from synlib.rundir import RunDir
 from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
+from toyscapes import write_cityscapes
 
 WARM_UP = 5
 """Iterations before the clock starts: loader workers, memory and kernels are chosen in the first."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+import toyscapes
 from scapes import cityscapes, instances
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune
 from synlib.curation.rider_rule import Policy
 from synlib.curation.statistics import size_distribution
-from synlib.datasets import toyscapes
-from synlib.datasets.toyscapes.writers import MANIFEST as TOY_MANIFEST
 from synlib.job import EvaluationSet
 from synlib.study.profile import Profile
+from toyscapes.writers import MANIFEST as TOY_MANIFEST
 
 DOMAINS = ("synthetic", "real")
 NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 
+import toyscapes
 from scapes import cityscapes, png, synscapes, urbansyn
 from scapes.files import BadFile
 from scapes.labels import BICYCLE, CAR, MOTORCYCLE
@@ -13,7 +14,6 @@ from scapes.numbered import last_train_number
 from scapes.synthetic import SYNTHETIC
 from scapes.verify import has_errors, verify_dataset
 from synlib.curation.harmonize import count_table, harmonize_dataset
-from synlib.datasets import toyscapes
 from tests import tiny_data
 
 COLUMNS = ["dataset", "split", "image_id", "image_path", "instance_path", "label_path"]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import toyscapes
 from scapes import cityscapes, synscapes
 from scapes.files import BadFile
 from scapes.instances import fingerprint, instance_table
 from scapes.verify import has_errors, summarize, verify_dataset
 from synlib.curation.harmonize import harmonize_dataset
-from synlib.datasets import toyscapes
 from tests import tiny_data
 
 

@@ -9,7 +9,7 @@ the ``solid`` ``models`` seen by ``camera``, into an image and a map of layers; 
 domains and what the real one's sensor adds; ``scene`` turns the layers into labels; ``writers`` knows the formats.
 """
 
-from synlib.datasets.toyscapes.scene import DOMAINS, Instance, Scene, draw_scene
-from synlib.datasets.toyscapes.writers import write_cityscapes, write_synscapes, write_urbansyn
+from toyscapes.scene import DOMAINS, Instance, Scene, draw_scene
+from toyscapes.writers import write_cityscapes, write_synscapes, write_urbansyn
 
 __all__ = ["DOMAINS", "Instance", "Scene", "draw_scene", "write_cityscapes", "write_synscapes", "write_urbansyn"]

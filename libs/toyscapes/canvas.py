@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from scapes.labels import label_id
-from synlib.datasets.toyscapes.camera import ONE, SHIFT, Camera, Figure, fixed
-from synlib.datasets.toyscapes.look import Color
-from synlib.datasets.toyscapes.street import Actor
+from toyscapes.camera import ONE, SHIFT, Camera, Figure, fixed
+from toyscapes.look import Color
+from toyscapes.street import Actor
 
 _SHADOW = (54, 54, 60)
 

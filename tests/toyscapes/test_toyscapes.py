@@ -18,7 +18,7 @@ from PIL import Image
 from scapes import cityscapes, synscapes, urbansyn
 from scapes.instances import instance_table
 from scapes.labels import BICYCLE, CLASSES, LABEL_IDS, MOTORCYCLE, RIDER
-from synlib.datasets.toyscapes import (
+from toyscapes import (
     DOMAINS,
     draw_scene,
     write_cityscapes,

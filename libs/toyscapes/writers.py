@@ -20,8 +20,8 @@ from cityscapesscripts.helpers.labels import id2label
 from scapes.files import only_one, replacing
 from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from scapes.parallel import map_items
-from synlib.datasets.toyscapes.scene import Instance, Scene, check_look, draw_scene
-from synlib.datasets.toyscapes.stage import KERB_M
+from toyscapes.scene import Instance, Scene, check_look, draw_scene
+from toyscapes.stage import KERB_M
 
 GENERATOR = 5
 """Raised whenever the same parameters give other pixels or labels."""

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from synlib.datasets.toyscapes.look import Color
-from synlib.datasets.toyscapes.street import Actor, Street
+from toyscapes.look import Color
+from toyscapes.street import Actor, Street
 
 SHIFT = 4  # OpenCV takes coordinates as integers with this many fractional bits
 ONE = 1 << SHIFT

@@ -7,9 +7,9 @@ from random import Random
 import numpy as np
 
 from scapes.labels import label_id
-from synlib.datasets.toyscapes.canvas import Canvas, Layer
-from synlib.datasets.toyscapes.look import LEAVES, WALLS, WINDOWS, Color
-from synlib.datasets.toyscapes.street import Block, Post, Street, Tree
+from toyscapes.canvas import Canvas, Layer
+from toyscapes.look import LEAVES, WALLS, WINDOWS, Color
+from toyscapes.street import Block, Post, Street, Tree
 
 KERB_M = 0.08  # height of a kerb
 NEAR, FAR = 1.0, 400.0  # metres between which the ground is drawn

@@ -3,7 +3,7 @@
 import functools
 import math
 
-from synlib.datasets.toyscapes.solid import Builder, Model
+from toyscapes.solid import Builder, Model
 
 # Lower body and cabin as (u, h) from the rear, over the top, to the front.
 _CARS = {

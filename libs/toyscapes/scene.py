@@ -9,12 +9,12 @@ import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
 from scapes.labels import INSTANCE_BASE, RIDER
-from synlib.datasets.toyscapes.camera import Camera, Figure
-from synlib.datasets.toyscapes.canvas import Canvas, Layer
-from synlib.datasets.toyscapes.layout import plan_scene
-from synlib.datasets.toyscapes.look import expose, stage_colors
-from synlib.datasets.toyscapes.stage import paint_block, paint_ground, paint_post, paint_tree, paint_void
-from synlib.datasets.toyscapes.street import Actor, Street
+from toyscapes.camera import Camera, Figure
+from toyscapes.canvas import Canvas, Layer
+from toyscapes.layout import plan_scene
+from toyscapes.look import expose, stage_colors
+from toyscapes.stage import paint_block, paint_ground, paint_post, paint_tree, paint_void
+from toyscapes.street import Actor, Street
 
 DOMAINS = ("real", "synthetic")
 SYNSCAPES_BASE = 100_000

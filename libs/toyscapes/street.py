@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from synlib.datasets.toyscapes.look import Color
-from synlib.datasets.toyscapes.solid import Model
+from toyscapes.look import Color
+from toyscapes.solid import Model
 
 
 @dataclass

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from random import Random
 
 from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK, label_id
-from synlib.datasets.toyscapes import models
-from synlib.datasets.toyscapes.look import actor_colors
-from synlib.datasets.toyscapes.solid import Model
-from synlib.datasets.toyscapes.street import Actor, Block, Plan, Post, Street, Tree
+from toyscapes import models
+from toyscapes.look import actor_colors
+from toyscapes.solid import Model
+from toyscapes.street import Actor, Block, Plan, Post, Street, Tree
 
 CARAVAN, TRAILER = label_id("caravan"), label_id("trailer")
 
