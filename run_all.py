@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from synlib.cli import exit_code
 
 if TYPE_CHECKING:  # what takes seconds is imported where it is used: interrupted then, the script ends in one line, too
-    from synlib.study.launch import Outcome
+    from synlib.profile import Profile
+    from synlib.runs.launch import Outcome
+    from synlib.runs.store import RunStore
     from synlib.study.plan import Planned
-    from synlib.study.profile import Profile
-    from synlib.study.session import Study
-    from synlib.study.store import RunStore
+    from synlib.study.study import Study
 
 ROOT = Path(__file__).resolve().parent
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from synlib.report.style import figure_folder
     from synlib.study import notebooks
     from synlib.study.plan import NOTEBOOKS
-    from synlib.study.session import Study
+    from synlib.study.study import Study
 
     started = time.monotonic()
     names = notebooks.select(options.only)
@@ -114,9 +114,9 @@ def run(options: argparse.Namespace) -> int:
 
 def plan(parameters: dict[str, Any], experiments: list[str]) -> str:
     """The table of runs; with ids and states if the data are ready, otherwise from the profile alone."""
+    from synlib.profile import Profile
     from synlib.study.plan import unplaced
-    from synlib.study.profile import Profile
-    from synlib.study.session import Study
+    from synlib.study.study import Study
 
     if study := Study.if_ready(**parameters):
         return shown([p for name in experiments for p in study.planned(name)], study.profile, study.store)
@@ -141,7 +141,7 @@ def shown(planned: list["Planned"], profile: "Profile", store: "RunStore | None"
 
 def train(study: "Study", planned: list["Planned"], options: argparse.Namespace) -> list["Outcome"]:
     """Train what is missing; how every run of the plan stands afterwards."""
-    from synlib.study import launch
+    from synlib.runs import launch
 
     specs = [item.spec for item in planned]
     executor = study.executor(options.jobs, wait=not options.no_wait)

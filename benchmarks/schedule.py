@@ -11,10 +11,10 @@ import argparse
 import heapq
 from collections.abc import Sequence
 
+from synlib.profile import Profile
+from synlib.runs import order
 from synlib.spec import RunSpec
-from synlib.study import order
 from synlib.study.plan import EXPERIMENTS, unplaced
-from synlib.study.profile import Profile
 
 NODES = (1, 2, 4, 8, 16, 32)
 

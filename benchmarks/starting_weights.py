@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from scapes.labels import CLASSES, INSTANCE_BASE, category_of_label
 from seeded_rcnn.backbone import EfficientNetLite0
 from seeded_rcnn.weights import sha256
-from synlib.study import launch
+from synlib.profile import ROOT
+from synlib.runs import launch
 from synlib.study.plan import baseline
-from synlib.study.profile import ROOT
-from synlib.study.session import Study
+from synlib.study.study import Study
 from toyscapes import draw_scene
 
 CROP_PX = 64

@@ -39,7 +39,7 @@ from seeded_rcnn.mapper import training_augmentations
 from synlib.job import Job
 from synlib.pointrend import trainer, worker
 from synlib.pointrend.config import detectron2_config
-from synlib.rundir import RunDir
+from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
 from toyscapes import write_cityscapes
 

@@ -103,7 +103,7 @@ def _add_policies(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace):
-    from synlib.study.session import Study
+    from synlib.study.study import Study
 
     return Study.open(
         options.profile,
@@ -116,8 +116,8 @@ def _study(options: argparse.Namespace):
 
 
 def _toyscapes(options: argparse.Namespace) -> int:
+    from synlib.profile import ROOT, Profile
     from synlib.study.data import prepare
-    from synlib.study.profile import ROOT, Profile
 
     profile = Profile.load(options.profile)
     data = prepare(profile, Path(options.data_dir or ROOT / "data" / profile.name))
@@ -154,8 +154,8 @@ def _harmonize(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from synlib.runs import launch
     from synlib.spec import RunSpec
-    from synlib.study import launch
 
     spec = RunSpec.load(options.spec)
     study = _study(options)
@@ -214,10 +214,10 @@ def _submit(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from synlib.study.listing import listing, readable_size, text
-    from synlib.study.profile import ROOT
-    from synlib.study.slurm import queue_columns
-    from synlib.study.store import RunStore
+    from synlib.profile import ROOT
+    from synlib.runs.listing import listing, readable_size, text
+    from synlib.runs.slurm import queue_columns
+    from synlib.runs.store import RunStore
 
     store = RunStore(options.runs or ROOT / "runs")
     frame, jobs = listing(store), queue_columns(store)
@@ -236,9 +236,9 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    from synlib.study.profile import ROOT
-    from synlib.study.slurm import cancel
-    from synlib.study.store import RunStore
+    from synlib.profile import ROOT
+    from synlib.runs.slurm import cancel
+    from synlib.runs.store import RunStore
 
     store = RunStore(options.runs or ROOT / "runs")
     cancelled = cancel(store, options.run)

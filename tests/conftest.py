@@ -21,8 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def smoke_data(tmp_path_factory) -> Path:
     """The data of profile ``smoke``: 8 + 4 images of 64 x 128 px a domain."""
+    from synlib.profile import Profile
     from synlib.study.data import prepare
-    from synlib.study.profile import Profile
 
     folder = tmp_path_factory.mktemp("smoke") / "data"
     prepare(Profile.load("smoke"), folder)
@@ -32,7 +32,7 @@ def smoke_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def study(smoke_data):
     """The smoke study, nothing trained; its run folder belongs to nobody else."""
-    from synlib.study.session import Study
+    from synlib.study.study import Study
 
     return Study.open("smoke", data_dir=smoke_data, run_dir=smoke_data.parent / "runs", device="cpu")
 

@@ -95,4 +95,4 @@ def test_notebooks_and_plans_do_not_wait_for_pytorch():
 
 def test_the_command_line_imports_a_command_only_when_it_is_used():
     loaded = modules_after("synlib.__main__")
-    assert not loaded & {*HEAVY, "matplotlib", "synlib.study.session", "scapes.ap"}
+    assert not loaded & {*HEAVY, "matplotlib", "synlib.study.study", "scapes.ap"}

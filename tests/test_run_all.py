@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synlib.study.launch import Outcome, RunFailedError
+from synlib.runs.launch import Outcome, RunFailedError
 
 ROOT = Path(__file__).parents[1]
 INTERRUPTED = """
@@ -43,7 +43,7 @@ def attempt(monkeypatch, tmp_path, smoke_data, capsys):
                 raise RuntimeError(f"notebook {name}, cell 3: ValueError: wrong")
             return folder / f"{name}.ipynb"
 
-        monkeypatch.setattr("synlib.study.launch.train", train)
+        monkeypatch.setattr("synlib.runs.launch.train", train)
         monkeypatch.setattr("synlib.study.notebooks.execute", execute)
         settings = [f"data_dir={smoke_data}", f"run_dir={tmp_path / 'runs'}", f"figure_dir={tmp_path / 'figures'}"]
         code = run_all.main(["--profile", "smoke", "--set", *settings, *options])

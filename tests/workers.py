@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from synlib.job import Job
-from synlib.rundir import RunDir
+from synlib.runs.folder import RunDir
 from synlib.spec import RunSpec
 
 PATIENCE_S = 120

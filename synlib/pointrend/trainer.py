@@ -29,7 +29,7 @@ from seeded_rcnn.stream import PositionSampler, TrainingSamples, give_back_memor
 from synlib.curation.compose import TrainingSet
 from synlib.job import Job
 from synlib.pointrend import monitor
-from synlib.rundir import RunDir, stop_without_launcher
+from synlib.runs.folder import RunDir, stop_without_launcher
 from synlib.spec import RunSpec
 
 SCALARS_PERIOD = 10

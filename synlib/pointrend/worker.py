@@ -30,7 +30,7 @@ from synlib.pointrend import monitor
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
-from synlib.rundir import RunBusyError, RunDir
+from synlib.runs.folder import RunBusyError, RunDir
 from synlib.spec import DataSpec, RunSpec
 
 LOG = logging.getLogger("synlib")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synlib import paper
-from synlib.report.runs import Missing
+from synlib.report.frames import Missing
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Figures 4 to 6, and Table 3 as a figure: AP against what an experiment varies.
 
-Pure functions of tidy results (:mod:`synlib.report.runs`) that return Matplotlib figures. A line is the mean over
+Pure functions of tidy results (:mod:`synlib.report.frames`) that return Matplotlib figures. A line is the mean over
 seeds; its band is the 95 % bootstrap interval over the evaluation images with one seed, and from the smallest to the
 largest AP with several. The paper gives these figures as pictures only: thin and hollow marks show what its text and
 tables state.
@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 
 from scapes.labels import CLASSES, COLORS
 from synlib import paper
+from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
 from synlib.report.removal import limit_text
-from synlib.report.runs import INTERVAL, MEAN, across_seeds, band
 from synlib.report.style import DOMAIN_COLORS, PAPER, style
 
 MARKERS = {"Cityscapes": "o", "Synscapes": "s"}
@@ -155,7 +155,7 @@ def amounts(results: pd.DataFrame, *, on: str = "Cityscapes") -> Figure:
 
 
 def band_label(table: pd.DataFrame) -> str:
-    """What the bands of a figure of :func:`synlib.report.runs.across_seeds` rows are."""
+    """What the bands of a figure of :func:`synlib.report.frames.across_seeds` rows are."""
     return band(table).replace(INTERVAL, f"{INTERVAL} over images")
 
 

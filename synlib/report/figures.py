@@ -66,7 +66,7 @@ def figure3(image: np.ndarray, instance_ids: np.ndarray, kept: Mapping[float, Co
     """Figure 3 (section 4.1): one synthetic image with the labels left at each removal threshold, a panel a threshold.
 
     ``image`` uint8 (H, W, 3) RGB; ``instance_ids`` (H, W) in the Cityscapes encoding; ``kept``: percent removed -> ids
-    of the instances left, such as :func:`synlib.report.samples.removal_sample` chooses. An instance keeps its colour.
+    of the instances left, such as :func:`synlib.report.examples.removal_sample` chooses. An instance keeps its colour.
     """
     shown = instances_only(instance_ids)
     ids = np.unique(np.append(shown, 0))
@@ -89,7 +89,7 @@ def figure3(image: np.ndarray, instance_ids: np.ndarray, kept: Mapping[float, Co
 def size_distributions(distribution: pd.DataFrame) -> Figure:
     """Instances per image by size and class, a line a data set; dashed: what is left after removal (section 4.1).
 
-    ``distribution``: :func:`synlib.curation.statistics.size_distribution` of one or more data sets.
+    ``distribution``: :func:`synlib.curation.sizes.size_distribution` of one or more data sets.
     """
     with style():
         figure, axes = plt.subplots(2, 4, figsize=(9, 4.2), sharex=True, layout="constrained")

@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from synlib import paper
 from synlib.report.curves import band_label
-from synlib.report.runs import across_seeds
+from synlib.report.frames import across_seeds
 from synlib.report.style import DOMAIN_COLORS, style
 
 APPROACHES = {

@@ -8,20 +8,20 @@ from scapes.draws import NAMES
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.prune import prune, prune_report
-from synlib.evaluation import limits as rule
-from synlib.report.runs import INTERVAL, MEAN, DrawsOf, stacked
+from synlib.report import limits as rule
+from synlib.report.frames import INTERVAL, MEAN, DrawsOf, stacked
 
 
 def limits(results: pd.DataFrame, draws: DrawsOf, *, on: str = "Synscapes", level: float = 0.95) -> pd.DataFrame:
-    """The removal threshold where AP of each class begins to fall (:func:`synlib.evaluation.limits.limits`).
+    """The removal threshold where AP of each class begins to fall (:func:`synlib.report.limits.limits`).
 
-    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.runs`. Columns: ``class`` ("mean"
+    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.frames`. Columns: ``class`` ("mean"
     among them), ``limit``, ``low``, ``high`` (percent removed), ``level`` (AP in percent there), ``slope``
     (AP points lost for each percent removed after it), ``at_least``, ``high_at_least`` (whether limit and upper end may
     be larger), ``paper`` (its reading of Figure 4). From less than three thresholds, no limit can be said, and all
     numbers but the paper's are missing. For display: :func:`shown_limits`.
 
-    Raises :class:`synlib.report.runs.Missing` if there are no results.
+    Raises :class:`synlib.report.frames.Missing` if there are no results.
     """
     runs = stacked(results, draws, "threshold", on)
     if len(runs.values) < 3:

@@ -22,8 +22,8 @@ from markupsafe import Markup
 from traitlets.config import Config
 
 from scapes.files import replacing
+from synlib.profile import ROOT
 from synlib.study.notebooks import path_of
-from synlib.study.profile import ROOT
 
 TEMPLATES = Path(__file__).parent / "templates"
 THUMBNAIL_PX = 480

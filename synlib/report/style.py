@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from scapes.files import replacing
-from synlib.study.profile import ROOT
+from synlib.profile import ROOT
 
 DOMAIN_COLORS = {"Cityscapes": "#0072b2", "Synscapes": "#e69f00"}
 """Blue and orange as in the paper's figures, from the Okabe-Ito palette."""

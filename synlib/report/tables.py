@@ -11,11 +11,11 @@ from pandas.io.formats.style import Styler
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.harmonize import count_table
-from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN
-from synlib.report.runs import INTERVAL, across_seeds, band
+from synlib.report.contrasts import FAILS, HOLDS, OPEN
+from synlib.report.frames import INTERVAL, across_seeds, band
+from synlib.runs.store import RunStore
 from synlib.study.data import NAMES, StudyData
 from synlib.study.plan import Planned
-from synlib.study.store import RunStore
 
 DOMAINS = ("Synscapes", "Cityscapes")
 VERDICTS = {HOLDS: ("✓", "#007a5a"), FAILS: ("✗", "#b34700"), OPEN: ("?", "#595959")}

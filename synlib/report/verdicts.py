@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from scapes.draws import NAMES
-from synlib.evaluation.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast, estimate
-from synlib.evaluation.limits import limit_draws, two_phases
 from synlib.report.claims import CLAIMS, Claim, Selection
-from synlib.report.runs import MEAN, DrawsOf, Missing, stacked
+from synlib.report.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast, estimate
+from synlib.report.frames import MEAN, DrawsOf, Missing, stacked
+from synlib.report.limits import limit_draws, two_phases
 
 Results = Mapping[str, pd.DataFrame]
-"""Experiment -> its results (:mod:`synlib.report.runs`)."""
+"""Experiment -> its results (:mod:`synlib.report.frames`)."""
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
 
 

@@ -18,7 +18,7 @@ from synlib.report import explore
 from synlib.report.hover import learning_rate_html
 from synlib.study.data import StudyData
 from synlib.study.plan import Planned
-from synlib.study.session import Study
+from synlib.study.study import Study
 
 IMAGES = 40
 """Images that a chooser offers."""

@@ -13,9 +13,9 @@ from scapes import cityscapes, instances
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune
 from synlib.curation.rider_rule import Policy
-from synlib.curation.statistics import size_distribution
+from synlib.curation.sizes import size_distribution
 from synlib.job import EvaluationSet
-from synlib.study.profile import Profile
+from synlib.profile import Profile
 from toyscapes.writers import MANIFEST as TOY_MANIFEST
 
 DOMAINS = ("synthetic", "real")
@@ -59,7 +59,7 @@ class StudyData:
     def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
         """How large the training instances of both domains are, and the synthetic ones after ``removal`` (section 4.1).
 
-        See :func:`synlib.curation.statistics.size_distribution` for the columns.
+        See :func:`synlib.curation.sizes.size_distribution` for the columns.
         """
         frames = []
         for domain in DOMAINS:

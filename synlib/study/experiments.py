@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from synlib.curation.mix import composition_for_ratio
+from synlib.profile import Profile
 from synlib.spec import DataSpec, RunSpec, iterations_for_epochs
-from synlib.study.profile import Profile
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from synlib.profile import ROOT
 from synlib.study.plan import NOTEBOOKS
-from synlib.study.profile import ROOT
 
 QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
 """For a kernel: interrupted, it would report its closed sockets and its callbacks that were cut off."""

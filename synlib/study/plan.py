@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from synlib.rundir import RunDir
+from synlib.grids import Grids
+from synlib.profile import Profile
+from synlib.runs.folder import RunDir
+from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
 from synlib.study import experiments
 from synlib.study.experiments import Planner, Runs
-from synlib.study.grids import Grids
-from synlib.study.profile import Profile
-from synlib.study.store import RunStore
 
 MEASURED_ITERATIONS = 20
 """With fewer, a training's first iterations, which are slow, would decide."""

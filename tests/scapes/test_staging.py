@@ -11,8 +11,8 @@ import pytest
 from scapes import cityscapes
 from scapes.instances import fingerprint
 from scapes.staging import PATHS, staged
-from synlib.study.launch import train
-from synlib.study.store import RunStore
+from synlib.runs.launch import train
+from synlib.runs.store import RunStore
 from tests.workers import variant
 
 

@@ -22,7 +22,7 @@ from synlib.curation.prune import prune
 from synlib.job import Job
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
-from synlib.rundir import RunDir
+from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
 
 HEIGHT, WIDTH = 64, 128

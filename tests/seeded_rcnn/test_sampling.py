@@ -167,7 +167,7 @@ def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, spec, job, in_o
 
 @pytest.mark.parametrize("images_per_step", [0, 1])
 def test_two_processes_teach_what_one_does(tmp_path, study, spec, job, in_one_part, images_per_step):
-    from synlib.study import launch
+    from synlib.runs import launch
 
     store = type(study.store)(tmp_path)
     launch.train([spec], store, dataclasses.replace(job, processes=2, images_per_step=images_per_step))

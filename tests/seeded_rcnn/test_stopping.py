@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from synlib.study.launch import train
-from synlib.study.process import WorkerProcess
-from synlib.study.store import RunStore
+from synlib.runs.launch import train
+from synlib.runs.local import WorkerProcess
+from synlib.runs.store import RunStore
 from tests.workers import PATIENCE_S, variant, wait_for
 
 

@@ -1,0 +1,234 @@
+"""Figures 1 and 3 to 6 from made-up results: what is in the artists, and that each can be redrawn from its CSV."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+
+from scapes.labels import CLASSES, COLORS
+from synlib import paper
+from synlib.report import curves
+from synlib.report.examples import removal_sample
+from synlib.report.figures import figure3
+from synlib.report.overview import APPROACHES, approaches, figure1
+from synlib.report.removal import limits
+from synlib.report.style import DOMAIN_COLORS, figure_folder, save
+from tests.fake_results import RATES, FakeStudy
+
+
+@pytest.fixture(autouse=True)
+def no_window(monkeypatch):
+    matplotlib.use("Agg")
+    yield
+    matplotlib.pyplot.close("all")
+
+
+@pytest.fixture(scope="module")
+def one():
+    return FakeStudy()
+
+
+@pytest.fixture(scope="module")
+def three():
+    return FakeStudy(seeds=(0, 1, 2))
+
+
+def line(axis, label) -> Line2D:
+    (found,) = [item for item in axis.get_lines() if item.get_label() == label]
+    return found
+
+
+def band(collection):
+    """x -> (low, high) of a filled band."""
+    vertices = collection.get_paths()[0].vertices
+    return {x: tuple(sorted(set(vertices[np.isclose(vertices[:, 0], x), 1].round(9)))) for x in set(vertices[:, 0])}
+
+
+def means(results, factor, on, name="mean"):
+    chosen = results[(results["class"] == name) & (results["evaluated on"] == on)]
+    return chosen.groupby(factor)[["ap", "low", "high"]].mean()
+
+
+def test_figure4_draws_each_class_with_its_band_and_limit(one):
+    results = one.results["thresholds"]
+    found = limits(results, one.draws)
+    figure = curves.figure4(results, found)
+    assert len(figure.axes) == 9
+    for name, axis in zip([*CLASSES, "mean"], figure.axes, strict=True):
+        expected = means(results, "threshold", "Synscapes", name)
+        ap = line(axis, "AP")
+        np.testing.assert_allclose(ap.get_xdata(), expected.index)
+        np.testing.assert_allclose(ap.get_ydata(), expected["ap"])
+        drawn = band(axis.collections[0])
+        assert drawn[40] == pytest.approx(tuple(expected.loc[40, ["low", "high"]]))
+        limit = found.set_index("class").loc[name, "limit"]
+        assert line(axis, "second phase, fitted").get_xdata().tolist() == [limit, 90]
+        assert f"limit {limit:.0f} %" in axis.get_title(loc="left")
+        if name != "mean":
+            assert to_hex(ap.get_color()) == to_hex([part / 255 for part in COLORS[name]])
+            assert line(axis, "limit in the paper").get_xdata()[0] == paper.limit(name)
+
+
+def test_figure4_with_a_class_missing_and_without_limits(one):
+    results = one.results["thresholds"]
+    results = results.assign(ap=results["ap"].mask(results["class"] == "train"))
+    results = results[results["class"] != "bus"]
+    figure = curves.figure4(results)
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles == [*CLASSES, "mean"]
+    assert not len(line(figure.axes[CLASSES.index("train")], "AP").get_xdata())
+    assert not len(line(figure.axes[CLASSES.index("bus")], "AP").get_xdata())
+    assert len(line(figure.axes[0], "AP").get_xdata()) == 10
+
+
+def test_a_class_without_ap_has_no_limit(one):
+    results = one.results["thresholds"]
+    found = limits(results, one.draws)
+    found.loc[found["class"] == "rider", ["limit", "low", "high"]] = np.nan
+    assert "rider: no limit" in [axis.get_title(loc="left") for axis in curves.figure4(results, found).axes]
+
+
+def test_figure5_draws_both_curves_and_the_papers_marks(one):
+    results = one.results["ratios"]
+    (axis,) = curves.figure5(results).axes
+    for on, color in DOMAIN_COLORS.items():
+        expected = means(results, "real_percent", on)
+        curve = line(axis, f"on {on}")
+        np.testing.assert_allclose(curve.get_xydata(), np.stack([expected.index, expected["ap"]], 1))
+        assert curve.get_color() == color
+        marks = line(axis, f"paper's Table 1, on {on}")
+        assert marks.get_ydata().tolist() == [paper.TABLE1["Synscapes", on], paper.TABLE1["Cityscapes", on]]
+    assert {curve.get_linestyle() for curve in axis.get_lines()} > {"-", "--"}
+    assert len({curve.get_marker() for curve in axis.get_lines()}) == 2
+
+
+def test_bands_of_several_seeds_are_their_range(three):
+    results = three.results["ratios"]
+    figure = curves.figure5(results)
+    rows = results[
+        (results["class"] == "mean") & (results["evaluated on"] == "Cityscapes") & (results["real_percent"] == 50)
+    ]
+    drawn = band(figure.axes[0].collections[0])[50]
+    assert drawn == pytest.approx((rows["ap"].min(), rows["ap"].max()))
+    (legend,) = figure.legends
+    assert "band: range over 3 seeds" in [text.get_text() for text in legend.get_texts()]
+    (legend,) = curves.figure5(results[results["seed"] == 0]).legends
+    assert "band: 95 % interval over images" in [text.get_text() for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("x", ["learning_rate", "effective"])
+def test_figure6_draws_a_curve_a_momentum_and_crosses(one, x):
+    results = one.results["fine_tuning"]
+    (axis,) = curves.figure6(results, x, baseline=(0.04, 0.9)).axes
+    assert axis.get_xscale() == "log"
+    crosses = [item for item in axis.get_lines() if item.get_marker() == "X"]
+    for momentum, rates in RATES.items():
+        expected = means(results[results["momentum"] == momentum], "learning_rate", "Cityscapes")["ap"].dropna()
+        divisor = 1 if x == "learning_rate" else 1 - momentum
+        curve = line(axis, f"momentum {momentum:g}")
+        np.testing.assert_allclose(curve.get_xdata(), expected.index / divisor)
+        np.testing.assert_allclose(curve.get_ydata(), expected)
+        assert len(expected) == len(rates) - 1
+        (cross,) = [item for item in crosses if item.get_color() == curve.get_color()]
+        np.testing.assert_allclose(cross.get_xdata(), max(rates) / divisor)
+    tops = [item for item in axis.get_lines() if item.get_marker() == "v" and len(item.get_xdata())]
+    scaled = [4 * lr / (1 if x == "learning_rate" else 1 - m) for m, lr in paper.BEST_LEARNING_RATE.items()]
+    np.testing.assert_allclose([item.get_xdata()[0] for item in tops], scaled)
+    ends = [item.get_xdata()[0] for item in axis.get_lines() if item.get_label().startswith("paper: too slow")]
+    assert ends == ([pytest.approx(0.0002), pytest.approx(0.08)] if x == "learning_rate" else [])
+    base = line(axis, "baseline (momentum 0.9)").get_xdata()[0]
+    assert base == pytest.approx(0.04 if x == "learning_rate" else 0.4)
+
+
+def test_figure6_leaves_out_what_is_not_trained_yet(one):
+    results = one.results["fine_tuning"]
+    waiting = results["learning_rate"] == 0.006
+    results = results.assign(ap=results["ap"].mask(waiting), state=results["state"].mask(waiting, "planned"))
+    (axis,) = curves.figure6(results).axes
+    crosses = [x for item in axis.get_lines() if item.get_marker() == "X" for x in item.get_xdata()]
+    assert sorted(crosses) == [0.02, 0.2]
+    with pytest.raises(ValueError, match="found 'lr'"):
+        curves.figure6(results, "lr")
+
+
+def test_amounts_draws_ours_and_the_papers(one):
+    results = one.results["amounts"]
+    ours, published = curves.amounts(results).axes
+    rows = results[(results["class"] == "mean") & (results["evaluated on"] == "Cityscapes") & (results["added"] == 300)]
+    rows = rows.sort_values("iterations")
+    np.testing.assert_allclose(line(ours, "300").get_xydata(), rows[["iterations", "ap"]])
+    np.testing.assert_allclose(line(published, "20,000").get_ydata(), [row[20_000] for row in paper.TABLE3.values()])
+    assert len(published.get_lines()) == 6
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
+    study = FakeStudy(seeds)
+    bars = approaches(study.results)
+    pipeline, axis = figure1(bars).axes
+    assert {text.get_text() for text in pipeline.texts} > set(APPROACHES)
+    for on, container in zip(DOMAIN_COLORS, axis.containers[1::2], strict=True):
+        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(APPROACHES)]
+        np.testing.assert_allclose([bar.get_width() for bar in container], rows["ap"])
+        segments = container.errorbar.lines[2][0].get_segments()
+        np.testing.assert_allclose([segment[:, 0] for segment in segments], rows[["low", "high"]])
+    marks = np.concatenate([item.get_xdata() for item in axis.get_lines() if item.get_marker() == "|"])
+    assert set(marks) >= {35.7, 11.8, 40.9, 41.0, 39.6, 29.6, 14.2, 42.0}
+    if len(seeds) > 1:
+        rows = study.results["steps"]
+        rows = rows[(rows["step"] == "basic") & (rows["class"] == "mean") & (rows["evaluated on"] == "Cityscapes")]
+        first = bars[(bars["approach"] == "real-world training") & (bars["evaluated on"] == "Cityscapes")].iloc[0]
+        assert (first["low"], first["high"]) == (rows["ap"].min(), rows["ap"].max())
+        assert set(first["run"].split()) == set(rows["run"])
+
+
+def test_a_folder_that_is_no_text_is_named():
+    with pytest.raises(ValueError, match="figure_dir: found 5, expected the path of a folder"):
+        figure_folder(5, "demo")
+
+
+def test_figures_are_redrawn_from_their_tables(one, tmp_path):
+    """What is saved beside a figure is all that its function needs."""
+    found = limits(one.results["thresholds"], one.draws)
+    bars = approaches(one.results)
+    drawn = {
+        "figure1": (figure1, bars, {}),
+        "figure4": (curves.figure4, one.results["thresholds"], {"limits": found}),
+        "figure5": (curves.figure5, one.results["ratios"], {}),
+        "figure6": (curves.figure6, one.results["fine_tuning"], {}),
+        "amounts": (curves.amounts, one.results["amounts"], {}),
+    }
+    for name, (function, data, more) in drawn.items():
+        figure = save(function(data, **more), name, tmp_path, data, **more)
+        read = pd.read_csv(tmp_path / f"{name}.csv")
+        assert set(read["run"]) == set(data["run"])
+        others = {key: pd.read_csv(tmp_path / f"{name}_{key}.csv") for key in more}
+        again = function(read, **others)
+        for first, second in zip(figure.axes, again.axes, strict=True):
+            assert len(first.get_lines()) == len(second.get_lines()) > 0 or not first.get_lines()
+            for a, b in zip(first.get_lines(), second.get_lines(), strict=True):
+                np.testing.assert_allclose(np.asarray(a.get_ydata(), float), np.asarray(b.get_ydata(), float))
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / f"{name}.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_figure3_shows_what_is_left(study):
+    image, instance_ids, kept = removal_sample(study.data, (0, 40, 90))
+    assert image.shape[:2] == instance_ids.shape
+    assert list(kept) == [0, 40, 90]
+    assert set(kept[0]) == set(np.unique(instance_ids[instance_ids >= 1000]))
+    assert set(kept[90]) <= set(kept[40]) < set(kept[0])
+    figure = figure3(image, instance_ids, kept)
+    for axis, (threshold, chosen) in zip(figure.axes, kept.items(), strict=True):
+        assert axis.get_title(loc="left") == f"{threshold} %: {len(chosen)} of {len(kept[0])} labels left"
+        shown = axis.get_images()[0].get_array()
+        changed = (np.asarray(shown) != image).any(-1)
+        left = np.isin(instance_ids, chosen)
+        assert not changed[~left].any()
+        assert changed[left].mean() > 0.9
+    same = removal_sample(study.data, (0, 40, 90))
+    assert np.array_equal(same[1], instance_ids)
+    with pytest.raises(ValueError, match="image 'nowhere': not in the training split"):
+        removal_sample(study.data, (0,), "nowhere")

@@ -1,0 +1,129 @@
+"""The folder of a run: its states, and a lock that holds exactly as long as its owner lives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from synlib.runs.folder import RunBusyError, RunDir
+from synlib.spec import DataSpec, RunSpec
+
+SPEC = RunSpec(data=DataSpec(real=5))
+OWNER = """
+import sys, time
+from synlib.runs.folder import RunDir
+with RunDir(sys.argv[1]).lock():
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunDir(tmp_path / SPEC.run_id)
+    run.create(SPEC)
+    return run
+
+
+@pytest.fixture
+def owner(run):
+    """A process that holds the lock of ``run``."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(run.path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "locked\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_states_in_the_order_of_a_life(run):
+    assert RunDir(run.path.parent / "elsewhere").state() == "planned"
+    assert run.state() == "planned"
+    with run.lock():
+        assert run.state() == "running"
+    run.write("status.json", {"stage": "train", "done": 1, "total": 4})
+    assert run.state() == "interrupted"
+    run.write("failure.json", {"reason": "no space left"})
+    assert run.state() == "failed"
+    run.write("result.json", {})
+    assert run.state() == "done"
+
+
+def test_the_lock_ends_with_its_owner_however_it_ends(run, owner):
+    assert run.state() == "running"
+    with pytest.raises(RunBusyError, match=f"{SPEC.run_id}: another process is working on this run"), run.lock(0):
+        pass
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    assert run.state() == "planned"
+    with run.lock(0):
+        assert run.state() == "running"
+    assert run.state() == "planned"
+
+
+def test_a_refused_lock_stays_with_its_owner(run, owner):
+    for _ in range(2):
+        with pytest.raises(RunBusyError), run.lock(0):
+            pass
+    assert run.state() == "running"
+
+
+def test_an_error_frees_the_lock(run):
+    with pytest.raises(KeyError), run.lock():
+        raise KeyError
+    with run.lock(0):
+        pass
+
+
+def test_a_folder_keeps_its_spec(run):
+    run.create(SPEC)
+    other = SPEC.replace(seed=1)
+    with pytest.raises(ValueError, match=f"found run {SPEC.run_id}, expected {other.run_id}"):
+        run.create(other)
+    assert run.spec() == SPEC
+
+
+def test_files_come_back_and_damaged_ones_are_named(run):
+    assert run.read("status.json") is None
+    run.write("status.json", {"done": 3})
+    assert run.read("status.json") == {"done": 3}
+    for damaged in (b'{"done": ', b"", b"\x93\xff\x00"):
+        (run.path / "status.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"status\.json: damaged JSON .*delete the file to redo this step"):
+            run.read("status.json")
+
+
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(run):
+    run.write("status.json", {"done": 3})
+    before = sorted(run.path.iterdir())
+    with pytest.raises(TypeError):
+        run.write("status.json", {"done": object()})
+    assert run.read("status.json") == {"done": 3}
+    assert sorted(run.path.iterdir()) == before
+
+
+def test_sweeping_removes_cut_off_writes_alone(run):
+    kept = {run.path / name for name in ("result.json", "model_final.pth", "evaluations/a/result.json")}
+    for path in (*kept, run.path / ".model_final.1a2b3c4d.tmp.pth", run.path / "evaluations/a/.result.0.tmp.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    run.sweep()
+    assert {path for path in run.path.rglob("*") if path.is_file()} == {*kept, run.spec_path}
+
+
+def test_a_result_counts_only_for_the_data_it_was_made_on(run):
+    path = run.path / "evaluations/Cityscapes/result.json"
+    path.parent.mkdir(parents=True)
+    identity = {"data": "1", "split": "val"}
+    path.write_text(json.dumps({"identity": identity, "mean": 0.3}))
+    for name in ("predictions.parquet", "records.npz"):
+        assert run.evaluation_result("Cityscapes", identity) is None  # its files are not all there yet
+        path.with_name(name).touch()
+    assert run.evaluation_result("Cityscapes", identity)["mean"] == 0.3
+    assert run.evaluation_result("Cityscapes", identity | {"data": "2"}) is None
+    assert run.evaluation_result("Synscapes", identity) is None
+    path.write_text('{"another": "format"}')
+    assert run.evaluation_result("Cityscapes", identity) is None

@@ -1,0 +1,288 @@
+"""Launching: nothing twice, in the order of need, failures with reason and log, interruption without loss."""
+
+import dataclasses
+import functools
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scapes.labels import CLASSES
+from synlib.runs import local as processes
+from synlib.runs.launch import RunFailedError, train
+from synlib.runs.local import WorkerProcess
+from synlib.runs.store import RunStore
+from synlib.spec import RunSpec
+from tests.workers import PATIENCE_S, variant, wait_for
+
+LAUNCHER = """
+import json, sys
+from synlib.job import Job
+from synlib.spec import RunSpec
+from synlib.runs.launch import train
+from synlib.runs.store import RunStore
+spec, job, store = map(json.loads, sys.argv[1:])
+train([RunSpec.from_dict(spec)], RunStore(store), Job.from_dict(job))
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(study):
+    """Two iterations on real images."""
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    return variant(real, iterations=2, warmup_iterations=0)
+
+
+@pytest.fixture(scope="module")
+def job(study):
+    return dataclasses.replace(study.job(), evaluate_on=())
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+def wild(spec):
+    return variant(spec, iterations=20, base_lr=1e9, clip_gradient_norm=0.0)
+
+
+def foreign(spec):
+    """``spec`` for data that are not there."""
+    return spec.replace(data=dataclasses.replace(spec.data, real_fingerprint="0" * 16))
+
+
+def small_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def not_started():
+    raise OSError("not started")
+
+
+def modified(folder) -> dict:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def workers_of(folder) -> list[psutil.Process]:
+    """Live processes, wherever they hang in the tree, whose command line names a run below ``folder``."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "pointrend.worker" in line and str(folder) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def test_nothing_is_trained_twice(trained):
+    before = modified(trained.study.store.root)
+    assert {path.name for path in before} >= {"model_final.pth", "result.json", "predictions.parquet"}
+    results = trained.study.train([*trained.planned, *trained.planned], jobs=2)
+    assert modified(trained.study.store.root) == before
+    assert len(results) == 2 * len(trained.results)
+
+
+def test_results_are_tidy(trained):
+    assert set(trained.results["state"]) == {"done"}
+    assert len(trained.results) == 2 * 2 * 9  # runs, evaluation sets, classes and their mean
+    assert set(trained.results["evaluated on"]) == {"Cityscapes", "Synscapes"}
+    assert set(trained.results["trained on"]) == {"Cityscapes", "Synscapes"}
+
+
+def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, study, spec, job):
+    train([spec], store, dataclasses.replace(job, loader_workers=2))
+    folder = store.run(spec).path
+    before = modified(folder)
+    on = study.data.evaluation_sets()[:1]
+    train([spec], store, dataclasses.replace(job, evaluate_on=on))
+    assert (folder / "evaluations" / on[0].name / "result.json").exists()
+    assert modified(folder)[folder / "model_final.pth"] == before[folder / "model_final.pth"]
+
+
+def test_a_failed_run_says_why_and_where_to_look_and_is_tried_again(store, spec, job):
+    bad = foreign(spec)
+    with pytest.raises(RunFailedError, match=f"run {bad.run_id} failed: .*changed since the run was planned") as caught:
+        train([bad], store, job)
+    log = re.search(r"\(log: (.*)\)", str(caught.value))[1]
+    assert "changed since the run was planned" in Path(log).read_text()
+    assert store.run(bad).state() == "failed"
+    written = modified(store.run(bad).path)[store.run(bad).path / "failure.json"]
+    with pytest.raises(RunFailedError):
+        train([bad], store, job)
+    assert modified(store.run(bad).path)[store.run(bad).path / "failure.json"] > written
+
+
+def test_with_keep_going_the_others_end_first(store, spec, job):
+    bad, good = foreign(spec), spec
+    with pytest.raises(RunFailedError, match=bad.run_id) as caught:
+        train([bad, good], store, job, keep_going=True)
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+    assert store.run(good).state() == "done"
+    assert store.run(bad).state() == "failed"
+
+
+def test_without_it_the_others_are_left_as_they_are(store, spec, job):
+    bad, good, another = foreign(spec), variant(spec, iterations=1), spec.replace(seed=5)
+    with pytest.raises(RunFailedError) as caught:
+        train([good, another, bad], store, job)
+    assert str(caught.value).startswith(f"run {bad.run_id} failed")
+    assert len(str(caught.value).splitlines()) == 1
+    assert {o.run: o.state for o in caught.value.outcomes}[good.run_id] == "not started"
+    assert store.run(good).state() == "planned"
+
+
+def test_a_run_that_diverges_is_a_result(store, spec, job, study):
+    """It stops nobody, is not tried again, and has its rows; what would start from it is not started."""
+    bad, good = wild(spec), spec
+    sets = study.data.evaluation_sets()
+    outcomes = train([bad, good], store, dataclasses.replace(job, evaluate_on=sets))
+    assert [outcome.state for outcome in outcomes] == ["diverged", "trained"]
+    assert re.fullmatch(r"diverged at iteration \d+", outcomes[0].reason)
+    assert store.run(bad).state() == "diverged"
+    before = modified(store.root)
+    again = train([bad, good], store, dataclasses.replace(job, evaluate_on=sets))
+    assert [outcome.state for outcome in again] == ["diverged", "done"]
+    assert modified(store.root) == before
+
+    rows = store.frame([bad])
+    assert len(rows) == len(sets) * 9
+    assert set(rows["class"]) == {*CLASSES, "mean"}
+    assert set(rows["evaluated on"]) == {on.name for on in sets}
+    assert rows["ap"].isna().all()
+    assert set(rows["state"]) == {f"failed: {outcomes[0].reason}"}
+    assert store.frame([good])["ap"].notna().any()
+
+    heir = spec.replace(init=f"run:{bad.run_id}")
+    with pytest.raises(RunFailedError, match=f"{heir.run_id} not started, it needs run {bad.run_id}, which diverged"):
+        train([heir, bad], store, job)
+
+
+def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(store, spec, job, monkeypatch):
+    """A limit on the size of files stands for the disk: a checkpoint does not fit."""
+    monkeypatch.setattr(processes.subprocess, "Popen", functools.partial(subprocess.Popen, preexec_fn=small_files))
+    with pytest.raises(RunFailedError, match=r"no space left to write to .* make room and start again"):
+        train([spec], store, job)
+    assert store.run(spec).state() == "failed"
+    assert not list(store.run(spec).path.glob("*.pth"))
+    assert not list(store.run(spec).path.rglob(".*.tmp*"))
+    monkeypatch.undo()
+    assert [outcome.state for outcome in train([spec], store, job)] == ["trained"]
+
+
+def test_a_folder_with_another_spec_is_left_alone_and_the_others_go_on(store, spec, job):
+    other = spec.replace(seed=7)
+    other.save(store.run(spec).spec_path)
+    short = variant(spec, iterations=1)
+    with pytest.raises(RunFailedError, match=f"found run {other.run_id}, expected {spec.run_id}") as caught:
+        train([spec, short], store, job, keep_going=True)
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+    assert RunSpec.load(store.run(spec).spec_path) == other
+
+
+def test_a_complete_run_that_lost_its_spec_has_it_again(store, spec, job):
+    run = store.run(spec)
+    run.write("result.json", {})
+    assert [outcome.state for outcome in train([spec], store, job)] == ["done"]
+    assert run.spec() == spec
+
+
+def test_a_damaged_result_stops_no_other_run(store, spec, job, study):
+    sets = study.data.evaluation_sets()[:1]
+    run, short = store.run(spec), variant(spec, iterations=1)
+    run.create(spec)
+    run.write("result.json", {})
+    (run.path / f"evaluations/{sets[0].name}").mkdir(parents=True)
+    (run.path / f"evaluations/{sets[0].name}/result.json").write_text("{")
+    with pytest.raises(RunFailedError, match=r"result\.json: damaged JSON") as caught:
+        train([spec, short], store, dataclasses.replace(job, evaluate_on=sets), keep_going=True)
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+
+
+def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
+    tables = tmp_path / "tables"
+    started = []
+    monkeypatch.setattr(processes, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
+    with pytest.raises(RunFailedError):
+        train([spec, spec.replace(seed=1)], store, dataclasses.replace(job, cache_dir=str(tables)), keep_going=True)
+    assert len(started) == 2
+    assert started[0] == started[1]
+    assert len(started[0]) == 1
+
+
+def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
+    second = variant(spec.replace(init=f"run:{spec.run_id}"), iterations=3)
+    train([second, spec], store, job, jobs=2)
+    first, then = store.run(spec), store.run(second)
+    ended, started = first.path / "result.json", then.path / "environment.json"
+    assert ended.stat().st_mtime_ns < started.stat().st_mtime_ns
+    assert then.read("job.json")["initial_weights"] == str(first.path / "model_final.pth")
+
+
+def test_a_run_whose_beginning_is_missing_is_not_started(store, spec, job):
+    orphan = spec.replace(init="run:0123456789ab")
+    with pytest.raises(RunFailedError, match=f"run {orphan.run_id} not started, it needs run 0123456789ab"):
+        train([orphan], store, job)
+    assert not store.run(orphan).path.exists()
+
+
+def test_a_killed_worker_is_reported(store, spec, job):
+    long = variant(spec, iterations=10_000)
+    run = store.run(long)
+
+    def kill():
+        wait_for(lambda: (run.path / "status.json").exists())
+        (worker,) = workers_of(run.path)
+        worker.send_signal(signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(RunFailedError, match="its process was killed"):
+        train([long], store, job)
+    thread.join()
+    assert run.state() == "interrupted"
+
+
+def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job, monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE_S", 0.2)
+    run = store.run(spec)
+    run.create(spec)
+    run.write("status.json", {"stage": "train", "done": 1, "total": 2})
+    with run.lock(), pytest.raises(RunFailedError, match="another process is working on this run"):
+        train([spec], store, job)
+    assert run.read("status.json")["done"] == 1
+    assert run.read("job.json") is None
+
+
+@pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 0)])
+def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec, job, processes, loader_workers):
+    long = variant(spec, iterations=10_000)
+    run = store.run(long)
+    job = dataclasses.replace(job, processes=processes, loader_workers=loader_workers)
+    arguments = [json.dumps(value) for value in (long.to_dict(), job.to_dict(), str(store.root))]
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, *arguments], stderr=subprocess.PIPE, text=True)
+    request.addfinalizer(launcher.kill)
+    wait_for(lambda: any(run.path.glob("model_0*.pth")), launcher)
+    assert len(workers_of(run.path)) >= processes
+    os.kill(launcher.pid, signal.SIGINT)
+    _, errors = launcher.communicate(timeout=PATIENCE_S)
+    assert launcher.returncode != 0
+    assert "KeyboardInterrupt" in errors
+    wait_for(lambda: not workers_of(run.path))
+    assert run.state() == "interrupted"
+    assert not (run.path / "failure.json").exists()
+
+    saved = max(int(path.stem.split("_")[1]) for path in run.path.glob("model_0*.pth"))
+    goal = dataclasses.replace(job, processes=1, loader_workers=0)
+    worker = WorkerProcess(long, store, goal)
+    try:
+        wait_for(lambda: f"Starting training from iteration {saved + 1}" in (run.path / "log.txt").read_text())
+    finally:
+        worker.stop()

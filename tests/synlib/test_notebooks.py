@@ -1,0 +1,264 @@
+"""Notebooks: kept clean, executed by papermill from anywhere; ``run_all.py`` refuses nonsense before it starts."""
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from synlib.study.notebooks import parse_settings, refuse_unknown
+from tests.pages import Resources
+from tests.workers import wait_for
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def run_all(monkeypatch, tmp_path):
+    """``run_all`` with its reports below ``tmp_path``, and whether it began to train."""
+    monkeypatch.syspath_prepend(ROOT)
+    import run_all
+
+    monkeypatch.setattr(run_all, "ROOT", tmp_path)
+    return run_all
+
+
+@pytest.fixture
+def settings(trained, smoke_data, tmp_path) -> list[str]:
+    """Data and runs of the smoke study, figures below ``tmp_path``."""
+    return [
+        f"data_dir={smoke_data}",
+        f"run_dir={trained.study.store.root}",
+        f"figure_dir={tmp_path / 'figures'}",
+        "device=cpu",
+    ]
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_every_planned_notebook_is_there():
+    from synlib.study.plan import EXPERIMENTS
+    from synlib.study.plan import NOTEBOOKS as PLANNED
+
+    assert [path.stem for path in NOTEBOOKS] == sorted(PLANNED)
+    assert {name for names in PLANNED.values() for name in names} <= set(EXPERIMENTS)
+
+
+@by_name
+def test_stored_without_results(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in code_cells(notebook):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+
+
+@by_name
+def test_cells_only_call_the_library(path):
+    forbidden = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.For, ast.While, ast.Try, ast.Lambda)
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        found = [type(node).__name__ for node in ast.walk(ast.parse(cell.source)) if isinstance(node, forbidden)]
+        assert not found, cell.source
+        assert "sys.path" not in cell.source
+        assert not re.search(r"""["'](/|~|[A-Z]:\\)""", cell.source), f"an absolute path: {cell.source}"
+
+
+@by_name
+def test_parameters_are_literals_with_a_comment_each(path):
+    (cell,) = (c for c in code_cells(nbformat.read(path, as_version=4)) if "parameters" in c.metadata.get("tags", []))
+    lines = [line for line in cell.source.splitlines() if not line.startswith("#")]
+    for line in lines:
+        assert re.fullmatch(r"\w+ = .+  # \S.*", line), line
+        (assignment,) = ast.parse(line).body
+        ast.literal_eval(assignment.value)
+    assert list(papermill.inspect_notebook(str(path))) == [line.split(" = ")[0] for line in lines]
+
+
+@by_name
+def test_prose_comes_first_and_explains(path):
+    first = nbformat.read(path, as_version=4).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert "**Question.**" in first.source
+
+
+@pytest.mark.parametrize("folder", [".", "notebooks"])
+def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tmp_path, folder):
+    output = tmp_path / "out.ipynb"
+    parameters = [word for item in ("profile=smoke", *settings) for word in ("-p", *item.split("=", 1))]
+    source = os.path.relpath(ROOT / "notebooks" / "01_harmonization.ipynb", ROOT / folder)
+    command = [sys.executable, "-m", "papermill", source, str(output), *parameters]
+    before = {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*.pth")}
+    ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*.pth")} == before
+    notebook = nbformat.read(output, as_version=4)
+    kinds = {kind for cell in code_cells(notebook) for item in cell.outputs for kind in item.get("data", {})}
+    assert {"image/png", "text/html"} <= kinds
+    texts = [item.get("text", "") for cell in code_cells(notebook) for item in cell.outputs]
+    assert not [text for text in texts if "Warning" in text]
+    assert {path.name for path in (tmp_path / "figures").glob("*.png")} >= {"glance.png", "figure2.png"}
+
+
+@by_name
+def test_unknown_parameters_are_looked_for_first(path):
+    first = code_cells(nbformat.read(path, as_version=4))[1].source
+    calls = [ast.unparse(node) for node in ast.parse(first).body if not isinstance(node, ast.ImportFrom)]
+    assert calls[0] == f"refuse_unknown(globals(), '{path.stem}')"
+
+
+def test_papermill_with_an_unknown_parameter_fails_before_anything_runs(tmp_path):
+    data = tmp_path / "data"
+    given = {"profile": "smoke", "data_dir": str(data), "run_dir": str(data), "profil": "smoke"}
+    with pytest.raises(PapermillExecutionError, match="parameter 'profil': expected one of profile, ") as error:
+        papermill.execute_notebook(str(NOTEBOOKS[0]), None, given, kernel_name="python3", progress_bar=False)
+    assert error.value.ename == "ValueError"
+    assert not data.exists()
+
+
+def test_variables_of_a_reader_are_no_parameters():
+    """The first cell can be run again, after other cells have defined what they like."""
+    history = [
+        "",
+        "# Parameters: plain values, one a line.\nprofile = 'demo'",
+        "# Parameters\nprofile = 'smoke'\n",
+        "x = 1",
+    ]
+    refuse_unknown({"profile": "smoke", "x": 1, "chosen": {"person": 60}, "In": history}, "01_harmonization")
+
+
+def test_run_all_executes_and_renders_and_trains_nothing_twice(trained, run_all, settings, tmp_path, capsys):
+    before = {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*") if path.is_file()}
+    command = ["--profile", "smoke", "--only", "01", "--report", "--set", *settings]
+    assert run_all.main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    output = capsys.readouterr().out
+    assert all(item.spec.run_id in output for item in trained.planned)
+    html = (tmp_path / "reports/smoke/01_harmonization.html").read_text()
+    assert "Table 1" in html
+    assert "data:image/png;base64" in html
+    assert [item for item in Resources(html).found if not item.startswith("data:")] == []
+    assert (tmp_path / "reports/smoke/01_harmonization.ipynb").exists()
+
+
+def test_a_setting_that_is_no_yaml_is_one_line():
+    with pytest.raises(ValueError, match=r"--set 'thresholds=\[0': the value is no YAML: .*line 1") as caught:
+        parse_settings(["thresholds=[0"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failing_cell_is_named_and_leaves_no_report(run_all, settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MPLBACKEND", "no-such-backend")
+    assert run_all.main(["--profile", "smoke", "--only", "01", "--set", *settings]) == 1
+    assert re.search(r"^notebook 01_harmonization, cell \d+: ", capsys.readouterr().err, re.MULTILINE)
+    assert {path.name for path in (tmp_path / "reports/smoke").iterdir()} == {"01_harmonization.failed.ipynb"}
+
+
+def test_the_plan_runs_nothing(run_all, tmp_path, capsys):
+    assert run_all.main(["--profile", "paper", "--plan", "--set", f"run_dir={tmp_path / 'runs'}"]) == 0
+    table = capsys.readouterr().out
+    assert "24000" in table
+    assert "total" in table
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "huge"], "profile 'huge': .*known profiles: demo, paper, smoke"),
+        (["--profile", "smoke", "--set", "epoch=3"], "parameter 'epoch': expected one of profile, cityscapes"),
+        (["--profile", "smoke", "--set", "seeds"], "--set 'seeds': expected NAME=VALUE"),
+        (["--profile", "smoke", "--only", "99"], "notebook '99': expected the beginning of one of 01_harmonization"),
+        (["--profile", "paper"], "data.cityscapes is .*expected the folder of the data set"),
+        (["--profile", "smoke", "--set", "cityscapes=/no/such"], "/no/such"),
+        (["--profile", "smoke", "--set", "data_dir=/dev/null/data"], "/dev/null/data"),
+        (["--profile", "smoke", "--set", "data_dir=DATA", "run_dir=/dev/null/runs"], "/dev/null/runs"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line_before_anything_runs(
+    run_all, smoke_data, tmp_path, capsys, monkeypatch, arguments, message
+):
+    def no_notebook(*_):
+        raise AssertionError("a notebook was executed")
+
+    monkeypatch.setattr("synlib.study.notebooks.execute", no_notebook)
+    arguments = [argument.replace("DATA", str(smoke_data)) for argument in arguments]
+    settings = [] if "--set" in arguments and "run_dir" in arguments[-1] else [f"run_dir={tmp_path / 'runs'}"]
+    command = [*arguments, *settings] if "--set" in arguments else [*arguments, "--set", *settings]
+    assert run_all.main(command) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert re.search(message, errors[-1])
+    assert not any("Traceback" in line for line in errors)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_while_training_loses_nothing(smoke_data, tmp_path):
+    """The same command goes on afterwards: see test_launch.py for the workers, test_trainer.py for the bytes."""
+    profile = (ROOT / "profiles/smoke.yaml").read_text().replace("iterations: 4", "iterations: 5000")
+    (tmp_path / "long.yaml").write_text(profile)
+    (tmp_path / "run_all_here.py").write_text(
+        f"import sys, pathlib\nsys.path.insert(0, {str(ROOT)!r})\nimport run_all\n"
+        f"run_all.ROOT = pathlib.Path({str(tmp_path)!r})\nsys.exit(run_all.main())\n"
+    )
+    command = [sys.executable, "run_all_here.py", "--profile", str(tmp_path / "long.yaml"), "--set"]
+    command += [f"data_dir={smoke_data}", f"run_dir={tmp_path / 'runs'}", "device=cpu"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: any((tmp_path / "runs").glob("*/model_0*.pth")), process)
+        os.kill(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "reports").rglob("*.ipynb"))
+    assert not list((tmp_path / "runs").glob("*/result.json"))
+
+
+def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
+    from synlib.study import notebooks
+
+    cell = nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "hungry.ipynb")
+    monkeypatch.setattr(notebooks, "path_of", lambda name: tmp_path / f"{name}.ipynb")
+    with pytest.raises(RuntimeError, match=r"notebook hungry: its kernel was killed .*hungry\.failed\.ipynb"):
+        notebooks.execute("hungry", {}, tmp_path / "reports")
+
+
+GRIDS = {
+    "thresholds": [0, 7], "removal": {"car": 7}, "ratios": [0, 7], "added_images": [0, 7], "epochs": [7],
+    "learning_rates": {0.9: [0.07]},
+}  # fmt: skip
+
+
+@by_name
+def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
+    from synlib.profile import Profile
+    from synlib.study.plan import NOTEBOOKS as EXPERIMENTS_OF
+    from synlib.study.plan import unplaced
+    from synlib.study.study import Study
+
+    assert set(GRIDS) == set(Study.GRIDS)
+    profile, experiments = Profile.load("paper"), EXPERIMENTS_OF[path.stem]
+
+    def runs(**grids) -> set[str]:
+        return {item.spec.run_id for item in unplaced(profile.with_grids(**grids), experiments)}
+
+    effective = {name for name, values in GRIDS.items() if runs(**{name: values}) != runs()}
+    parameters = papermill.inspect_notebook(str(path))
+    assert {name for name in parameters if name in GRIDS} >= effective
+    common = {"figure_dir", "jobs", *Study.PARAMETERS} - set(GRIDS)
+    assert set(parameters) - set(GRIDS) == common

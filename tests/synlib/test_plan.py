@@ -1,0 +1,182 @@
+"""The study's runs, from the profiles alone: the paper's numbers, shared runs once, and the order of dependencies."""
+
+from collections import Counter
+
+import pytest
+
+from synlib.grids import Grids
+from synlib.profile import Profile
+from synlib.runs.store import RunStore
+from synlib.study.plan import EXPERIMENTS, NOTEBOOKS, overview, plan, reductions, seconds_per_iteration, unplaced
+
+PAPER = Profile.load("paper")
+
+
+def of(experiment: str, profile: Profile = PAPER, seeds=(0,)):
+    return plan(experiment, profile, {}, seeds)
+
+
+def distinct(planned):
+    return {item.spec.run_id: item for item in planned}
+
+
+def test_the_papers_study_is_63_runs_of_29_million_iterations():
+    runs = distinct(unplaced(PAPER, list(EXPERIMENTS)))
+    assert len(runs) == 63
+    assert sum(item.spec.schedule.iterations for item in runs.values()) == pytest.approx(2.9e6, rel=0.02)
+
+
+def test_numbers_of_runs_are_those_of_the_paper():
+    counts = Counter(item.experiment for name in EXPERIMENTS for item in of(name))
+    assert counts["thresholds"] == 10  # "10 reduced versions"
+    assert counts["ratios"] == 11  # "11 different data sets"
+    assert counts["amounts"] == 18  # Table 3
+    assert counts["removal"] == 6  # Table 2, each evaluated on both sets
+    assert counts["steps"] == 6  # Table 5
+
+
+def test_every_run_of_the_papers_figures_4_and_5_has_2975_images():
+    runs = [*of("thresholds"), *of("ratios")]
+    assert {item.spec.data.images for item in runs} == {2975}
+    assert {item.spec.schedule.iterations for item in runs} == {24_000}
+
+
+def test_thresholds_remove_the_same_share_of_every_class():
+    for item in of("thresholds"):
+        assert set(item.spec.data.removal.values()) == {item.factors["threshold"] / 100}
+
+
+def test_from_section_42_on_the_chosen_thresholds_hold():
+    chosen = {"person": 0.6}
+    for item in [*of("ratios"), *of("amounts")]:
+        if item.spec.data.synthetic_images:
+            assert all(v == chosen.get(name, 0.3) for name, v in item.spec.data.removal.items())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "added", "iterations"),
+    [(50, 0, 18_594), (33, 6000, 37_022), (50, 6000, 56_094), (50, 9000, 74_844), (33, 20_000, 94_772)],
+)
+def test_iterations_of_table_3_are_those_that_table_4_counts(epochs, added, iterations):
+    (item,) = (i for i in of("amounts") if (i.factors["epochs"], i.factors["added"]) == (epochs, added))
+    assert item.spec.schedule.iterations == item.factors["iterations"] == iterations
+    assert item.spec.data.real_images == 2975
+
+
+def test_fine_tuning_starts_from_the_pruned_pre_training_on_real_images_only():
+    (on,) = (item for item in of("pre_training") if item.factors["removal"] == "on")
+    for item in of("fine_tuning"):
+        assert item.spec.initial_run == on.spec.run_id
+        assert (item.spec.data.real_images, item.spec.data.synthetic_images) == (2975, 0)
+        assert item.spec.schedule.base_lr == item.factors["learning_rate"]
+        assert item.spec.schedule.momentum == item.factors["momentum"]
+
+
+def test_both_momenta_cover_the_same_effective_learning_rates_in_every_profile():
+    for name in ("demo", "paper"):
+        rates = Profile.load(name).grids.learning_rates
+        effective = {m: sorted(round(rate / (1 - m), 12) for rate in values) for m, values in rates.items()}
+        assert len({tuple(values) for values in effective.values()}) == 1, effective
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "paper"])
+def test_tables_2_and_5_are_made_of_runs_that_the_figures_show(name):
+    profile = Profile.load(name)
+    shown = distinct([item for e in ("table1", "amounts", "pre_training", "fine_tuning") for item in of(e, profile)])
+    steps = {item.factors["step"]: item.spec.run_id for item in of("steps", profile)}
+    assert set(steps.values()) <= set(shown)
+    new = [item for item in of("removal", profile) if item.spec.run_id not in shown]
+    assert [(item.factors["approach"], item.factors["removal"]) for item in new] == [
+        ("mixing", "off"), ("fine-tuning", "off"),
+    ]  # fmt: skip
+
+
+def test_shared_runs_are_listed_once_with_all_their_uses():
+    table = overview(unplaced(PAPER, ["table1", "thresholds", "ratios"]), PAPER, None)
+    assert len(table) == 2 + 9 + 10 + 1
+    assert "table1: Synscapes, thresholds: 0 % removed" in table["used by"].tolist()
+
+
+def test_each_seed_is_a_run_of_its_own():
+    assert len(distinct(of("fine_tuning", seeds=(0, 1)))) == 2 * len(distinct(of("fine_tuning")))
+    for item in of("fine_tuning", seeds=(1,)):
+        assert item.spec.initial_run == distinct(of("pre_training", seeds=(1,)))[item.spec.initial_run].spec.run_id
+
+
+def test_the_summary_shows_every_experiment():
+    assert set(NOTEBOOKS["05_summary"]) == set(EXPERIMENTS)
+
+
+def test_an_unknown_experiment_lists_the_known_ones():
+    with pytest.raises(ValueError, match="experiment 'figure9': expected one of table1"):
+        of("figure9")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"thresholds": [0, 120]}, "thresholds: found"),
+        ({"thresholds": [0, "40"]}, "thresholds: found"),
+        ({"ratios": 10}, "ratios: found 10"),
+        ({"removal": {"tram": 30}}, "removal: unknown class 'tram'"),
+        ({"removal": {"car": 130}}, "removal: found"),
+        ({"added_images": [0.5]}, "added_images: found"),
+        ({"epochs": [0]}, "epochs: found"),
+        ({"learning_rates": [0.1]}, "learning_rates: found"),
+        ({"learning_rates": {"fast": [0.1]}}, "learning_rates: found the momentum 'fast'"),
+        ({"learning_rates": {0.9: [0]}}, "learning_rates: found"),
+        ({"fine_tuning_schedule": {"base_lr": 1}}, "fine_tuning_schedule: unknown field 'base_lr'"),
+    ],
+)  # fmt: skip
+def test_a_bad_grid_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        PAPER.with_grids(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("mixed_images", 0), ("pretraining_images", 1.5), ("mixed_epochs", 0), ("pretraining_epochs", "many"),
+     ("tuned_learning_rate", 0), ("tuned_momentum", 1), ("tuned_momentum", -0.1)],
+)  # fmt: skip
+def test_a_bad_single_value_is_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}: found {value!r}, expected a"):
+        Grids(**{name: value})
+
+
+def test_papermill_hands_momenta_on_as_text():
+    rates = PAPER.with_grids(learning_rates={"0.9": [0.1], "0": [1]}).grids.learning_rates
+    assert rates == {0.9: (0.1,), 0.0: (1,)}
+
+
+def test_empty_grids_are_the_profiles():
+    assert PAPER.with_grids(thresholds=[], removal={}, learning_rates={}) == PAPER
+
+
+def test_the_papers_profile_writes_out_the_papers_grids():
+    assert PAPER.grids == Grids()
+    assert reductions(PAPER) == []
+
+
+def test_what_a_smaller_profile_leaves_out_is_said():
+    assert "thresholds: 3 of the paper's 10" in reductions(Profile.load("smoke"))
+
+
+def test_hours_are_those_of_trainings_that_are_done(tmp_path):
+    """Neither what took its time besides, nor a few last iterations, nor a damaged file changes the estimate."""
+    store, specs = RunStore(tmp_path), [item.spec for item in of("thresholds")]
+    assert seconds_per_iteration(specs, PAPER, store) == (PAPER.execution.seconds_per_iteration, 0)
+    for spec, seconds in zip(specs, (10, 20, 60), strict=False):
+        result = {"seconds": 9e9, "trained": 100, "training_seconds": seconds}
+        store.run(spec).write("result.json", result)
+    store.run(specs[3]).write("result.json", {"seconds": 50, "trained": 4, "training_seconds": 40})
+    store.run(specs[4]).write("result.json", {"seconds": 50, "trained": 24_000})
+    store.run(specs[5]).write("result.json", {"trained": [], "training_seconds": 1})
+    store.run(specs[6]).write("result.json", {})
+    (store.run(specs[6]).path / "result.json").write_text("{")
+    assert seconds_per_iteration(specs, PAPER, store) == (0.2, 3)
+    assert seconds_per_iteration(specs, PAPER, None) == (PAPER.execution.seconds_per_iteration, 0)
+
+
+def test_a_run_of_several_notebooks_lists_each_use_once():
+    table = overview([*of("steps"), *of("table1"), *of("steps")], PAPER, None)
+    assert table["used by"][0] == "steps: basic, table1: Cityscapes"

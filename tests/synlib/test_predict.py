@@ -1,0 +1,184 @@
+"""Predictions: the masks of Detectron2's own post-processing, and the AP of the official evaluator."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
+
+from scapes import cityscapes, instances, png
+from scapes.ap import average_precision
+from scapes.labels import LABEL_IDS
+from scapes.predictions import Detections, read_predictions, write_predictions
+from scapes.records import match_data_set
+from seeded_rcnn import weights
+from seeded_rcnn.mapper import test_augmentation as resize_for_testing
+from synlib.job import EvaluationSet
+from synlib.pointrend.config import detectron2_config
+from synlib.pointrend.predict import _to_detections, detections_of, evaluate, predict
+from synlib.runs.folder import RunDir
+from synlib.spec import DataSpec, InputSpec, RunSpec
+from tests import official
+
+SPEC = RunSpec(
+    model="pointrend_tiny",
+    data=DataSpec(real=1),
+    input=InputSpec(train_short_px=(64,), test_short_px=96, max_long_px=192),
+)
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    """Everything the box head proposes counts as a detection, so that an untrained model detects something."""
+    cfg = detectron2_config(SPEC, "cpu").clone()
+    cfg.defrost()
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def model(cfg):
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    weights.load_imagenet(model, cfg)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def images(smoke_data):
+    return cityscapes.read_images(smoke_data / "cityscapes", "val")
+
+
+def full_masks(found: Detections) -> np.ndarray:
+    masks = np.zeros((len(found.masks), *found.size), bool)
+    for mask, (x0, y0, x1, y1), crop in zip(masks, found.boxes, found.masks, strict=True):
+        mask[y0:y1, x0:x1] = crop
+    return masks
+
+
+def assert_as_detectron2(raw: Instances, size: tuple[int, int]) -> Detections:
+    ours = _to_detections(raw, "image", size)
+    copy = Instances(raw.image_size, **{name: value.clone() for name, value in raw.get_fields().items()})
+    theirs = detector_postprocess(copy, *size)
+    assert len(ours.masks) == len(theirs)
+    assert np.array_equal(full_masks(ours), theirs.pred_masks.numpy())
+    assert np.array_equal(ours.category, theirs.pred_classes.numpy())
+    assert np.array_equal(ours.score, theirs.scores.numpy())
+    return ours
+
+
+@pytest.mark.parametrize("size", [(64, 128), (96, 192), (37, 251), (200, 100)])
+def test_masks_of_a_model_are_those_of_detectron2(model, images, size):
+    augmentation = resize_for_testing(model_config := detectron2_config(SPEC, "cpu"))
+    detected = 0
+    for path in images["image_path"]:
+        image = cv2.imread(path)
+        resized = augmentation.get_transform(image).apply_image(image)
+        tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        with torch.inference_mode():
+            (raw,) = model.inference([{"image": tensor}], do_postprocess=False)
+        detected += len(assert_as_detectron2(raw, size).masks)
+        whole = detections_of(model, augmentation, image, "image", size)
+        assert np.array_equal(full_masks(whole), full_masks(_to_detections(raw, "image", size)))
+    assert model_config.INPUT.MIN_SIZE_TEST == 96
+    assert detected > 50
+
+
+def test_boxes_anywhere_give_the_masks_of_detectron2():
+    """Outside the image, on its border, without area, of a fraction of a pixel."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        count = int(rng.integers(0, 12))
+        corner, extent = rng.uniform(-20, 110, (count, 2)), rng.choice([0, 0.3, 1, 10, 80], (count, 2))
+        raw = Instances((64, 100))
+        raw.pred_boxes = Boxes(torch.as_tensor(np.hstack([corner, corner + extent]), dtype=torch.float32))
+        raw.scores = torch.as_tensor(rng.random(count), dtype=torch.float32)
+        raw.pred_classes = torch.as_tensor(rng.integers(0, 8, count))
+        raw.pred_masks = torch.as_tensor(rng.random((count, 1, 14, 14)), dtype=torch.float32)
+        assert_as_detectron2(raw, (int(rng.integers(20, 150)), int(rng.integers(20, 150))))
+
+
+def test_an_image_without_detections_is_in_the_file(model, cfg, images):
+    nothing = cfg.clone()
+    nothing.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 1.0
+    silent = build_model(nothing)
+    found = list(predict(silent, nothing, images))
+    assert [item.image_id for item in found] == images["image_id"].tolist()
+    assert all(len(item.masks) == 0 and item.size == (64, 128) for item in found)
+
+
+def test_an_evaluation_leaves_predictions_records_and_result(tmp_path, model, cfg, images):
+    run = RunDir(tmp_path / "run")
+    on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
+    evaluate(model, cfg, on, images, run)
+    folder = run.evaluation("Cityscapes")
+    assert {path.name for path in folder.iterdir()} == {"predictions.parquet", "records.npz", "result.json"}
+    result = run.evaluation_result("Cityscapes", on.identity())
+    assert result["images"] == len(images) == 4
+    assert np.array(result["ap"], float).shape == (8, 10)
+    again = list(predict(model, cfg, images))
+    kept = list(read_predictions(folder / "predictions.parquet"))
+    assert [item.image_id for item in kept] == images["image_id"].tolist()
+    for a, b in zip(kept, again, strict=True):
+        assert np.array_equal(full_masks(a), full_masks(b))
+        assert np.array_equal(a.score, b.score)
+
+
+def perturbed(rng: np.random.Generator, instance_map: np.ndarray, image_id: str):
+    """Predictions made of the ground truth: most as it is, some moved, cut, of another class, or missing."""
+    predictions = []
+    table = instances.image_instances(instance_map)
+    for row in table[~table["crowd"]].itertuples():
+        mask = instance_map == row.instance_id
+        change = rng.choice(["none", "none", "move", "cut", "class", "miss"])
+        if change == "miss":
+            continue
+        if change == "move":
+            mask = np.roll(mask, 1, 1)
+        if change == "cut":
+            mask &= np.arange(mask.shape[0])[:, None] % 4 > 0
+        category = (row.category + (change == "class")) % 8
+        predictions.append((LABEL_IDS[category], float(np.float32(rng.random())), mask))
+    label_ids, scores, masks = zip(*predictions, strict=True)
+    categories = [LABEL_IDS.index(label_id) for label_id in label_ids]
+    return predictions, Detections.from_masks(image_id, instance_map.shape, categories, scores, masks)
+
+
+@pytest.mark.parametrize("domain", ["cityscapes", "synscapes-harmonized"])
+@pytest.mark.parametrize("min_area_px", [1, 10, 60])
+def test_ap_is_the_official_evaluators(tmp_path, smoke_data, domain, min_area_px):
+    rng = np.random.default_rng(3)
+    images = pd.concat([cityscapes.read_images(smoke_data / domain, split) for split in ("train", "val")])
+    pairs = [
+        perturbed(rng, png.read(row.instance_path, "gray 16"), row.image_id) for row in images.itertuples()
+    ]  # fmt: skip
+    write_predictions(tmp_path / "predictions.parquet", [detections for _, detections in pairs])
+    records = match_data_set(
+        images, tmp_path / "predictions.parquet", min_area_px=min_area_px, workers=1, progress=False
+    )
+    ours = average_precision(records)
+    theirs = official.evaluate_masks(images["instance_path"].tolist(), [p for p, _ in pairs], min_area_px=min_area_px)
+    np.testing.assert_allclose(ours.ap, theirs["resultApMatrix"][0], rtol=0, atol=1e-12)
+    assert ours.mean == pytest.approx(theirs["averages"]["allAp"], abs=1e-12)
+    assert 0.1 < ours.mean < 0.9
+
+
+def test_the_ap_of_a_run_is_the_official_evaluators(trained):
+    """The predictions of a real training, as they lie in its folder."""
+    (on,) = (on for on in trained.study.data.evaluation_sets() if on.name == "Cityscapes")
+    images = trained.study.data.evaluation_images(on)
+    found = list(read_predictions(trained.run.evaluation(on.name) / "predictions.parquet"))
+    predictions = [
+        [(LABEL_IDS[c], float(s), m) for c, s, m in zip(d.category, d.score, full_masks(d), strict=True)] for d in found
+    ]
+    assert sum(map(len, predictions)) > 0
+    theirs = official.evaluate_masks(images["instance_path"].tolist(), predictions, min_area_px=on.min_area_px)
+    result = trained.run.read("evaluations/Cityscapes/result.json")
+    np.testing.assert_allclose(np.array(result["ap"], float), theirs["resultApMatrix"][0], rtol=0, atol=1e-12)
+    assert dataclasses.asdict(on)["min_area_px"] == result["identity"]["min_area_px"]

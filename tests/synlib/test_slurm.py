@@ -1,0 +1,334 @@
+"""Submitting, finding and reading jobs, with commands that only pretend; a real Slurm: test_slurm_cluster.py."""
+
+import dataclasses
+import json
+import os
+import subprocess
+
+import pytest
+
+from synlib.__main__ import main
+from synlib.job import Job
+from synlib.profile import ROOT, Profile, Slurm
+from synlib.runs import cluster, slurm
+from synlib.runs.cluster import Queue, SlurmError
+from synlib.runs.launch import RunFailedError, train
+from synlib.runs.local import LocalExecutor, visible_gpus
+from synlib.runs.slurm import SlurmExecutor, SlurmJob
+from synlib.runs.store import RunStore
+from synlib.spec import DataSpec, RunSpec
+
+SPEC = RunSpec(data=DataSpec(real=4))
+HEIR = SPEC.replace(init=f"run:{SPEC.run_id}")
+PRETENDED = {
+    "squeue": 'echo "$@" >> {folder}/asked; [ -e {folder}/down ] && {{ echo "no controller" >&2; exit 1; }}\n'
+    "cat {folder}/queue",
+    "sbatch": 'echo "$@" >> {folder}/submitted; [ -e {folder}/refuse ] && {{ cat {folder}/refuse >&2; exit 1; }}\n'
+    "expr 10 + $(wc -l < {folder}/submitted)",
+    "scontrol": "echo 'ClusterName             = pretended'",
+    "scancel": 'echo "$@" >> {folder}/cancelled',
+}
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """The folder of the pretended commands: ``queue`` is what squeue prints, ``submitted`` how sbatch was called."""
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    (folder / "queue").touch()
+    for name, text in PRETENDED.items():
+        (folder / name).write_text("#!/bin/sh\n" + text.format(folder=folder) + "\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(cluster, "QUERY_SECONDS", 0)
+    monkeypatch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 0.3})
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+def row(store, spec, job_id, state, reason="None") -> str:
+    return f"{job_id}|{state}|1:02|node1|{reason}|{spec.run_id}|{store.run(spec).path}\n"
+
+
+def submit(specs, store, settings=None):
+    return train(specs, store, Job(), executor=SlurmExecutor(settings or Slurm(), wait=False))
+
+
+def submitted(fake) -> list[str]:
+    return (fake / "submitted").read_text().splitlines() if (fake / "submitted").exists() else []
+
+
+def job_in(store, spec, state, log="", reason="None"):
+    """A handle on job 11 of ``spec``, which the queue knows in ``state``, or not at all."""
+    run = store.run(spec)
+    run.create(spec)
+    if log:
+        (run.path / "output.txt").write_text(log)
+    queue = Queue()
+    queue.refresh = lambda: None
+    if state:
+        queue.jobs = {"11": cluster.parse([row(store, spec, 11, state, reason)])[0]}
+    return SlurmJob(run, "11", queue)
+
+
+def test_squeue_is_parsed(store):
+    lines = [row(store, SPEC, 7, "RUNNING"), row(store, SPEC, 8, "PENDING", "(Resources)"), "slurm: warning"]
+    running, pending = cluster.parse(lines)
+    assert (running.id, running.node, running.elapsed, running.name) == ("7", "node1", "1:02", SPEC.run_id)
+    assert running.folder == str(store.run(SPEC).path)
+    assert (running.active, running.pending, pending.active, pending.pending) == (True, False, True, True)
+    ended = ["COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED", "PREEMPTED"]
+    assert not any(cluster.parse([row(store, SPEC, 7, state)])[0].active for state in ended)
+
+
+def test_a_run_is_submitted_once_and_after_the_one_it_starts_from(fake, store):
+    outcomes = submit([HEIR, SPEC], store)
+    assert [outcome.state for outcome in outcomes] == ["queued", "queued"]
+    first, second = submitted(fake)
+    assert first.endswith(f"--dependency=singleton {store.run(SPEC).path}/job.sh")
+    assert second.endswith(f"--dependency=singleton,afterok:11 {store.run(HEIR).path}/job.sh")
+    assert store.run(SPEC).read("slurm.json")["cluster"] == "pretended"
+    assert store.run(HEIR).read("job.json")["initial_weights"] == str(store.run(SPEC).path / "model_final.pth")
+
+    (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING"))
+    submit([HEIR, SPEC], store)
+    assert len(submitted(fake)) == 2
+    (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "CANCELLED"))
+    submit([HEIR, SPEC], store)
+    assert submitted(fake)[2:] == [f"--parsable --dependency=singleton,afterok:11 {store.run(HEIR).path}/job.sh"]
+
+
+def test_a_job_whose_number_was_never_written_down_is_found(fake, store):
+    submit([SPEC], store)
+    (store.run(SPEC).path / "slurm.json").unlink()
+    (fake / "queue").write_text(row(store, SPEC, 11, "PENDING"))
+    submit([SPEC], store)
+    assert len(submitted(fake)) == 1
+    assert store.run(SPEC).read("slurm.json")["job"] == "11"
+
+
+def test_a_run_of_another_cluster_is_left_to_it(fake, store):
+    run = store.run(SPEC)
+    run.create(SPEC)
+    run.write("slurm.json", {"job": "5", "cluster": "elsewhere", "submitted": ""})
+    with pytest.raises(RunFailedError, match="found job 5 of cluster elsewhere, and this is pretended"):
+        submit([SPEC], store)
+    assert not submitted(fake)
+
+
+def test_what_sbatch_refuses_is_told_and_the_others_are_submitted(fake, store):
+    (fake / "refuse").write_text("sbatch: error: invalid partition specified: nowhere\n")
+    with pytest.raises(RunFailedError) as caught:
+        submit([SPEC, HEIR, SPEC.replace(seed=1)], store, Slurm(partition="nowhere"))
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "not started", "failed"]
+    assert "sbatch refused: sbatch: error: invalid partition specified: nowhere" in str(caught.value)
+    assert store.run(SPEC).read("slurm.json") is None
+
+
+def test_without_slurm_nothing_is_touched(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SlurmError, match="scontrol: no such command; expected to be on a machine that submits"):
+        submit([SPEC], store)
+    assert not store.run(SPEC).path.exists()
+
+
+def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store):
+    queue = Queue()
+    (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING"))
+    assert queue.job("11").state == "RUNNING"
+    (fake / "down").touch()
+    assert queue.job("11").state == "RUNNING"
+    assert "no controller" in queue.silent
+    with pytest.raises(SlurmError, match="no controller"):
+        queue.refresh(now=True)
+    (fake / "down").unlink()
+    (fake / "queue").write_text(row(store, SPEC, 11, "FAILED"))
+    assert queue.job("11").state == "FAILED"
+
+
+def test_the_queue_is_not_asked_more_often_than_it_should_be(fake, monkeypatch):
+    monkeypatch.setattr(cluster, "QUERY_SECONDS", 60)
+    queue = Queue()
+    for _ in range(5):
+        queue.job("11")
+    assert len((fake / "asked").read_text().splitlines()) == 1
+
+
+def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path, capsys):
+    other = RunStore(tmp_path / "other")
+    rows = [row(store, SPEC, 11, "RUNNING"), row(store, HEIR, 12, "PENDING"), row(other, SPEC, 13, "RUNNING")]
+    (fake / "queue").write_text("".join(rows) + row(store, SPEC.replace(seed=1), 14, "COMPLETED"))
+    assert main(["cancel", HEIR.run_id, "--runs", str(store.root)]) == 0
+    assert capsys.readouterr().out == f"run {HEIR.run_id}: job 12 cancelled\n"
+    assert main(["cancel", "--runs", str(store.root)]) == 0
+    assert (fake / "cancelled").read_text().splitlines() == ["12", "11 12"]
+    assert main(["cancel", "unknown", "--runs", str(store.root)]) == 1
+    assert "run unknown: no job in the queue" in capsys.readouterr().err
+    assert main(["cancel", "--runs", str(tmp_path / "none")]) == 0
+    assert "none of its runs has a job in the queue" in capsys.readouterr().out
+
+
+def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
+    submit([SPEC, HEIR], store)
+    status = {"stage": "train", "done": 100, "total": 400, "per_second": 2.0}
+    store.run(SPEC).write("status.json", status)
+    (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING", "Dependency"))
+    assert main(["runs", "--runs", str(store.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split() == [SPEC.run_id, "11", "running", "node1", "1:02", "02:30"]
+    assert lines[-1].split()[:4] == [HEIR.run_id, "12", "pending", "(Dependency)"]
+    assert main(["runs", "--json", "--runs", str(store.root)]) == 0
+    shown = {item["run"]: item for item in json.loads(capsys.readouterr().out)}
+    assert (shown[SPEC.run_id]["queue"], shown[HEIR.run_id]["job"]) == ("running", "12")
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "reason", "expected"),
+    [
+        ("OUT_OF_MEMORY", "job 11 on n\nx", "OutOfMemory", "was killed for using more memory than it asked for"),
+        ("FAILED", "job 11 on n\nDetected 1 oom_kill event", "NonZeroExitCode", "was killed for using more memory"),
+        ("FAILED", "job 11 on n\nmodule: command not found", "NonZeroExitCode", "failed (NonZeroExitCode)"),
+        ("TIMEOUT", "job 11 on n\n", "TimeLimit", "was ended by its time limit: raise execution.slurm.time"),
+        ("NODE_FAIL", "job 11 on n\n", "NodeDown", "lost its node (NodeDown)"),
+        ("CANCELLED", "job 11 on n\n", "None", "was cancelled\n"),
+        ("COMPLETED", "job 11 on n\n", "None", "ended without a result\n"),
+        (None, "job 11 on n\n", "None", "is gone from the queue\n"),
+        ("FAILED", "", "RaisedSignal:53", "failed (RaisedSignal:53); its log cannot be seen from here (yet)"),
+    ],
+)
+def test_a_job_without_a_result_says_why(store, state, log, reason, expected):
+    found = job_in(store, SPEC, state, log, reason).reason()
+    assert found.startswith(f"job 11 {expected}")
+    assert log.splitlines() == [line.strip() for line in found.splitlines()[2:]]
+
+
+def test_a_job_that_slurm_holds_back_is_not_waited_for(store):
+    job = job_in(store, SPEC, "PENDING", reason="launch failed requeued held")
+    assert job.ended()
+    assert job.reason().startswith("job 11 is held back (launch failed requeued held): `scontrol release 11`")
+    assert not job_in(store, SPEC, "PENDING", reason="JobHeldUser").ended()
+
+
+def test_the_last_lines_are_those_of_this_job(store):
+    old, new = "job 9 on node1, attempt 1\nold error\n", "job 11 on node2, attempt 1\n" + "\n".join("abcdefghijkl")
+    said = job_in(store, SPEC, "FAILED", old + new).reason().splitlines()
+    assert [line.strip() for line in said[2:]] == list("efghijkl")
+    assert "old error" in job_in(store, SPEC, "FAILED", old).reason()
+
+
+def test_a_result_that_is_not_visible_yet_is_waited_for(fake, store):
+    job = job_in(store, SPEC, "COMPLETED")
+    assert not job.ended()
+    job.run.write("result.json", {})
+    assert job.ended()
+    assert job_in(store, HEIR, "NODE_FAIL").ended()
+    assert not job_in(store, HEIR, "RUNNING").ended()
+
+
+def test_the_script_asks_for_what_the_profile_says(store):
+    settings = Slurm(nodes=2, gpus=8, mem="64G", time="12:00:00", partition="gpu", account="me",
+                     directives=["--constraint=a100"], setup=["module load cuda"])  # fmt: skip
+    job = slurm.with_processes(Job(threads=2, loader_workers=3), settings)
+    text = slurm.script(store.run(SPEC), job, settings)
+    options = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
+    assert options >= {
+        "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=4", "--cpus-per-task=20", "--mem=64G", "--time=12:00:00",
+        "--partition=gpu", "--account=me", "--constraint=a100", "--requeue", "--signal=B:USR1@120",
+        f"--job-name={SPEC.run_id}",
+    }  # fmt: skip
+    assert "--nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d" in text
+    assert "module load cuda || exit 1" in text
+    plain = slurm.script(store.run(SPEC), Job(), Slurm())
+    assert "torch.distributed" not in plain
+    assert not {"--mem", "--time", "--gpus"} & {line.split("=")[0].split("-per")[0][8:] for line in plain.splitlines()}
+
+
+@pytest.mark.parametrize("name", ["plain", "with a space", 'quote"d', "dollar$HOME", "per%cent", "back\\slash"])
+def test_the_script_is_a_script_whatever_the_folder_is_called(tmp_path, name):
+    run = RunStore(tmp_path / name).run(SPEC)
+    run.path.mkdir(parents=True)
+    (run.path / "job.sh").write_text(slurm.script(run, Job(), Slurm()))
+    assert subprocess.run(["bash", "-n", run.path / "job.sh"]).returncode == 0
+    line = next(line for line in (run.path / "job.sh").read_text().splitlines() if line.startswith("run="))
+    shown = subprocess.run(["bash", "-c", f'{line}; printf %s "$run"'], capture_output=True, text=True).stdout
+    assert shown == str(run.path)
+
+
+def test_processes_are_shared_out_to_nodes():
+    assert slurm.with_processes(Job(processes=4), Slurm(nodes=2)).processes == 4
+    assert slurm.with_processes(Job(processes=1), Slurm(gpus=4)).processes == 4
+    with pytest.raises(ValueError, match=r"processes: found 3, expected a multiple of the 2 nodes"):
+        slurm.with_processes(Job(processes=3), Slurm(nodes=2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nodes": 0}, "slurm.nodes: found 0, expected at least 1"),
+        ({"gpus": 3, "nodes": 2}, "slurm.gpus: found 3, expected a multiple of the 2 nodes"),
+        ({"directives": "--exclusive"}, "slurm.directives: found '--exclusive', expected a list"),
+        ({"time": 43200}, 'slurm.time: found 43200, expected text in quotes, such as "12:00:00"'),
+    ],
+)
+def test_wrong_settings_are_told(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Slurm(**settings)
+
+
+def test_the_worked_example_is_a_profile(tmp_path):
+    fragment = (ROOT / "docs" / "slurm.md").read_text().split("```yaml")[1].split("```")[0]
+    path = tmp_path / "mine.yaml"
+    path.write_text((ROOT / "profiles" / "paper.yaml").read_text().partition("execution:")[0] + fragment)
+    settings = Profile.load(path).execution.slurm
+    assert (settings.gpus, settings.time, settings.directives) == (4, "12:00:00", ("--constraint=a100",))
+
+
+class Pretended:
+    """A worker that trains nothing."""
+
+    def __init__(self, spec, store, job, gpus):
+        self.gpus, self.over = list(gpus), False
+
+    def ended(self):
+        return self.over
+
+
+def test_runs_get_gpus_of_their_own_while_there_are_enough(monkeypatch, store):
+    monkeypatch.setattr("synlib.runs.local.WorkerProcess", Pretended)
+    pool, two = LocalExecutor(3, gpus=["0", "1", "2", "3"]), Job(processes=2)
+    first, second = pool.start(SPEC, store, two), pool.start(SPEC, store, two)
+    assert (first.gpus, second.gpus) == (["0", "1"], ["2", "3"])
+    second.over = True
+    assert pool.start(SPEC, store, two).gpus == ["2", "3"]
+    assert pool.start(SPEC, store, Job()).gpus == ["0"]
+    assert pool.places(1) == 2
+    assert pool.start(SPEC, store, dataclasses.replace(two, device="cpu")).gpus == []
+    with pytest.raises(ValueError, match=r"execution.processes: found 8, expected at most 4 \(GPUs\)"):
+        pool.start(SPEC, store, Job(processes=8))
+
+
+def test_a_worker_sees_its_gpus_and_no_others(monkeypatch, store):
+    started = []
+    monkeypatch.setattr("synlib.runs.local.subprocess.Popen", lambda line, env, **_: started.append(env))
+    LocalExecutor(1, gpus=["GPU-a", "GPU-b"]).start(SPEC, store, Job(processes=2))
+    assert started[0]["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [("", []), ("-1", []), ("2", ["2"]), ("0,3", ["0", "3"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"])],
+)
+def test_gpus_that_were_chosen_are_the_only_ones(monkeypatch, variable, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus() == expected
+
+
+def test_gpus_are_those_that_the_driver_lists(monkeypatch, fake):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    (fake / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
+    (fake / "nvidia-smi").chmod(0o755)
+    assert visible_gpus() == ["0", "1"]

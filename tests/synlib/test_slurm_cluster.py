@@ -1,0 +1,229 @@
+"""Runs through a real Slurm: the same bytes as on this machine alone, whatever happens to jobs and nodes on the way."""
+
+import contextlib
+import dataclasses
+import os
+import re
+import subprocess
+import threading
+import time
+
+import psutil
+import pytest
+import torch
+
+from synlib.__main__ import main
+from synlib.profile import Slurm
+from synlib.runs import cluster as commands
+from synlib.runs import slurm
+from synlib.runs.launch import RunFailedError, train
+from synlib.runs.slurm import SlurmExecutor
+from synlib.runs.store import RunStore
+from tests.slurm_cluster import Cluster, missing
+from tests.workers import variant, wait_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two nodes; every command of Slurm in this process and those that it starts speaks to them."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(commands, "QUERY_SECONDS", 0.5)
+    patch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 5, "FAILED": 1})
+    with contextlib.ExitStack() as stack:
+        stack.callback(patch.undo)
+        try:
+            started = stack.enter_context(Cluster(tmp_path_factory.mktemp("slurm")))
+        except RuntimeError as error:  # a machine, or a container, that does not let its daemons work
+            pytest.skip(f"Slurm is installed and does not start here: {error}")
+        for name, value in started.environment.items():
+            patch.setenv(name, value)
+        yield started
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def job(study):
+    return dataclasses.replace(study.job(), evaluate_on=(), checkpoint_period=1000)
+
+
+@pytest.fixture(scope="module")
+def spec(study):
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    return variant(real, iterations=60, warmup_iterations=0)
+
+
+def weights(store, spec) -> bytes:
+    return (store.run(spec).path / "model_final.pth").read_bytes()
+
+
+def kill_worker(run) -> None:
+    for process in psutil.process_iter(["cmdline", "name"]):
+        if process.info["name"].startswith("python") and str(run.path) in (process.info["cmdline"] or []):
+            process.kill()
+
+
+def number(store, spec) -> str:
+    return store.run(spec).read("slurm.json")["job"]
+
+
+def test_table_1_is_the_same(cluster, trained, store):
+    study = trained.study
+    specs = [item.spec for item in trained.planned]
+    outcomes = train(specs, store, study.job(), executor=SlurmExecutor(Slurm()))
+    assert [outcome.state for outcome in outcomes] == ["trained", "trained"]
+    for spec in specs:
+        assert weights(store, spec) == weights(study.store, spec)
+        found, expected = (root.run(spec).read("result.json")["weights_sha256"] for root in (store, study.store))
+        assert found == expected
+    assert store.frame(specs)["ap"].equals(study.store.frame(specs)["ap"])
+    submitted = len(commands.jobs())
+    again = train(specs, store, study.job(), executor=SlurmExecutor(Slurm()))
+    assert [outcome.state for outcome in again] == ["done", "done"]
+    assert len(commands.jobs()) == submitted
+
+
+def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, job, tmp_path):
+    """Its caller leaves, its time runs out, it is displaced, killed, submitted again, and loses its node."""
+    run = store.run(spec)
+    leave = SlurmExecutor(Slurm(), wait=False)
+    assert [outcome.state for outcome in train([spec], store, job, executor=leave)] == ["queued"]
+    first = number(store, spec)
+    train([spec], store, job, executor=SlurmExecutor(Slurm(), wait=False))
+    assert [found.id for found in commands.jobs(spec.run_id)] == [first]
+
+    def trains(iterations: int) -> None:
+        """Until so many are done; a job that is back in the queue does not wait there."""
+
+        def done() -> bool:
+            for found in commands.jobs(spec.run_id):
+                with contextlib.suppress(subprocess.CalledProcessError):  # it has just started
+                    if found.pending:
+                        cluster.command("scontrol", "update", f"JobId={found.id}", "StartTime=now")
+            time.sleep(0.2)
+            return (run.progress() or {"done": 0})["done"] >= iterations
+
+        wait_for(done)
+
+    def saved() -> int:
+        return max([int(path.stem.split("_")[1]) + 1 for path in run.path.glob("model_0*.pth")], default=0)
+
+    def in_queue_again(attempts: int) -> None:
+        wait_for(lambda: f"Restarts={attempts} " in cluster.command("scontrol", "show", "job", first))
+        wait_for(lambda: commands.jobs(spec.run_id)[0].state == "PENDING")
+
+    trains(2)
+    cluster.command("scancel", "--batch", "--signal=USR1", first)  # what Slurm sends some time before the limit
+    in_queue_again(1)
+    on_time = saved()
+    assert on_time >= 2
+
+    trains(on_time + 2)
+    cluster.command("scontrol", "requeue", first)
+    in_queue_again(2)
+    on_displacement = saved()
+    assert on_displacement >= on_time + 2
+
+    trains(on_displacement + 2)
+    kill_worker(run)
+    with pytest.raises(RunFailedError, match=rf"run {spec.run_id} failed: job {first} ") as caught:
+        train([spec], store, job, executor=_attached(store, spec, first))
+    assert "the last lines of its log:" in str(caught.value)
+    assert "Killed" in str(caught.value)
+    assert saved() == on_displacement
+
+    caller = threading.Thread(target=train, args=([spec], store, job), kwargs={"executor": SlurmExecutor(Slurm())})
+    caller.start()
+    wait_for(lambda: number(store, spec) != first)
+    second = number(store, spec)
+    wait_for(lambda: "RUNNING" in {found.state for found in commands.jobs(spec.run_id) if found.id == second})
+    trains(on_displacement + 2)
+    (node,) = {found.node for found in commands.jobs(spec.run_id) if found.id == second}
+    cluster.node_down(node)
+    wait_for(lambda: cluster.states()[node].startswith("down"))
+    trains(60)
+    caller.join(60)
+    assert run.state() == "done"
+    cluster.node_up(node)
+    wait_for(lambda: cluster.states()[node] == "idle")
+
+    undisturbed = RunStore(tmp_path / "local")
+    train([spec], undisturbed, job)
+    assert weights(store, spec) == weights(undisturbed, spec)
+
+
+def _attached(store, spec, job_id):
+    """An executor whose caller has been there since before the job ended."""
+    executor = SlurmExecutor(Slurm())
+    executor._known = lambda run, jobs: next(found for found in commands.jobs() if found.id == job_id)
+    return executor
+
+
+def test_one_training_on_two_nodes(cluster, store, spec, job, tmp_path):
+    short = variant(spec, iterations=3)
+    two = dataclasses.replace(job, processes=2)
+    train([short], store, two, executor=SlurmExecutor(Slurm(nodes=2)))
+    assert "on node[1-2]" in (store.run(short).path / "output.txt").read_text()
+    alone = RunStore(tmp_path / "local")
+    train([short], alone, job)
+    found, expected = (torch.load(root.run(short).path / "model_final.pth")["model"] for root in (store, alone))
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, rtol=1e-3, atol=1e-5)
+
+
+def test_each_failure_has_its_reason_and_the_others_go_on(cluster, store, spec, job):
+    good, bad, heir = variant(spec, iterations=1), variant(spec, iterations=2), None
+    heir = bad.replace(init=f"run:{bad.run_id}")
+
+    class Mixed(SlurmExecutor):
+        def start(self, spec, store, job):
+            self.settings = Slurm(setup=["echo preparing", "module load nothing"] if spec is bad else [])
+            return super().start(spec, store, job)
+
+    with pytest.raises(RunFailedError) as caught:
+        train([bad, heir, good], store, job, executor=Mixed(Slurm()))
+    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "not started", "trained"]
+    failed, not_started, _ = caught.value.outcomes
+    assert f"job {number(store, bad)} failed" in failed.reason
+    assert "preparing" in failed.reason
+    assert "module: command not found" in failed.reason
+    assert not_started.reason == f"it needs run {bad.run_id}, which has no result"
+
+    for settings, answer in ((Slurm(partition="nowhere"), "nowhere|partition"), (Slurm(time="soon"), "time spec")):
+        with pytest.raises(RunFailedError, match=f"(?i)sbatch refused: .*({answer})"):
+            train([bad], store, job, executor=SlurmExecutor(settings))
+    with pytest.raises(RunFailedError, match=r"job \d+ was killed for using more memory than it asked"):
+        train([bad], store, job, executor=SlurmExecutor(Slurm(mem="100M")))
+
+
+def test_jobs_are_listed_and_cancelled_in_one_command(cluster, store, spec, job, capsys):
+    specs = [variant(spec, iterations=iterations) for iterations in (4, 5)]
+    executor = SlurmExecutor(Slurm(directives=["--hold"]), wait=False)
+    train(specs, store, job, executor=executor)
+    (store.run(specs[0]).path / "slurm.json").unlink()  # as if the caller had died right after the submission
+    train(specs, store, job, executor=SlurmExecutor(Slurm(), wait=False))
+    assert [len(commands.jobs(item.run_id)) for item in specs] == [1, 1]
+
+    assert main(["runs", "--runs", str(store.root)]) == 0
+    shown = capsys.readouterr().out
+    for item in specs:
+        assert re.search(rf"{item.run_id} +{number(store, item)} +pending", shown)
+    assert main(["cancel", specs[0].run_id, "--runs", str(store.root)]) == 0
+    assert f"run {specs[0].run_id}: job {number(store, specs[0])} cancelled" in capsys.readouterr().out
+    assert main(["cancel", "--runs", str(store.root)]) == 0
+    assert specs[0].run_id not in capsys.readouterr().out
+    assert {found.state for item in specs for found in commands.jobs(item.run_id)} == {"CANCELLED"}
+    assert main(["cancel", specs[0].run_id, "--runs", str(store.root)]) == 1
+
+
+def test_no_daemon_is_left_behind(tmp_path):
+    with Cluster(tmp_path, nodes=1) as started:
+        daemons = list(started.daemons.values())
+        assert started.states() == {"node1": "idle"}
+    assert all(daemon.poll() is not None for daemon in daemons)
+    assert "SLURM_CONF" not in os.environ or os.environ["SLURM_CONF"] != started.environment["SLURM_CONF"]

@@ -1,0 +1,286 @@
+"""Tables 1 to 5 and those of section 4.1, from made-up results."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from scapes.labels import CLASSES
+from synlib import paper
+from synlib.curation.prune import prune
+from synlib.report import curves, tables, verdicts
+from synlib.report.contrasts import FAILS, HOLDS, OPEN
+from synlib.report.frames import Missing
+from synlib.report.removal import chosen_thresholds, limits, removed_instances, shown_limits
+from synlib.report.style import save_table
+from tests.fake_results import FakeStudy
+
+
+@pytest.fixture(scope="module")
+def one():
+    return FakeStudy()
+
+
+def cell(results, on="Cityscapes", **factors):
+    """One cell: mean over seeds, and with several from the smallest to the largest instead of the interval."""
+    chosen = results[(results["class"] == "mean") & (results["evaluated on"] == on)]
+    for factor, value in factors.items():
+        chosen = chosen[chosen[factor] == value]
+    if len(chosen) > 1:
+        chosen = chosen.assign(low=chosen["ap"].min(), high=chosen["ap"].max())
+    return chosen[["ap", "low", "high"]].mean()
+
+
+def shown(row):
+    return f"{row['low']:.1f} – {row['high']:.1f}"
+
+
+def test_table1(one):
+    table = tables.table1(one.results["table1"])
+    expected = cell(one.results["table1"], "Synscapes", **{"trained on": "Cityscapes"})
+    assert table.loc["Cityscapes", ("Synscapes", "ours")] == expected["ap"]
+    assert table.loc["Cityscapes", ("Synscapes", "95 % interval")] == shown(expected)
+    assert table.loc["Cityscapes", ("Synscapes", "paper")] == 11.8
+    kept = tables.kept_across_domains(one.results["table1"]).iloc[0]
+    assert kept["paper"] == pytest.approx(12.9 / 31.6)
+    own = cell(one.results["table1"], "Synscapes", **{"trained on": "Synscapes"})["ap"]
+    assert kept["ours"] == cell(one.results["table1"], **{"trained on": "Synscapes"})["ap"] / own
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_table2(seeds):
+    results = FakeStudy(seeds).results["removal"]
+    table = tables.table2(results)
+    band = "95 % interval" if len(seeds) == 1 else "range over 2 seeds"
+    assert (band == "95 % interval") == ("95 % interval" in table.columns.get_level_values(1))
+    for (approach, on), published in paper.TABLE2.items():
+        row = table.loc[(paper.APPROACHES[approach], on)]
+        found = {switch: cell(results, on, approach=approach, removal=switch) for switch in ("off", "on")}
+        for switch in ("off", "on"):
+            assert row[f"removal {switch}", "ours"] == pytest.approx(found[switch]["ap"])
+            assert row[f"removal {switch}", band] == shown(found[switch])
+            assert row[f"removal {switch}", "paper"] == published[switch]
+        assert row["gained by removal", "ours"] == pytest.approx(found["on"]["ap"] - found["off"]["ap"])
+        assert row["gained by removal", "paper"] == pytest.approx(published["on"] - published["off"])
+        assert (("removal on", "spread over 2 seeds") in row.index) == (len(seeds) == 2)
+
+
+def test_two_seeds_far_apart_are_a_range_in_every_table():
+    """And a seed without a result is counted."""
+    study = FakeStudy((0, 1))
+
+    def apart(experiment):
+        rows = study.results[experiment]
+        ap = rows["seed"].map({0: 10.0, 1: 30.0}).mask((rows["trained on"] == "Cityscapes") & (rows["seed"] == 1))
+        return rows.assign(ap=ap, low=ap - 1, high=ap + 1)
+
+    for table in (tables.table1(apart("table1")), tables.table5(apart("steps"))):
+        assert table.iloc[0]["Cityscapes", "range over 2 seeds"] == "10.0 – 30.0"
+        assert not table.columns.isin(["95 % interval"], level=1).any()
+    assert (
+        tables.table1(apart("table1")).loc["Cityscapes", ("Synscapes", "range over 2 seeds")] == "10.0 – 10.0 (1 of 2)"
+    )
+    amounts = apart("amounts")
+    assert tables.table4(amounts)["ours", "range over 2 seeds"].iloc[-1] == "10.0 – 30.0"
+    kinds = tables.table3(amounts).index.get_level_values(1).unique().tolist()
+    assert kinds == ["ours", "spread over 2 seeds", "range over 2 seeds", "paper"]
+
+
+def test_table5_in_the_papers_order(one):
+    table = tables.table5(one.results["steps"])
+    assert table.index.tolist() == list(paper.STEPS.values())
+    assert table["Cityscapes", "paper"].tolist() == [row["Cityscapes"] for row in paper.TABLE5.values()]
+    assert (
+        table.loc["+ Fine-tune on Cityscapes", ("Synscapes", "ours")]
+        == (cell(one.results["steps"], "Synscapes", step="fine-tuned")["ap"])
+    )
+
+
+def test_a_failed_or_missing_step_is_a_dash(one):
+    results = one.results["steps"]
+    failed = results["step"] == "optimized"
+    results = results.assign(**{name: results[name].mask(failed) for name in ("ap", "low", "high")})
+    table = tables.table5(results[results["step"] != "3k"])
+    for label in ("+ Optimize hyperparameters", "Pre-train on 3k Synscapes images"):
+        assert np.isnan(table.loc[label, ("Cityscapes", "ours")])
+        assert table.loc[label, ("Cityscapes", "95 % interval")] == "–"
+    assert tables.formatted(table).to_html().count("–") >= 8
+    empty = tables.table5(results.iloc[:0])
+    assert empty["Cityscapes", "ours"].isna().all()
+    assert empty["Cityscapes", "paper"].notna().all()
+
+
+def test_table3_names_ours_and_the_papers(one):
+    results = one.results["amounts"]
+    table = tables.table3(results)
+    assert table.columns.tolist() == ["0 images", "300 images", "600 images (paper: 20k)"]
+    assert table.index.get_level_values(0).unique().tolist() == [
+        "8 epochs (paper: 33)", "12 epochs (paper: 50)", "16 epochs (paper: 66)",
+    ]  # fmt: skip
+    expected = cell(results, epochs=12.0, added=600)
+    column = table.loc["12 epochs (paper: 50)", "600 images (paper: 20k)"]
+    assert column.tolist() == [expected["ap"], shown(expected), 40.9]
+    assert np.isnan(table.loc[("12 epochs (paper: 50)", "paper"), "300 images"])
+
+
+def at_paper_scale(study, rows):
+    return study.frame("amounts", [(f"{row['epochs']} {row['added']}", row, 1.0, row["ap"]) for row in rows])
+
+
+def test_table3_at_the_papers_scale_has_its_labels_once():
+    study = FakeStudy(noise=0, resamples=50, flat_mean=True)
+    some = [row for row in paper.table3_rows() if row["added"] in (0, 6000, 20_000) and row["epochs"] != 66]
+    table = tables.table3(at_paper_scale(study, some))
+    assert table.columns.tolist() == ["0 images", "6,000 images", "20,000 images"]
+    for epochs in (33, 50):
+        rows = table.loc[f"{epochs} epochs"]
+        assert rows.loc["paper"].tolist() == [paper.TABLE3[epochs][added] for added in (0, 6000, 20_000)]
+        np.testing.assert_allclose(rows.loc["ours"].astype(float), rows.loc["paper"].astype(float))
+
+
+def test_table4_at_the_papers_scale_is_the_papers_but_for_its_first_row():
+    study = FakeStudy(noise=0, resamples=50, flat_mean=True)
+    table = tables.table4(at_paper_scale(study, paper.table3_rows()))
+    assert table.index.tolist() == list(paper.TABLE4) == table["paper", "iterations allowed"].tolist()
+    np.testing.assert_allclose(table["ours", "best AP"], table["paper", "by its Table 3"])
+    differs = table["paper", "best AP"] != table["paper", "by its Table 3"]
+    assert differs.tolist() == [True] + [False] * 5
+    assert table["ours", "synthetic added"].tolist() == ["0", "6,000", "6,000", "9,000", "20,000", "20,000"]
+
+
+def test_table4_of_a_smaller_study(one):
+    results = one.results["amounts"]
+    table = tables.table4(results)
+    assert table.index[-1] == 5700  # 150,000 of the paper's 189,544, of our 7,200
+    assert table["ours", "best AP"].isna().tolist() == [True] + [False] * 5
+    assert table["ours", "best AP"].iloc[1:].is_monotonic_increasing
+    chosen = tables.table4(results, budgets=[1200, 10_000])
+    assert "paper" not in chosen.columns.get_level_values(0)
+    best = results[(results["class"] == "mean") & (results["evaluated on"] == "Cityscapes")]["ap"].max()
+    assert chosen["ours", "best AP"].tolist() == [cell(results, iterations=1200)["ap"], best]
+    assert chosen.loc[1200, ("ours", "epochs")] == "8"
+
+
+def test_table4_without_results(one):
+    results = one.results["amounts"]
+    table = tables.table4(results.assign(ap=np.nan))
+    assert table["ours", "best AP"].isna().all()
+    assert len(table) == 6
+
+
+def test_best_within_prefers_the_shorter_of_equals():
+    runs = pd.DataFrame({"ap": [3.0, 5.0, 5.0, np.nan], "iterations": [1, 3, 2, 1]})
+    assert tables.best_within(runs, 3)["iterations"] == 2
+    assert tables.best_within(runs, 1)["ap"] == 3
+    assert tables.best_within(runs, 0.5) is None
+
+
+def test_limits_beside_the_papers_readings(one):
+    found = limits(one.results["thresholds"], one.draws).set_index("class")
+    assert found.index.tolist() == [*CLASSES, "mean"]
+    assert found["limit"].drop("mean").to_numpy() == pytest.approx(found["paper"].drop("mean").to_numpy(), abs=8)
+    assert ((found["low"] <= found["limit"]) & (found["limit"] <= found["high"])).all()
+    chosen = chosen_thresholds(found.reset_index(), {"person": 60, "car": 40})
+    assert chosen["removed from here on"].tolist() == [60, 0, 40, 0, 0, 0, 0, 0]
+    assert chosen["limit in the paper"].tolist() == [60] + [30] * 7
+    two = one.results["thresholds"]
+    two = limits(two[two["threshold"].isin([0, 40])], one.draws)
+    assert two[["limit", "low", "high"]].isna().all(axis=None)
+    assert two["paper"].tolist()[:2] == [60, 30]
+    assert chosen_thresholds(two, {})["95 % interval"].tolist() == ["–"] * 8
+    with pytest.raises(Missing, match="no result on Synscapes for any threshold"):
+        limits(one.results["thresholds"].iloc[:0], one.draws)
+
+
+def test_limits_that_may_be_larger_say_so(one):
+    matplotlib.use("Agg")
+    found = limits(one.results["thresholds"], one.draws)
+    row = {"limit": [80.0, 75.0, 80.0], "low": [79.1, 60.0, 80.0], "high": [80.0, 80.0, 80.0]}
+    rows = found.iloc[:3].assign(**row, at_least=[True, False, True], high_at_least=True)
+    shown = shown_limits(pd.concat([rows, found.iloc[3:]]))
+    assert shown["limit (% removed)"].tolist()[:3] == ["≥ 80", "75", "≥ 80"]
+    assert shown["95 % interval"].tolist()[:3] == ["79 – ≥ 80", "60 – ≥ 80", "≥ 80"]
+    assert chosen_thresholds(rows, {})["limit"].tolist() == ["≥ 80", "75", "≥ 80"]
+    titles = [axis.get_title(loc="left") for axis in curves.figure4(one.results["thresholds"], rows).axes[:2]]
+    assert titles == ["person: limit ≥ 80 % (79 – ≥ 80)", "rider: limit 75 % (60 – ≥ 80)"]
+    matplotlib.pyplot.close("all")
+
+
+def test_removed_instances_counts_what_pruning_keeps():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "dataset": "d", "split": "train", "image_id": rng.integers(0, 20, 300).astype(str),
+            "instance_id": np.arange(300), "category": rng.integers(0, 8, 300).astype(np.int8),
+            "area_px": rng.integers(1, 500, 300), "crowd": rng.random(300) < 0.05,
+        }
+    )  # fmt: skip
+    found = removed_instances(table, {"person": 60, "car": 30})
+    keep = prune(table, {"person": 0.6, "car": 0.3})
+    single = table[~table["crowd"]]
+    for category, name in enumerate(CLASSES):
+        own = single["category"] == category
+        assert found.loc[name, ["before", "after"]].tolist() == [own.sum(), keep[single.index][own].sum()]
+    assert found.loc["all", "before"] == len(single)
+    published = found.loc["all, in the paper"]
+    assert published[["before", "after"]].tolist() == [137_255, 70_744]
+    assert published["removed (%)"] == pytest.approx(48.5, abs=0.1)
+    assert cells_of(tables.formatted(found))[-5:] == ["137,255", "70,744", "48.5", "–", "–"]
+
+
+def test_claims_show_sign_and_interval(one):
+    judged = verdicts.summary(one.results, one.draws)
+    judged.loc[0, ["verdict", "ours", "low", "high"]] = [OPEN, np.nan, np.nan, np.nan]
+    judged.loc[1, "verdict"] = FAILS
+    html = tables.claims(judged).to_html()
+    for sign, verdict in (("✓", HOLDS), ("✗", FAILS), ("?", OPEN)):
+        assert html.count(f">{sign} {verdict}<") == (judged["verdict"] == verdict).sum() > 0
+    assert f">{judged['low'][5]:.1f} – {judged['high'][5]:.1f}<" in html
+    assert "effective learning rate (decades apart)<" in html
+    assert 'class="row_heading' not in html
+
+
+def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
+    """A row of whole APs is no row of counts; counts among other numbers are."""
+    results = one.results["steps"]
+    whole = results.assign(**{name: results[name].round() * 0 - 0.01 for name in ("ap", "low", "high")})
+    cells = cells_of(tables.formatted(tables.per_class(whole)))
+    assert set(cells) == {"0.0"}
+    shown = cells_of(tables.formatted(tables.table5(whole)))
+    assert shown[:3] == ["0.0", "0.0 – 0.0", "11.8"]
+    mixed = pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)})
+    assert cells_of(tables.formatted(mixed)) == ["1,200", "2.0"]
+
+
+def test_instance_counts_are_shown_as_counts():
+    class Data:
+        def training_instances(self):
+            table = pd.DataFrame({"category": [0, 0, 2], "area_px": [5, 8, 9], "crowd": [False, False, True]})
+            return dict.fromkeys(tables.NAMES.values(), table)
+
+        def images(self, domain, split):
+            return range(4)
+
+    table = tables.instance_counts(Data())
+    shown = dict(zip(table.index, cells_of(tables.formatted(table))[:: table.shape[1]], strict=True))
+    assert [shown[name] for name in ("person", "car", "all", "per image", "groups")] == ["2", "0", "2", "0.5", "1"]
+
+
+def test_save_table(tmp_path):
+    table = pd.DataFrame({"claim": ["a, b", "c"], "ours": [1.5, np.nan]}, index=[7, 8])
+    path = save_table(table, "claims", tmp_path / "new")
+    assert path == tmp_path / "new" / "claims.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(path), table.reset_index(drop=True))
+
+
+def cells_of(styled):
+    return [cell.split(">", 1)[1].split("<")[0] for cell in styled.to_html().split('class="data')[1:]]
+
+
+def test_formatted_hides_row_numbers_and_shows_missing_as_a_dash():
+    table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000, 2, 5], "d": [2.0, -0.04, 0.5]})
+    html = tables.formatted(table).to_html()
+    cells = cells_of(tables.formatted(table))
+    assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0", "3.0", "z", "5", "0.5"]
+    assert 'class="row_heading' not in html
+    assert 'class="row_heading' in tables.formatted(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

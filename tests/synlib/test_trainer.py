@@ -1,0 +1,313 @@
+"""Training: real iterations through the worker; whatever happens on the way, a run ends with the same bytes."""
+
+import dataclasses
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling import build_model
+
+from scapes.predictions import read_predictions
+from seeded_rcnn import weights
+from seeded_rcnn.checkpoint import SafeCheckpointer
+from synlib.pointrend import worker
+from synlib.pointrend.config import detectron2_config
+from synlib.pointrend.predict import evaluate
+from synlib.pointrend.trainer import DivergedError, Trainer
+from synlib.runs.folder import RunBusyError
+from tests.workers import finish, make_run, variant
+
+ITERATIONS = 24
+KILLED = """
+import os, signal, sys
+from synlib.pointrend import predict, trainer, worker
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+moment, folder = sys.argv[1:]
+step, replace = trainer.Trainer.run_step, os.replace
+if moment == "iteration":
+    trainer.Trainer.run_step = lambda self: die() if self.iter == 7 else step(self)
+if moment == "checkpoint":
+    os.replace = lambda a, b: die() if "model_0000014" in str(b) else replace(a, b)
+if moment == "evaluation":
+    predict.write_records = die
+worker.main(folder)
+"""
+EVALUATION = "evaluations/Cityscapes/result.json"
+
+
+@pytest.fixture(scope="module")
+def spec(study):
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    return variant(real, iterations=ITERATIONS, warmup_iterations=2)
+
+
+@pytest.fixture(scope="module")
+def job(study):
+    """One evaluation set, a checkpoint every fifth iteration."""
+    sets = tuple(on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
+    return dataclasses.replace(study.job(), evaluate_on=sets, checkpoint_period=5)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, spec, job):
+    run = make_run(tmp_path_factory.mktemp("runs") / "undisturbed", spec, job)
+    finish(run)
+    return run
+
+
+def final(run) -> bytes:
+    return (run.path / "model_final.pth").read_bytes()
+
+
+def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
+    assert undisturbed.state() == "done"
+    names = {path.name for path in undisturbed.path.iterdir()}
+    expected = {"spec.yaml", "job.json", "environment.json", "config.yaml", "log.txt", "metrics.json", "result.json"}
+    assert expected <= names
+    checkpoints = sorted(path.name for path in undisturbed.path.glob("*.pth"))
+    assert checkpoints == ["model_0000014.pth", "model_0000019.pth", "model_final.pth"]
+    result = undisturbed.read("result.json")
+    assert result["weights_sha256"] == weights.sha256(undisturbed.path / "model_final.pth")
+    assert result["spec"] == spec.to_dict()
+    assert result["trained"] == ITERATIONS
+    assert 0 < result["training_seconds"] < result["seconds"]
+    lines = [json.loads(line) for line in (undisturbed.path / "metrics.json").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [9, 19, 23]
+    assert all(line["total_loss"] > 0 for line in lines)
+    assert undisturbed.read("status.json")["total"] == ITERATIONS
+
+
+def test_the_heads_learned_and_the_frozen_backbone_did_not(undisturbed, spec):
+    cfg = detectron2_config(spec, "cpu")
+    torch.manual_seed(spec.seed)
+    model = build_model(cfg)
+    weights.load_imagenet(model, cfg)
+    before, after = model.state_dict(), weights.read_weights(undisturbed.path / "model_final.pth")["model"]
+    assert before.keys() == after.keys()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in same if not name.startswith("backbone.bottom_up")} <= {"pixel_mean", "pixel_std"} | {
+        name for name in before if "anchor" in name
+    }
+    assert {name for name in before if name.startswith("backbone.bottom_up")} <= same
+
+
+def test_detectron2_loads_the_checkpoint(undisturbed, spec):
+    """Its own checkpointer, into its own classes with other random weights; its model then finds what ours finds."""
+    cfg = detectron2_config(spec, "cpu")
+    path = undisturbed.path / "model_final.pth"
+    ours = worker.load_model(cfg, path)
+    cfg.defrost()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME = "GeneralizedRCNN", "RPN"
+    cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_MASK_HEAD.NAME = "StandardROIHeads", "PointRendMaskHead"
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    torch.manual_seed(99)
+    theirs = build_model(cfg).eval()
+    rest = DetectionCheckpointer(theirs).load(str(path))
+    assert rest["iteration"] == ITERATIONS - 1
+    expected = torch.load(path, weights_only=True)["model"]
+    assert theirs.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in theirs.state_dict().items())
+
+    ours.roi_heads.box_predictor.test_score_thresh = 0.0
+    image = {"image": torch.rand(3, 64, 128, generator=torch.Generator().manual_seed(1)) * 255}
+    with torch.no_grad():
+        found = [model([image])[0]["instances"].scores for model in (ours, theirs)]
+    assert len(found[0]) > 0
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
+
+
+def test_killed_again_and_again_a_run_ends_with_the_same_bytes(tmp_path, undisturbed, spec, job):
+    """SIGKILL in an iteration, while a checkpoint is being written, and in the evaluation."""
+    run = make_run(tmp_path / "killed", spec, job)
+    for moment, newest in (("iteration", 4), ("checkpoint", 9), ("evaluation", 19)):
+        process = subprocess.run([sys.executable, "-c", KILLED, moment, str(run.path)], capture_output=True)
+        assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+        assert run.state() == "interrupted"
+        assert max(run.path.glob("model_0*.pth")).name == f"model_{newest:07d}.pth"
+        assert (run.path / "model_final.pth").exists() == (moment == "evaluation")
+        assert bool(list(run.path.rglob(".*.tmp*"))) == (moment == "checkpoint")
+    finish(run)
+    starts = re.findall(r"Starting training from iteration (\d+)", (run.path / "log.txt").read_text())
+    assert starts == ["0", "5", "10"]
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+    assert not list(run.path.rglob(".*.tmp*"))
+
+
+def test_cut_off_between_the_last_checkpoint_and_the_final_weights(tmp_path, undisturbed, spec, job):
+    run = make_run(tmp_path / "cut", spec, dataclasses.replace(job, checkpoint_period=ITERATIONS // 2))
+    finish(run)
+    assert final(run) == (run.path / f"model_{ITERATIONS - 1:07d}.pth").read_bytes()
+    for name in ("model_final.pth", "result.json"):
+        (run.path / name).unlink()
+    worker.execute(run)
+    assert run.state() == "done"
+    assert final(run) == final(undisturbed)
+
+
+def test_damaged_final_weights_are_those_of_the_checkpoints_again(tmp_path, undisturbed, spec, job):
+    run = make_run(tmp_path / "damaged", spec, dataclasses.replace(job, evaluate_on=()))
+    for name in ("model_0000014.pth", "model_0000019.pth"):
+        (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
+    (run.path / "model_final.pth").write_bytes(final(undisturbed)[:5000])
+    run.write("result.json", {"weights_sha256": "of other weights"})
+    worker.execute(run)
+    assert final(run) == final(undisturbed)
+    assert run.read("result.json")["weights_sha256"] == undisturbed.read("result.json")["weights_sha256"]
+    assert run.read("result.json")["trained"] == ITERATIONS - 20
+
+
+def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, spec, job, monkeypatch):
+    def load(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    run = make_run(tmp_path / "full", spec, dataclasses.replace(job, evaluate_on=()))
+    (run.path / "model_final.pth").write_bytes(final(undisturbed))
+    monkeypatch.setattr(worker.weights.torch, "load", load)
+    with pytest.raises(MemoryError, match="can't allocate memory"):
+        worker.execute(run)
+    assert final(run) == final(undisturbed)
+    assert run.failure().startswith("out of memory")
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, undisturbed, spec, job):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")}
+    result = (undisturbed.path / "result.json").read_bytes()
+    worker.execute(undisturbed)
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")} == before
+    assert (undisturbed.path / "result.json").read_bytes() == result
+
+
+def test_a_lost_evaluation_is_made_again_from_the_weights(undisturbed):
+    before = undisturbed.read(EVALUATION)
+    (undisturbed.path / EVALUATION).unlink()
+    worker.execute(undisturbed)
+    assert undisturbed.read(EVALUATION) == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
+def test_a_damaged_newest_checkpoint_falls_back(tmp_path, undisturbed, spec, job, damage):
+    run = make_run(tmp_path / "damaged", spec, job)
+    for name in ("model_0000014.pth", "model_0000019.pth"):
+        (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
+    newest = run.path / "model_0000019.pth"
+    content = newest.read_bytes()
+    newest.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"PNG"}[damage])
+    worker.execute(run)
+    assert newest.read_bytes() == content
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+
+
+def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    for iteration in (4, 9):
+        (tmp_path / f"model_{iteration:07d}.pth").write_bytes(b"damaged")
+    checkpointer = SafeCheckpointer(model, str(tmp_path))
+    assert checkpointer.resume() == 0
+    assert checkpointer.saved() == []
+
+
+@pytest.mark.parametrize("change", [{"loader_workers": 2}, {"checkpoint_period": 1000}])
+def test_how_a_run_is_executed_changes_no_byte(tmp_path, undisturbed, spec, job, change):
+    run = make_run(tmp_path / "other", spec, dataclasses.replace(job, **change))
+    worker.execute(run)
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+
+
+def test_the_seed_changes_the_weights(tmp_path, spec, job):
+    short = variant(spec, iterations=1, warmup_iterations=0)
+    ends = []
+    for seed in (0, 1):
+        run = make_run(tmp_path / str(seed), short.replace(seed=seed), dataclasses.replace(job, evaluate_on=()))
+        worker.execute(run)
+        ends.append(weights.read_weights(run.path / "model_final.pth")["model"])
+    name = "roi_heads.box_predictor.cls_score.weight"
+    assert not torch.equal(ends[0][name], ends[1][name])
+
+
+def test_a_run_that_diverges_says_when(tmp_path, spec, job):
+    wild = variant(spec, base_lr=1e9, clip_gradient_norm=0.0, warmup_iterations=0)
+    run = make_run(tmp_path / "wild", wild, job)
+    with pytest.raises(DivergedError, match=r"diverged at iteration \d+: a loss or box is not finite"):
+        worker.execute(run)
+    assert run.state() == "diverged"
+    failure = run.read("failure.json")
+    assert failure["kind"] == "DivergedError"
+    iteration = int(failure["reason"].split("iteration ")[1].split(":")[0])
+    assert 0 < iteration < 20
+    assert not (run.path / "model_final.pth").exists()
+
+
+def test_weights_that_are_not_finite_are_noticed_by_the_boxes(tmp_path, spec, job, monkeypatch):
+    whole = Trainer._backward
+
+    def broken(self, parts):
+        if self.iter == 2:  # as a gradient that overflows leaves them, with the loss before it finite
+            self.network.proposal_generator.rpn_head.anchor_deltas.weight.data.fill_(float("nan"))
+        return whole(self, parts)
+
+    monkeypatch.setattr(Trainer, "_backward", broken)
+    run = make_run(tmp_path / "broken", variant(spec, iterations=4), job)
+    with pytest.raises(DivergedError, match="diverged at iteration 2: a loss or box is not finite"):
+        worker.execute(run)
+    assert run.state() == "diverged"
+
+
+def test_data_that_changed_since_planning_are_refused(tmp_path, spec, job):
+    changed = spec.replace(data=dataclasses.replace(spec.data, real_fingerprint="0" * 16))
+    run = make_run(tmp_path / "changed", changed, job)
+    with pytest.raises(ValueError, match="expected 0000000000000000: changed since the run was planned"):
+        worker.execute(run)
+    assert run.state() == "failed"
+
+
+def test_two_workers_on_one_run(tmp_path, spec, job, monkeypatch):
+    monkeypatch.setattr(worker, "LOCK_PATIENCE_S", 0)
+    run = make_run(tmp_path / "busy", spec, job)
+    with run.lock():
+        assert worker.main(str(run.path)) == 3
+        assert run.state() == "running"
+        assert not (run.path / "failure.json").exists()
+    with pytest.raises(RunBusyError), run.lock(), run.lock(0):
+        pass
+
+
+def test_a_run_starts_from_another(tmp_path, undisturbed, spec, job):
+    """With a learning rate of almost nothing it ends where it starts."""
+    follower = variant(spec.replace(init="run:0123"), iterations=1, base_lr=1e-12, warmup_iterations=0)
+    initial = undisturbed.path / "model_final.pth"
+    run = make_run(tmp_path / "follower", follower, dataclasses.replace(job, initial_weights=str(initial)))
+    worker.execute(run)
+    first, second = (weights.read_weights(path / "model_final.pth")["model"] for path in (undisturbed.path, run.path))
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-5, atol=1e-8)
+
+
+def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job):
+    """Under gloo: every image is evaluated once, and the evaluation is that of one process with the same weights."""
+    from synlib.runs import launch
+
+    short = variant(spec, iterations=4)
+    two = dataclasses.replace(job, processes=2)
+    store = type(study.store)(tmp_path)
+    launch.train([short], store, two)
+    run = store.run(short)
+    assert run.read("environment.json")["processes"] == 2
+    (on,) = job.evaluate_on
+    images = study.data.evaluation_images(on)
+    found = [item.image_id for item in read_predictions(run.evaluation(on.name) / "predictions.parquet")]
+    assert found == images["image_id"].tolist()
+
+    cfg = detectron2_config(short, "cpu")
+    alone = make_run(tmp_path / "alone", short, job)
+    model = worker.load_model(cfg, run.path / "model_final.pth")
+    evaluate(model, cfg, on, images, alone)
+    assert alone.read(EVALUATION) == run.read(EVALUATION)
