@@ -26,8 +26,8 @@ test: setup  ## run the tests, for example ARGS="tests/test_labels.py -x"
 lab: setup  ## open JupyterLab on the notebooks
 	@$(RUN) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-lint: setup  ## check style and formatting
-	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+lint: setup  ## check style, formatting and the line budgets
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) packaging/budgets.py
 
 clean:  ## remove what is made again in minutes: reports/, data/, the folders in figures/, caches; trained runs stay
 	rm -rf reports data figures/*/ build .pytest_cache .ruff_cache .hypothesis

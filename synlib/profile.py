@@ -11,9 +11,9 @@ import yaml
 from synlib.grids import Grids
 from synlib.spec import InputSpec, ScheduleSpec, build, mapping
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
-MODELS = Path(__file__).resolve().parents[1] / "pointrend" / "configs"
+MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
 """The model profiles; importing what reads them would load PyTorch."""
 
 

@@ -15,8 +15,8 @@ from synlib.report.frames import INTERVAL, MEAN, DrawsOf, stacked
 def limits(results: pd.DataFrame, draws: DrawsOf, *, on: str = "Synscapes", level: float = 0.95) -> pd.DataFrame:
     """The removal threshold where AP of each class begins to fall (:func:`synlib.report.limits.limits`).
 
-    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.frames`. Columns: ``class`` ("mean"
-    among them), ``limit``, ``low``, ``high`` (percent removed), ``level`` (AP in percent there), ``slope``
+    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.frames`. Columns: ``class``
+    ("mean" among them), ``limit``, ``low``, ``high`` (percent removed), ``level`` (AP in percent there), ``slope``
     (AP points lost for each percent removed after it), ``at_least``, ``high_at_least`` (whether limit and upper end may
     be larger), ``paper`` (its reading of Figure 4). From less than three thresholds, no limit can be said, and all
     numbers but the paper's are missing. For display: :func:`shown_limits`.

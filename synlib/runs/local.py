@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from synlib.job import Job
+from synlib.profile import ROOT
 from synlib.runs.folder import LAUNCHER_VARIABLE, RunDir
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
@@ -21,7 +21,6 @@ PATIENCE_S = 10
 FULL_BYTES = 1 << 20
 
 
-ROOT = Path(__file__).parents[2]
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
