@@ -169,14 +169,19 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from scapes.bootstrap import intervals
+    from scapes.ap import average_precision, outcomes
+    from scapes.bootstrap import draw, intervals, summary
+    from scapes.instances import instance_table
     from scapes.records import match_data_set
 
     study = _study(options)
     on = study.data.evaluation_set(options.on, options.split)
-    predictions = study.predictions(options.run, on)
-    table = intervals(match_data_set(study.data.evaluation_images(on), predictions, min_area_px=on.min_area_px))
-    print(f"run {options.run} on {on.name}: AP as fractions, with 95 % intervals over the images")
+    images, predictions = study.data.evaluation_images(on), study.predictions(options.run, on)
+    instances = instance_table(images, cache_dir=study.data.cache_dir)
+    pooled = outcomes(match_data_set(images, predictions, instances=instances, min_area_px=on.min_area_px))
+    table = intervals(draw(pooled))
+    table.insert(2, "ap50", summary(average_precision(pooled).ap)[:, 1])
+    print(f"run {options.run} on {on.name}: AP as fractions, low and high of its 95 % interval over the images")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     return 0
 

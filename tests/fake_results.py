@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from scapes.draws import Draws
+from scapes.bootstrap import Draws
 from scapes.labels import CLASSES
 
 NAMES = (*CLASSES, "mean")

@@ -1,59 +1,145 @@
-"""How far AP can be trusted: bootstrap over images, the same ones for all runs on a data set.
+"""How far AP can be trusted: a bootstrap over images, with the same images for all runs on an evaluation set.
 
 A resample draws as many images as there are, with replacement, so an image counts 0, 1, 2, ... times. What became of a
-detection does not depend on other images, so AP of a resample needs only those counts: no mask and no matching.
+detection does not depend on other images, so AP of a resample needs only those counts: no masks and no matching. Runs
+on the same evaluation set get the same resamples, so their draws can be subtracted (paired bootstrap); on different
+sets they are independent.
 
-Shapes used in this module: B resamples, M images, P detections, 8 classes, 10 overlaps.
+The interval says how much AP would vary over other images of the same kind. How much it varies over other trainings,
+only trainings with several seeds can tell: :func:`over_seeds`.
 
-The interval says how much AP would vary over other images of the same kind, not over other trainings: for that, train
-with several seeds (:func:`scapes.draws.over_seeds`).
-Source of the method: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles).
+Shapes used in this module: B draws (resamples), M images, P detections, S seeds, 8 classes, 10 overlaps; 9 = the eight
+classes and their mean.
+
+Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles). One seed fewer
+than there are is drawn so that the variance of the mean over seeds has no bias: Rao and Wu, "Resampling Inference with
+Complex Survey Data", JASA 83 (1988), section 3.
 """
 
+import hashlib
+import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from scapes.ap import IGNORED, OVERLAPS, TRUE_POSITIVE, ImageMatch, Outcomes, average_precision, outcomes
+from scapes.ap import IGNORED, OVERLAPS, TRUE_POSITIVE, Outcomes, average_precision, outcomes
+from scapes.files import replacing
 from scapes.labels import CLASSES
+from scapes.records import read_records
 
 MEAN = "mean"
 """Stands for the mean over classes in the column ``class``."""
+NAMES = (*CLASSES, MEAN)
+"""What the 9 columns of draws are."""
+RESAMPLES, SEED = 1000, 0
 
+_VERSION = 1
+"""Part of what a kept file is checked against: raise it when draws of the same records change."""
 _COLUMNS_AT_A_TIME = 32  # resamples worked on together: their cumulative counts should stay in the processor's cache
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 
 
-def intervals(
-    records: Iterable[ImageMatch] | Outcomes, *, resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> pd.DataFrame:
-    """AP with its percentile interval: one row a class, and one for the mean, and metric (``ap``, ``ap50``).
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """AP of a run on an evaluation set, as fractions 0..1; NaN for a class without ground truth.
 
-    Columns: class, metric, value, low, high, standard_error; fractions 0..1. Resamples without ground truth of a class
-    are left out of its interval, and the class out of their mean, as in AP itself.
-
-    Args:
-        records: of one run on one data set, or their :func:`scapes.ap.outcomes`.
-        resamples: how many; 1,000 resamples of 500 images take seconds.
-        seed: of the images drawn.
-        level: probability that the interval is meant to have.
-
-    Raises:
-        ValueError: if there are no images; if ``level`` is not between 0 and 1.
+    Attributes:
+        value: float64 ``(9,)``, from the images as they are.
+        drawn: float32 ``(B, 9)``, from resampled images.
+        truth: names the images and ground truth that the run was evaluated on; equal for runs that can be paired.
     """
-    pooled = pooled_outcomes(records)
-    return _frame(
-        summary(average_precision(pooled).ap), summary(bootstrap_ap(pooled, resamples=resamples, seed=seed)), level
-    )
+
+    value: np.ndarray
+    drawn: np.ndarray
+    truth: str
 
 
-def pooled_outcomes(records: Iterable[ImageMatch] | Outcomes) -> Outcomes:
-    """The outcomes of records, or as given. Raises ValueError if there are no images."""
-    pooled = records if isinstance(records, Outcomes) else outcomes(records)
+def draw(pooled: Outcomes, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
+    """AP and bootstrap draws of pooled records; 1,000 resamples of 500 images take seconds.
+
+    Raises ValueError if there are no images.
+    """
     if not pooled.image_ids:
         raise ValueError("found no images to draw from, expected at least one")
-    return pooled
+    value = summary(average_precision(pooled).ap)[..., 0]
+    drawn = summary(bootstrap_ap(pooled, resamples=resamples, seed=seed))[..., 0]
+    return Draws(value, drawn.astype(np.float32), _truth(pooled))
+
+
+def read_draws(records_path: str | Path) -> Draws:
+    """:func:`draw` of a records file, read from ``draws.npz`` beside it; made and kept there if it is missing.
+
+    What is kept counts only for the very records that it was made from; what is damaged or outdated is made again.
+    Where the folder may not be written to, nothing is kept.
+
+    Raises:
+        ValueError: naming the records file if it is missing or unreadable; as :func:`draw`.
+    """
+    records_path = Path(records_path)
+    kept = records_path.with_name("draws.npz")
+    try:
+        digest = hashlib.sha256(records_path.read_bytes()).hexdigest()
+        made_from = f"{_VERSION} {RESAMPLES} {SEED} {digest}"
+        if (draws := _read(kept, made_from)) is not None:
+            return draws
+        records = read_records(records_path)
+    except _DAMAGE as error:
+        raise ValueError(
+            f"{records_path}: unreadable ({error}); delete {records_path.parent} and run again, it is made anew"
+        ) from error
+    draws = draw(outcomes(records), resamples=RESAMPLES, seed=SEED)
+    _write(kept, made_from, draws)
+    return draws
+
+
+def intervals(draws: Draws, level: float = 0.95) -> pd.DataFrame:
+    """One row per class and one for the mean; columns ``class``, ``ap``, ``low``, ``high``: fractions, by percentiles.
+
+    Resamples without ground truth of a class are left out of its interval, and the class out of their mean, as in AP
+    itself. ``level``: the probability that the interval is meant to have. Raises ValueError as :func:`percentiles`.
+    """
+    low, high = percentiles(draws.drawn, level)
+    return pd.DataFrame({"class": NAMES, "ap": draws.value, "low": low, "high": high})
+
+
+def percentiles(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends ``(...)`` of the central interval of ``drawn`` ``(B, ...)``; draws that are NaN are left out.
+
+    Raises ValueError if ``level`` is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"found level {level}, expected a probability between 0 and 1, such as 0.95")
+    ends = np.full((2, *drawn.shape[1:]), np.nan)
+    known = ~np.isnan(drawn).all(0)
+    if known.any():
+        ends[:, known] = np.nanquantile(drawn[:, known].astype(float), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return ends[0], ends[1]
+
+
+def over_seeds(drawn: np.ndarray, *, seed: int = SEED) -> np.ndarray:
+    """Draws ``(S, B, ...)`` of S trainings -> draws ``(B, ...)`` of their mean, in which the seeds vary as well.
+
+    Each draw averages S - 1 of the trainings, drawn with replacement; of a single training, nothing can be drawn, and
+    the interval is over images alone. Of two or three trainings, percentiles are narrower than the t distribution would
+    have it: take such an interval as a lower bound. The same ``seed`` draws the same trainings for any two calls with
+    equal S and B.
+    """
+    trainings, resamples = drawn.shape[:2]
+    if trainings == 1:
+        return drawn[0]
+    chosen = np.random.default_rng([seed, trainings]).integers(0, trainings, (trainings - 1, resamples))
+    return drawn[chosen, np.arange(resamples)].mean(0)
+
+
+def check_pairable(draws: Iterable[Draws], what: str) -> None:
+    """Raise ValueError, with ``what`` in front, if the runs were not evaluated on the same images and ground truth."""
+    truths = {item.truth for item in draws}
+    if len(truths) > 1:
+        raise ValueError(f"{what}: found runs evaluated on {len(truths)} different sets of images, expected one")
 
 
 def summary(ap: np.ndarray) -> np.ndarray:
@@ -66,49 +152,32 @@ def summary(ap: np.ndarray) -> np.ndarray:
     return np.concatenate([of_class, mean[..., None, :]], axis=-2)
 
 
-def _frame(value: np.ndarray, drawn: np.ndarray, level: float) -> pd.DataFrame:
-    if not 0 < level < 1:
-        raise ValueError(f"found level {level}, expected a probability between 0 and 1, such as 0.95")
-    names = [*CLASSES, MEAN]
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    rows = []
-    for row, (name, metric) in enumerate((name, metric) for name in names for metric in ("ap", "ap50")):
-        known = drawn.reshape(len(drawn), -1)[:, row]
-        known = known[~np.isnan(known)]
-        low, high = np.quantile(known, tails) if len(known) else (np.nan, np.nan)
-        error = known.std(ddof=1) if len(known) > 1 else np.nan
-        rows.append((name, metric, value.ravel()[row], low, high, error))
-    return pd.DataFrame(rows, columns=["class", "metric", "value", "low", "high", "standard_error"])
-
-
-def bootstrap_ap(pooled: Outcomes, *, resamples: int = 1000, seed: int = 0) -> np.ndarray:
+def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
     """AP of resampled images, float64 ``(B, 8, 10)``, NaN where a resample has no ground truth of a class.
 
-    The same seed draws the same images for any run on the same data set, so results can be subtracted, and other ones
-    for another data set.
+    The same seed draws the same images for any run on the same data set, and other ones for another data set.
     """
-    weights = _draw(pooled.image_ids, resamples, seed)
-    return np.concatenate([weighted_ap(pooled, part) for part in np.split(weights, _cuts(resamples), axis=1)])
+    weights = _image_counts(pooled.image_ids, resamples, seed)
+    cuts = range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
+    return np.concatenate([weighted_ap(pooled, part) for part in np.split(weights, cuts, axis=1)])
 
 
-def _cuts(resamples: int) -> range:
-    return range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
-
-
-def _draw(image_ids: Sequence[str], resamples: int, seed: int) -> np.ndarray:
+def _image_counts(image_ids: Sequence[str], resamples: int, seed: int) -> np.ndarray:
     """How often each image counts in each resample, float64 ``(M, B)``."""
     images = len(image_ids)
     rng = np.random.default_rng([seed, zlib.crc32("\n".join(image_ids).encode())])
-    return rng.multinomial(images, np.full(images, 1 / max(1, images)), resamples).T.astype(float)
+    return rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)
 
 
 def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
     """AP with each image counted as often as ``weights``, float64 ``(M, B)``, says: float64 ``(B, 8, 10)``."""
     ap = np.empty((weights.shape[1], len(CLASSES), len(OVERLAPS)))
     for category in range(len(CLASSES)):
+        # Number of evaluated ground truths of the class in each resample, (B,)
         evaluated = pooled.truths["evaluated"] & (pooled.truths["category"] == category)
         per_image = np.bincount(pooled.truth_image[evaluated], minlength=len(weights))
         truths = per_image @ weights
+        # Detections of the class by falling score, and how often each counts, (P, B)
         (rows,) = np.nonzero(pooled.predictions["category"] == category)
         rows = rows[np.argsort(-pooled.predictions["score"][rows], kind="stable")]
         scores, outcome = pooled.predictions["score"][rows], pooled.outcome[rows]
@@ -130,12 +199,15 @@ def _curve_areas(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray) -
     if not is_true.any():
         return np.zeros(weights.shape[1])
     zero = np.zeros((1, weights.shape[1]))
+    # Detections so far, (P + 1, B); equal scores are one point of the curve, which starts at the rows ``first``
     everything = np.concatenate([zero, np.cumsum(weights, axis=0)])
-    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))  # equal scores are one point of the curve
+    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+    # The points that have a true positive: how many each gains, and how many there are so far
     group = np.searchsorted(first, np.flatnonzero(is_true), side="right") - 1
     group, starts = np.unique(group, return_index=True)
     gained = np.add.reduceat(weights[is_true], starts, axis=0)
     true = np.concatenate([zero, np.cumsum(gained, axis=0)])
+    # Trapezoids between precision just before each of these points and at it
     before, after = everything[first[group]], everything[np.append(first, len(scores))[group + 1]]
     return (gained * (_ratio(true[:-1], before) + _ratio(true[1:], after))).sum(0) / 2
 
@@ -143,3 +215,28 @@ def _curve_areas(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray) -
 def _ratio(true: np.ndarray, everything: np.ndarray) -> np.ndarray:
     """Precision, 1 before the first detection."""
     return np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
+
+
+def _truth(pooled: Outcomes) -> str:
+    digest = hashlib.sha256(repr(pooled.image_ids).encode())
+    for part in (pooled.truth_image, pooled.truths):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path, made_from: str) -> Draws | None:
+    try:
+        with np.load(path) as file:
+            if str(file["made_from"]) != made_from:
+                return None
+            return Draws(file["value"], file["drawn"], str(file["truth"]))
+    except _DAMAGE:  # missing files are among them
+        return None
+
+
+def _write(path: Path, made_from: str, draws: Draws) -> None:
+    try:
+        with replacing(path, sync=False) as temporary, open(temporary, "wb") as file:
+            np.savez(file, made_from=made_from, value=draws.value, drawn=draws.drawn, truth=draws.truth)
+    except OSError:  # somebody else's folder, a full disk: the draws are made again next time
+        return

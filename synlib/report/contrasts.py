@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scapes.draws import NAMES, Draws, check_pairable, over_seeds, percentiles
+from scapes.bootstrap import NAMES, Draws, check_pairable, over_seeds, percentiles
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scapes.draws import Draws, check_pairable, over_seeds
+from scapes.bootstrap import Draws, check_pairable, over_seeds
 
 DrawsOf = Callable[[str, str], Draws]
 MEAN = "mean"

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scapes.draws import NAMES, percentiles
+from scapes.bootstrap import NAMES, percentiles
 
 STILL_THERE = 0.9
 """Where this share of AP is left at the largest threshold, AP did not fall."""

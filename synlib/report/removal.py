@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from scapes.draws import NAMES
+from scapes.bootstrap import NAMES
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.prune import prune, prune_report

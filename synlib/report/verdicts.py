@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from scapes.draws import NAMES
+from scapes.bootstrap import NAMES
 from synlib.report.claims import CLAIMS, Claim, Selection
 from synlib.report.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast, estimate
 from synlib.report.frames import MEAN, DrawsOf, Missing, stacked

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from scapes.draws import Draws, frame, read_draws
+from scapes import bootstrap
+from scapes.bootstrap import Draws, read_draws
 from synlib.runs.folder import RunDir
 
 COLUMNS = ("run", "seed", "evaluated on", "class", "ap", "low", "high")
@@ -27,7 +28,7 @@ def intervals(runs: Iterable[RunDir], level: float = 0.95) -> pd.DataFrame:
     frames = []
     for run in runs:
         for path in sorted(run.path.glob("evaluations/*/records.npz")):
-            table = frame(draws(run, path.parent.name), level)
+            table = bootstrap.intervals(draws(run, path.parent.name), level)
             table[["ap", "low", "high"]] *= 100
             frames.append(table.assign(run=run.path.name, seed=run.spec().seed, **{"evaluated on": path.parent.name}))
     columns = list(COLUMNS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scapes.draws import Draws
+from scapes.bootstrap import Draws
 from scapes.labels import CLASSES
 from synlib.runs import intervals
 from synlib.runs.folder import RunDir

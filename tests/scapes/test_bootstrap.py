@@ -1,14 +1,28 @@
-"""Intervals: weights against repeated images, and coverage on a simulated detector whose AP is known."""
+"""Draws: weights against repeated images, coverage where AP is known, and what is kept beside the records."""
 
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from scapes.ap import average_precision, match_image, outcomes
-from scapes.bootstrap import MEAN, bootstrap_ap, intervals, summary, weighted_ap
+from scapes import bootstrap
+from scapes.ap import average_precision, outcomes
+from scapes.bootstrap import (
+    MEAN,
+    NAMES,
+    bootstrap_ap,
+    check_pairable,
+    draw,
+    intervals,
+    over_seeds,
+    percentiles,
+    read_draws,
+    summary,
+    weighted_ap,
+)  # fmt: skip
 from scapes.labels import CLASSES
+from scapes.match import match_image
+from scapes.records import write_records
 from tests.cases import draw_data_set, simulate
 
 
@@ -35,12 +49,12 @@ def test_a_weight_is_as_good_as_a_repeated_image(tmp_path, seed):
 def test_intervals_cover_the_known_ap():
     rng = np.random.default_rng(0)
     known = average_precision(simulate(rng, 20000)).mean
-    trials = 150
-    rows = [intervals(simulate(rng, 60), resamples=200, seed=trial) for trial in range(trials)]
-    rows = pd.concat([frame[(frame["class"] == MEAN) & (frame["metric"] == "ap")] for frame in rows])
-    covered = ((rows["low"] < known) & (known < rows["high"])).mean()
+    trials = [draw(outcomes(simulate(rng, 60)), resamples=200, seed=trial) for trial in range(150)]
+    low, high = np.transpose([percentiles(trial.drawn[:, -1]) for trial in trials])
+    covered = ((low < known) & (known < high)).mean()
     assert 0.90 < covered < 0.99  # 0.95, give or take two and a half standard errors of 150 trials
-    assert rows["standard_error"].mean() == pytest.approx(rows["value"].std(), rel=0.25)
+    errors, values = [trial.drawn[:, -1].std(ddof=1) for trial in trials], [trial.value[-1] for trial in trials]
+    assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.25)
 
 
 def test_two_runs_draw_the_same_images_so_what_they_share_cancels():
@@ -48,7 +62,7 @@ def test_two_runs_draw_the_same_images_so_what_they_share_cancels():
     second = [dataclasses.replace(record, predictions=record.predictions.copy()) for record in first]
     for record in second:
         record.predictions["iou"] = np.minimum(1, record.predictions["iou"] * 1.03)
-    drawn = [summary(bootstrap_ap(outcomes(records), resamples=300))[:, -1, 0] for records in (first, second)]
+    drawn = [draw(outcomes(records), resamples=300).drawn[:, -1] for records in (first, second)]
     difference = drawn[1] - drawn[0]
     assert np.quantile(difference, 0.025) > 0
     assert difference.std() < 0.5 * drawn[0].std()
@@ -62,22 +76,140 @@ def test_seed_and_order_decide_the_bits():
     assert first.tobytes() != bootstrap_ap(outcomes(records), resamples=70, seed=4).tobytes()
 
 
-def test_frame_has_classes_and_mean(recwarn):
+def test_intervals_have_classes_and_mean(recwarn):
     records = simulate(np.random.default_rng(2), 40)
-    frame = intervals(records, resamples=50)
-    assert frame["class"].tolist() == [name for name in [*CLASSES, MEAN] for _ in range(2)]
-    absent = frame[~frame["class"].isin([*CLASSES[:2], MEAN])]
-    assert absent[["value", "low", "high", "standard_error"]].isna().all(axis=None)
+    table = intervals(draw(outcomes(records), resamples=50)).set_index("class")
+    assert table.index.tolist() == list(NAMES) == [*CLASSES, MEAN]
+    assert table.loc[list(CLASSES[2:])].isna().all(axis=None)  # classes without ground truth
+    known = table.loc[[*CLASSES[:2], MEAN]]
+    assert (known["low"] < known["ap"]).all()
+    assert (known["ap"] < known["high"]).all()
     result = average_precision(records)
-    mean = frame[frame["class"] == MEAN].set_index("metric")["value"]
-    assert mean["ap"] == pytest.approx(result.mean, abs=1e-12)
-    assert mean["ap50"] == pytest.approx(result.ap50, abs=1e-12)
+    assert summary(result.ap)[-1] == pytest.approx([result.mean, result.ap50], abs=1e-12)
+    assert table.loc[MEAN, "ap"] == summary(result.ap)[-1, 0]
     assert not recwarn.list
 
 
-def test_bad_input_is_named():
-    records = simulate(np.random.default_rng(2), 4)
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 20)
+    path = tmp_path / "records.npz"
+    write_records(path, simulate(np.random.default_rng(0), 30))
+    return path
+
+
+@pytest.fixture
+def resampled(monkeypatch):
+    """How often images were drawn."""
+    calls = []
+    original = bootstrap.bootstrap_ap
+    monkeypatch.setattr(bootstrap, "bootstrap_ap", lambda *a, **k: calls.append(1) or original(*a, **k))
+    return calls
+
+
+def equal(first, second):
+    return first.truth == second.truth and all(
+        np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True) for name in ("value", "drawn")
+    )
+
+
+def test_a_second_call_draws_nothing(records, resampled):
+    first = read_draws(records)
+    assert first.drawn.shape == (20, 9)
+    assert first.drawn.dtype == np.float32
+    assert equal(first, read_draws(records))
+    assert len(resampled) == 1
+
+
+def test_other_records_or_settings_are_drawn_anew(records, resampled, monkeypatch):
+    first = read_draws(records)
+    monkeypatch.setattr(bootstrap, "SEED", 1)
+    assert not equal(first, read_draws(records))
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 21)
+    assert read_draws(records).drawn.shape == (21, 9)
+    write_records(records, simulate(np.random.default_rng(1), 30))
+    changed = read_draws(records)
+    assert len(resampled) == 4
+    assert changed.truth != first.truth
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", "cut", "flipped"])
+def test_a_damaged_file_is_made_again(records, resampled, damage):
+    first = read_draws(records)
+    kept = records.with_name("draws.npz")
+    content = bytearray(kept.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+    kept.write_bytes(damage if isinstance(damage, bytes) else bytes(content[: len(content) // (1 + (damage == "cut"))]))
+    assert equal(read_draws(records), first)
+    assert equal(read_draws(records), first)
+    assert len(resampled) == 2
+
+
+def test_no_half_written_file_is_left(records, monkeypatch):
+    monkeypatch.setattr(bootstrap.np, "savez", lambda file, **content: file.write(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        read_draws(records)
+    assert [path.name for path in records.parent.iterdir()] == ["records.npz"]
+
+
+def test_a_folder_that_cannot_be_written_to(records, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    expected = read_draws(records)
+    records.with_name("draws.npz").unlink()
+    monkeypatch.setattr(bootstrap, "replacing", refuse)
+    assert equal(read_draws(records), expected)
+
+
+def test_missing_or_damaged_records_are_named(records):
+    with pytest.raises(ValueError, match=r"nowhere.records\.npz: unreadable"):
+        read_draws(records.parent / "nowhere" / "records.npz")
+    records.write_bytes(records.read_bytes()[:100])
+    with pytest.raises(ValueError, match="run again, it is made anew"):
+        read_draws(records)
+
+
+def test_the_same_images_are_drawn_for_runs_on_one_set_and_others_on_another():
+    rng = np.random.default_rng(0)
+    first = simulate(rng, 200)
+    better = [record.__class__(*vars(record).values()) for record in first]
+    for record in better:
+        record.predictions["score"] **= 1.5  # keeps the order, hence AP
+    other = [record.__class__("x" + record.image_id, *list(vars(record).values())[1:]) for record in first]
+    one, same, another = (draw(outcomes(records), resamples=300) for records in (first, better, other))
+    np.testing.assert_array_equal(one.drawn, same.drawn)
+    assert abs(np.corrcoef(one.drawn[:, -1], another.drawn[:, -1])[0, 1]) < 0.2
+    check_pairable([one, same], "Cityscapes")
+    with pytest.raises(ValueError, match=r"Cityscapes: found runs evaluated on 2 different"):
+        check_pairable([one, another], "Cityscapes")
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_over_seeds_has_the_variance_of_a_mean(seeds):
+    rng = np.random.default_rng(seeds)
+    variances = [over_seeds(np.repeat(rng.normal(0, 1, (seeds, 1)), 300, 1), seed=k).var() for k in range(600)]
+    assert np.mean(variances) == pytest.approx(1 / seeds, rel=0.12)
+
+
+def test_over_one_seed_is_that_seed():
+    drawn = np.random.default_rng(0).normal(size=(1, 50, 9))
+    np.testing.assert_array_equal(over_seeds(drawn), drawn[0])
+
+
+def test_percentiles_leave_unknown_draws_out(recwarn):
+    drawn = np.stack([np.arange(101.0), np.full(101, np.nan)], 1)
+    drawn[50:, 0] = np.nan
+    low, high = percentiles(drawn, 0.9)
+    assert (low[0], high[0]) == pytest.approx((49 * 0.05, 49 * 0.95))
+    assert np.isnan([low[1], high[1]]).all()
+    assert not recwarn.list
+    with pytest.raises(ValueError, match="level 95"):
+        percentiles(drawn, 95)
+
+
+def test_draws_of_few_images():
     with pytest.raises(ValueError, match="no images"):
-        intervals([])
-    with pytest.raises(ValueError, match=r"level 95"):
-        intervals(records, resamples=2, level=95)
+        draw(outcomes([]))
+    assert draw(outcomes(simulate(np.random.default_rng(0), 1)), resamples=2).drawn.shape == (2, 9)

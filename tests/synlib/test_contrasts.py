@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scapes.draws import Draws
+from scapes.bootstrap import Draws
 from synlib.report.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast
 
 

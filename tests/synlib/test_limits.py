@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression, lsq_linear
 
-from scapes.draws import NAMES
+from scapes.bootstrap import NAMES
 from synlib.report.limits import _rising, limit_draws, limits, two_phases
 
 TENS = np.arange(0, 100, 10.0)
