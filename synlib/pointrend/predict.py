@@ -17,6 +17,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from scapes.ap import average_precision
+from scapes.bootstrap import read_draws
+from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
 from seeded_rcnn.mapper import read_photo, test_augmentation
@@ -73,9 +75,12 @@ def _to_detections(found: Instances, image_id: str, size: tuple[int, int]) -> De
     )
 
 
-def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir) -> None:
+def evaluate(
+    model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, cache_dir: str = ""
+) -> None:
     """Predict on ``images``, keep the predictions, and write ``evaluations/NAME/result.json`` last.
 
+    ``cache_dir``: where instance tables are kept; with the one of ``images`` the ground truth need not be counted.
     Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
     """
     rank, processes = comm.get_rank(), comm.get_world_size()
@@ -87,18 +92,24 @@ def evaluate(model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataF
         streams = [read_predictions(part) for part in parts]
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
-        result = {} if on.split == "test" else _score(folder, on, images)  # the test split's labels are not public
+        # The test split's labels are not public
+        result = {} if on.split == "test" else _score(folder, on, images, cache_dir)
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
     comm.synchronize()
 
 
-def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, Any]:
-    """Write ``records.npz``; return ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts."""
-    predictions = folder / "predictions.parquet"
-    records = match_data_set(images, predictions, min_area_px=on.min_area_px, workers=1, progress=False)
+def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame, cache_dir: str) -> dict[str, Any]:
+    """Write ``records.npz`` and ``draws.npz``, which figures are made of, and return what ``result.json`` says.
+
+    That is ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts.
+    """
+    predictions, alone = folder / "predictions.parquet", {"workers": 1, "progress": False}
+    table = instance_table(images, cache_dir, **alone) if cache_dir else None
+    records = match_data_set(images, predictions, instances=table, min_area_px=on.min_area_px, **alone)
     write_records(folder / "records.npz", records)
+    read_draws(folder / "records.npz")  # makes and keeps draws.npz
     result = average_precision(records)
     known = {"ap": result.ap.tolist(), "mean": result.mean, "ap50": result.ap50}
     counts = {"images": result.images, "truths": result.truths.tolist(), "predictions": result.predictions.tolist()}

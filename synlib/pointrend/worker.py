@@ -99,7 +99,7 @@ def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
     for on in job.evaluate_on:
         if run.evaluation_result(on.name, on.identity()) is None:
             images = _checked_images(on.root, on.split, on.data, job)
-            evaluate(model, cfg, on, images, run)
+            evaluate(model, cfg, on, images, run, job.cache_dir)
             if comm.is_main_process():
                 predictions = run.evaluation(on.name) / "predictions.parquet"
                 monitor.show_predictions(run.path, on.name, images, predictions, cfg.SOLVER.MAX_ITER)

@@ -2,9 +2,9 @@
 
 ``spec.yaml`` (what), ``job.json`` (with which paths and devices), ``environment.json`` (versions), ``log.txt``,
 ``metrics.json`` (scalars, a line each), ``model_*.pth`` (checkpoints), ``status.json`` (progress), ``failure.json``,
-``evaluations/NAME/{predictions.parquet,records.npz,result.json}``, and ``result.json``, written last: a run that has it
-is done. Besides: ``config.yaml`` (Detectron2's), ``output.txt`` (what the processes printed), ``events.out.tfevents.*``
-(for TensorBoard), ``lock``.
+``evaluations/NAME/{predictions.parquet,records.npz,draws.npz,result.json}``, and ``result.json``, written last: a run
+that has it is done. Besides: ``config.yaml`` (Detectron2's), ``output.txt`` (what the processes printed),
+``events.out.tfevents.*`` (for TensorBoard), ``lock``.
 """
 
 import contextlib

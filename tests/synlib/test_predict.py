@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, Instances
 
 from scapes import cityscapes, instances, png
 from scapes.ap import average_precision
+from scapes.bootstrap import read_draws
 from scapes.labels import LABEL_IDS
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set
@@ -118,7 +119,8 @@ def test_an_evaluation_leaves_predictions_records_and_result(tmp_path, model, cf
     on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
     evaluate(model, cfg, on, images, run)
     folder = run.evaluation("Cityscapes")
-    assert {path.name for path in folder.iterdir()} == {"predictions.parquet", "records.npz", "result.json"}
+    made = {"predictions.parquet", "records.npz", "draws.npz", "result.json"}
+    assert {path.name for path in folder.iterdir()} == made
     result = run.evaluation_result("Cityscapes", on.identity())
     assert result["images"] == len(images) == 4
     assert np.array(result["ap"], float).shape == (8, 10)
@@ -128,6 +130,21 @@ def test_an_evaluation_leaves_predictions_records_and_result(tmp_path, model, cf
     for a, b in zip(kept, again, strict=True):
         assert np.array_equal(full_masks(a), full_masks(b))
         assert np.array_equal(a.score, b.score)
+
+
+def test_an_evaluation_uses_the_instance_table_and_makes_the_draws(tmp_path, model, cfg, images, monkeypatch):
+    """With it ground truth is not counted again: the same AP, records and draws; opening the draws makes none."""
+    on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
+    counted, with_table = RunDir(tmp_path / "counted"), RunDir(tmp_path / "with_table")
+    evaluate(model, cfg, on, images, counted)
+    monkeypatch.setattr("scapes.match._truths_counted", None)  # would fail if called
+    evaluate(model, cfg, on, images, with_table, str(tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").glob("instances-*.parquet"))) == 1
+    for name in ("records.npz", "draws.npz", "result.json"):
+        first, second = (run.evaluation("Cityscapes") / name for run in (counted, with_table))
+        assert first.read_bytes() == second.read_bytes(), name
+    monkeypatch.setattr("scapes.bootstrap.draw", None)
+    assert read_draws(second.with_name("records.npz")).drawn.shape == (1000, 9)
 
 
 def perturbed(rng: np.random.Generator, instance_map: np.ndarray, image_id: str):
