@@ -220,12 +220,11 @@ def _submit(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> int:
     from synlib.profile import ROOT
-    from synlib.runs.listing import listing, readable_size, text
     from synlib.runs.slurm import queue_columns
-    from synlib.runs.store import RunStore
+    from synlib.runs.store import RunStore, readable_size, shown
 
     store = RunStore(options.runs or ROOT / "runs")
-    frame, jobs = listing(store), queue_columns(store)
+    frame, jobs = store.table(sizes=True), queue_columns(store)
     if options.json:
         frame = frame.merge(jobs, on="run", how="left")
         records = frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -233,7 +232,7 @@ def _runs(options: argparse.Namespace) -> int:
     elif frame.empty:
         print(f"{store.root}: no runs")
     else:
-        print(text(frame))
+        print(shown(frame))
         print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
         if len(jobs):
             print(f"\nin the cluster's queue:\n{jobs.to_string(index=False)}")

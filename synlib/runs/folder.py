@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from scapes.files import replacing
 from synlib.spec import RunSpec
@@ -125,9 +126,12 @@ class RunDir:
         reason = " ".join(str(found.get("reason", "unknown")).split())
         return reason.partition(":")[0] if found.get("kind") == DIVERGED else reason
 
+    def has_result(self) -> bool:
+        return (self.path / "result.json").exists()
+
     def has_diverged(self) -> bool:
         """Whether the loss was no longer finite. That is a result: trained again, the run would diverge again."""
-        return not (self.path / "result.json").exists() and (self._failure() or {}).get("kind") == DIVERGED
+        return not self.has_result() and (self._failure() or {}).get("kind") == DIVERGED
 
     def _failure(self) -> dict[str, Any] | None:
         try:
@@ -154,21 +158,22 @@ class RunDir:
         """``planned``, ``running``, ``interrupted``, ``failed``, ``diverged`` or ``done``."""
         if self.is_locked():
             return "running"
-        if (self.path / "result.json").exists():
+        if self.has_result():
             return "done"
         if (self.path / "failure.json").exists():
             return "diverged" if self.has_diverged() else "failed"
         return "interrupted" if (self.path / "status.json").exists() else "planned"
 
     def is_locked(self) -> bool:
+        """Whether a live process works on the run. Needs no permission to write, and lets others ask meanwhile."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+            with open(self.path / "lock", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
-        try:
-            return not _try_lock(descriptor, fcntl.LOCK_SH)
-        finally:
-            os.close(descriptor)
+        except BlockingIOError:
+            return True
+        return False
 
     @contextlib.contextmanager
     def lock(self, patience_s: float = 0.5) -> Iterator[None]:
@@ -177,26 +182,16 @@ class RunDir:
         Raises RunBusyError when another live process holds it for longer than ``patience_s``. (Whoever asks for the
         state holds it for an instant, and loading processes of a killed worker take up to 5 s to notice.)
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            deadline = time.monotonic() + patience_s
-            while not _try_lock(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    raise RunBusyError(f"{self.path}: another process is working on this run; wait for it or stop it")
-                time.sleep(0.05)
+            held = FileLock(self.path / "lock").acquire(patience_s)
+        except Timeout as error:
+            raise RunBusyError(
+                f"{self.path}: another process is working on this run; wait for it or stop it"
+            ) from error
+        with held:
             yield
-        finally:
-            os.close(descriptor)
 
     def sweep(self) -> None:
         """Remove what writes that were cut off have left. Only for the holder of the lock."""
         for path in self.path.rglob(".*.tmp*"):
             path.unlink()
-
-
-def _try_lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

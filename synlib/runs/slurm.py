@@ -287,7 +287,7 @@ def queue_columns(store: RunStore) -> pd.DataFrame:
     Empty where there is no Slurm, or none of the runs was ever submitted.
     """
     columns = ["run", "job", "queue", "node", "elapsed", "left"]
-    if not cluster.is_there() or not any((run.path / RECORD).exists() for run in store.runs()):
+    if not cluster.is_there() or not any(store.root.glob(f"*/{RECORD}")):
         return pd.DataFrame(columns=columns)
     rows = [
         (run_id, job.id, f"{job.state.lower()} ({job.reason})" if job.pending else job.state.lower(), job.node,

@@ -1,18 +1,30 @@
-"""All runs of a folder: one sub-folder a run, named by its id. Nothing is trained twice."""
+"""All runs of a folder: one sub-folder per run, named by its id. A file is read again only when it has changed."""
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from scapes.bootstrap import Draws
+from scapes.bootstrap import Draws, intervals, read_draws
 from scapes.labels import CLASSES
-from synlib.runs import intervals
 from synlib.runs.folder import RunDir
 from synlib.spec import RunSpec
 
-COLUMNS = ("run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state")
+RESULTS = ("run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state")
+INTERVALS = ("run", "evaluated on", "class", "ap", "low", "high")
+TABLE = (
+    "run", "state", "trained on", "real", "synthetic", "removal", "from",
+    "iterations done", "iterations", "epochs", "seed", "seconds left",
+)  # fmt: skip
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged folder, or one of another version, raises."""
+AP = "AP "
+"""Start of the names of the columns with the mean AP in percent: one column per evaluation set."""
 
 
 class RunStore:
@@ -25,75 +37,201 @@ class RunStore:
         run_id = spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id
         return RunDir(self.root / run_id)
 
-    def runs(self) -> Iterator[RunDir]:
-        """Every folder under the root that holds a spec."""
-        for path in sorted(self.root.glob("*/spec.yaml")):
-            yield RunDir(path.parent)
+    def table(self, planned: Iterable[Any] | None = None, *, sizes: bool = False) -> pd.DataFrame:
+        """One row per distinct run of ``planned``, in its order; without ``planned`` one row per folder of the store.
 
-    def frame(self, specs: Iterable[RunSpec] | None = None) -> pd.DataFrame:
-        """Results, one row a distinct run, evaluation set and class ("mean" among them), with AP in percent.
+        ``planned``: specs, or objects with a ``spec`` such as :class:`synlib.study.plan.Planned`.
+
+        Columns: ``run``; ``state``, that of :meth:`RunDir.state` with the reason of a failure; ``trained on``, a text
+        such as ``300 real + 600 synthetic without 30 %``; ``real``, ``synthetic`` (images); ``removal``, {class:
+        fraction} without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``,
+        ``iterations``; ``epochs``; ``seed``; ``seconds left`` of the current stage of a running run, by its measured
+        speed; ``AP NAME`` for each evaluation set that any of the runs has a result on: mean AP in percent. With
+        ``sizes`` also ``bytes`` of each folder.
+
+        Raises no error for a folder: if it holds no run, a damaged one, or one of another version, its ``state`` says
+        so and its other columns are missing values.
+        """
+        if planned is None:
+            folders = sorted(p for p in self.root.glob("*") if p.is_dir() and not p.name.startswith("."))
+            rows = [_row(RunDir(path)) for path in folders]
+        else:
+            specs = {spec.run_id: spec for spec in (getattr(item, "spec", item) for item in planned)}
+            rows = [_row(self.run(run_id), spec) for run_id, spec in specs.items()]
+        if sizes:
+            rows = [row | {"bytes": size_bytes(self.root / row["run"])} for row in rows]
+        found = dict.fromkeys(name for row in rows for name in row if name not in TABLE)
+        columns = [*TABLE, *(["bytes"] if sizes else []), *sorted(name for name in found if name.startswith(AP))]
+        return pd.DataFrame(rows, columns=columns, dtype=None if rows else object)
+
+    def frame(self, specs: Iterable[RunSpec]) -> pd.DataFrame:
+        """Results: one row per distinct run, evaluation set and class ("mean" among them), with AP in percent.
 
         Columns: ``run``, ``seed``, ``real``, ``synthetic`` (images trained on), ``evaluated on``, ``class``, ``ap``,
-        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state``. Runs that failed have their rows too, with AP
-        missing and state ``failed: REASON`` (``failed: diverged at iteration N``); others without a result have one.
+        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state`` as in :meth:`table`. Runs that failed or diverged
+        have all their rows, with AP missing; other runs without a result have one row each.
         """
-        rows = [row for run in self._distinct(specs) for row in _rows(run)]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        distinct = {spec.run_id: spec for spec in specs}
+        rows = [row for run_id, spec in distinct.items() for row in _result_rows(self.run(run_id), spec)]
+        return pd.DataFrame(rows, columns=list(RESULTS))
 
     def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
-        """:func:`synlib.runs.intervals.intervals` of these runs."""
-        return intervals.intervals(self._distinct(specs), level)
+        """AP in percent with bootstrap intervals: one row per run, evaluation set and class ("mean" among them).
 
-    def _distinct(self, specs: Iterable[RunSpec] | None) -> list[RunDir]:
-        if specs is None:
-            return list(self.runs())
-        return [self.run(run_id) for run_id in dict.fromkeys(spec.run_id for spec in specs)]
+        Columns: ``run``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high``. Runs without results have no row.
+        Raises ValueError as :meth:`draws`.
+        """
+        frames = [
+            intervals(_draws(path), level).assign(run=run_id, **{"evaluated on": path.parent.name})
+            for run_id in dict.fromkeys(spec.run_id for spec in specs)
+            for path in sorted(self.root.glob(f"{run_id}/evaluations/*/records.npz"))
+        ]
+        table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(INTERVALS))
+        table[["ap", "low", "high"]] *= 100
+        return table[list(INTERVALS)]
 
     def draws(self, run_id: str, evaluated_on: str) -> Draws:
-        """:func:`synlib.runs.intervals.draws` of a run."""
-        return intervals.draws(self.run(run_id), evaluated_on)
+        """Bootstrap draws of a run on an evaluation set, as fractions: made from its records once, then kept on disk.
+
+        Raises ValueError naming the records file if it is missing or damaged.
+        """
+        path = self.run(run_id).evaluation(evaluated_on) / "records.npz"
+        return _draws(path) if path.exists() else read_draws(path)  # the latter says what is missing
 
 
-def _rows(run: RunDir) -> list[dict]:
-    if not run.spec_path.exists():
-        return [{"run": run.path.name, "state": "planned"}]
+def shown(table: pd.DataFrame) -> str:
+    """:meth:`RunStore.table` for a terminal: a line per run, the state last. Further columns are shown as they are."""
+    text = table[["run", "trained on", "from"]].fillna("")
+    text["iterations"] = [
+        "" if pd.isna(total) else f"{done:.0f}/{total:.0f}"
+        for done, total in zip(table["iterations done"], table["iterations"], strict=True)
+    ]
+    text["left"] = ["" if pd.isna(seconds) else tqdm.format_interval(seconds) for seconds in table["seconds left"]]
+    for name in (column for column in table if column not in TABLE):
+        if name == "bytes":
+            text["size"] = table[name].map(readable_size)
+        elif name.startswith(AP):
+            text[name] = ["" if pd.isna(ap) else f"{ap:.1f}" for ap in table[name]]
+        else:
+            text[name] = table[name].fillna("")
+    return text.assign(state=table["state"]).to_string(index=False)
+
+
+def size_bytes(folder: Path) -> int:
+    """Bytes of all files below ``folder``; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size if path.is_file() else 0
+        except OSError:
+            continue
+    return total
+
+
+def readable_size(count: float) -> str:
+    """``1536`` -> ``1.50kB``."""
+    return tqdm.format_sizeof(count, "B", divisor=1024)
+
+
+def _cached(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    """``read`` of a file's path, called again only when the file has changed. Callers must not change the result."""
+
+    @functools.lru_cache(maxsize=1024)
+    def read_version(path: Path, changed_ns: int) -> Any:
+        return read(path)
+
+    return lambda path: read_version(path, path.stat().st_mtime_ns)
+
+
+_spec = _cached(RunSpec.load)
+_draws = _cached(read_draws)
+
+
+@_cached
+def _scores(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``result.json`` of an evaluation, AP in percent; none on a split whose labels are not public."""
+    result = RunDir(path.parents[2]).read(f"evaluations/{path.parent.name}/result.json")
+    if "ap" not in result:
+        return []
+    # ap: (8 classes, 10 overlaps) in fractions, None where a class has no ground truth
+    ap = 100 * np.array(result["ap"], float)
+    mean, mean50 = 100 * np.array([result["mean"], result["ap50"]], float)
+    values = [*zip(CLASSES, ap.mean(1), ap[:, 0], strict=True), ("mean", mean, mean50)]
+    return [{"evaluated on": path.parent.name, "class": name, "ap": a, "ap50": b} for name, a, b in values]
+
+
+def _all_scores(run: RunDir) -> list[dict[str, Any]]:
+    return [row for path in sorted(run.path.glob("evaluations/*/result.json")) for row in _scores(path)]
+
+
+def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
+    """What :meth:`RunStore.table` tells of one run; ``planned`` stands in for a spec that is not in the folder yet."""
+    row = {"run": run.path.name}
+    if not run.spec_path.exists() and planned is None:
+        return row | {"state": "no run: it has no spec.yaml"}
     try:
-        return _result_rows(run, run.spec())
-    except (OSError, ValueError, KeyError) as error:  # of another version, damaged, or not ours: told, and left alone
-        return [{"run": run.path.name, "state": f"unreadable: {error}"}]
+        spec = _spec(run.spec_path) if run.spec_path.exists() else planned
+        if spec.run_id != run.path.name:
+            return row | {"state": f"of another version: its spec is run {spec.run_id} here"}
+        ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
+        return row | _described(spec) | _progress(run, spec) | ap
+    except UNREADABLE as error:
+        return row | _unreadable(error)
 
 
-def _result_rows(run: RunDir, spec: RunSpec) -> list[dict]:
-    state = run.state()
-    failed = state in ("failed", "diverged")
-    common = {
-        "run": run.path.name,
-        "seed": spec.seed,
+def _unreadable(error: Exception) -> dict[str, str]:
+    return {"state": " ".join(f"unreadable: {error}".split())}
+
+
+def _described(spec: RunSpec) -> dict[str, Any]:
+    removal = {name: fraction for name, fraction in spec.data.removal.items() if fraction}
+    return {
+        "trained on": _trained_on(spec.data.real_images, spec.data.synthetic_images, removal),
         "real": spec.data.real_images,
         "synthetic": spec.data.synthetic_images,
-        "state": f"failed: {run.failure()}" if failed else state,
+        "removal": removal,
+        "from": spec.initial_run or spec.init,
+        "iterations": spec.schedule.iterations,
+        "epochs": spec.epochs,
+        "seed": spec.seed,
     }
-    rows = []
-    if failed:
-        wanted = (run.read("job.json") or {}).get("evaluate_on", [])
-        rows = [{"evaluated on": on["name"], "class": name} for on in wanted for name in (*CLASSES, "mean")]
-    for name, result in results(run).items():
-        rows = [row for row in rows if row["evaluated on"] != name]
-        ap = 100 * np.array(result["ap"], float)
-        per_class = [
-            {"class": name, "ap": values.mean(), "ap50": values[0]} for name, values in zip(CLASSES, ap, strict=True)
-        ]
-        mean = {"class": "mean", "ap": 100 * _number(result["mean"]), "ap50": 100 * _number(result["ap50"])}
-        rows += [{"evaluated on": name} | row for row in (*per_class, mean)]
-    return [common | row for row in rows] or [common]
 
 
-def results(run: RunDir) -> dict[str, dict]:
-    """Results of a run by evaluation set, without those of a split whose labels are not public."""
-    paths = sorted(run.path.glob("evaluations/*/result.json"))
-    found = {path.parent.name: run.read(str(path.relative_to(run.path))) for path in paths}
-    return {name: result for name, result in found.items() if "ap" in result}
+def _progress(run: RunDir, spec: RunSpec) -> dict[str, Any]:
+    state = run.state()
+    if state in ("failed", "diverged"):
+        state = run.failure() if state == "diverged" else f"failed: {run.failure()}"
+    at_hand = (run.progress() if state == "running" else None) or {}
+    speed = at_hand.get("per_second")
+    return {
+        "state": state,
+        "iterations done": run.iterations_done(spec.schedule.iterations),
+        "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else float("nan"),
+    }
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _trained_on(real: int, synthetic: int, removal: Mapping[str, float]) -> str:
+    """``300 real + 600 synthetic without 30 % (person 60 %)``."""
+    text = " + ".join(f"{count} {domain}" for count, domain in ((real, "real"), (synthetic, "synthetic")) if count)
+    if not removal:
+        return text
+    (usual, _), *_ = Counter(removal.values()).most_common(1)
+    others = [f"{name} {100 * value:.0f} %" for name, value in removal.items() if value != usual]
+    return text + f" without {100 * usual:.0f} %" + (f" ({', '.join(others)})" if others else "")
+
+
+def _result_rows(run: RunDir, spec: RunSpec) -> list[dict[str, Any]]:
+    """What :meth:`RunStore.frame` tells of one run."""
+    known = _row(run, spec)
+    common = {name: value for name, value in known.items() if name in RESULTS}
+    if "seed" not in known:  # of another version, or damaged: its state says so
+        return [common]
+    scores, missing = _all_scores(run), []
+    if run.state() in ("failed", "diverged"):
+        try:
+            wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", [])]
+        except UNREADABLE as error:
+            return [common | _unreadable(error)]
+        found = {score["evaluated on"] for score in scores}
+        missing = [{"evaluated on": on, "class": of} for on in wanted if on not in found for of in (*CLASSES, "mean")]
+    return [common | row for row in (*missing, *scores)] or [common]

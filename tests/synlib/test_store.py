@@ -1,13 +1,14 @@
-"""The list of runs: every folder has its row, whatever it holds."""
+"""The store of runs: every folder has its row in the table, whatever it holds; results are read once."""
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from synlib.__main__ import main
-from synlib.runs.listing import listing, readable_size, size_bytes, text
-from synlib.runs.store import RunStore
+from synlib.runs.folder import RunDir
+from synlib.runs.store import RunStore, readable_size, shown, size_bytes
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
 
 REMOVAL = dict.fromkeys(("car", "bus", "rider"), 0.3) | {"person": 0.6}
@@ -39,7 +40,7 @@ def store(tmp_path):
 
 
 def states(store) -> dict[str, str]:
-    frame = listing(store)
+    frame = store.table(sizes=True)
     return dict(zip(frame["run"], frame["state"], strict=True))
 
 
@@ -63,7 +64,7 @@ def test_every_folder_has_its_state(store, tmp_path):
 def test_progress_time_left_and_results(store, tmp_path):
     run = store.run(os.readlink(tmp_path / "interrupted"))
     with run.lock():
-        frame = listing(store).set_index("run")
+        frame = store.table(sizes=True).set_index("run")
     running = frame.loc[run.path.name]
     assert (running["state"], running["iterations done"], running["iterations"]) == ("running", 100, 400)
     assert running["seconds left"] == 150
@@ -78,12 +79,12 @@ def test_progress_time_left_and_results(store, tmp_path):
 
 def test_in_columns_for_a_terminal(store, tmp_path):
     with store.run(os.readlink(tmp_path / "interrupted")).lock():
-        lines = text(listing(store)).splitlines()
+        lines = shown(store.table(sizes=True)).splitlines()
     assert len(lines) == 9
     (running,) = (line for line in lines if line.endswith("running"))
     assert "20 real + 30 synthetic without 30 % (person 60 %)" in running
     assert "100/400" in running
-    assert "0:02:30" in running
+    assert " 02:30 " in running
 
 
 def test_on_the_command_line(store, capsys):
@@ -100,6 +101,39 @@ def test_on_the_command_line(store, capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_planned_runs_have_their_rows_in_their_order(store, tmp_path):
+    planned = [SimpleNamespace(spec=SPEC.replace(seed=seed)) for seed in (9, 4, 9)]
+    table = store.table(planned)
+    assert table["run"].tolist() == [planned[0].spec.run_id, planned[1].spec.run_id]
+    assert table["state"].tolist() == ["planned", "done"]
+    assert table["seed"].tolist() == [9, 4]
+    assert table["epochs"].tolist() == [SPEC.epochs] * 2
+    assert table["trained on"][0] == "20 real + 30 synthetic without 30 % (person 60 %)"
+    assert list(store.table([])) == list(store.table(planned))[:-2]
+
+
+def test_results_have_the_states_of_the_table(store, tmp_path):
+    specs = [SPEC.replace(seed=seed) for seed in range(7)]
+    frame = store.frame([*specs, *specs])
+    assert set(frame["state"]) == set(store.table(specs)["state"])
+    done = frame[frame["state"] == "done"].set_index(["evaluated on", "class"])
+    assert len(done) == 2 * 9
+    assert done.loc[("Cityscapes", "car"), ["ap", "ap50"]].tolist() == [50, 50]
+    assert done.loc["Synscapes"]["ap"].isna().all()
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(store, monkeypatch):
+    spec = SPEC.replace(seed=4)
+    read = []
+    monkeypatch.setattr(RunDir, "read", lambda run, name, own=RunDir.read: read.append(name) or own(run, name))
+    first = store.frame([spec])
+    assert store.frame([spec]).equals(first)
+    assert len(read) == len(set(read)) == 2
+    result = {"ap": [[0.25] * 10] * 8, "mean": 0.25, "ap50": 0.25}
+    store.run(spec).write("evaluations/Cityscapes/result.json", result)
+    assert set(store.frame([spec]).query("`evaluated on` == 'Cityscapes'")["ap"]) == {25}
+
+
 def test_sizes():
-    sizes = {0: "0 B", 1023: "1023 B", 1536: "1.5 kB", 5 << 20: "5.0 MB", 3 << 40: "3.0 TB"}
+    sizes = {0: "0.00B", 1536: "1.50kB", 5 << 20: "5.00MB", 3 << 40: "3.00TB"}
     assert {count: readable_size(count) for count in sizes} == sizes
