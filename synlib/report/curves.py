@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from scapes.labels import CLASSES, COLORS
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
-from synlib.report.removal import limit_text
+from synlib.report.limits import limit_text
 from synlib.report.style import DOMAIN_COLORS, PAPER, style
 
 MARKERS = {"Cityscapes": "o", "Synscapes": "s"}
@@ -30,7 +30,7 @@ MOMENTUM_STYLES = (("#e69f00", "s", "--"), ("#0072b2", "o", "-"), ("#009e73", "^
 def figure4(results: pd.DataFrame, limits: pd.DataFrame | None = None, *, on: str = "Synscapes") -> Figure:
     """Figure 4 (section 4.1): AP on Synscapes against the share of smallest instances removed, a panel a class.
 
-    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.removal.limits`; draws the fitted
+    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.limits.limits`; draws the fitted
     second phase, where it begins, and the interval of that.
     """
     table = across_seeds(results[results["evaluated on"] == on], ["threshold"], name=None)

@@ -57,6 +57,14 @@ def band(table: pd.DataFrame) -> str:
     return f"range over {seeds} seeds" if seeds > 1 else INTERVAL
 
 
+def comparable(draws: Sequence[Draws], on: str) -> None:
+    """Raise :class:`Missing` if the runs were not evaluated on the same images of ``on``."""
+    try:
+        check_pairable(draws, on)
+    except ValueError as error:
+        raise Missing(str(error)) from error
+
+
 class Stacked(NamedTuple):
     """Runs by the K rising ``values`` of a factor: fractions ``ap`` (K, 9) and ``drawn`` (K, B, 9); what ``failed``."""
 
@@ -82,7 +90,7 @@ def stacked(results: pd.DataFrame, draws: DrawsOf, factor: str, on: str) -> Stac
     if not seeds:
         raise Missing(f"no seed has a result for every {factor}")
     found = [[draws(runs[seed], on) for runs in by_value] for seed in seeds]
-    check_pairable((item for of_seed in found for item in of_seed), on)
+    comparable([item for of_seed in found for item in of_seed], on)
     ap = np.mean([[item.value for item in of_seed] for of_seed in found], axis=0)
     drawn = np.stack([np.stack([item.drawn for item in of_seed], axis=1) for of_seed in found])  # (S, B, K, 9)
     return Stacked(np.array(values, float), ap, np.moveaxis(over_seeds(drawn), 1, 0), failed)

@@ -30,6 +30,8 @@ import numpy as np
 import pandas as pd
 
 from scapes.bootstrap import NAMES, percentiles
+from synlib import paper
+from synlib.report.frames import MEAN, DrawsOf, stacked
 
 STILL_THERE = 0.9
 """Where this share of AP is left at the largest threshold, AP did not fall."""
@@ -45,27 +47,43 @@ class TwoPhases(NamedTuple):
     slope: np.ndarray
 
 
-def limits(thresholds: Sequence[float], curves: np.ndarray, drawn: np.ndarray, *, level: float = 0.95) -> pd.DataFrame:
-    """Each class's limit: one row a class and one for the mean.
+def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:
+    """The removal threshold where AP of each class on Synscapes begins to fall: one row per class and one for the mean.
 
-    Columns: ``class``; ``limit``, ``low``, ``high`` in the unit of ``thresholds`` (NaN where AP is 0 or unknown);
-    ``at_least``, ``high_at_least``: whether the limit, or the upper end, may be larger, as it is the last threshold but
-    one or the last; ``level``, AP at the bend, and ``slope``, what AP loses for each unit after it, in the unit of
-    ``curves``.
+    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.frames`. Columns: ``class``;
+    ``limit``, ``low``, ``high`` (percent removed, NaN where AP is 0 or unknown); ``level`` (AP in percent there);
+    ``slope`` (AP points lost for each percent removed after it); ``at_least``, ``high_at_least`` (whether limit and
+    upper end may be larger); ``paper`` (its reading of Figure 4). From less than three thresholds, no limit can be
+    said, and all numbers but the paper's are missing. For display: :func:`synlib.report.tables.limits`.
 
-    Args:
-        thresholds: T rising numbers, percent removed.
-        curves: AP ``(T, 9)``.
-        drawn: bootstrap draws of it ``(T, B, 9)``.
-        level: of the interval.
+    Raises :class:`synlib.report.frames.Missing` if there are no results, or none that can be compared.
+    """
+    runs = stacked(results, draws, "threshold", "Synscapes")
+    if len(runs.values) < 3:
+        table = pd.DataFrame({"class": NAMES}).reindex(columns=["class", "limit", "low", "high", "level", "slope"])
+        table = table.assign(at_least=False, high_at_least=False)
+    else:
+        table = fitted_limits(runs.values, 100 * runs.ap, 100 * runs.drawn)
+    return table.assign(paper=[float("nan") if name == MEAN else paper.limit(name) for name in table["class"]])
 
-    Raises:
-        ValueError: if there are less than three thresholds, if they do not rise, if shapes do not agree, or if
-            ``level`` is not between 0 and 1.
+
+def limit_text(row: pd.Series) -> tuple[str, str]:
+    """A row of :func:`limits` as text: limit and interval, such as ``75`` and ``60 – ≥ 80``; dashes where unknown."""
+    if pd.isna(row["limit"]):
+        return "–", "–"
+    ends = (("limit", "at_least"), ("high", "high_at_least"))
+    limit, high = (f"{'≥ ' if row[flag] else ''}{row[name]:.0f}" for name, flag in ends)
+    return limit, high if row["low"] == row["high"] else f"{row['low']:.0f} – {high}"
+
+
+def fitted_limits(thresholds: Sequence[float], curves: np.ndarray, drawn: np.ndarray) -> pd.DataFrame:
+    """:func:`limits` of AP ``(T, 9)`` at T rising ``thresholds`` and its bootstrap draws ``(T, B, 9)``; no ``paper``.
+
+    Raises ValueError if there are less than three thresholds, if they do not rise, or if shapes do not agree.
     """
     fitted = two_phases(thresholds, np.asarray(curves, float).T)
     tried, largest = thresholds[-2], thresholds[-1]
-    ends = percentiles(limit_draws(thresholds, drawn), level)
+    ends = percentiles(limit_draws(thresholds, drawn))
     low, high = (np.where((end > tried) & (end < largest), tried, end) for end in ends)  # no draw is between these
     unbounded = {"at_least": fitted.limit >= tried, "high_at_least": high >= tried}
     rows = {"limit": fitted.limit, "low": low, "high": high, "level": fitted.level, "slope": fitted.slope}
@@ -79,7 +97,7 @@ def limit_draws(thresholds: Sequence[float], drawn: np.ndarray) -> np.ndarray:
 
 
 def two_phases(thresholds: Sequence[float], curves: np.ndarray) -> TwoPhases:
-    """The nearest two-phase curve of each of the curves ``(N, T)``; errors as :func:`limits`.
+    """The nearest two-phase curve of each of the curves ``(N, T)``; errors as :func:`fitted_limits`.
 
     A curve that holds a NaN, or whose first phase is not above 0, has NaN throughout.
     """

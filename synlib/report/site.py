@@ -72,7 +72,7 @@ def build(
 
     ``names``: all notebooks of the study, in order; those not executed are listed as such. ``command``: what makes the
     study again. ``figures``: a folder whose PNG, PDF and CSV files are copied to ``folder/figures``, so that ``folder``
-    can be moved and sent as a whole; its ``claims.csv`` (:func:`synlib.report.verdicts.summary`) is shown as a table.
+    can be moved and sent as a whole; its ``claims.csv`` (:func:`synlib.report.verdicts.verdicts`) is shown as a table.
     ``now``: the notebooks that ``command`` executed, by default all; pages and figures of others stay as they are.
     """
     folder = Path(folder)
@@ -178,7 +178,7 @@ def thumbnail(notebook: nbformat.NotebookNode) -> str:
 
 
 def read_claims(path: Path) -> list[dict[str, str]]:
-    """The claims of a CSV file of :func:`synlib.report.verdicts.summary`, as text to show; none without the file."""
+    """The claims of a CSV file of :func:`synlib.report.verdicts.verdicts`, as text to show; none without the file."""
     if not path.exists():
         return []
     table = pd.read_csv(path, dtype={"section": str})

@@ -1,6 +1,6 @@
-"""The paper's tables from tidy results: pure functions of DataFrames."""
+"""The paper's tables from tidy results, styled for a notebook; the table itself is in ``.data`` of each Styler."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
@@ -11,16 +11,17 @@ from pandas.io.formats.style import Styler
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.harmonize import count_table
-from synlib.report.contrasts import FAILS, HOLDS, OPEN
-from synlib.report.frames import INTERVAL, across_seeds, band
+from synlib.curation.prune import prune, prune_report
+from synlib.profile import Profile
+from synlib.report.claims import FAILS, HOLDS, OPEN
+from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
+from synlib.report.limits import limit_text
 from synlib.runs.store import RunStore
-from synlib.study.data import NAMES, StudyData
+from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
 
-DOMAINS = ("Synscapes", "Cityscapes")
 VERDICTS = {HOLDS: ("✓", "#007a5a"), FAILS: ("✗", "#b34700"), OPEN: ("?", "#595959")}
 """Sign and colour of a verdict: dark enough for text, and told apart by those who are colour-blind."""
-DOMAIN_OF = {name: domain for domain, name in NAMES.items()}
 EVENTS = {
     "before": "instances before",
     "rider_added": "riders split from a vehicle",
@@ -35,44 +36,42 @@ EVENTS = {
 """Events of the manifest in the order in which a reader meets them, and their names in the table."""
 
 
-def table1(results: pd.DataFrame) -> pd.DataFrame:
+def table1(results: pd.DataFrame) -> Styler:
     """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's."""
-    found = across_seeds(results, ["trained on"])
-    cells = {
-        (trained, on): (_pick(found, on, **{"trained on": trained}), paper.TABLE1[trained, on])
-        for trained in DOMAINS
-        for on in DOMAINS
-    }
-    return _beside(found, cells, ["trained on"], "evaluated on")
+    cells = [
+        (trained, on, {"trained on": trained, "evaluated on": on}, ap) for (trained, on), ap in paper.TABLE1.items()
+    ]
+    return _shown(_beside(across_seeds(results, ["trained on"]), cells, ["trained on"], "evaluated on"))
 
 
-def table2(results: pd.DataFrame) -> pd.DataFrame:
+def table2(results: pd.DataFrame) -> Styler:
     """Table 2 (section 4.1): AP without and with instance removal, by approach and evaluation set, beside the paper's.
 
     ``results``: of the experiment ``removal``. The last columns are what removal gains.
     """
-    found = across_seeds(results, ["approach", "removal"])
-    cells = {
-        ((paper.APPROACHES[approach], on), f"removal {switch}"): (
-            _pick(found, on, approach=approach, removal=switch),
-            published[switch],
+    cells = [
+        (
+            (paper.APPROACHES[approach], on),
+            f"removal {switch}",
+            {"approach": approach, "removal": switch, "evaluated on": on},
+            ap,
         )
         for (approach, on), published in paper.TABLE2.items()
-        for switch in ("off", "on")
-    }
-    table = _beside(found, cells, ["training approach", "evaluated on"], "")
+        for switch, ap in published.items()
+    ]
+    table = _beside(across_seeds(results, ["approach", "removal"]), cells, ["training approach", "evaluated on"], "")
     for whose in ("ours", "paper"):
         table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
-    return table
+    return _shown(table)
 
 
-def table3(results: pd.DataFrame, *, on: str = "Cityscapes") -> pd.DataFrame:
+def table3(results: pd.DataFrame) -> Styler:
     """Table 3: AP in percent on Cityscapes by epochs (rows) and synthetic images added (columns), beside the paper's.
 
     ``results``: of the experiment ``amounts``. Each number of epochs has a row with ours, its interval (with several
     seeds, their spread and range), and the paper's.
     """
-    found = across_seeds(results[results["evaluated on"] == on], ["epochs", "added"])
+    found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added"])
     epochs = _correspondence(found["epochs"].unique(), paper.TABLE3)
     added = _correspondence(found["added"].unique(), next(iter(paper.TABLE3.values())))
     rows: dict[tuple[str, str], dict] = {}
@@ -80,11 +79,10 @@ def table3(results: pd.DataFrame, *, on: str = "Cityscapes") -> pd.DataFrame:
         label = _label(row["epochs"], epochs[row["epochs"]], "epochs")
         column = _label(row["added"], added[row["added"]], "images")
         published = paper.TABLE3.get(epochs[row["epochs"]], {}).get(added[row["added"]], float("nan"))
-        for kind, value in _ours(row, found).items():
+        for kind, value in (_ours(row, found) | {"paper": published}).items():
             rows.setdefault((label, kind), {})[column] = value
-        rows.setdefault((label, "paper"), {})[column] = published
     table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(list(rows), names=["trained for", ""]))
-    return table.rename_axis(columns="synthetic images added")
+    return _shown(table.rename_axis(columns="synthetic images added"))
 
 
 def best_within(runs: pd.DataFrame, iterations: float) -> pd.Series | None:
@@ -98,101 +96,151 @@ def best_within(runs: pd.DataFrame, iterations: float) -> pd.Series | None:
     return affordable.sort_values(["ap", "iterations"], ascending=[False, True]).iloc[0]
 
 
-def table4(results: pd.DataFrame, budgets: Sequence[int] = (), *, on: str = "Cityscapes") -> pd.DataFrame:
+def table4(results: pd.DataFrame) -> Styler:
     """Table 4: the best run of Table 3 within a number of iterations, and what it was trained on, beside the paper's.
 
-    ``results``: of the experiment ``amounts``. ``budgets``: iterations allowed; default: the paper's, each the same
-    share of the longest run as in the paper, and then its row stands beside ours.
-    Column ``by its Table 3``: what the paper's Table 4 would be by its Table 3.
+    ``results``: of the experiment ``amounts``. Iterations allowed are the same share of the longest run as in the
+    paper. Column ``by its Table 3``: what the paper's Table 4 would be by its Table 3.
     """
-    found = across_seeds(results[results["evaluated on"] == on], ["epochs", "added", "iterations"])
+    found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added", "iterations"])
     published = pd.DataFrame(paper.table3_rows())
     share = results["iterations"].max() / published["iterations"].max()
-    pairs = [(budget, None) for budget in budgets] or [(_round(share * b), b) for b in paper.TABLE4]
     rows = []
-    for budget, papers in pairs:
+    for allowed, (ap, added) in paper.TABLE4.items():
+        budget = int(float(f"{share * allowed:.2g}"))  # two significant digits
         best = best_within(found, budget)
-        row = {
-            ("ours", "iterations allowed"): budget,
-            ("ours", "best AP"): float("nan") if best is None else best["ap"],
+        ours = {
+            "iterations allowed": budget,
+            "best AP": float("nan") if best is None else best["ap"],
+            band(found): _interval(best, found),
+            "synthetic added": "–" if best is None else f"{best['added']:,.0f}",
+            "epochs": "–" if best is None else f"{best['epochs']:g}",
         }
-        row["ours", band(found)] = _interval(best, found)
-        row["ours", "synthetic added"] = "–" if best is None else f"{best['added']:,.0f}"
-        row["ours", "epochs"] = "–" if best is None else f"{best['epochs']:g}"
-        if papers:
-            ap, added = paper.TABLE4[papers]
-            row["paper", "iterations allowed"], row["paper", "best AP"] = papers, ap
-            row["paper", "synthetic added"] = _thousands(added)
-            row["paper", "by its Table 3"] = best_within(published, papers)["ap"]
-        rows.append(row)
-    table = pd.DataFrame(rows)
+        papers = {
+            "iterations allowed": allowed,
+            "best AP": ap,
+            "synthetic added": _thousands(added),
+            "by its Table 3": best_within(published, allowed)["ap"],
+        }
+        rows.append({("ours", name): value for name, value in ours.items()})
+        rows[-1] |= {("paper", name): value for name, value in papers.items()}
+    table = pd.DataFrame(rows).set_index(("ours", "iterations allowed")).rename_axis("iterations allowed")
     table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table.set_index(("ours", "iterations allowed")).rename_axis("iterations allowed")
+    return _shown(table)
 
 
-def table5(results: pd.DataFrame) -> pd.DataFrame:
+def table5(results: pd.DataFrame) -> Styler:
     """Table 5 (section 4.3): AP after each step of the fine-tuning approach, beside the paper's.
 
     ``results``: of the experiment ``steps``; a step means "in addition to the previous ones" where it begins with +.
     """
-    found = across_seeds(results, ["step"])
-    cells = {
-        (label, on): (_pick(found, on, step=step), paper.TABLE5[step][on])
+    cells = [
+        (label, on, {"step": step, "evaluated on": on}, ap)
         for step, label in paper.STEPS.items()
-        for on in DOMAINS
-    }
-    return _beside(found, cells, ["step, as the paper calls it"], "evaluated on")
+        for on, ap in paper.TABLE5[step].items()
+    ]
+    return _shown(_beside(across_seeds(results, ["step"]), cells, ["step, as the paper calls it"], "evaluated on"))
 
 
-def kept_across_domains(results: pd.DataFrame) -> pd.DataFrame:
-    """AP on the other domain over AP on the own one, for each training set, ours and the paper's."""
+def kept_across_domains(results: pd.DataFrame) -> Styler:
+    """AP on the other domain divided by AP on the own one, for each training set of Table 1, ours and the paper's."""
     ours = across_seeds(results, ["trained on"]).set_index(["trained on", "evaluated on"])["ap"]
-    rows = {}
-    for own, other in (DOMAINS, DOMAINS[::-1]):
-        published = paper.TABLE1[own, other] / paper.TABLE1[own, own]
-        rows[f"trained on {own}, evaluated on {other}"] = {
+    rows = {
+        f"trained on {own}, evaluated on {other}": {
             "ours": ours[own, other] / ours[own, own] if ours[own, own] else float("nan"),
-            "paper": published,
+            "paper": paper.TABLE1[own, other] / paper.TABLE1[own, own],
         }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        for own, other in paper.TABLE1
+        if own != other
+    }
+    return _shown(pd.DataFrame.from_dict(rows, orient="index"), precision=2)
 
 
-def per_class(results: pd.DataFrame) -> pd.DataFrame:
+def per_class(results: pd.DataFrame) -> Styler:
     """AP by class (columns) for each training and evaluation set, averaged over seeds."""
     table = results.pivot_table(
-        index=["trained on", "evaluated on"], columns="class", values="ap", aggfunc="mean", dropna=False
+        index=["trained on", "evaluated on"], columns="class", values="ap", aggfunc="mean", dropna=False, sort=False
     )
-    return table[[*CLASSES, "mean"]]
+    return _shown(table[[*CLASSES, MEAN]])
 
 
-def instance_counts(data: StudyData) -> pd.DataFrame:
+def instance_counts(data: StudyData) -> Styler:
     """Instances by class in the training split of each domain, in all and per image; groups are counted apart."""
     columns = {}
-    for name, table in data.training_instances().items():
+    for domain in DOMAINS:
+        table, images = data.instances(domain, "train"), len(data.images(domain, "train"))
         single = table[~table["crowd"]]
         counts = single["category"].value_counts().reindex(range(len(CLASSES)), fill_value=0)
-        images = len(data.images(DOMAIN_OF[name], "train"))
-        columns[name] = dict(zip(CLASSES, counts, strict=True)) | {
+        values = dict(zip(CLASSES, counts, strict=True)) | {
             "all": len(single),
             "images": images,
             "per image": len(single) / images,
             "median area (px)": single["area_px"].median(),
             "groups": int(table["crowd"].sum()),
-            "per image in the paper": paper.INSTANCES[name] / paper.INSTANCE_IMAGES,
+            "per image in the paper": paper.INSTANCES[NAMES[domain]] / paper.INSTANCE_IMAGES,
         }
-    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})  # counts stay int
+        columns[NAMES[domain]] = pd.Series(values, dtype=object)  # counts stay integers
+    return _shown(pd.DataFrame(columns))
 
 
-def harmonization_counts(manifest: Mapping[str, Any]) -> pd.DataFrame:
+def harmonization_counts(data: StudyData) -> Styler:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
-    table = count_table(manifest)
-    return table.reindex(index=[e for e in EVENTS if e in table.index], columns=CLASSES, fill_value=0).rename(
-        index=EVENTS
-    )
+    table = count_table(data.manifest())
+    table = table.reindex(index=[event for event in EVENTS if event in table.index], columns=CLASSES, fill_value=0)
+    return _shown(table.rename(index=EVENTS))
 
 
-def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
-    """The runs of an experiment: id, training set, seed, iterations, epochs, state and folder."""
+def limits(found: pd.DataFrame) -> Styler:
+    """The removal limits of Figure 4, ``found`` by :func:`synlib.report.limits.limits`: ≥ where one may be larger."""
+    texts = [limit_text(row) for _, row in found.iterrows()]
+    columns = {
+        "limit (% removed)": [limit for limit, _ in texts],
+        INTERVAL: [interval for _, interval in texts],
+        "limit in the paper": [f"{value:.0f}" if pd.notna(value) else "–" for value in found["paper"]],
+        "AP at the limit": found["level"].to_list(),
+        "AP lost for each 10 % after it": (10 * found["slope"]).to_list(),
+    }
+    return _shown(pd.DataFrame(columns, index=pd.Index(found["class"], name="class")))
+
+
+def chosen_thresholds(found: pd.DataFrame, profile: Profile) -> Styler:
+    """Each class's limit beside the threshold in force from section 4.2 on: ours and the paper's, percent removed."""
+    table = found[found["class"] != MEAN].set_index("class")
+    texts = [limit_text(row) for _, row in table.iterrows()]
+    columns = {
+        "limit": [limit for limit, _ in texts],
+        INTERVAL: [interval for _, interval in texts],
+        "limit in the paper": table["paper"],
+        "removed from here on": [float(profile.grids.removal.get(name, 0)) for name in table.index],
+        "removed in the paper": [paper.limit(name) for name in table.index],
+    }
+    return _shown(pd.DataFrame(columns, index=table.index), precision=0)
+
+
+def removed_instances(data: StudyData, profile: Profile) -> Styler:
+    """What the chosen thresholds remove of Synscapes: one row per class, "all", and the paper's "all".
+
+    Columns: instances ``before`` and ``after``, ``removed (%)``, ``largest removed (px)``, ``images left without``:
+    images that had instances of the class and have none left.
+    """
+    instances = data.instances("synthetic", "train")
+    fractions = {name: percent / 100 for name, percent in profile.grids.removal.items()}
+    report = prune_report(instances, prune(instances, fractions)).loc[[*CLASSES, "all"]]
+    columns = {
+        "before": report["before"],
+        "after": report["after"],
+        "removed (%)": 100 * report["removed_fraction"],
+        "largest removed (px)": report["cutoff_px"],
+        "images left without": report["emptied_images"],
+    }
+    before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
+    published = {"before": before, "after": after, "removed (%)": 100 * (1 - after / before)}
+    parts = pd.DataFrame(columns), pd.DataFrame(published, index=["all, in the paper"])
+    return _shown(pd.concat([part.astype(object) for part in parts]))  # counts stay integers
+
+
+def runs(store: RunStore, planned: Iterable[Planned]) -> Styler:
+    """The runs of an experiment: id, training set, seed, iterations, epochs and state."""
     rows = [
         {
             "run": item.spec.run_id,
@@ -204,35 +252,46 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> pd.DataFrame:
         }
         for item in planned
     ]
-    return pd.DataFrame(rows).set_index("run")
+    return _shown(pd.DataFrame(rows).set_index("run"))
 
 
 def claims(judged: pd.DataFrame) -> Styler:
-    """:func:`synlib.report.verdicts.summary` for display: a claim a row, its verdict with a sign and in colour."""
+    """:func:`synlib.report.verdicts.verdicts` for display: one row per claim, its verdict with a sign and in colour.
+
+    The caption counts the verdicts. ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
+    """
     points = judged["unit"] == "AP points"
-    table = pd.DataFrame(
-        {
-            "section": judged["section"] + ", " + judged["shown in"],
-            "claim": judged["claim"].where(points, judged["claim"] + " (" + judged["unit"] + ")"),
-            "paper": judged["paper"],
-            "ours": judged["ours"],
-            INTERVAL: [_interval(row) for _, row in judged.iterrows()],
-            "verdict": [f"{VERDICTS[verdict][0]} {verdict}" for verdict in judged["verdict"]],
-            "because": judged["because"],
-        }
-    )
-    colors = dict(VERDICTS.values())
-    words = ["section", "claim", "verdict", "because"]
-    styled = formatted(table).map(lambda text: f"color: {colors[text[0]]}; font-weight: bold", subset=["verdict"])
+    columns = {
+        "section": judged["section"] + ", " + judged["shown in"],
+        "claim": judged["claim"].where(points, judged["claim"] + " (" + judged["unit"] + ")"),
+        "paper": judged["paper"],
+        "ours": judged["ours"],
+        INTERVAL: [_interval(row) for _, row in judged.iterrows()],
+        "verdict": [f"{VERDICTS[verdict][0]} {verdict}" for verdict in judged["verdict"]],
+        "because": judged["because"],
+    }
+    table = pd.DataFrame(columns)
+    words, signs = ["section", "claim", "verdict", "because"], dict(VERDICTS.values())
+    styled = _shown(table).map(lambda text: f"color: {signs[text[0]]}; font-weight: bold", subset=["verdict"])
     styled = styled.set_properties(subset=words, **{"text-align": "left", "white-space": "normal"})
     styled = styled.set_properties(subset=["claim"], **{"max-width": "24em"})
     styled = styled.set_properties(subset=["because"], **{"max-width": "11em"})
     styled = styled.set_properties(subset=["section", INTERVAL, "verdict"], **{"white-space": "nowrap"})
     left = [{"selector": f"th.col{table.columns.get_loc(word)}", "props": "text-align: left"} for word in words]
-    return styled.set_table_styles(left)
+    styled = styled.set_table_styles(left).set_caption(_counted(judged["verdict"]))
+    styled.name, styled.tables = "claims", {"claims": judged}
+    return styled
 
 
-def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
+def _counted(found: pd.Series) -> str:
+    """Such as ``5 claims: 4 hold, 1 not decided``."""
+    plural = {HOLDS: "hold", FAILS: "do not hold", OPEN: OPEN}
+    counts = found.value_counts()
+    parts = [f"{counts[v]} {plural[v] if counts[v] > 1 else v}" for v in VERDICTS if v in counts]
+    return f"{len(found)} claim{'s' * (len(found) != 1)}: {', '.join(parts)}"
+
+
+def _shown(table: pd.DataFrame, precision: int = 1) -> Styler:
     """``table`` styled for display: numbers to ``precision`` digits, counts (integers) as such, missing ones as a dash.
 
     Row numbers are not shown. AP 2.0 stays "2.0": a column that holds both counts and others has the type object.
@@ -243,7 +302,7 @@ def formatted(table: pd.DataFrame, precision: int = 1) -> Styler:
             return str(value)
         return f"{value:,d}" if isinstance(value, Integral) else _number(value, precision)
 
-    styled = table.style.format(shown, na_rep="–")
+    styled = table.style.format(shown, na_rep="–", escape="html")
     return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
 
 
@@ -252,27 +311,23 @@ def _number(value: float, digits: int = 1) -> str:
     return f"{round(value, digits) + 0:,.{digits}f}"
 
 
-def _pick(found: pd.DataFrame, on: str, **factors: Any) -> pd.Series | None:
-    """The row of :func:`across_seeds` with these factors, or None."""
-    chosen = found["evaluated on"] == on
-    for factor, value in factors.items():
-        chosen &= found[factor] == value
-    return found[chosen].iloc[0] if chosen.any() else None
-
-
 def _beside(
-    found: pd.DataFrame, cells: Mapping[tuple, tuple[pd.Series | None, float]], index: list[str], columns: str
+    found: pd.DataFrame, cells: Iterable[tuple[Any, str, dict[str, Any], float]], index: list[str], columns: str
 ) -> pd.DataFrame:
-    """(row, column) -> (ours of ``found``, the paper's) as a table; what has no result is missing."""
+    """Ours, the row of ``found`` (:func:`across_seeds`) with the given factors, beside the paper's: missing, if none.
+
+    ``cells``: row, column, factors, the paper's AP.
+    """
     rows: dict[Any, dict] = {}
-    for (row, column), (ours, published) in cells.items():
-        values = rows.setdefault(row, {})
-        values.update({(column, kind): value for kind, value in _ours(ours, found).items()})
-        values[column, "paper"] = published
-    names = [key if isinstance(key, tuple) else (key,) for key in rows]
-    table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(names, names=index))
+    for row, column, factors, published in cells:
+        chosen = found[(found[list(factors)] == list(factors.values())).all(axis=1)]
+        ours = _ours(chosen.iloc[0] if len(chosen) else None, found)
+        rows.setdefault(row, {}).update(
+            {(column, kind): value for kind, value in (ours | {"paper": published}).items()}
+        )
+    table = pd.DataFrame(list(rows.values()), index=pd.Index(list(rows)))
     table.columns = pd.MultiIndex.from_tuples(table.columns, names=[columns, ""])
-    return table if len(index) > 1 else table.set_index(table.index.get_level_values(0))
+    return table.rename_axis(index=index)
 
 
 def _ours(row: pd.Series | None, found: pd.DataFrame) -> dict[str, Any]:
@@ -317,8 +372,3 @@ def _label(ours: float, papers: float | None, unit: str) -> str:
 def _thousands(value: float) -> str:
     """3000 -> ``3k``."""
     return f"{value / 1000:g}k"
-
-
-def _round(value: float) -> int:
-    """To two significant digits."""
-    return int(float(f"{value:.2g}"))

@@ -1,97 +1,164 @@
-"""The paper's claims, each held against our runs: what is compared, by how much, and whether that is decided.
+"""Each claim of the paper against our runs: by how much it holds, and whether that is decided.
 
-A claim is a difference that should be above 0. It holds if the 95 % interval of ours (paired bootstrap over the
-evaluation images and, with several seeds, over trainings) lies above 0, does not hold if it lies below, and is not
-decided otherwise, or where a run is missing. With one seed, the interval knows nothing of how much a training differs
-from the next. And of twenty claims that are none, one will seem decided.
+A claim is a weighted sum of APs that should be above 0, such as AP of one run minus AP of another. It holds if the 95 %
+interval of the sum lies above 0, does not hold if the interval lies below 0, and is not decided otherwise, or where a
+run is missing. The interval is a paired bootstrap: each draw has the same evaluation images for all runs, and with
+several seeds the same trainings, so what the runs share cancels. With one seed, the interval does not cover how much
+one training differs from the next. Of twenty differences that are 0 in truth, one will seem decided by chance.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
-from scapes.bootstrap import NAMES
-from synlib.report.claims import CLAIMS, Claim, Selection
-from synlib.report.contrasts import FAILS, HOLDS, OPEN, Estimate, Term, contrast, estimate
-from synlib.report.frames import MEAN, DrawsOf, Missing, stacked
+from scapes.bootstrap import NAMES, over_seeds, percentiles
+from synlib.report import tables
+from synlib.report.claims import CLAIMS, FAILS, HOLDS, MOMENTA, OPEN, PERSONS, Claim, Selection
+from synlib.report.frames import MEAN, DrawsOf, Missing, comparable, stacked
 from synlib.report.limits import limit_draws, two_phases
+from synlib.study.study import Study
 
-Results = Mapping[str, pd.DataFrame]
-"""Experiment -> its results (:mod:`synlib.report.frames`)."""
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
 
 
-def summary(results: Results, draws: DrawsOf, *, level: float = 0.95) -> pd.DataFrame:
-    """Every claim and rule of the paper with its verdict: one row each, columns :data:`COLUMNS`.
+class Estimate(NamedTuple):
+    """A number with its interval."""
 
-    ``paper``, ``ours``, ``low``, ``high``: differences in ``unit``; the paper's is missing where it states no number.
-    ``because``: why a claim is not decided, or what the verdict rests on.
+    value: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """On the claim that the number is above 0."""
+        return HOLDS if self.low > 0 else FAILS if self.high < 0 else OPEN
+
+
+class Judged(NamedTuple):
+    """An estimate, the verdict that follows from it, and what both rest on."""
+
+    found: Estimate
+    verdict: str
+    because: str
+
+
+class Term(NamedTuple):
+    """A run in a sum: its ``weight``, the evaluation set's name, and seed -> run id."""
+
+    weight: float
+    on: str
+    runs: Mapping[int, str]
+
+
+def show(study: Study, *places: str) -> Styler:
+    """The claims of a section ("4.1"), table or figure ("Table 2"), by default all, judged from the runs that exist.
+
+    Nothing is trained. ``.tables["claims"]`` holds :func:`verdicts`. Raises ValueError for an unknown place.
     """
-    draws = functools.cache(draws)  # read once, and one run is one object
-    rows = [_row(claim, _judge(claim, results, draws, level)) for claim in CLAIMS]
-    rows += [_row(claim, _judge_rule(rule, results, draws, level)) for claim, rule in RULES]
+    experiments = {selection.experiment for claim in _chosen(places) for _, selection in claim.terms}
+    results = {name: study.results(study.planned(name)) for name in sorted(experiments)}
+    ended = {name: rows for name, rows in results.items() if rows["class"].notna().any()}
+    return tables.claims(verdicts(ended, study.store.draws, *places))
+
+
+def verdicts(results: Mapping[str, pd.DataFrame], draws: DrawsOf, *places: str) -> pd.DataFrame:
+    """One row per claim, columns :data:`COLUMNS`, sorted by section; ``places`` as in :func:`show`.
+
+    ``results``: experiment -> its results (:mod:`synlib.report.frames`). ``paper``, ``ours``, ``low``, ``high``: in
+    ``unit``; ``paper`` is missing where it states no number. ``because``: why a claim is not decided, or what the
+    verdict rests on.
+    """
+    draws = functools.cache(draws)
+    rows = []
+    for claim in _chosen(places):
+        try:
+            judged = RULES.get(claim.text, _above_zero)(claim, results, draws)
+        except Missing as error:
+            judged = Judged(Estimate(np.nan, np.nan, np.nan), OPEN, str(error))
+        values = (claim.section, claim.shown_in, claim.text, claim.unit, claim.paper)
+        rows.append((*values, *judged.found, judged.verdict, judged.because))
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("section", kind="stable", ignore_index=True)
 
 
-Judged = tuple[Estimate, str, str]
-"""Number with interval, verdict, and what it rests on."""
-_UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+def _chosen(places: Sequence[str]) -> list[Claim]:
+    known = dict.fromkeys(place for claim in CLAIMS for place in (claim.section, claim.shown_in))
+    wanted = [place for place in places if place]
+    if unknown := [place for place in wanted if place not in known]:
+        raise ValueError(f"claims of {unknown[0]!r}: expected one of {', '.join(known)}")
+    return [claim for claim in CLAIMS if not wanted or claim.section in wanted or claim.shown_in in wanted]
 
 
-def _row(claim: Claim, judged: Judged) -> dict:
-    found, verdict, because = judged
-    values = (claim.section, claim.shown_in, claim.text, claim.unit, claim.paper)
-    return dict(zip(COLUMNS, (*values, found.value, found.low, found.high, verdict, because), strict=True))
+def _above_zero(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsOf) -> Judged:
+    """A claim that is a sum of APs: in AP points."""
+    terms = [term for weight, selection in claim.terms for term in _terms(weight, selection, results)]
+    seeds = _common_seeds(terms)
+    found = contrast(terms, draws)
+    rests_on = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed: only the images vary"
+    if _same_runs(terms):
+        rests_on = "both are the same run"
+    elif found.verdict == OPEN:
+        rests_on += "; the interval contains 0"
+    return Judged(found, found.verdict, rests_on)
 
 
-def _judge(claim: Claim, results: Results, draws: DrawsOf, level: float) -> Judged:
-    try:
-        terms = [term for weight, selection in claim.terms for term in _terms(weight, selection, results, draws)]
-        found = contrast(terms, level=level)
-    except (Missing, ValueError) as error:
-        return _UNKNOWN, OPEN, str(error)
-    percent = Estimate(*(100 * number for number in found[:3]), found.seeds)
-    return percent, percent.verdict, "both are the same run" if _cancel(terms) else _because(percent)
+def contrast(terms: Sequence[Term], draws: DrawsOf) -> Estimate:
+    """The weighted sum of mean APs in AP points, averaged over the seeds that all terms have.
+
+    Raises Missing if no seed is common to all, or if runs on one evaluation set were evaluated on different images.
+    """
+    seeds = _common_seeds(terms)
+    read = [[draws(term.runs[seed], term.on) for seed in seeds] for term in terms]
+    for on in sorted({term.on for term in terms}):
+        comparable([item for term, items in zip(terms, read, strict=True) if term.on == on for item in items], on)
+    column, weights = NAMES.index(MEAN), np.array([term.weight for term in terms])
+    value = np.array([[item.value[column] for item in items] for items in read])  # (terms, S)
+    drawn = np.array([[item.drawn[:, column] for item in items] for items in read], float)  # (terms, S, B)
+    return _estimate(100 * (weights @ value).mean(), 100 * over_seeds(np.tensordot(weights, drawn, 1)))
 
 
-def _cancel(terms: Sequence[Term]) -> bool:
+def _estimate(value: float, drawn: np.ndarray) -> Estimate:
+    """A number with the 95 % interval of its draws ``(B,)``."""
+    low, high = percentiles(drawn[:, None])
+    return Estimate(float(value), float(low[0]), float(high[0]))
+
+
+def _common_seeds(terms: Sequence[Term]) -> list[int]:
+    seeds = sorted(set.intersection(*(set(term.runs) for term in terms)))
+    if not seeds:
+        raise Missing("found no seed that all runs of the comparison have")
+    return seeds
+
+
+def _same_runs(terms: Sequence[Term]) -> bool:
     """Whether every run is subtracted from itself."""
-    weights: dict[tuple[str, int], float] = {}
+    weights = Counter()
     for term in terms:
-        for drawn in term.draws.values():
-            key = term.on, id(drawn)
-            weights[key] = weights.get(key, 0) + term.weight
+        for run in term.runs.values():
+            weights[term.on, run] += term.weight
     return all(abs(weight) < 1e-12 for weight in weights.values())
 
 
-def _because(found: Estimate) -> str:
-    rests_on = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "one seed, images alone vary"
-    return f"{rests_on}; the interval contains 0" if found.verdict == OPEN else rests_on
-
-
-def _terms(weight: float, selection: Selection, results: Results, draws: DrawsOf) -> list[Term]:
-    """The runs selected, sharing ``weight`` equally."""
-    named = _select(selection, results)
-    terms = []
-    for name, rows in named.groupby("trained on", sort=False):
+def _terms(weight: float, selection: Selection, results: Mapping[str, pd.DataFrame]) -> list[Term]:
+    """The runs selected, with equal shares of ``weight``."""
+    runs = []
+    for name, rows in _select(selection, results).groupby("trained on", sort=False):
         done = rows[rows["ap"].notna()]
         if done.empty:
-            state = rows["state"].iloc[0] if "state" in rows else "no result"
-            raise Missing(f"{name}: {state}")
-        of_seed = {seed: draws(run, selection.on) for seed, run in zip(done["seed"], done["run"], strict=True)}
-        terms.append(Term(weight, selection.on, of_seed))
-    return [term._replace(weight=weight / len(terms)) for term in terms]
+            raise Missing(f"{name}: {rows['state'].iloc[0]}")
+        runs.append(dict(zip(done["seed"], done["run"], strict=True)))
+    return [Term(weight / len(runs), selection.on, of_seed) for of_seed in runs]
 
 
-def _select(selection: Selection, results: Results) -> pd.DataFrame:
-    if selection.experiment not in results:
-        raise Missing(f"the experiment {selection.experiment} was not run")
-    rows = results[selection.experiment]
+def _select(selection: Selection, results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of the mean AP of the runs selected."""
+    rows = _rows(selection.experiment, results)
     for factor, wanted in selection.where.items():
-        values = sorted(rows[factor].unique().tolist())
-        value = wanted(values) if callable(wanted) and values else wanted
+        value = wanted(sorted(rows[factor].unique().tolist())) if callable(wanted) else wanted
         chosen = rows[factor] == value
         if not chosen.any():
             raise Missing(f"no run with {factor.replace('_', ' ')} {value}")
@@ -102,74 +169,65 @@ def _select(selection: Selection, results: Results) -> pd.DataFrame:
     return found
 
 
-def _judge_rule(rule: Callable[[Results, DrawsOf, float], Judged], results: Results, draws: DrawsOf, level: float):
-    try:
-        return rule(results, draws, level)
-    except KeyError as error:
-        return _UNKNOWN, OPEN, f"the experiment {error.args[0]} was not run"
-    except (Missing, ValueError) as error:
-        return _UNKNOWN, OPEN, str(error)
+def _rows(experiment: str, results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    if experiment not in results or results[experiment].empty:
+        raise Missing(f"the experiment {experiment} was not run")
+    return results[experiment]
 
 
-def person_lasts_longer(results: Results, draws: DrawsOf, level: float = 0.95) -> Judged:
+def _persons_last_longer(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsOf) -> Judged:
     """Figure 4: how far the removal limit of persons is above the median of the other classes' (percent removed)."""
-    runs = stacked(results["thresholds"], draws, "threshold", "Synscapes")
+    runs = stacked(_rows("thresholds", results), draws, "threshold", "Synscapes")
+    if len(runs.values) < 3:
+        raise Missing(f"found results for thresholds {runs.values.tolist()}, expected at least three")
     person, others = NAMES.index("person"), [k for k, name in enumerate(NAMES) if name not in ("person", MEAN)]
 
     def lead(limits: np.ndarray) -> np.ndarray:
-        return limits[..., person] - pd.DataFrame(np.atleast_2d(limits)[:, others]).median(axis=1).to_numpy()
+        return limits[:, person] - pd.DataFrame(limits[:, others]).median(axis=1).to_numpy()
 
-    (value,) = lead(two_phases(runs.values, runs.ap.T).limit)
-    found = estimate(float(value), lead(limit_draws(runs.values, runs.drawn)), level=level)
-    if np.isnan(found.value):
+    (value,) = lead(two_phases(runs.values, runs.ap.T).limit[None])
+    if np.isnan(value):
         raise Missing("AP is 0 throughout, and has no limit, for persons or for all others")
-    return found, found.verdict, "limits by the rule of Figure 4; the median of the other classes"
+    found = _estimate(value, lead(limit_draws(runs.values, runs.drawn)))
+    return Judged(found, found.verdict, "limits by the rule of Figure 4; the median of the other classes")
 
 
-def same_effective_rate(results: Results, draws: DrawsOf, level: float = 0.95) -> Judged:
+def _same_effective_rate(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsOf) -> Judged:
     """Figure 6: do both momenta peak at the same effective learning rate lr / (1 - m)?
 
     Estimated: the distance of the two maxima in decades of the effective learning rate. 0 is the paper's answer; at the
     same nominal learning rate, momenta 0 and 0.9 would be 1 decade apart. Holds if the interval lies within half a
     decade of 0, does not hold if it lies outside, and is not decided otherwise or if a maximum is at an end of its
-    grid. The interval knows nothing of what lies between the rates tried.
+    grid. The interval does not cover rates between those tried.
     """
-    rows = results["fine_tuning"]
+    rows = _rows("fine_tuning", results)
     momenta = sorted(rows["momentum"].unique().tolist())
     if len(momenta) < 2:
         raise Missing(f"found momentum {momenta}, expected two")
     peaks = [_peak(rows[rows["momentum"] == momentum], draws, momentum) for momentum in (momenta[0], momenta[-1])]
     (first, first_drawn), (second, second_drawn) = peaks
-    found = estimate(second - first, second_drawn - first_drawn, level=level)
+    found = _estimate(second - first, second_drawn - first_drawn)
     near = max(abs(found.low), abs(found.high)) <= 0.5
     far = found.low > 0.5 or found.high < -0.5
     verdict = HOLDS if near else FAILS if far else OPEN
-    return found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1"
+    return Judged(found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1")
 
 
 def _peak(rows: pd.DataFrame, draws: DrawsOf, momentum: float) -> tuple[float, np.ndarray]:
     """log10 of the effective learning rate with the highest AP on Cityscapes, and its draws ``(B,)``."""
     runs = stacked(rows, draws, "learning_rate", "Cityscapes")
     column = NAMES.index(MEAN)
-    best = runs.values[runs.ap[:, column].argmax()]
+    best = runs.ap[:, column].argmax()
     tried = [*runs.values, *runs.failed]
-    if best in (min(tried), max(tried)):
-        raise Missing(f"momentum {momentum:g}: the maximum is at the end of the grid, at learning rate {best:g}")
+    if runs.values[best] in (min(tried), max(tried)):
+        end = f"{runs.values[best]:g}"
+        raise Missing(f"momentum {momentum:g}: the maximum is at the end of the grid, at learning rate {end}")
     effective = np.log10(runs.values / (1 - momentum))
-    drawn = effective[runs.drawn[..., column].argmax(0)]
-    return float(np.log10(best / (1 - momentum))), drawn
+    return effective[best], effective[runs.drawn[..., column].argmax(0)]
 
 
-RULES: tuple[tuple[Claim, Callable[..., Judged]], ...] = (
-    (
-        Claim("4.1", "Figure 4", "More of the persons can be removed than of other classes", 30.0, unit="% removed"),
-        person_lasts_longer,
-    ),
-    (
-        Claim(
-            "4.3", "Figure 6", "Both momenta are best at the same effective learning rate", 0.0, unit="decades apart"
-        ),
-        same_effective_rate,
-    ),
-)
-"""Claims that are no differences of AP, and the rule that judges each."""
+RULES: dict[str, Callable[[Claim, Mapping[str, pd.DataFrame], DrawsOf], Judged]] = {
+    PERSONS: _persons_last_longer,
+    MOMENTA: _same_effective_rate,
+}
+"""Claims that are no sums of AP, by their text, and how each is judged."""

@@ -12,8 +12,8 @@ from synlib import paper
 from synlib.report import curves
 from synlib.report.examples import removal_sample
 from synlib.report.figures import figure3
+from synlib.report.limits import limits
 from synlib.report.overview import APPROACHES, approaches, figure1
-from synlib.report.removal import limits
 from synlib.report.style import DOMAIN_COLORS, figure_folder, save
 from tests.fake_results import RATES, FakeStudy
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import isotonic_regression, lsq_linear
 
 from scapes.bootstrap import NAMES
-from synlib.report.limits import _rising, limit_draws, limits, two_phases
+from synlib.report.limits import _rising, fitted_limits, limit_draws, two_phases
 
 TENS = np.arange(0, 100, 10.0)
 
@@ -96,7 +96,7 @@ def test_intervals_cover_the_known_bend():
     covered = []
     for _ in range(25):
         curves = bent(35)[:, None] + rng.normal(0, 0.6, (10, 9))
-        table = limits(TENS, curves, curves[:, None] + rng.normal(0, 0.6, (10, 150, 9)))
+        table = fitted_limits(TENS, curves, curves[:, None] + rng.normal(0, 0.6, (10, 150, 9)))
         covered += ((table["low"] <= 35) & (table["high"] >= 35)).tolist()
     assert 0.8 < np.mean(covered) < 1
 
@@ -105,7 +105,7 @@ def test_the_table():
     curves = np.repeat(bent(60)[:, None], 9, 1)
     curves[:, 3] = np.nan
     drawn = np.repeat(curves[:, None], 20, 1)
-    table = limits(TENS, curves, drawn).set_index("class")
+    table = fitted_limits(TENS, curves, drawn).set_index("class")
     assert table.index.tolist() == list(NAMES)
     assert table.loc["truck", ["limit", "low", "high", "level", "slope"]].isna().all()
     assert table.loc["car", ["limit", "low", "high"]].tolist() == pytest.approx([60, 60, 60], abs=1)
@@ -119,7 +119,7 @@ def test_a_limit_or_end_at_the_last_bend_tried_is_a_lower_bound():
     drawn = np.repeat(curves[:, None], 40, 1)
     drawn[:, :20, 2] = bent(82)[:, None]  # half of the draws
     drawn[:, :1, 4] = bent(40, last=20)[:, None]  # one in forty does not fall
-    table = limits(TENS, curves, drawn).set_index("class")
+    table = fitted_limits(TENS, curves, drawn).set_index("class")
     columns = ["limit", "high", "at_least", "high_at_least"]
     assert table.loc["person", columns].tolist() == [80, 80, True, True]
     assert table.loc["rider", columns].tolist() == [90, 90, True, True]
@@ -131,7 +131,7 @@ def test_a_limit_or_end_at_the_last_bend_tried_is_a_lower_bound():
 def test_bad_input_is_named():
     curves = np.ones((2, 9))
     with pytest.raises(ValueError, match="at least three rising"):
-        limits([0, 10], curves, curves[:, None])
+        fitted_limits([0, 10], curves, curves[:, None])
     with pytest.raises(ValueError, match="rising"):
         two_phases([0, 20, 10], np.ones((1, 3)))
     with pytest.raises(ValueError, match="expected 3 thresholds"):

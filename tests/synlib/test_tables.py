@@ -1,5 +1,7 @@
 """Tables 1 to 5 and those of section 4.1, from made-up results."""
 
+from types import SimpleNamespace
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -9,9 +11,9 @@ from scapes.labels import CLASSES
 from synlib import paper
 from synlib.curation.prune import prune
 from synlib.report import curves, tables, verdicts
-from synlib.report.contrasts import FAILS, HOLDS, OPEN
+from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import Missing
-from synlib.report.removal import chosen_thresholds, limits, removed_instances, shown_limits
+from synlib.report.limits import limits
 from synlib.report.style import save_table
 from tests.fake_results import FakeStudy
 
@@ -31,17 +33,22 @@ def cell(results, on="Cityscapes", **factors):
     return chosen[["ap", "low", "high"]].mean()
 
 
+def removing(**percent):
+    """A profile as far as the tables of section 4.1 need it."""
+    return SimpleNamespace(grids=SimpleNamespace(removal=percent))
+
+
 def shown(row):
     return f"{row['low']:.1f} – {row['high']:.1f}"
 
 
 def test_table1(one):
-    table = tables.table1(one.results["table1"])
+    table = tables.table1(one.results["table1"]).data
     expected = cell(one.results["table1"], "Synscapes", **{"trained on": "Cityscapes"})
     assert table.loc["Cityscapes", ("Synscapes", "ours")] == expected["ap"]
     assert table.loc["Cityscapes", ("Synscapes", "95 % interval")] == shown(expected)
     assert table.loc["Cityscapes", ("Synscapes", "paper")] == 11.8
-    kept = tables.kept_across_domains(one.results["table1"]).iloc[0]
+    kept = tables.kept_across_domains(one.results["table1"]).data.iloc[0]
     assert kept["paper"] == pytest.approx(12.9 / 31.6)
     own = cell(one.results["table1"], "Synscapes", **{"trained on": "Synscapes"})["ap"]
     assert kept["ours"] == cell(one.results["table1"], **{"trained on": "Synscapes"})["ap"] / own
@@ -50,7 +57,7 @@ def test_table1(one):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_table2(seeds):
     results = FakeStudy(seeds).results["removal"]
-    table = tables.table2(results)
+    table = tables.table2(results).data
     band = "95 % interval" if len(seeds) == 1 else "range over 2 seeds"
     assert (band == "95 % interval") == ("95 % interval" in table.columns.get_level_values(1))
     for (approach, on), published in paper.TABLE2.items():
@@ -74,20 +81,21 @@ def test_two_seeds_far_apart_are_a_range_in_every_table():
         ap = rows["seed"].map({0: 10.0, 1: 30.0}).mask((rows["trained on"] == "Cityscapes") & (rows["seed"] == 1))
         return rows.assign(ap=ap, low=ap - 1, high=ap + 1)
 
-    for table in (tables.table1(apart("table1")), tables.table5(apart("steps"))):
+    for table in (tables.table1(apart("table1")).data, tables.table5(apart("steps")).data):
         assert table.iloc[0]["Cityscapes", "range over 2 seeds"] == "10.0 – 30.0"
         assert not table.columns.isin(["95 % interval"], level=1).any()
     assert (
-        tables.table1(apart("table1")).loc["Cityscapes", ("Synscapes", "range over 2 seeds")] == "10.0 – 10.0 (1 of 2)"
+        tables.table1(apart("table1")).data.loc["Cityscapes", ("Synscapes", "range over 2 seeds")]
+        == "10.0 – 10.0 (1 of 2)"
     )
     amounts = apart("amounts")
-    assert tables.table4(amounts)["ours", "range over 2 seeds"].iloc[-1] == "10.0 – 30.0"
-    kinds = tables.table3(amounts).index.get_level_values(1).unique().tolist()
+    assert tables.table4(amounts).data["ours", "range over 2 seeds"].iloc[-1] == "10.0 – 30.0"
+    kinds = tables.table3(amounts).data.index.get_level_values(1).unique().tolist()
     assert kinds == ["ours", "spread over 2 seeds", "range over 2 seeds", "paper"]
 
 
 def test_table5_in_the_papers_order(one):
-    table = tables.table5(one.results["steps"])
+    table = tables.table5(one.results["steps"]).data
     assert table.index.tolist() == list(paper.STEPS.values())
     assert table["Cityscapes", "paper"].tolist() == [row["Cityscapes"] for row in paper.TABLE5.values()]
     assert (
@@ -100,19 +108,20 @@ def test_a_failed_or_missing_step_is_a_dash(one):
     results = one.results["steps"]
     failed = results["step"] == "optimized"
     results = results.assign(**{name: results[name].mask(failed) for name in ("ap", "low", "high")})
-    table = tables.table5(results[results["step"] != "3k"])
+    styled = tables.table5(results[results["step"] != "3k"])
+    table = styled.data
     for label in ("+ Optimize hyperparameters", "Pre-train on 3k Synscapes images"):
         assert np.isnan(table.loc[label, ("Cityscapes", "ours")])
         assert table.loc[label, ("Cityscapes", "95 % interval")] == "–"
-    assert tables.formatted(table).to_html().count("–") >= 8
-    empty = tables.table5(results.iloc[:0])
+    assert styled.to_html().count("–") >= 8
+    empty = tables.table5(results.iloc[:0]).data
     assert empty["Cityscapes", "ours"].isna().all()
     assert empty["Cityscapes", "paper"].notna().all()
 
 
 def test_table3_names_ours_and_the_papers(one):
     results = one.results["amounts"]
-    table = tables.table3(results)
+    table = tables.table3(results).data
     assert table.columns.tolist() == ["0 images", "300 images", "600 images (paper: 20k)"]
     assert table.index.get_level_values(0).unique().tolist() == [
         "8 epochs (paper: 33)", "12 epochs (paper: 50)", "16 epochs (paper: 66)",
@@ -130,7 +139,7 @@ def at_paper_scale(study, rows):
 def test_table3_at_the_papers_scale_has_its_labels_once():
     study = FakeStudy(noise=0, resamples=50, flat_mean=True)
     some = [row for row in paper.table3_rows() if row["added"] in (0, 6000, 20_000) and row["epochs"] != 66]
-    table = tables.table3(at_paper_scale(study, some))
+    table = tables.table3(at_paper_scale(study, some)).data
     assert table.columns.tolist() == ["0 images", "6,000 images", "20,000 images"]
     for epochs in (33, 50):
         rows = table.loc[f"{epochs} epochs"]
@@ -140,7 +149,7 @@ def test_table3_at_the_papers_scale_has_its_labels_once():
 
 def test_table4_at_the_papers_scale_is_the_papers_but_for_its_first_row():
     study = FakeStudy(noise=0, resamples=50, flat_mean=True)
-    table = tables.table4(at_paper_scale(study, paper.table3_rows()))
+    table = tables.table4(at_paper_scale(study, paper.table3_rows())).data
     assert table.index.tolist() == list(paper.TABLE4) == table["paper", "iterations allowed"].tolist()
     np.testing.assert_allclose(table["ours", "best AP"], table["paper", "by its Table 3"])
     differs = table["paper", "best AP"] != table["paper", "by its Table 3"]
@@ -150,20 +159,18 @@ def test_table4_at_the_papers_scale_is_the_papers_but_for_its_first_row():
 
 def test_table4_of_a_smaller_study(one):
     results = one.results["amounts"]
-    table = tables.table4(results)
+    table = tables.table4(results).data
     assert table.index[-1] == 5700  # 150,000 of the paper's 189,544, of our 7,200
     assert table["ours", "best AP"].isna().tolist() == [True] + [False] * 5
     assert table["ours", "best AP"].iloc[1:].is_monotonic_increasing
-    chosen = tables.table4(results, budgets=[1200, 10_000])
-    assert "paper" not in chosen.columns.get_level_values(0)
     best = results[(results["class"] == "mean") & (results["evaluated on"] == "Cityscapes")]["ap"].max()
-    assert chosen["ours", "best AP"].tolist() == [cell(results, iterations=1200)["ap"], best]
-    assert chosen.loc[1200, ("ours", "epochs")] == "8"
+    assert table["ours", "best AP"].iloc[-1] == best
+    assert table["ours", "epochs"].iloc[1] == "8"
 
 
 def test_table4_without_results(one):
     results = one.results["amounts"]
-    table = tables.table4(results.assign(ap=np.nan))
+    table = tables.table4(results.assign(ap=np.nan)).data
     assert table["ours", "best AP"].isna().all()
     assert len(table) == 6
 
@@ -180,14 +187,14 @@ def test_limits_beside_the_papers_readings(one):
     assert found.index.tolist() == [*CLASSES, "mean"]
     assert found["limit"].drop("mean").to_numpy() == pytest.approx(found["paper"].drop("mean").to_numpy(), abs=8)
     assert ((found["low"] <= found["limit"]) & (found["limit"] <= found["high"])).all()
-    chosen = chosen_thresholds(found.reset_index(), {"person": 60, "car": 40})
+    chosen = tables.chosen_thresholds(found.reset_index(), removing(person=60, car=40)).data
     assert chosen["removed from here on"].tolist() == [60, 0, 40, 0, 0, 0, 0, 0]
     assert chosen["limit in the paper"].tolist() == [60] + [30] * 7
     two = one.results["thresholds"]
     two = limits(two[two["threshold"].isin([0, 40])], one.draws)
     assert two[["limit", "low", "high"]].isna().all(axis=None)
     assert two["paper"].tolist()[:2] == [60, 30]
-    assert chosen_thresholds(two, {})["95 % interval"].tolist() == ["–"] * 8
+    assert tables.chosen_thresholds(two, removing()).data["95 % interval"].tolist() == ["–"] * 8
     with pytest.raises(Missing, match="no result on Synscapes for any threshold"):
         limits(one.results["thresholds"].iloc[:0], one.draws)
 
@@ -197,10 +204,10 @@ def test_limits_that_may_be_larger_say_so(one):
     found = limits(one.results["thresholds"], one.draws)
     row = {"limit": [80.0, 75.0, 80.0], "low": [79.1, 60.0, 80.0], "high": [80.0, 80.0, 80.0]}
     rows = found.iloc[:3].assign(**row, at_least=[True, False, True], high_at_least=True)
-    shown = shown_limits(pd.concat([rows, found.iloc[3:]]))
+    shown = tables.limits(pd.concat([rows, found.iloc[3:]])).data
     assert shown["limit (% removed)"].tolist()[:3] == ["≥ 80", "75", "≥ 80"]
     assert shown["95 % interval"].tolist()[:3] == ["79 – ≥ 80", "60 – ≥ 80", "≥ 80"]
-    assert chosen_thresholds(rows, {})["limit"].tolist() == ["≥ 80", "75", "≥ 80"]
+    assert tables.chosen_thresholds(rows, removing()).data["limit"].tolist() == ["≥ 80", "75", "≥ 80"]
     titles = [axis.get_title(loc="left") for axis in curves.figure4(one.results["thresholds"], rows).axes[:2]]
     assert titles == ["person: limit ≥ 80 % (79 – ≥ 80)", "rider: limit 75 % (60 – ≥ 80)"]
     matplotlib.pyplot.close("all")
@@ -215,7 +222,9 @@ def test_removed_instances_counts_what_pruning_keeps():
             "area_px": rng.integers(1, 500, 300), "crowd": rng.random(300) < 0.05,
         }
     )  # fmt: skip
-    found = removed_instances(table, {"person": 60, "car": 30})
+    data = SimpleNamespace(instances=lambda domain, split: {("synthetic", "train"): table}[domain, split])
+    styled = tables.removed_instances(data, removing(person=60, car=30))
+    found = styled.data
     keep = prune(table, {"person": 0.6, "car": 0.3})
     single = table[~table["crowd"]]
     for category, name in enumerate(CLASSES):
@@ -225,11 +234,11 @@ def test_removed_instances_counts_what_pruning_keeps():
     published = found.loc["all, in the paper"]
     assert published[["before", "after"]].tolist() == [137_255, 70_744]
     assert published["removed (%)"] == pytest.approx(48.5, abs=0.1)
-    assert cells_of(tables.formatted(found))[-5:] == ["137,255", "70,744", "48.5", "–", "–"]
+    assert cells_of(styled)[-5:] == ["137,255", "70,744", "48.5", "–", "–"]
 
 
 def test_claims_show_sign_and_interval(one):
-    judged = verdicts.summary(one.results, one.draws)
+    judged = verdicts.verdicts(one.results, one.draws)
     judged.loc[0, ["verdict", "ours", "low", "high"]] = [OPEN, np.nan, np.nan, np.nan]
     judged.loc[1, "verdict"] = FAILS
     html = tables.claims(judged).to_html()
@@ -244,25 +253,25 @@ def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
     """A row of whole APs is no row of counts; counts among other numbers are."""
     results = one.results["steps"]
     whole = results.assign(**{name: results[name].round() * 0 - 0.01 for name in ("ap", "low", "high")})
-    cells = cells_of(tables.formatted(tables.per_class(whole)))
+    cells = cells_of(tables.per_class(whole))
     assert set(cells) == {"0.0"}
-    shown = cells_of(tables.formatted(tables.table5(whole)))
+    shown = cells_of(tables.table5(whole))
     assert shown[:3] == ["0.0", "0.0 – 0.0", "11.8"]
     mixed = pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)})
-    assert cells_of(tables.formatted(mixed)) == ["1,200", "2.0"]
+    assert cells_of(tables._shown(mixed)) == ["1,200", "2.0"]
 
 
 def test_instance_counts_are_shown_as_counts():
     class Data:
-        def training_instances(self):
-            table = pd.DataFrame({"category": [0, 0, 2], "area_px": [5, 8, 9], "crowd": [False, False, True]})
-            return dict.fromkeys(tables.NAMES.values(), table)
+        def instances(self, domain, split):
+            return pd.DataFrame({"category": [0, 0, 2], "area_px": [5, 8, 9], "crowd": [False, False, True]})
 
         def images(self, domain, split):
             return range(4)
 
-    table = tables.instance_counts(Data())
-    shown = dict(zip(table.index, cells_of(tables.formatted(table))[:: table.shape[1]], strict=True))
+    styled = tables.instance_counts(Data())
+    assert styled.data.columns.tolist() == ["Synscapes", "Cityscapes"]
+    shown = dict(zip(styled.data.index, cells_of(styled)[::2], strict=True))
     assert [shown[name] for name in ("person", "car", "all", "per image", "groups")] == ["2", "0", "2", "0.5", "1"]
 
 
@@ -277,10 +286,10 @@ def cells_of(styled):
     return [cell.split(">", 1)[1].split("<")[0] for cell in styled.to_html().split('class="data')[1:]]
 
 
-def test_formatted_hides_row_numbers_and_shows_missing_as_a_dash():
+def test_styling_hides_row_numbers_and_shows_missing_as_a_dash():
     table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000, 2, 5], "d": [2.0, -0.04, 0.5]})
-    html = tables.formatted(table).to_html()
-    cells = cells_of(tables.formatted(table))
+    html = tables._shown(table).to_html()
+    cells = cells_of(tables._shown(table))
     assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0", "3.0", "z", "5", "0.5"]
     assert 'class="row_heading' not in html
-    assert 'class="row_heading' in tables.formatted(pd.DataFrame({"a": [1]}, index=["named"])).to_html()
+    assert 'class="row_heading' in tables._shown(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

@@ -7,7 +7,7 @@ import pytest
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.report import claims, verdicts
-from synlib.report.contrasts import FAILS, HOLDS, OPEN
+from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import Missing, across_seeds, stacked
 from tests.fake_results import CLASS_FACTOR, FakeStudy
 
@@ -50,7 +50,7 @@ def as_published(study):
 @pytest.fixture(scope="module")
 def published():
     study = FakeStudy(noise=0.0, resamples=60, flat_mean=True)
-    return verdicts.summary(as_published(study), study.draws)
+    return verdicts.verdicts(as_published(study), study.draws)
 
 
 def test_the_papers_numbers_give_the_papers_differences(published):
@@ -81,7 +81,7 @@ def test_every_row_is_told_apart_and_placed(published):
 
 def test_rule_of_figure5_weighs_three_runs():
     study = FakeStudy()
-    found = verdicts.summary({"ratios": study.results["ratios"]}, study.draws).set_index("claim")
+    found = verdicts.verdicts({"ratios": study.results["ratios"]}, study.draws).set_index("claim")
     ap = study.results["ratios"]
     ap = ap[(ap["class"] == "mean") & (ap["evaluated on"] == "Cityscapes")].set_index("real_percent")["ap"]
     row = found.loc["On Cityscapes, the first 10 % of real images gain more than the other 90 %"]
@@ -94,7 +94,7 @@ def test_rule_of_figure5_weighs_three_runs():
 
 
 def test_nothing_run_decides_nothing():
-    found = verdicts.summary({}, FakeStudy().draws)
+    found = verdicts.verdicts({}, FakeStudy().draws)
     assert (found["verdict"] == OPEN).all()
     assert found["because"].str.contains("was not run").all()
 
@@ -110,7 +110,7 @@ def test_a_missing_or_failed_run_is_named():
     rows = results["removal"]
     rows = rows[~((rows["approach"] == "fine-tuning") & (rows["removal"] == "on"))]
     results["removal"] = pd.concat([rows, pd.DataFrame([planned])], ignore_index=True)
-    found = verdicts.summary(results, study.draws).set_index("claim")
+    found = verdicts.verdicts(results, study.draws).set_index("claim")
     open_ones = found[found["ours"].isna()]
     assert (open_ones["verdict"] == OPEN).all()
     because = open_ones["because"]
@@ -122,9 +122,60 @@ def test_a_missing_or_failed_run_is_named():
     assert len(open_ones) == 1 + 3 + 4
 
 
+@pytest.mark.parametrize(
+    "broken, error, match",
+    [({"draws": ValueError("records unreadable")}, ValueError, "unreadable"), ({}, KeyError, "epochs")],
+)
+def test_only_what_is_missing_is_not_decided(broken, error, match):
+    """A damaged file or a bug is no verdict."""
+    study = FakeStudy()
+
+    def draws(run, on):
+        raise broken["draws"]
+
+    results = {"amounts": study.results["amounts"].drop(columns="epochs"), "table1": study.results["table1"]}
+    with pytest.raises(error, match=match):
+        verdicts.verdicts(results, draws if broken else study.draws)
+
+
+class Store:
+    """As much of a study as verdicts need: results of some experiments, in which others are planned only."""
+
+    def __init__(self, fake, *run):
+        self.fake, self.run, self.asked = fake, run, []
+        self.store = self
+        self.draws = fake.draws
+
+    def planned(self, experiment):
+        self.asked.append(experiment)
+        return experiment
+
+    def results(self, experiment):
+        rows = self.fake.results[experiment]
+        if experiment in self.run:
+            return rows
+        nothing = {"state": "planned", "class": None, "evaluated on": None, "ap": np.nan}
+        return rows.drop_duplicates("run").assign(**nothing)
+
+
+def test_claims_of_one_place_read_their_experiments_only():
+    study = Store(FakeStudy(), "table1")
+    shown = verdicts.show(study, "3.3")
+    assert study.asked == ["table1"]
+    assert shown.name == "claims" and shown.caption == "2 claims: 2 hold"
+    assert shown.tables["claims"]["section"].tolist() == ["3.3"] * 2
+    assert list(shown.tables["claims"]) == list(verdicts.COLUMNS)
+    both = verdicts.show(study, "3.3", "Figure 6").tables["claims"]
+    assert both["because"].tolist()[2] == "the experiment fine_tuning was not run"
+    assert verdicts.show(study, "3.3", "Figure 6").caption == "3 claims: 2 hold, 1 not decided"
+    assert len(verdicts.show(study).data) == len(verdicts.CLAIMS) == len(verdicts.show(study, "").data)
+    with pytest.raises(ValueError, match=r"claims of 'Table 9': expected one of 3.3, Table 1, 4.1"):
+        verdicts.show(study, "Table 9")
+
+
 def test_several_seeds_are_averaged_and_counted():
     study = FakeStudy(seeds=(3, 4))
-    found = verdicts.summary(study.results, study.draws)
+    found = verdicts.verdicts(study.results, study.draws)
     points = found[found["unit"] == "AP points"]
     assert points["because"].str.startswith("2 seeds").all()
     one = study.results["table1"]
@@ -138,7 +189,7 @@ def test_an_optimum_that_is_the_baseline_is_told():
     steps = study.results["steps"]
     same = steps[steps["step"] == "fine-tuned"].assign(step="optimized")
     results = {"steps": pd.concat([steps[steps["step"] != "optimized"], same])}
-    found = verdicts.summary(results, study.draws).set_index("claim")
+    found = verdicts.verdicts(results, study.draws).set_index("claim")
     row = found.loc["Fine-tuning is better with the optimised learning rate than with the baseline's, on Cityscapes"]
     assert (row["ours"], row["verdict"], row["because"]) == (0, OPEN, "both are the same run")
 
@@ -152,7 +203,7 @@ def test_networks_that_find_nothing_decide_nothing(recwarn):
         name: frame.assign(**{column: frame[column] * 0 for column in ("ap", "low", "high")})
         for name, frame in study.results.items()
     }
-    found = verdicts.summary(results, study.draws).set_index("claim")
+    found = verdicts.verdicts(results, study.draws).set_index("claim")
     assert (found["verdict"] == OPEN).all()
     points = found[found["unit"] == "AP points"]
     assert points["because"].str.endswith("the interval contains 0").all()
@@ -175,7 +226,7 @@ def peaks(study, first, second):
 )
 def test_peaks_at_the_same_effective_learning_rate(first, second, verdict):
     study = FakeStudy(noise=0.1)
-    found = verdicts.summary(peaks(study, first, second), study.draws).set_index("shown in").loc["Figure 6"]
+    found = verdicts.verdicts(peaks(study, first, second), study.draws).set_index("shown in").loc["Figure 6"]
     assert found["verdict"] == verdict
     if first == 0.05:
         assert found["because"] == "momentum 0: the maximum is at the end of the grid, at learning rate 0.05"
@@ -185,7 +236,6 @@ def test_peaks_at_the_same_effective_learning_rate(first, second, verdict):
 
 def test_between_two_there_is_nothing():
     assert claims.between([1, 2, 4]) == 2
-    assert claims.middle([1, 2]) == 2
     with pytest.raises(Missing, match="at least three"):
         claims.between([1, 2])
 
