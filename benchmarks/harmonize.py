@@ -59,7 +59,7 @@ def write_source(root: Path, images: int, distinct: int, height: int = HEIGHT, w
         (root / f"meta/{number}.json").write_text(json.dumps({"instance": {"class": classes}}))
     for number in range(distinct + 1, images + 1):
         for path in synscapes.DATASET.image_paths("", number).values():
-            (root / path).symlink_to(path.name.replace(str(number), str(1 + number % distinct)))
+            (root / path).symlink_to(Path(path).name.replace(str(number), str(1 + number % distinct)))
     return total / distinct
 
 

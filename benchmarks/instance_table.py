@@ -31,6 +31,7 @@ def write_tree(root: Path, images: int, distinct: int) -> None:
         paths = cityscapes.image_paths(root, "train", "ulm", f"ulm_{number:06d}_000019")
         first = cityscapes.image_paths(root, "train", "ulm", f"ulm_{number % distinct:06d}_000019")
         for name, path in paths.items():
+            path = Path(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             if number >= distinct:
                 path.symlink_to(first[name])

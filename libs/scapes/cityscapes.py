@@ -10,14 +10,17 @@ Layout, from the official ``README`` of ``cityscapesScripts``::
 A harmonised tree is complete when its manifest ``harmonized.json`` stands: it is written last.
 """
 
+import glob
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from scapes import files, png
 from scapes.files import BadFile
-from scapes.png import read_header
+from scapes.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID, check_label_ids, label_of_instance
 
 NAME = "cityscapes"
 SPLITS = ("train", "val", "test")
@@ -44,40 +47,67 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     Raises ``FileNotFoundError`` if the split has no images or an image has no labels, ``ValueError`` for a harmonised
     tree that was not finished or an unknown split.
     """
-    root = Path(root)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
     dataset = dataset_name(root)
-    rows = [_row(root, split, city, name, dataset) for city, name in list_images(root, split)]
-    return pd.DataFrame(sorted(rows, key=lambda row: row["image_id"]))
-
-
-def list_images(root: Path, split: str) -> list[tuple[str, str]]:
-    """(city, image id) of each ``*_leftImg8bit.png`` of the split; raises ``FileNotFoundError`` when there is none."""
     folder = Path(root) / "leftImg8bit" / split
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; expected the Cityscapes layout ROOT/leftImg8bit/SPLIT/CITY")
-    cities = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    found = [
-        (city, name.removesuffix(IMAGE_SUFFIX))
-        for city in cities
-        for name in sorted(os.listdir(folder / city))
-        if name.endswith(IMAGE_SUFFIX) and not name.startswith(".")
-    ]
+    found = list_images(root, split)
     if not found:
         raise FileNotFoundError(f"{folder}: no images; expected CITY/CITY_SEQ_FRAME{IMAGE_SUFFIX}")
-    return found
+    rows = [_row(root, split, city, image_id, dataset) for city, image_id in found]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["image_id"]))
 
 
-def image_paths(root: Path, split: str, city: str, image_id: str) -> dict[str, Path]:
+def list_images(root: str | Path, split: str) -> list[tuple[str, str]]:
+    """(city, image id) of each ``*_leftImg8bit.png`` of the split."""
+    found = (
+        path.rsplit("/", 1) for path in glob.glob(f"*/*{IMAGE_SUFFIX}", root_dir=Path(root) / "leftImg8bit" / split)
+    )
+    return [(city, name.removesuffix(IMAGE_SUFFIX)) for city, name in sorted(found)]
+
+
+def image_paths(root: str | Path, split: str, city: str, image_id: str) -> dict[str, str]:
     """Where an image and its labels belong: ``image_path``, ``instance_path``, ``label_path``, ``polygon_path``."""
-    labels = Path(root) / "gtFine" / split / city
+    labels = os.path.join(root, "gtFine", split, city, image_id)
     return {
-        "image_path": Path(root) / "leftImg8bit" / split / city / (image_id + IMAGE_SUFFIX),
-        "instance_path": labels / (image_id + INSTANCE_SUFFIX),
-        "label_path": labels / (image_id + LABEL_SUFFIX),
-        "polygon_path": labels / (image_id + POLYGON_SUFFIX),
+        "image_path": os.path.join(root, "leftImg8bit", split, city, image_id + IMAGE_SUFFIX),
+        "instance_path": labels + INSTANCE_SUFFIX,
+        "label_path": labels + LABEL_SUFFIX,
+        "polygon_path": labels + POLYGON_SUFFIX,
     }
+
+
+def read_label_ids(path: str) -> np.ndarray:
+    """A ``*_labelIds.png``: uint8 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
+    label_ids = png.read(path, "gray 8")
+    check_label_ids(path, label_ids)
+    return label_ids
+
+
+def read_instance_ids(path: str) -> np.ndarray:
+    """A ``*_instanceIds.png``: uint16 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
+    instance_ids = png.read(path, "gray 16")
+    values = np.flatnonzero(np.bincount(instance_ids.ravel()))
+    labels = label_of_instance(values)
+    bad = (labels > MAX_LABEL_ID) | ((values >= INSTANCE_BASE) & ~np.isin(labels, INSTANCE_LABEL_IDS))
+    if bad.any():
+        expected = f"label ids 0..{MAX_LABEL_ID} or label id * {INSTANCE_BASE} + n of a class with instances"
+        raise BadFile("value", path, f"{bad.sum()} such ids, the first is {values[bad][0]}", expected)
+    return instance_ids
+
+
+def read_polygon_size(path: str) -> tuple[int, int]:
+    """Height and width that a ``*_polygons.json`` states; Detectron2 takes the size of the image from there."""
+    expected = "JSON with imgHeight and imgWidth"
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BadFile("polygons", path, f"no JSON ({error})", expected) from error
+    if not isinstance(content, dict) or not {"imgHeight", "imgWidth"} <= content.keys():
+        raise BadFile("polygons", path, repr(content)[:80], expected)
+    return content["imgHeight"], content["imgWidth"]
 
 
 def read_manifest(root: str | Path) -> dict | None:
@@ -85,11 +115,8 @@ def read_manifest(root: str | Path) -> dict | None:
     path = Path(root) / MANIFEST
     if not path.is_file():
         return None
-    try:
-        manifest = json.loads(path.read_bytes())
-    except ValueError as error:
-        manifest = error
-    if not isinstance(manifest, dict) or not {"dataset", "number_of_images"} <= manifest.keys():
+    manifest = files.read_manifest(path)
+    if not {"dataset", "number_of_images"} <= manifest.keys():
         raise BadFile("manifest", path, repr(manifest)[:80], "what harmonisation writes; harmonise the data set again")
     return manifest
 
@@ -104,16 +131,22 @@ def dataset_name(root: str | Path) -> str:
     return NAME
 
 
-def _row(root: Path, split: str, city: str, image_id: str, dataset: str) -> dict:
+def _row(root: str | Path, split: str, city: str, image_id: str, dataset: str) -> dict:
     paths = image_paths(root, split, city, image_id)
-    row = {"dataset": dataset, "split": split, "image_id": image_id}
-    row |= {column: str(paths[column]) for column in ("image_path", "instance_path", "label_path")}
-    if split == "test":
-        row |= {"instance_path": "", "label_path": ""}
+    labels = ("", "") if split == "test" else (paths["instance_path"], paths["label_path"])
     try:
-        header = read_header(row["instance_path"] or row["image_path"])
-        if row["label_path"]:
-            os.stat(row["label_path"])
+        header = png.read_header(labels[0] or paths["image_path"])
+        if labels[1]:
+            os.stat(labels[1])
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.filename}: missing, though {row['image_path']} exists") from error
-    return row | {"height": header.height, "width": header.width}
+        raise FileNotFoundError(f"{error.filename}: missing, though {paths['image_path']} exists") from error
+    return {
+        "dataset": dataset,
+        "split": split,
+        "image_id": image_id,
+        "image_path": paths["image_path"],
+        "instance_path": labels[0],
+        "label_path": labels[1],
+        "height": header.height,
+        "width": header.width,
+    }

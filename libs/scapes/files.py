@@ -1,15 +1,15 @@
-"""Writing files so that a reader never sees half of one, and folders so that two writers never meet in one."""
+"""Atomic file writes, a lock per folder, and folders that are either complete or visibly unfinished."""
 
 import contextlib
 import errno
-import fcntl
+import json
 import os
 import sys
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 
@@ -35,45 +35,89 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
         raise
 
 
+def write_json(path: str | Path, content: dict, *, sync: bool = True) -> None:
+    """Write ``content`` as JSON; ``path`` is complete or untouched. ``sync``: see :func:`replacing`."""
+    with replacing(path, sync=sync) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 @contextlib.contextmanager
 def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
     """Be the only process that fills ``folder``; while another one does, wait, and say so after ``say_after_s``.
 
     Look again at what is in the folder once inside: the other process may have finished it. The kernel releases the
     lock when its holder ends, however it ends. The lock file ``.NAME.lock`` stands beside the folder, not in it, and
-    stays. Where the parent folder may not be written to, nobody is waited for.
+    stays. Where the parent folder may not be written to, there is no lock and no waiting.
     """
     folder = Path(folder).resolve()
-    descriptor = _open_lock(folder.parent / f".{folder.name}.lock")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
-        if descriptor is not None:
-            _wait_for_lock(descriptor, folder, say_after_s)
+        try:
+            lock.acquire(timeout=say_after_s)
+        except Timeout:
+            tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    try:
         yield
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        lock.release()
 
 
-def _open_lock(path: Path) -> int | None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifest: str, partial: str) -> dict:
+    """Let ``work()`` fill ``folder``, unless that has been done; returns what its manifest says.
+
+    The file ``manifest`` is written last: it holds ``request`` (JSON values) and what ``work`` returned. Until then the
+    file ``partial`` holds the request, so that the folder is seen to be unfinished, and the same request goes on with
+    it. Of two processes that fill one folder, the second waits for the first.
+
+    Raises ``FileExistsError`` if the folder holds something else or was made for another request, ``BadFile`` for a
+    damaged manifest.
+    """
+    folder = Path(folder)
+    if not (folder / manifest).is_file():
+        with only_one(folder):
+            if not (folder / manifest).is_file():  # another process may have finished it while this one waited
+                _claim(folder, request, folder / partial)
+                write_json(folder / manifest, request | work())
+                (folder / partial).unlink(missing_ok=True)  # without a lock, another process may have removed it
+    found = read_manifest(folder / manifest)
+    check_request(folder, found, request)
+    return found
+
+
+def read_manifest(path: Path) -> dict:
+    """What :func:`fill` wrote; raises ``BadFile`` if it is damaged."""
+    expected = f"the JSON that was written there; delete {path.parent} to have it made again"
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return None
-        raise
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadFile("manifest", path, f"not JSON ({error})", expected) from error
+    if not isinstance(content, dict):
+        raise BadFile("manifest", path, repr(content)[:80], expected)
+    return content
 
 
-def _wait_for_lock(descriptor: int, folder: Path, say_after_s: float) -> None:
-    speak_at, said = time.monotonic() + say_after_s, False
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not said and time.monotonic() >= speak_at:
-                tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
-                said = True
-        time.sleep(0.1)
+def check_request(folder: Path, found: dict, request: dict) -> None:
+    """Raise ``FileExistsError`` unless ``found``, a manifest, answers ``request``."""
+    for name, value in request.items():
+        if found.get(name) != value:
+            raise FileExistsError(
+                f"{folder}: was made from other input or with other options: {name} is {found.get(name)}, "
+                f"asked for {value}; delete that folder or choose another one"
+            )
+
+
+def _claim(folder: Path, request: dict, partial: Path) -> None:
+    if partial.is_file():
+        check_request(folder, read_manifest(partial), request)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: holds something else, expected an empty or new folder")
+    else:
+        write_json(partial, request)
 
 
 class BadFile(ValueError):

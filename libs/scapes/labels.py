@@ -15,6 +15,8 @@ import numpy as np
 from cityscapesscripts.helpers.labels import labels as _OFFICIAL
 from cityscapesscripts.helpers.labels import name2label
 
+from scapes.files import BadFile
+
 EVALUATED = tuple(label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval)
 
 CLASSES: tuple[str, ...] = tuple(label.name for label in EVALUATED)
@@ -41,6 +43,12 @@ def label_id(name: str) -> int:
 def label_of_instance(ids: np.ndarray) -> np.ndarray:
     """The label ids of pixels or values of ``*_gtFine_instanceIds.png``: integers of any shape, dtype as given."""
     return np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids)
+
+
+def check_label_ids(path: str, label_ids: np.ndarray) -> None:
+    """Raise ``BadFile`` naming ``path`` unless its pixels, unsigned integers of any shape, are official label ids."""
+    if label_ids.max() > MAX_LABEL_ID:
+        raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
 
 
 def category_of_label() -> np.ndarray:

@@ -1,12 +1,12 @@
 """Synthetic data sets whose images are numbered and come without an official split: all that they share.
 
-A data set of this kind is a :class:`NumberedDataset`: where its files are, of what kind they are, and how its labels
-are read. See :mod:`scapes.synscapes` and :mod:`scapes.urbansyn`; a third one is one more file like
-these.
+Each is a :class:`NumberedDataset`: where its files are, of what kind they are, and how its labels are read. See
+:mod:`scapes.synscapes` and :mod:`scapes.urbansyn`. To add one, write a file like these and name it in
+:data:`scapes.verify.SYNTHETIC`.
 
-The split, fixed and documented: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``,
-the rest ``val``. For the 25,000 images of Synscapes that gives the 20,000 + 5,000 of section 3.1 of the paper; it does
-not depend on a missing file, and works for a data set of any size. Lists of numbers override it.
+The split is fixed: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest
+``val``. For the 25,000 images of Synscapes these are 20,000 + 5,000; it does not depend on a missing file, and works
+for a data set of any size. Lists of numbers override it.
 """
 
 import os
@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from scapes import png
 from scapes.files import BadFile
-from scapes.labels import INSTANCE_LABEL_IDS, MAX_LABEL_ID
+from scapes.labels import INSTANCE_LABEL_IDS, check_label_ids
 
 SPLITS = ("train", "val")
 
@@ -30,25 +31,23 @@ class NumberedDataset:
     """Where the files of a data set are and what is in them.
 
     layout: path below the root, with ``{variant}`` and ``{number}``, of ``image_path``, ``label_path`` (class map),
-        ``instance_path`` (instance map) and ``meta_path`` (JSON).
-    png_kinds: for the first three, the kinds of PNG they may be, see :func:`scapes.png.read`.
-    decode: from the pixels of the two label files to the class map, uint8 (H, W) of label ids, and the instance map,
-        int32 (H, W), 0 where there is no instance.
+        ``instance_path`` (instance map: a colour per instance) and ``meta_path`` (JSON).
     read_meta: path -> {instance id: label id}; raises ``BadFile``.
+    label_of_value: label id of each value of the class map, uint8 (256,); None where the values are label ids.
     complete_classes: from the two maps and the metadata to {instance id: label id}, for data sets whose metadata leave
         out instances; None where they list all.
-    upscaled_variants: variants whose images are larger than the label maps.
+    color_kinds: the kinds of PNG that images and instance maps may be, see :func:`scapes.png.read`.
+    variants: names of the sets of images; those after the first may be larger than the label maps.
     official_count: images in the full data set, None if not known.
     """
 
     name: str
     layout: dict[str, str]
-    png_kinds: dict[str, tuple[str, ...]]
-    decode: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-    read_meta: Callable[[str | Path], dict[int, int]]
+    read_meta: Callable[[str], dict[int, int]]
+    label_of_value: np.ndarray | None = None
     complete_classes: Callable[[np.ndarray, np.ndarray, dict[int, int]], dict[int, int]] | None = None
+    color_kinds: tuple[str, ...] = ("RGB 8",)
     variants: tuple[str, ...] = ("rgb",)
-    upscaled_variants: tuple[str, ...] = ()
     official_count: int | None = None
 
     def read_images(
@@ -58,7 +57,7 @@ class NumberedDataset:
         variant: str = "rgb",
         ids: Iterable[int | str] | None = None,
     ) -> pd.DataFrame:
-        """Image table of the raw data set, sorted by number: one row an image.
+        """Image table of the raw data set, sorted by number: one row per image.
 
         ``split``: ``train``, ``val``, or None for both. ``ids``: these images only; together with a ``split`` they
         *are* that split, whatever the rule says. ``variant``: which images, e.g. ``rgb-2k``.
@@ -69,10 +68,9 @@ class NumberedDataset:
         Raises ``FileNotFoundError`` for a missing folder, file or id, ``ValueError`` for an unknown split or variant,
         repeated ids, or file names of another form.
         """
-        root = Path(root)
         if split is not None and split not in SPLITS:
             raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}, or None for both")
-        numbers = self.list_numbers(root, variant)
+        numbers = self._list_numbers(root, variant)
         last_train = last_train_number(numbers[-1])
         by_rule = [(number, "train" if number <= last_train else "val") for number in numbers]
         if ids is None:
@@ -84,67 +82,63 @@ class NumberedDataset:
             raise FileNotFoundError(f"{root}: none of its {len(numbers)} images is in split {split!r}")
         return pd.DataFrame([self._row(root, number, own, variant) for number, own in chosen])
 
-    def list_numbers(self, root: str | Path, variant: str = "rgb") -> list[int]:
-        """Numbers of the images, ascending; raises ``FileNotFoundError`` if there are none, ``ValueError`` for odd
-        names."""
-        if variant not in self.variants:
-            raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(self.variants)}")
-        example = self.image_paths(root, 1, variant)["image_path"]
-        if not example.parent.is_dir():
-            raise FileNotFoundError(f"{example.parent}: no such folder; expected images like {example.name} in it")
-        numbers, odd = self.scan(root, "image_path", variant)
-        if odd:
-            raise ValueError(
-                f"{odd[0]}: found a file of this name ({len(odd)} such), expected names like {example.name}"
-            )
-        if not numbers:
-            raise FileNotFoundError(f"{example.parent}: no images; expected names like {example.name}")
-        return numbers
+    def scan(self, root: str | Path, column: str, variant: str = "rgb") -> tuple[list[int], list[str]]:
+        """Numbers of the files of one kind (a key of ``layout``), ascending; and paths of files with other names."""
+        folder, example = os.path.split(self.image_paths(root, 1, variant)[column])
+        pattern, suffix = os.path.basename(self.layout[column]), os.path.splitext(example)[1]
+        numbers, odd = [], []
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            if not name.endswith(suffix) or name.startswith("."):
+                continue
+            digits = re.search(r"[0-9]+$", name.removesuffix(suffix))
+            if digits and pattern.format(number=int(digits.group())) == name:
+                numbers.append(int(digits.group()))
+            else:
+                odd.append(os.path.join(folder, name))
+        return sorted(numbers), odd
 
-    def scan(self, root: str | Path, column: str, variant: str = "rgb") -> tuple[list[int], list[Path]]:
-        """Numbers of the files of one kind (a key of ``layout``), ascending, and files of the same type with other
-        names."""
-        example = self.image_paths(root, 1, variant)[column]
-        pattern = self.layout[column].rsplit("/", 1)[1]
-        names = os.listdir(example.parent) if example.parent.is_dir() else []
-        names = {name for name in names if name.endswith(example.suffix) and not name.startswith(".")}
-        digits = (re.search(r"[0-9]+$", name.removesuffix(example.suffix)) for name in names)
-        numbers = {int(match.group()) for match in digits if match}
-        numbers = sorted(number for number in numbers if pattern.format(number=number) in names)
-        odd = names - {pattern.format(number=number) for number in numbers}
-        return numbers, [example.parent / name for name in sorted(odd)]
-
-    def image_paths(self, root: str | Path, number: int, variant: str = "rgb") -> dict[str, Path]:
-        """Where the files of image ``number`` belong."""
-        return {name: Path(root) / path.format(variant=variant, number=number) for name, path in self.layout.items()}
+    def image_paths(self, root: str | Path, number: int, variant: str = "rgb") -> dict[str, str]:
+        """Where the files of image ``number`` belong: a path for each key of ``layout``."""
+        paths = {name: path.format(variant=variant, number=number) for name, path in self.layout.items()}
+        return {name: os.path.join(root, path) for name, path in paths.items()}
 
     def read_labels(self, image: dict) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
         """Labels of one row of the image table: class map uint8 (H, W), instance map int32 (H, W), {id: label id}.
 
         Raises ``BadFile`` if a file is damaged or of the wrong kind, or the maps differ in size.
         """
-        pixels = [png.read(image[name], *self.png_kinds[name]) for name in ("label_path", "instance_path")]
-        if pixels[0].shape != pixels[1].shape[:2]:
-            expected = f"{pixels[0].shape} as {image['label_path']}"
-            raise BadFile("size", image["instance_path"], f"(height, width) {pixels[1].shape[:2]}", expected)
-        class_map, instance_map = self.decode(*pixels)
-        if class_map.max() > MAX_LABEL_ID:
-            raise BadFile("value", image["label_path"], f"label id {class_map.max()}", f"label ids 0..{MAX_LABEL_ID}")
+        class_map = self.read_class_map(image["label_path"])
+        instance_map = self.read_instance_map(image["instance_path"])
+        png.check_size(image["instance_path"], instance_map.shape, image["label_path"], class_map.shape)
         classes = self.read_meta(image["meta_path"])
         if self.complete_classes is not None:
             classes = self.complete_classes(class_map, instance_map, classes)
         return class_map, instance_map, classes
 
-    def check_image_size(self, variant: str, path: str | Path, image: tuple[int, int], labels: tuple[int, int]) -> None:
-        """Raise ``BadFile`` unless an image, (height, width), fits its label maps: in size, or in shape if upscaled."""
-        if image == labels:
-            return
-        same_shape = image[0] > labels[0] and abs(image[0] - image[1] * labels[0] / labels[1]) <= 1
-        if not (variant in self.upscaled_variants and same_shape):
-            expected = f"{labels} as its labels" + (" or larger in proportion" if self.upscaled_variants else "")
+    def read_class_map(self, path: str) -> np.ndarray:
+        """Label ids, uint8 (H, W); raises ``BadFile``."""
+        class_map = png.read(path, "gray 8")
+        if self.label_of_value is not None:
+            class_map = self.label_of_value[class_map]
+        check_label_ids(path, class_map)
+        return class_map
+
+    def read_instance_map(self, path: str) -> np.ndarray:
+        """Instance ids R + 256 G + 65536 B, int32 (H, W), 0 where there is no instance; raises ``BadFile``."""
+        image = png.read(path, *self.color_kinds)
+        # In one pass: the four bytes R, G, B, A of a pixel, seen as one little-endian integer.
+        order = cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        return cv2.cvtColor(image, order).view("<i4")[..., 0] & 0xFFFFFF
+
+    def check_image_size(self, variant: str, path: str, image: tuple[int, int], labels: tuple[int, int]) -> None:
+        """Raise ``BadFile`` unless an image, (height, width), has the size of its labels, or their shape if larger."""
+        may_be_larger = variant != self.variants[0]
+        in_proportion = image[0] > labels[0] and abs(image[0] - image[1] * labels[0] / labels[1]) <= 1
+        if image != labels and not (may_be_larger and in_proportion):
+            expected = f"{labels} as its labels" + (" or larger in proportion" if may_be_larger else "")
             raise BadFile("size", path, f"(height, width) {image}", expected)
 
-    def _row(self, root: Path, number: int, split: str, variant: str) -> dict:
+    def _row(self, root: str | Path, number: int, split: str, variant: str) -> dict:
         paths = self.image_paths(root, number, variant)
         try:
             header = png.read_header(paths["label_path"])
@@ -153,9 +147,20 @@ class NumberedDataset:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error.filename}: missing, though {paths['image_path']} exists") from error
         row = {"dataset": self.name, "split": split, "image_id": str(number)}
-        return (
-            row | {name: str(path) for name, path in paths.items()} | {"height": header.height, "width": header.width}
-        )
+        return row | paths | {"height": header.height, "width": header.width}
+
+    def _list_numbers(self, root: str | Path, variant: str) -> list[int]:
+        if variant not in self.variants:
+            raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(self.variants)}")
+        folder, example = os.path.split(self.image_paths(root, 1, variant)["image_path"])
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"{folder}: no such folder; expected images like {example} in it")
+        numbers, odd = self.scan(root, "image_path", variant)
+        if odd:
+            raise BadFile("name", odd[0], f"{len(odd)} such names", f"names like {example}")
+        if not numbers:
+            raise FileNotFoundError(f"{folder}: no images; expected names like {example}")
+        return numbers
 
 
 def last_train_number(largest: int) -> int:
@@ -180,7 +185,7 @@ def checked_classes(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
     return classes
 
 
-def _check_ids(ids: Iterable[int | str], numbers: list[int], root: Path) -> set[int]:
+def _check_ids(ids: Iterable[int | str], numbers: list[int], root: str | Path) -> set[int]:
     wanted = [int(number) for number in ids]
     if len(wanted) > len(set(wanted)):
         raise ValueError(f"{len(wanted) - len(set(wanted))} ids are listed more than once, expected each image once")

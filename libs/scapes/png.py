@@ -4,6 +4,7 @@ Label maps are read here and nowhere else, because image libraries are too kind:
 expand palettes and drop to eight bits without a word.
 """
 
+import os
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -36,23 +37,22 @@ class Header(NamedTuple):
 
 def read_header(path: str | Path) -> Header:
     """Size and kind of a PNG from its first bytes; raises ``BadFile`` or ``OSError``."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         return _parse_header(file.read(33), path)
 
 
 def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
-    """Header, size in bytes, and the last 20 bytes before which a complete PNG keeps its pixels.
+    """Header, size in bytes, and the last 20 bytes of a PNG: a checksum of its content for two small reads.
 
     Those 20 bytes hold the Adler-32 checksum of all the (filtered) pixels, the CRC of the last data chunk and the end
-    mark: a checksum of the content for one small read. (A file with text chunks behind its pixels keeps the checksum
-    further up; a change of such a file shows in its size or its text only.) Raises ``BadFile`` for a file without end
-    mark.
+    mark. (A file with text chunks behind its pixels keeps the checksum further up; a change of such a file shows in its
+    size or its text only.) Raises ``BadFile`` for a file without end mark, ``OSError`` if it cannot be opened.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         header = _parse_header(file.read(33), path)
-        size = file.seek(0, 2)
+        size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - 20))
-        tail = file.read()
+        tail = file.read(20)
     _check_end(tail, size, path)
     return header, size, tail
 
@@ -75,6 +75,12 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
     if image is None:
         raise BadFile("damaged PNG", path, f"{len(data)} bytes whose pixels cannot be decoded", "a complete PNG")
     return image
+
+
+def check_size(path: str, size: tuple[int, int], reference: str, expected: tuple[int, int]) -> None:
+    """Raise ``BadFile`` unless ``path`` has the (height, width) of ``reference``."""
+    if size != expected:
+        raise BadFile("size", path, f"(height, width) {size}", f"{expected} as {reference}")
 
 
 def write(path: str | Path, image: np.ndarray, *, sync: bool = True) -> None:

@@ -17,18 +17,8 @@ import json
 import operator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from scapes.files import BadFile
 from scapes.numbered import NumberedDataset, checked_classes
-
-
-def color_ids(image: np.ndarray) -> np.ndarray:
-    """R + 256 G + 65536 B of an 8-bit BGR or BGRA image, int32 (H, W)."""
-    # One pass: the four bytes R, G, B, A of a pixel, seen as one little-endian integer.
-    order = cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    return cv2.cvtColor(image, order).view("<i4")[..., 0] & 0xFFFFFF
 
 
 def read_meta(path: str | Path) -> dict[int, int]:
@@ -51,9 +41,7 @@ def read_visibility(path: str | Path) -> dict[str, dict[int, float]]:
         tables = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)["instance"]
         found = {name: {int(i): float(x) for i, x in tables[name].items()} for name in ("occluded", "truncated")}
         every = [(name, *item) for name, values in found.items() for item in values.items()]
-        wrong = [
-            f"{name} of {i} is {x}" for name, i, x in every if not -0.01 <= x <= 1.01
-        ]  # percent, say; not rounding
+        wrong = [f"{name} of {i} is {x}" for name, i, x in every if not -0.01 <= x <= 1.01]  # percent, for example
         if wrong:
             raise ValueError(wrong[0])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -71,10 +59,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict:
     return unique
 
 
-def _decode(class_image: np.ndarray, instance_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return class_image, color_ids(instance_image)
-
-
 DATASET = NumberedDataset(
     name="synscapes",
     layout={
@@ -83,11 +67,8 @@ DATASET = NumberedDataset(
         "label_path": "img/class/{number}.png",
         "meta_path": "meta/{number}.json",
     },
-    png_kinds={"image_path": ("RGB 8",), "label_path": ("gray 8",), "instance_path": ("RGB 8",)},
-    decode=_decode,
     read_meta=read_meta,
     variants=("rgb", "rgb-2k"),
-    upscaled_variants=("rgb-2k",),
     official_count=25_000,
 )
 read_images = DATASET.read_images

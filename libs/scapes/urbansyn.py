@@ -30,9 +30,6 @@ from cityscapesscripts.helpers.labels import trainId2label
 from scapes.files import BadFile
 from scapes.labels import INSTANCE_LABEL_IDS, NAMES
 from scapes.numbered import NumberedDataset, checked_classes
-from scapes.synscapes import color_ids
-
-TRAIN_IDS = range(19)
 
 
 def read_meta(path: str | Path) -> dict[int, int]:
@@ -46,10 +43,10 @@ def read_meta(path: str | Path) -> dict[int, int]:
         raise BadFile("metadata", path, found, expected) from error
 
 
-def _decode(class_image: np.ndarray, instance_image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    label_of_train_id = np.zeros(256, np.uint8)
-    label_of_train_id[TRAIN_IDS] = [trainId2label[train_id].id for train_id in TRAIN_IDS]
-    return label_of_train_id[class_image], color_ids(instance_image)
+def _label_of_train_id() -> np.ndarray:
+    table = np.zeros(256, np.uint8)
+    table[:19] = [trainId2label[train_id].id for train_id in range(19)]
+    return table
 
 
 def _complete_classes(class_map: np.ndarray, instance_map: np.ndarray, classes: dict[int, int]) -> dict[int, int]:
@@ -75,9 +72,9 @@ DATASET = NumberedDataset(
         "label_path": "ss/ss_{number:04d}.png",
         "meta_path": "bbox2d/bbox2d_{number:04d}.json",
     },
-    png_kinds={"image_path": ("RGB 8", "RGBA 8"), "label_path": ("gray 8",), "instance_path": ("RGB 8", "RGBA 8")},
-    decode=_decode,
     read_meta=read_meta,
+    label_of_value=_label_of_train_id(),
+    color_kinds=("RGB 8", "RGBA 8"),
     complete_classes=_complete_classes,
 )
 read_images = DATASET.read_images

@@ -8,7 +8,6 @@ Of two processes that write the same folder, the second waits for the first.
 import functools
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
-from scapes.files import only_one, replacing
+from scapes.files import fill, replacing
 from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from scapes.parallel import map_items
 from toyscapes.scene import Instance, Scene, check_look, draw_scene
@@ -54,13 +53,13 @@ def write_cityscapes(
     The n-th image of a split is the same whatever the size of the splits. The labels of the test split are dummies, as
     in the original.
 
-    Raises ``ValueError`` for a bad size or count, or if ``root`` holds data of other parameters or from elsewhere;
-    ``OSError`` where it cannot be written.
+    Raises ``ValueError`` for a bad size or count, ``FileExistsError`` if ``root`` holds data of other parameters or
+    from elsewhere, another ``OSError`` where it cannot be written.
     """
     counts = {"train": train, "val": val, "test": test}
     parameters = _parameters("cityscapes", counts, height, width, seed, gap)
     jobs = [(split, i) for split, count in counts.items() for i in range(count)]
-    return _write(Path(root), parameters, jobs, _write_cityscapes_image, ("leftImg8bit", "gtFine"), workers)
+    return _write(Path(root), parameters, jobs, _write_cityscapes_image, workers)
 
 
 def write_synscapes(
@@ -83,7 +82,7 @@ def write_synscapes(
     counts = {"train": train, "val": val}
     parameters = _parameters("synscapes", counts, height, width, seed, 0.0) | {"rgb_2k": rgb_2k}
     jobs = range(1, train + val + 1)
-    return _write(Path(root), parameters, jobs, _write_synscapes_image, ("img", "meta"), workers)
+    return _write(Path(root), parameters, jobs, _write_synscapes_image, workers)
 
 
 def write_urbansyn(
@@ -96,7 +95,7 @@ def write_urbansyn(
     """
     parameters = _parameters("urbansyn", {"train": train, "val": val}, height, width, seed, 0.0)
     jobs = range(1, train + val + 1)
-    return _write(Path(root), parameters, jobs, _write_urbansyn_image, ("rgb", "ss", "panoptic", "bbox2d"), workers)
+    return _write(Path(root), parameters, jobs, _write_urbansyn_image, workers)
 
 
 def _parameters(layout: str, counts: dict[str, int], height: int, width: int, seed: int, gap: float) -> dict:
@@ -117,52 +116,16 @@ def _parameters(layout: str, counts: dict[str, int], height: int, width: int, se
     }
 
 
-def _write(
-    root: Path, parameters: dict, jobs: Sequence, write_image: Callable, folders: Sequence[str], workers: int | None
-) -> dict:
+def _write(root: Path, parameters: dict, jobs: Sequence, write_image: Callable, workers: int | None) -> dict:
     """Call ``write_image(root, parameters, job)`` for each job, unless all is there."""
-    manifest = root / MANIFEST
-    if not manifest.is_file():
-        with only_one(root):
-            if not manifest.is_file():  # as another process may have been waited for
-                _write_all(root, parameters, jobs, write_image, folders, workers)
-    _check_same(manifest, parameters)
-    return parameters
 
+    def draw() -> dict:
+        task = functools.partial(write_image, root, parameters)
+        for _ in map_items(task, jobs, workers=workers, description=f"drawing {parameters['layout']}"):
+            pass
+        return {}
 
-def _write_all(
-    root: Path, parameters: dict, jobs: Sequence, write_image: Callable, folders: Sequence[str], workers: int | None
-) -> None:
-    """Draw between the partial manifest and the final one."""
-    manifest, partial = root / MANIFEST, root / PARTIAL_MANIFEST
-    if partial.is_file():
-        _check_same(partial, parameters)
-    else:
-        for folder in folders:
-            if (root / folder).exists():
-                raise ValueError(f"{root / folder} exists and was not written by toyscapes; choose an empty folder")
-        _write_json(partial, parameters)
-    task = functools.partial(write_image, root, parameters)
-    for _ in map_items(task, jobs, workers=workers, description=f"drawing {parameters['layout']}"):
-        pass
-    with replacing(manifest) as temporary:
-        temporary.write_text(json.dumps(parameters, indent=1))
-    partial.unlink(missing_ok=True)  # where no lock could be had, another process may be as far
-
-
-def _check_same(path: Path, parameters: dict) -> None:
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: not JSON ({error}); delete the folder {path.parent} to have it written anew"
-        ) from error
-    differing = [key for key in {**parameters, **found} if parameters.get(key) != found.get(key)]
-    if differing:
-        pairs = ", ".join(f"{key} is {found.get(key)}, asked for {parameters.get(key)}" for key in differing)
-        raise ValueError(
-            f"{path.parent} holds toy data of other parameters ({pairs}); delete that folder or choose another one"
-        )
+    return fill(root, parameters, draw, manifest=MANIFEST, partial=PARTIAL_MANIFEST)
 
 
 def _write_cityscapes_image(root: Path, parameters: dict, job: tuple[str, int]) -> None:
@@ -319,13 +282,9 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def _write_json(path: Path, content: dict | list) -> None:
-    """Write under another name first. As the last file of an image, ``path`` says that the others are complete.
-
-    Not forced to the disk as by :func:`scapes.files.replacing`, which would take longer than drawing the image.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    _write_bytes(temporary, json.dumps(content, separators=(",", ":")).encode())
-    os.replace(temporary, path)
+    """Compact JSON. As the last file of an image, ``path`` says that the others are complete."""
+    with replacing(path, sync=False) as temporary:  # waiting for the disk would take longer than drawing the image
+        temporary.write_text(json.dumps(content, separators=(",", ":")))
 
 
 def _write_bytes(path: Path, content: bytes | np.ndarray) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -22,11 +22,11 @@ import pandas as pd
 
 import synlib
 from scapes import cityscapes, png
-from scapes.files import only_one, replacing
+from scapes.files import check_request, fill, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
 from scapes.numbered import NumberedDataset
 from scapes.parallel import map_items
-from scapes.synthetic import SYNTHETIC
+from scapes.verify import SYNTHETIC
 from synlib.curation.rider_rule import DEFAULT_POLICY, Policy, harmonize_maps
 
 IMAGE_MODES = ("link", "copy")
@@ -46,7 +46,7 @@ def harmonize_dataset(
 ) -> dict:
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
-    dataset: ``synscapes``, or another name in :data:`scapes.synthetic.SYNTHETIC`. variant: which of its
+    dataset: ``synscapes``, or another name in :data:`scapes.verify.SYNTHETIC`. variant: which of its
     images, e.g. ``rgb-2k``: the labels are then enlarged to the size of the images (nearest neighbour). splits:
     ``{"train": ids, "val": ids}``; default: the rule of :mod:`scapes.numbered`. images: ``link`` (relative
     symbolic links) or ``copy``. workers: processes, default one a core.
@@ -76,44 +76,33 @@ def harmonize_dataset(
         "policy": dataclasses.asdict(policy),
         "number_of_images": {split: int(n) for split, n in table["split"].value_counts().sort_index().items()},
         "image_list": combine(table["split"] + "/" + table["image_id"]),
-        "synlib_version": synlib.__version__,
     }
-    if cityscapes.read_manifest(target) is None:
-        with only_one(target):
-            if cityscapes.read_manifest(target) is None:  # as another process may have been waited for
-                _claim(target, request)
-                return _harmonize_all(table, target, request, policy, workers, progress)
-    finished = cityscapes.read_manifest(target)
-    _check_same(target, finished, _options(request))
-    _check_same(target, finished, {"source_fingerprint": fingerprint(table, progress=progress)})
-    _check_images(target, table)
-    return finished
+    finished = cityscapes.read_manifest(target) is not None
+    one = functools.partial(_try_one, target=target, policy=policy, mode=images, variant=variant)
+    work = functools.partial(_harmonize_all, table, target, one, workers, "harmonising" if progress else "")
+    manifest = fill(target, request, work, manifest=cityscapes.MANIFEST, partial=cityscapes.PARTIAL_MANIFEST)
+    if finished:
+        check_request(target, manifest, {"source_fingerprint": fingerprint(table, progress=progress)})
+        _check_images(target, table)
+    return manifest
 
 
 def _harmonize_all(
-    table: pd.DataFrame, target: Path, request: dict, policy: Policy, workers: int | None, progress: bool
-) -> dict:
-    mode, variant = request["images"], request["variant"]
-    harmonize = functools.partial(_try_one, target=target, policy=policy, mode=mode, variant=variant)
+    table: pd.DataFrame, target: Path, one: Callable, workers: int | None, description: str
+) -> dict[str, object]:
+    """Call ``one`` for each image; returns what the manifest says of the result."""
     counts, digests, failures = Counter(), [], []
-    description = "harmonising" if progress else ""
-    for found, digest, failure in map_items(
-        harmonize, table.to_dict("records"), workers=workers, description=description
-    ):
+    for found, digest, failure in map_items(one, table.to_dict("records"), workers=workers, description=description):
         counts.update(found)
         digests.append(digest)
         failures += [failure] if failure else []
     if failures:
         shown = "\n  ".join(failures[:10])
         raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
-
     for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
         leftover.unlink()
     os.sync()  # the images are on disk before the manifest says so
-    manifest = request | {"source_fingerprint": combine(digests), "counts": _nested(counts)}
-    _write_json(target / cityscapes.MANIFEST, manifest)
-    (target / cityscapes.PARTIAL_MANIFEST).unlink(missing_ok=True)
-    return manifest
+    return {"synlib_version": synlib.__version__, "source_fingerprint": combine(digests), "counts": _nested(counts)}
 
 
 def count_table(manifest: dict) -> pd.DataFrame:
@@ -132,43 +121,18 @@ def _image_table(source: Path, dataset: NumberedDataset, variant: str, splits: d
     return table
 
 
-def _claim(target: Path, request: dict) -> None:
-    """Make ``target``, which is not finished, ours. ``FileExistsError`` if it is another's."""
-    partial = target / cityscapes.PARTIAL_MANIFEST
-    if partial.is_file():
-        _check_same(target, json.loads(partial.read_bytes()), _options(request))
-    elif target.is_dir() and any(target.iterdir()):
-        raise FileExistsError(f"{target}: holds something else, expected an empty or new folder")
-    else:
-        _write_json(partial, request)
-
-
-def _options(request: dict) -> dict:
-    """What must be the same for a tree to be the one that is asked for."""
-    return {name: value for name, value in request.items() if name != "synlib_version"}
-
-
-def _check_same(target: Path, existing: dict, wanted: dict) -> None:
-    for name, value in wanted.items():
-        if existing.get(name) != value:
-            raise FileExistsError(
-                f"{target}: was made from other input or with other options: {name} is {existing.get(name)} there, "
-                f"{value} now. Choose another folder or remove this one."
-            )
-
-
 def _check_images(target: Path, table: pd.DataFrame) -> None:
     """``FileNotFoundError`` for an image of a finished tree that is gone, as linked ones are when the source moves."""
     for image in table.to_dict("records"):
         path = _target_paths(target, image)["image_path"]
-        if not path.exists():
-            what = f"links to {os.readlink(path)}, which does not exist" if path.is_symlink() else "missing"
+        if not os.path.exists(path):
+            what = f"links to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "missing"
             raise FileNotFoundError(
                 f"{path}: {what}. Put the file back where it was, or remove {target} and harmonise again."
             )
 
 
-def _target_paths(target: Path, image: dict) -> dict[str, Path]:
+def _target_paths(target: Path, image: dict) -> dict[str, str]:
     """Where one row of the raw image table goes."""
     image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
     return cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
@@ -206,19 +170,19 @@ def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mod
         raise ValueError(f"{image['instance_path']}: {error}") from error
     png.write(paths["instance_path"], _enlarge(instance_ids, height, width), sync=False)
     png.write(paths["label_path"], _enlarge(label_ids, height, width), sync=False)
-    _place_image(Path(image["image_path"]), paths["image_path"], mode)
+    _place_image(Path(image["image_path"]), Path(paths["image_path"]), mode)
     content = {"imgHeight": height, "imgWidth": width, "source_digest": digest, "counts": _nested(counts)}
-    _write_json(paths["polygon_path"], content, sync=False)
+    write_json(paths["polygon_path"], content, sync=False)
     return counts
 
 
-def _counts_if_complete(paths: dict[str, Path], digest: str) -> Counter | None:
+def _counts_if_complete(paths: dict[str, str], digest: str) -> Counter | None:
     """The counts of an image that is done; None if a file is missing, not whole (loss of power), or of other input."""
     try:
         for name in ("instance_path", "label_path"):
             png.read_ends(paths[name])
         os.stat(paths["image_path"])
-        content = json.loads(paths["polygon_path"].read_bytes())
+        content = json.loads(Path(paths["polygon_path"]).read_bytes())
         return _flat(content["counts"]) if content["source_digest"] == digest else None
     except (OSError, ValueError, LookupError):
         return None
@@ -236,11 +200,6 @@ def _place_image(source: Path, path: Path, mode: str) -> None:
             shutil.copyfile(source, temporary)
         else:
             os.symlink(os.path.relpath(source.resolve(), path.parent.resolve()), temporary)
-
-
-def _write_json(path: Path, content: dict, sync: bool = True) -> None:
-    with replacing(path, sync=sync) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _nested(counts: Counter) -> dict[str, dict[str, int]]:

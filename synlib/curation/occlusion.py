@@ -62,7 +62,7 @@ def _read_one(image: dict, raw_root: Path) -> pd.DataFrame:
     number = int(image["image_id"].split("_")[1])
     paths = synscapes.DATASET.image_paths(raw_root, number)
     instance_ids = png.read(image["instance_path"], "gray 16")
-    raw = synscapes.color_ids(png.read(paths["instance_path"], *synscapes.DATASET.png_kinds["instance_path"]))
+    raw = synscapes.DATASET.read_instance_map(paths["instance_path"])
     if instance_ids.shape[0] * raw.shape[1] != instance_ids.shape[1] * raw.shape[0]:
         expected = f"the proportions of {image['instance_path']}, {instance_ids.shape}"
         raise BadFile("size", paths["instance_path"], f"(height, width) {raw.shape}", expected)

@@ -66,7 +66,7 @@ def test_street_scenes_against_the_metadata(smoke_data, split):
     for image in images.itertuples():
         number = int(image.image_id.split("_")[1])
         meta = json.loads((smoke_data / f"synscapes/meta/{number}.json").read_text())["instance"]
-        raw = synscapes.color_ids(png.read(smoke_data / f"synscapes/img/instance/{number}.png", "RGB 8"))
+        raw = synscapes.DATASET.read_instance_map(smoke_data / f"synscapes/img/instance/{number}.png")
         instance_ids = png.read(image.instance_path, "gray 16")
         rows = table[table["image_id"] == image.image_id]
         for row in rows.itertuples():

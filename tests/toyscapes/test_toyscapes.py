@@ -276,9 +276,9 @@ def test_writing_again(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert write_cityscapes(tmp_path, train=2, val=1, workers=1, **SMALL) == manifest
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-    with pytest.raises(ValueError, match=r"seed is 0, asked for 1.*delete that folder"):
+    with pytest.raises(FileExistsError, match=r"seed is 0, asked for 1.*delete that folder"):
         write_cityscapes(tmp_path, train=2, val=1, seed=1, workers=1, **SMALL)
-    with pytest.raises(ValueError, match="layout is cityscapes, asked for synscapes"):
+    with pytest.raises(FileExistsError, match="layout is cityscapes, asked for synscapes"):
         write_synscapes(tmp_path, train=2, val=1, workers=1, **SMALL)
 
 
@@ -297,7 +297,7 @@ def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_synscapes(tmp_path / "part", train=4, val=1, workers=1, **SMALL)
     assert not (tmp_path / "part" / writers.MANIFEST).exists()
-    with pytest.raises(ValueError, match="train is 4, asked for 5"):
+    with pytest.raises(FileExistsError, match="train is 4, asked for 5"):
         write_synscapes(tmp_path / "part", train=5, val=1, workers=1, **SMALL)
     write_synscapes(tmp_path / "part", train=4, val=1, workers=1, **SMALL)
     assert drawn == [1, 2, 3, 3, 4, 5] and digests(tmp_path / "part") == whole
@@ -305,7 +305,7 @@ def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
 
 def test_leaves_other_data_alone(tmp_path):
     (tmp_path / "leftImg8bit").mkdir()
-    with pytest.raises(ValueError, match="leftImg8bit exists and was not written by toyscapes"):
+    with pytest.raises(FileExistsError, match="holds something else, expected an empty or new folder"):
         write_cityscapes(tmp_path, train=1, val=0, workers=1, **SMALL)
     assert list(tmp_path.iterdir()) == [tmp_path / "leftImg8bit"]
 
