@@ -21,9 +21,10 @@ import pandas as pd
 from PIL import Image
 
 from scapes import png
-from scapes.ap import ImageMatch, average_precision, match_image
+from scapes.ap import average_precision
 from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE, LABEL_IDS
+from scapes.match import ImageMatch, match_image
 from scapes.predictions import Detections
 from tests import official
 from toyscapes import draw_scene

@@ -1,34 +1,22 @@
 """Average precision of instance segmentation over a data set, equal to the official Cityscapes evaluator.
 
-:func:`scapes.match.match_image` reduces an image to a small record; records of any images, processes and
-machines, in any order, are pooled by :func:`average_precision`, which gives the same bits whatever the order.
+:func:`scapes.match.match_image` reduces an image to a small record; records of any images, processes and machines, in
+any order, are pooled by :func:`average_precision`, which gives the same bits whatever the order.
 
-Shapes used in this module: M images, P detections of a data set, 8 classes, 10 overlaps.
+Shapes used in this module: M images, T ground truths and P detections of a data set, 8 classes, 10 overlaps.
 
 Source of the metric: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is defined here
 that is not there: where every detection of a class is ignored, AP is 0 (the official one fails).
 """
 
-import itertools
+import collections
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from scapes.labels import CLASSES
-from scapes.match import MIN_AREA_PX, PREDICTION, TRUTH, ImageMatch, match_image
-
-__all__ = [
-    "MIN_AREA_PX",
-    "OVERLAPS",
-    "AveragePrecision",
-    "ImageMatch",
-    "Outcomes",
-    "average_precision",
-    "match_image",
-    "outcomes",
-]
+from scapes.match import PREDICTION, TRUTH, ImageMatch
 
 OVERLAPS = np.arange(0.5, 1.0, 0.05)
 """The ten overlaps, float64; the same expression as the official one's, hence the same bits."""
@@ -43,11 +31,10 @@ class Outcomes:
 
     Attributes:
         image_ids: the ids of the M images.
-        truths: :data:`TRUTH` of all images; ``truth_image`` says whose, int64.
+        truths: :data:`TRUTH` ``(T,)`` of all images; ``truth_image`` says whose, int64.
         predictions: :data:`PREDICTION` ``(P,)``; ``prediction_image`` says whose, int64.
-        prediction_truth, prediction_other: int64 ``(P,)``, rows in ``truths`` that the fields ``truth`` and
-            ``other_truth`` point to, -1 if none.
-        outcome: int8 ``(P, 10)``: :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` or :data:`IGNORED`.
+        prediction_truth: int64 ``(P,)``, the row in ``truths`` that the field ``truth`` points to, -1 if none.
+        outcome: int8 ``(P, 10)``, as of :func:`decide`.
     """
 
     image_ids: tuple[str, ...]
@@ -56,71 +43,76 @@ class Outcomes:
     predictions: np.ndarray
     prediction_image: np.ndarray
     prediction_truth: np.ndarray
-    prediction_other: np.ndarray
     outcome: np.ndarray
 
 
-def outcomes(
-    records: Iterable[ImageMatch], *, expected_images: Iterable[str] | None = None, subset: bool = False
-) -> Outcomes:
-    """Pool the records of a data set and decide each prediction at each overlap.
-
-    Args:
-        records: of :func:`match_image`, in any order, from any number of processes.
-        expected_images: the ids of the images that belong to the data set; None to take the records as they come.
-        subset: allow images to be missing from the records.
+def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
+    """Pool the records of a data set, in any order, and decide each prediction at each overlap.
 
     Raises:
-        ValueError: if an image comes twice, is missing (without ``subset``), or is not expected; if the records were
-            made with different minimum areas.
+        ValueError: if an image comes twice, or if the records were made with different minimum areas.
     """
     records = sorted(records, key=lambda record: record.image_id)
-    check_images([record.image_id for record in records], expected_images, subset)
+    image_ids = tuple(record.image_id for record in records)
+    _check_unique(image_ids)
     areas = {record.min_area_px for record in records}
     if len(areas) > 1:
         raise ValueError(f"found records made with min_area_px = {sorted(areas)}, expected one value")
     truths = np.concatenate([np.empty(0, TRUTH), *(record.truths for record in records)])
     predictions = np.concatenate([np.empty(0, PREDICTION), *(record.predictions for record in records)])
-    per_image = np.array([[len(record.truths), len(record.predictions)] for record in records], int).reshape(-1, 2)
-    truth_image, prediction_image = (np.repeat(np.arange(len(records)), counts) for counts in per_image.T)
-    first_truth = np.concatenate([[0], np.cumsum(per_image[:, 0])]).astype(int)[prediction_image]
-    own, other = (
-        np.where(predictions[name] < 0, -1, first_truth + predictions[name]) for name in ("truth", "other_truth")
+    # Which image each row comes from
+    truths_of_image = np.array([len(record.truths) for record in records], int)
+    predictions_of_image = np.array([len(record.predictions) for record in records], int)
+    truth_image, prediction_image = (
+        np.repeat(np.arange(len(records)), counts) for counts in (truths_of_image, predictions_of_image)
     )
-    outcome = _decide(predictions, truths, own)
-    image_ids = tuple(record.image_id for record in records)
-    return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, own, other, outcome)
+    # From a row in the image's truths to the row in all truths
+    first_truth = (np.cumsum(truths_of_image) - truths_of_image)[prediction_image]
+    prediction_truth = np.where(predictions["truth"] < 0, -1, first_truth + predictions["truth"])
+    outcome = decide(predictions, truths, prediction_truth)
+    return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, prediction_truth, outcome)
 
 
-def check_images(found: list[str], expected_images: Iterable[str] | None, subset: bool) -> None:
-    """Compare the ids of images found, sorted, with those expected; arguments and errors as of :func:`outcomes`."""
-    twice = sorted({a for a, b in itertools.pairwise(found) if a == b})
-    if twice:
-        raise ValueError(
-            f"image {twice[0]}: found {found.count(twice[0])} records, expected one ({len(twice)} such images)"
-        )
-    if expected_images is None:
-        return
-    expected = set(expected_images)
-    missing, unknown = sorted(expected - set(found)), sorted(set(found) - expected)
-    if unknown:
+def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise ValueError if an id comes twice, is missing or not expected; all are ids of images."""
+    found, expected = list(found), set(expected)
+    _check_unique(found)
+    if unknown := sorted(set(found) - expected):
         raise ValueError(
             f"image {unknown[0]}: found a record, expected none ({len(unknown)} images outside the data set)"
         )
-    if missing and not subset:
+    if missing := sorted(expected - set(found)):
         raise ValueError(
-            f"image {missing[0]}: found no record, expected one ({len(missing)} of {len(expected)} images are "
-            "missing); say subset=True to evaluate a part of the data set"
+            f"image {missing[0]}: found no record, expected one ({len(missing)} of {len(expected)} images are missing)"
         )
 
 
-def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:
-    """int8 ``(P, 10)``: the outcome of each prediction at each overlap."""
+def _check_unique(image_ids: Iterable[str]) -> None:
+    counts = collections.Counter(image_ids)
+    if twice := sorted(image_id for image_id, count in counts.items() if count > 1):
+        found = f"found {counts[twice[0]]} records, expected one"
+        raise ValueError(f"image {twice[0]}: {found} ({len(twice)} such images)")
+
+
+def decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:
+    """The rule of the metric: what becomes of each prediction at each overlap.
+
+    Args:
+        predictions: :data:`PREDICTION` ``(P,)``.
+        truths: :data:`TRUTH` ``(T,)``.
+        prediction_truth: int ``(P,)``, each prediction's row in ``truths``, -1 if none; within one image, its field
+            ``truth``.
+
+    Returns:
+        int8 ``(P, 10)``: :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` or :data:`IGNORED`.
+    """
     iou, ignored = predictions["iou"][:, None], predictions["ignored"][:, None]
-    evaluated = np.append(truths["evaluated"], False)[prediction_truth]  # -1 finds the appended one
+    # Without a match: a false positive, unless too much of it lies on what is ignored
     matched = iou > OVERLAPS
     outcome = np.where(~matched & (ignored <= OVERLAPS), FALSE_POSITIVE, IGNORED).astype(np.int8)
-    order = np.lexsort((-predictions["score"], prediction_truth))  # by ground truth, the highest score first
+    # With a match of evaluated ground truth (-1 finds the appended False): by ground truth, the highest score first
+    evaluated = np.append(truths["evaluated"], False)[prediction_truth]
+    order = np.lexsort((-predictions["score"], prediction_truth))
     order = order[evaluated[order]]
     for column, hit in zip(outcome.T, matched.T, strict=True):
         hits = order[hit[order]]
@@ -139,20 +131,12 @@ class AveragePrecision:
         ap: float64 ``(8, 10)``, class by overlap; NaN for a class without ground truth.
         images: number of images.
         truths, predictions: int64 ``(8,)``, evaluated ground truths, and detections with at least a pixel.
-        true_positives, false_positives: int64 ``(8, 10)``; what is in neither was ignored.
     """
 
     ap: np.ndarray
     images: int
     truths: np.ndarray
     predictions: np.ndarray
-    true_positives: np.ndarray
-    false_positives: np.ndarray
-
-    @property
-    def per_class(self) -> dict[str, float]:
-        """Class name -> AP averaged over the overlaps."""
-        return dict(zip(CLASSES, np.average(self.ap, axis=1).tolist(), strict=True))
 
     @property
     def mean(self) -> float:
@@ -164,52 +148,32 @@ class AveragePrecision:
         """AP at overlap 0.5, averaged over classes with ground truth."""
         return _nanmean(self.ap[:, 0])
 
-    def frame(self) -> pd.DataFrame:
-        """One row a class and overlap: class, overlap, ap, and counts, of which misses are truths not found."""
-        shape = self.ap.shape
-        columns = {
-            "class": np.repeat(CLASSES, shape[1]),
-            "overlap": np.tile(OVERLAPS.round(2), shape[0]),
-            "ap": self.ap.ravel(),
-            "truths": np.repeat(self.truths, shape[1]),
-            "predictions": np.repeat(self.predictions, shape[1]),
-            "true_positives": self.true_positives.ravel(),
-            "false_positives": self.false_positives.ravel(),
-        }
-        frame = pd.DataFrame(columns)
-        return frame.assign(misses=frame["truths"] - frame["true_positives"])
 
-
-def average_precision(
-    records: Iterable[ImageMatch] | Outcomes, *, expected_images: Iterable[str] | None = None, subset: bool = False
-) -> AveragePrecision:
-    """AP from the records of a data set, or from their :func:`outcomes`; arguments and errors as there."""
-    if not isinstance(records, Outcomes):
-        records = outcomes(records, expected_images=expected_images, subset=subset)
-    pooled, classes = records, range(len(CLASSES))
+def average_precision(records: Iterable[ImageMatch] | Outcomes) -> AveragePrecision:
+    """AP from the records of a data set, or from their :func:`outcomes`; errors as there."""
+    pooled = records if isinstance(records, Outcomes) else outcomes(records)
     truths = np.bincount(pooled.truths["category"][pooled.truths["evaluated"]], minlength=len(CLASSES))
     predictions = np.bincount(pooled.predictions["category"], minlength=len(CLASSES))
     ap = np.empty((len(CLASSES), len(OVERLAPS)))
-    true_positives, false_positives = np.zeros((2, *ap.shape), int)
-    for c in classes:
+    for c in range(len(CLASSES)):
         of_class = pooled.predictions["category"] == c
         scores, outcome = pooled.predictions["score"][of_class], pooled.outcome[of_class]
-        true_positives[c] = (outcome == TRUE_POSITIVE).sum(0)
-        false_positives[c] = (outcome > IGNORED).sum(0) - true_positives[c]
         for o in range(len(OVERLAPS)):
             counted = outcome[:, o] != IGNORED
-            ap[c, o] = curve_area(scores[counted], outcome[counted, o] == TRUE_POSITIVE, truths[c])
-    return AveragePrecision(ap, len(pooled.image_ids), truths, predictions, true_positives, false_positives)
+            ap[c, o] = _curve_area(scores[counted], outcome[counted, o] == TRUE_POSITIVE, truths[c])
+    return AveragePrecision(ap, len(pooled.image_ids), truths, predictions)
 
 
-def curve_area(scores: np.ndarray, is_true: np.ndarray, truths: int) -> float:
+def _curve_area(scores: np.ndarray, is_true: np.ndarray, truths: int) -> float:
     """Area under the precision-recall curve of scored detections, both arrays ``(P,)``; NaN without ground truth."""
     if truths == 0:
         return float("nan")
     order = np.argsort(-scores)
     scores = scores[order]
-    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # equal scores are one point
+    # Points of the curve: the last detection of each score
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
     positives = np.cumsum(is_true[order])[last]
+    # The curve starts at precision 1 and recall 0; each precision counts for half the way to both its neighbours
     precision = np.append(1.0, positives / (np.flatnonzero(last) + 1))
     recall = np.concatenate([[0.0, 0.0], positives / truths, [positives[-1] / truths if len(positives) else 0.0]])
     return float((precision * (0.5 * recall[2:] - 0.5 * recall[:-2])).sum())

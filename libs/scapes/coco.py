@@ -20,12 +20,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from scapes import png
+from scapes.bootstrap import MEAN
 from scapes.files import replacing
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.parallel import map_items
 from scapes.predictions import Detections
-
-MEAN = "mean"
 
 
 def run_lengths(mask: np.ndarray, box: Sequence[int], size: tuple[int, int]) -> dict:
@@ -35,6 +34,7 @@ def run_lengths(mask: np.ndarray, box: Sequence[int], size: tuple[int, int]) -> 
     """
     height, width = size
     x0, y0, x1, y1 = map(int, box)
+    # The columns of the box, and where in the whole frame the value changes along them
     columns = np.zeros((x1 - x0, height), bool)
     columns[:, y0:y1] = mask.T
     changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + x0 * height
@@ -52,38 +52,31 @@ def coco_truth(
     Args:
         images: image table; ``file_name`` becomes the last two parts of ``image_path`` (``CITY/..._leftImg8bit.png``).
         instances: its instance table.
-        workers: processes, default one a core.
+        workers: processes, default one per core.
     """
     of_image = dict(list(instances.groupby("image_id")))
-    jobs = [
-        (number, row.instance_path, of_image.get(row.image_id, instances.iloc[:0]))
-        for number, row in enumerate(images.itertuples(index=False), start=1)
-    ]
+    rows = list(images.itertuples(index=False))
+    jobs = [(row.instance_path, of_image.get(row.image_id, instances.iloc[:0])) for row in rows]
     found = map_items(_annotate, jobs, workers=workers, description="encoding ground truth" if progress else "")
-    annotations = [annotation for of_one in found for annotation in of_one]
-    for number, annotation in enumerate(annotations, start=1):
-        annotation["id"] = number  # 0 would be read as "unmatched" by COCOeval
+    annotations = [{"image_id": number} | item for number, of_one in enumerate(found, 1) for item in of_one]
     return {
         "info": {"description": "instances of the eight evaluated Cityscapes classes"},
-        "images": [
-            {
-                "id": number,
-                "file_name": "/".join(Path(row.image_path).parts[-2:]),
-                "height": row.height,
-                "width": row.width,
-            }
-            for number, row in enumerate(images.itertuples(index=False), start=1)
-        ],
+        "images": [_image(number, row) for number, row in enumerate(rows, 1)],
         "categories": [{"id": label_id, "name": name} for label_id, name in zip(LABEL_IDS, CLASSES, strict=True)],
-        "annotations": annotations,
+        # Ids start at 1: COCOeval would read 0 as "unmatched"
+        "annotations": [{"id": number} | item for number, item in enumerate(annotations, 1)],
     }
+
+
+def _image(number: int, row: tuple) -> dict:
+    file_name = "/".join(Path(row.image_path).parts[-2:])
+    return {"id": number, "file_name": file_name, "height": row.height, "width": row.width}
 
 
 def coco_predictions(images: pd.DataFrame, detections: Iterable[Detections]) -> list[dict]:
     """Detections as a list of COCO results, with the image ids of :func:`coco_truth` for the same image table.
 
-    Raises:
-        ValueError: if an image is not in the table.
+    Raises ValueError if an image is not in the table.
     """
     numbers = {image_id: number for number, image_id in enumerate(images["image_id"], start=1)}
     results = []
@@ -99,7 +92,7 @@ def coco_predictions(images: pd.DataFrame, detections: Iterable[Detections]) -> 
 
 
 def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
-    """COCO mask AP, at most 100 detections an image: one row a class, and one for the mean, and metric.
+    """COCO mask AP with at most 100 detections per image: one row per metric and class, and one for the mean.
 
     Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
     """
@@ -125,8 +118,9 @@ def write_json(path: str | Path, content: dict | list) -> None:
         temporary.write_text(json.dumps(content))
 
 
-def _annotate(job: tuple[int, str, pd.DataFrame]) -> list[dict]:
-    number, path, rows = job
+def _annotate(job: tuple[str, pd.DataFrame]) -> list[dict]:
+    """Annotations of one image, still without ids."""
+    path, rows = job
     instance_map = png.read(path, "gray 16")
     annotations = []
     for row in rows.itertuples(index=False):
@@ -139,7 +133,6 @@ def _annotate(job: tuple[int, str, pd.DataFrame]) -> list[dict]:
             )
         annotations.append(
             {
-                "image_id": number,
                 "category_id": LABEL_IDS[row.category],
                 "bbox": [row.x0, row.y0, row.x1 - row.x0, row.y1 - row.y0],
                 "area": row.area_px,

@@ -22,7 +22,8 @@ import pandas as pd
 from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
 
 from scapes import png
-from scapes.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID, category_of_label, label_of_instance
+from scapes.instances import image_instances
+from scapes.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID, label_of_instance
 from scapes.predictions import Detections
 
 MIN_AREA_PX = 100
@@ -39,8 +40,6 @@ PREDICTION = np.dtype(
         ("iou", np.float64),  # with the ground truth of its class that it overlaps best; 0 if none
         ("truth", np.int16),  # that ground truth's row in the image's truths; -1 if none
         ("ignored", np.float64),  # void + group + tiny pixels over area
-        ("other_iou", np.float64),  # with the best evaluated ground truth of any other class; 0 if none
-        ("other_truth", np.int16),
     ]
 )
 """One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
@@ -69,78 +68,42 @@ def match_image(
     """Compare the detections of one image with its ground truth.
 
     Args:
-        instance_map: integers ``(H, W)``, instance ids as in ``*_gtFine_instanceIds.png``, or the path of such a file.
+        instance_map: uint16 ``(H, W)``, instance ids as in ``*_gtFine_instanceIds.png``, or the path of such a file.
         detections: of that image.
         instances: the image's rows of the instance table, which save counting the areas over the whole frame.
         min_area_px: ground truth under this area absorbs detections instead of being evaluated (``minRegionSizes[0]``).
 
     Raises:
         OSError, ValueError: if there is no complete 16-bit PNG at the path given.
-        ValueError: if the map and the detections differ in size, the map holds an id that is no Cityscapes instance id,
-            or the instance table does not know an instance that the map holds.
+        ValueError: if the map is not uint16 or of another size than the detections; if a detection lies on a pixel that
+            is no Cityscapes instance id, or on an instance that the instance table does not know.
     """
     where = f"image {detections.image_id}"
     if isinstance(instance_map, (str, Path)):
         where += f", {instance_map}"
         instance_map = png.read(instance_map, "gray 16")
-    instance_map = _as_uint16(instance_map, where)
-    if instance_map.shape != detections.size:
-        raise ValueError(
-            f"{where}: found ground truth {instance_map.shape}, expected {detections.size} as the detections"
-        )
-    truths = (
-        _truths_counted(instance_map, min_area_px, where)
-        if instances is None
-        else _truths(instances["instance_id"].to_numpy(), instances["area_px"].to_numpy(), min_area_px)
-    )
-    pixels = _contingency(instance_map, detections, truths, where)
+    if instance_map.dtype != np.uint16 or instance_map.shape != detections.size:
+        found = f"{instance_map.dtype} {instance_map.shape}"
+        raise ValueError(f"{where}: found ground truth {found}, expected uint16 {detections.size} as the detections")
+    truths = _truths(image_instances(instance_map) if instances is None else instances, min_area_px)
+    pixels = _shared_pixels(instance_map, detections, truths, where)
     return ImageMatch(detections.image_id, int(min_area_px), truths, _compare(pixels, detections, truths, min_area_px))
 
 
-def _as_uint16(instance_map: np.ndarray, where: str) -> np.ndarray:
-    instance_map = np.asarray(instance_map)
-    if instance_map.dtype in (np.uint16, np.uint8):
-        return instance_map
-    if instance_map.size and not -1 <= instance_map.min() <= instance_map.max() < 2**16:
-        raise ValueError(
-            f"{where}: found instance ids {instance_map.min()}..{instance_map.max()}, expected -1..{2**16 - 1}"
-        )
-    return np.where(instance_map < 0, 0, instance_map).astype(np.uint16)  # -1, licence plate, is void like 0
-
-
-def _truths(instance_ids: np.ndarray, areas_px: np.ndarray, min_area_px: int) -> np.ndarray:
-    """Ground truths of the eight classes, ordered by instance id, whatever order they come in."""
-    order = np.argsort(instance_ids)
+def _truths(instances: pd.DataFrame, min_area_px: int) -> np.ndarray:
+    """Rows of the instance table as :data:`TRUTH`, ordered by instance id, whatever order they come in."""
+    order = np.argsort(instances["instance_id"].to_numpy())
     truths = np.empty(len(order), TRUTH)
-    truths["instance_id"], truths["area_px"] = instance_ids[order], areas_px[order]
-    ids = truths["instance_id"]
-    truths["category"] = category_of_label()[label_of_instance(ids)]
-    truths["evaluated"] = (ids >= INSTANCE_BASE) & (truths["area_px"] >= min_area_px)
+    for name in ("instance_id", "category", "area_px"):
+        truths[name] = instances[name].to_numpy()[order]
+    truths["evaluated"] = (truths["instance_id"] >= INSTANCE_BASE) & (truths["area_px"] >= min_area_px)
     return truths
-
-
-def _truths_counted(instance_map: np.ndarray, min_area_px: int, where: str) -> np.ndarray:
-    areas = np.bincount(instance_map.ravel())
-    ids = np.flatnonzero(areas)
-    _refuse_unknown(ids, where)
-    label_ids = label_of_instance(ids)
-    ids = ids[np.isin(label_ids, LABEL_IDS)]
-    return _truths(ids, areas[ids], min_area_px)
-
-
-def _refuse_unknown(ids: np.ndarray, where: str) -> None:
-    label_ids = label_of_instance(ids)
-    if (label_ids > MAX_LABEL_ID).any():
-        found = ids[label_ids > MAX_LABEL_ID][:5].tolist()
-        raise ValueError(
-            f"{where}: found instance ids {found}, expected a label id 0..{MAX_LABEL_ID}, or that times 1000 + n"
-        )
 
 
 @functools.cache
 def _empty_bins() -> np.ndarray:
     """Look-up table, ``(65536,)``: instance id -> bin, before the ground truths of an image are entered."""
-    bins = np.full(2**16, _INVALID, np.intp)  # the type that bincount works in: no conversion a pixel
+    bins = np.full(2**16, _INVALID, np.intp)  # the type that bincount works in: no conversion of each pixel
     bins[: MAX_LABEL_ID + 1] = _OTHER
     bins[INSTANCE_BASE : (MAX_LABEL_ID + 1) * INSTANCE_BASE] = _OTHER
     bins[[label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]] = _VOID
@@ -149,7 +112,7 @@ def _empty_bins() -> np.ndarray:
     return bins
 
 
-def _contingency(instance_map: np.ndarray, detections: Detections, truths: np.ndarray, where: str) -> np.ndarray:
+def _shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray, where: str) -> np.ndarray:
     """Pixels that each detection shares with each bin, int64 ``(N, 3 + K)``."""
     bins = _empty_bins().copy()
     bins[truths["instance_id"]] = np.arange(_FIRST_TRUTH, _FIRST_TRUTH + len(truths))
@@ -158,35 +121,34 @@ def _contingency(instance_map: np.ndarray, detections: Detections, truths: np.nd
         ids = instance_map[y0:y1, x0:x1][mask]
         row += np.bincount(bins.take(ids), minlength=len(row))
         if row[_INVALID]:
-            found = np.unique(ids[bins[ids] == _INVALID])
-            _refuse_unknown(found, where)
-            raise ValueError(
-                f"{where}: found instance ids {found[:5].tolist()} in the map, expected them in the instance table"
-            )
+            _refuse(np.unique(ids[bins[ids] == _INVALID]), where)
     return pixels
 
 
+def _refuse(ids: np.ndarray, where: str) -> None:
+    unknown = ids[label_of_instance(ids) > MAX_LABEL_ID]
+    if len(unknown):
+        expected = f"a label id 0..{MAX_LABEL_ID}, or that times 1000 + n"
+        raise ValueError(f"{where}: found instance ids {unknown[:5].tolist()}, expected {expected}")
+    raise ValueError(f"{where}: found instance ids {ids[:5].tolist()} in the map, expected them in the instance table")
+
+
 def _compare(pixels: np.ndarray, detections: Detections, truths: np.ndarray, min_area_px: int) -> np.ndarray:
-    """Reduce the contingency counts to :data:`PREDICTION` ``(N,)``, without detections that have no pixel."""
+    """Reduce the counts of shared pixels to :data:`PREDICTION` ``(N,)``, without detections that have no pixel."""
     areas = pixels.sum(1)
     some = areas > 0
-    pixels, areas = pixels[some], areas[some, None]
-    shared = pixels[:, _FIRST_TRUTH:]
-    predictions = np.empty(len(shared), PREDICTION)
+    pixels, areas = pixels[some], areas[some]
+    predictions = np.empty(len(areas), PREDICTION)
     predictions["category"], predictions["score"] = detections.category[some], detections.score[some]
-    predictions["area_px"] = areas[:, 0]
+    predictions["area_px"] = areas
+    # IoU with each ground truth of the same class, (N, K), and the best of them; column 0 stands for none
+    shared = pixels[:, _FIRST_TRUTH:]
     same = predictions["category"][:, None] == truths["category"]
-    iou = shared / (truths["area_px"] + areas - shared)
-    predictions["truth"], predictions["iou"] = _best(np.where(same, iou, 0.0))
-    predictions["other_truth"], predictions["other_iou"] = _best(np.where(~same & truths["evaluated"], iou, 0.0))
-    # As in the official evaluator, a group that is also tiny counts twice.
+    iou = shared / (truths["area_px"] + areas[:, None] - shared)
+    iou = np.concatenate([np.zeros((len(iou), 1)), np.where(same, iou, 0.0)], axis=1)
+    predictions["truth"] = iou.argmax(1) - 1
+    predictions["iou"] = iou.max(1)
+    # Pixels to ignore. As in the official evaluator, a group that is also tiny counts twice
     absorbs = (truths["instance_id"] < INSTANCE_BASE).astype(int) + (truths["area_px"] < min_area_px)
-    predictions["ignored"] = (pixels[:, _VOID] + (shared * same) @ absorbs) / areas[:, 0]
+    predictions["ignored"] = (pixels[:, _VOID] + (shared * same) @ absorbs) / areas
     return predictions
-
-
-def _best(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Column and value of the largest element of each row of ``(N, K)``; -1 and 0 where nothing overlaps."""
-    padded = np.concatenate([np.zeros((len(iou), 1)), iou], axis=1)
-    best = padded.argmax(1)
-    return best - 1, padded[np.arange(len(padded)), best]

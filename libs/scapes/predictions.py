@@ -3,15 +3,13 @@
 Shapes used in this module: N detections of one image of H x W pixels; detection i has a box of h_i x w_i pixels.
 """
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pycocotools import mask as coco_mask
 
 from scapes.files import replacing
 from scapes.labels import CLASSES
@@ -31,7 +29,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Detections:
     """The detections of one image.
 
@@ -58,12 +56,12 @@ class Detections:
         lengths = {name: len(getattr(self, name)) for name in ("category", "score", "boxes", "masks")}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"image {self.image_id}: found lengths {lengths}, expected the same for all")
-        self._set(size=(int(self.size[0]), int(self.size[1])), masks=[np.asarray(mask) for mask in self.masks])
-        category, count = np.asarray(self.category), len(self)
+        self.size = (int(self.size[0]), int(self.size[1]))
+        category = np.asarray(self.category)
         self._refuse((category < 0) | (category >= len(CLASSES)), category, f"class, expected 0..{len(CLASSES) - 1}")
-        self._set(category=category.astype(np.int8), score=np.asarray(self.score, np.float32))
+        self.category, self.score = category.astype(np.int8), np.asarray(self.score, np.float32)
         self._refuse(~np.isfinite(self.score), self.score, "score, expected a finite number")
-        self._set(boxes=np.asarray(self.boxes, np.int32).reshape(count, 4))
+        self.boxes = np.asarray(self.boxes, np.int32).reshape(len(self), 4)
         self._check_masks()
 
     def _check_masks(self) -> None:
@@ -76,10 +74,6 @@ class Detections:
         wrong = [shape != box for shape, box in zip(shapes, wanted, strict=True)]
         self._refuse(wrong, shapes, "mask shape, expected the height and width of its box")
         self._refuse([dtype.kind != "b" for dtype in types], types, "mask type, expected bool")
-
-    def _set(self, **fields) -> None:
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)  # as the class is frozen
 
     def _refuse(self, wrong, values, what: str) -> None:
         if np.any(wrong):
@@ -107,13 +101,7 @@ class Detections:
             x0, x1 = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
             boxes.append((x0, y0, x1, y1))
             crops.append(mask[y0:y1, x0:x1].copy())
-        return cls(image_id, size, np.asarray(category), score, np.array(boxes, np.int32).reshape(-1, 4), crops)
-
-    @classmethod
-    def from_rle(cls, image_id: str, size: tuple[int, int], category, score, rles: Sequence[Mapping]) -> "Detections":
-        """From COCO run-length encodings (dictionaries of ``size`` and compressed or plain ``counts``)."""
-        masks = (_decode(rle) for rle in rles)
-        return cls.from_masks(image_id, size, category, score, masks)
+        return cls(image_id, size, category, score, boxes, crops)
 
     def full_mask(self, index: int) -> np.ndarray:
         """Detection ``index`` as a full-frame mask, bool ``(H, W)``."""
@@ -123,18 +111,18 @@ class Detections:
         return frame
 
 
-def write_predictions(path: str | Path, detections: Iterable[Detections]) -> int:
-    """Write the detections of a data set to one Parquet file, an image a row, as they come; return their number.
+def write_predictions(path: str | Path, detections: Iterable[Detections]) -> None:
+    """Write the detections of a data set to one Parquet file, one row per image, as they come.
 
-    Images without a detection have a row too, so that a missing image is told from an empty one. Masks are stored a bit
-    a pixel and compressed.
+    Images without a detection have a row too, so that a missing image is told from an empty one. Masks are stored with
+    one bit per pixel and compressed.
 
     Raises:
         ValueError: if an image comes twice; the file is then not written.
     """
     seen: set[str] = set()
+    rows: list[dict] = []
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
-        rows: list[dict] = []
         for item in detections:
             if item.image_id in seen:
                 raise ValueError(f"image {item.image_id}: found twice among the predictions for {path}, expected once")
@@ -145,11 +133,10 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> int
                 rows.clear()
         if rows:
             writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-    return len(seen)
 
 
 def read_predictions(path: str | Path, *, row_groups: Sequence[int] | None = None) -> Iterator[Detections]:
-    """Yield what :func:`write_predictions` wrote, in its order, a row group in memory at a time.
+    """Yield what :func:`write_predictions` wrote, in its order, with one row group in memory at a time.
 
     ``row_groups``: numbers of the row groups to read, of those that :func:`images_by_row_group` lists; default all.
     Raises ``ValueError`` for a file of other columns.
@@ -160,8 +147,7 @@ def read_predictions(path: str | Path, *, row_groups: Sequence[int] | None = Non
                 f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} of write_predictions"
             )
         for batch in file.iter_batches(IMAGES_PER_ROW_GROUP, row_groups=row_groups):
-            for row in batch.to_pylist():
-                yield _detections(row)
+            yield from map(_detections, batch.to_pylist())
 
 
 def images_by_row_group(path: str | Path) -> list[list[str]]:
@@ -169,14 +155,6 @@ def images_by_row_group(path: str | Path) -> list[list[str]]:
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(i, ["image_id"]) for i in range(file.num_row_groups)]
     return [group["image_id"].to_pylist() for group in groups]
-
-
-def _decode(rle: Mapping) -> np.ndarray:
-    if isinstance(rle["counts"], (list, np.ndarray)):
-        rle = coco_mask.frPyObjects(dict(rle), *rle["size"])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)  # of pycocotools on NumPy 2
-        return coco_mask.decode(rle)
 
 
 def _row(item: Detections) -> dict:
@@ -192,12 +170,9 @@ def _row(item: Detections) -> dict:
 
 
 def _detections(row: dict) -> Detections:
-    boxes = np.array(row["boxes"], np.int32).reshape(-1, 4)
     masks = [
         np.unpackbits(np.frombuffer(bits, np.uint8), count=(y1 - y0) * (x1 - x0)).view(bool).reshape(y1 - y0, x1 - x0)
-        for bits, (x0, y0, x1, y1) in zip(row["masks"], boxes.tolist(), strict=True)
+        for bits, (x0, y0, x1, y1) in zip(row["masks"], row["boxes"], strict=True)
     ]
     size = (row["height"], row["width"])
-    return Detections(
-        row["image_id"], size, np.array(row["category"], np.int8), np.array(row["score"], np.float32), boxes, masks
-    )
+    return Detections(row["image_id"], size, row["category"], row["score"], row["boxes"], masks)

@@ -1,7 +1,7 @@
 """Detections in the format of the Cityscapes test server, and the check that the server's own reader accepts them.
 
-A ZIP file of one text an image, ``CITY_SEQ_FRAME.txt``, with a line a detection, ``masks/CITY_SEQ_FRAME_N.png LABEL_ID
-SCORE``, and those PNGs: 8-bit frames, zero outside the mask.
+A ZIP file with one text per image, ``CITY_SEQ_FRAME.txt``, and one PNG per detection, an 8-bit frame that is zero
+outside the mask. The text has one line per detection: ``masks/CITY_SEQ_FRAME_N.png LABEL_ID SCORE``.
 
 Source: the comments of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``.
 """
@@ -28,9 +28,6 @@ from scapes.labels import CLASSES, LABEL_IDS
 from scapes.match import MIN_AREA_PX
 from scapes.predictions import Detections
 
-SIZE = (1024, 2048)
-"""Height and width of Cityscapes, in pixels."""
-
 _IMAGE_ID = re.compile(r"[^_/\\ ]+_\d{6}_\d{6}")
 _FAST = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # small and quick for masks
 
@@ -40,12 +37,13 @@ def write_submission(
     out_zip: str | Path,
     *,
     expected_images: Iterable[str],
-    size: tuple[int, int] = SIZE,
+    size: tuple[int, int],
     progress: bool = True,
 ) -> int:
     """Write the ZIP file for the test server as the detections come; return the number of images.
 
-    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` that all must have.
+    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` that all must
+    have; the server wants ``(1024, 2048)``.
 
     Raises:
         ValueError: if an image comes twice, is missing or not expected, has another size, or an id that is not
@@ -60,16 +58,16 @@ def write_submission(
                 raise ValueError(f"image {item.image_id}: found twice, expected once")
             _write_image(archive, item)
             written.add(item.image_id)
-        check_images(sorted(written), expected, subset=False)
+        check_images(written, expected)
     return len(written)
 
 
 def check_submission(
-    path: str | Path, *, expected_images: Iterable[str], size: tuple[int, int] = SIZE, progress: bool = True
+    path: str | Path, *, expected_images: Iterable[str], size: tuple[int, int], progress: bool = True
 ) -> pd.DataFrame:
-    """Read a submission back with the official evaluator's own reader: detections a class and image.
+    """Read a submission back with the official evaluator's own reader, and count its detections.
 
-    Returns one row an image, indexed by image id, with a column a class.
+    Returns one row per image, indexed by image id, with one column per class.
 
     Raises:
         ValueError: naming the image and what its text or masks have that the server would refuse.

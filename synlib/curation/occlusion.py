@@ -21,8 +21,7 @@ _ID_BITS = 24  # raw ids fit three bytes
 def visibility_table(
     images: pd.DataFrame, raw_root: str | Path, *, workers: int | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """One row an instance of the harmonised ``images``, groups left out; e.g. for
-    :func:`scapes.sizes.property_of_truths`.
+    """One row per instance of the harmonised ``images``, groups left out.
 
     images: table of a harmonised tree (:func:`scapes.cityscapes.read_images`). raw_root: the Synscapes it was
     made from. workers: processes, default one a core.

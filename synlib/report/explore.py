@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, decide
 from scapes.labels import CLASSES, COLORS, INSTANCE_BASE
 from scapes.match import match_image
 from scapes.predictions import Detections, images_by_row_group, read_predictions
@@ -120,14 +121,8 @@ def judge(predictions: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.n
 
     ``predictions``, ``truths``: as in :class:`scapes.match.ImageMatch`.
     """
-    overlaps = predictions["iou"] > 0.5
-    hits = overlaps & np.append(truths["evaluated"], False)[predictions["truth"]]
-    best = np.argsort(-predictions["score"], kind="stable")
-    best = best[hits[best]]
-    _, first = np.unique(predictions["truth"][best], return_index=True)
-    true = np.zeros(len(predictions), bool)
-    true[best[first]] = True
-    return true, (hits & ~true) | (~overlaps & (predictions["ignored"] <= 0.5))
+    outcome = decide(predictions, truths, predictions["truth"])[:, 0]  # the first overlap is 0.5
+    return outcome == TRUE_POSITIVE, (outcome == FALSE_POSITIVE) | (outcome == DUPLICATE)
 
 
 def at_least(detections: Detections, score: float) -> Detections:

@@ -1,12 +1,13 @@
-"""Records of a data set: the same from any number of files and processes, and back from their file."""
+"""Records of a data set: the same from any number of processes, and back from their file."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from scapes import png
-from scapes.ap import average_precision, match_image
+from scapes.ap import average_precision
 from scapes.instances import image_instances
+from scapes.match import PREDICTION, match_image
 from scapes.predictions import images_by_row_group, write_predictions
 from scapes.records import match_data_set, read_records, write_records
 from tests.cases import draw_data_set
@@ -30,16 +31,14 @@ def assert_same(first, second):
         assert (a.truths.tobytes(), a.predictions.tobytes()) == (b.truths.tobytes(), b.predictions.tobytes())
 
 
-def test_files_and_processes_change_no_bit(tmp_path, data_set):
+def test_processes_and_instance_table_change_no_bit(tmp_path, data_set):
     images, instances, detections = data_set
     expected = [match_image(p, d, min_area_px=4) for p, d in zip(images["instance_path"], detections, strict=True)]
     expected = sorted(expected, key=lambda record: record.image_id)
-    whole, parts = tmp_path / "all.parquet", [tmp_path / f"{rank}.parquet" for rank in range(3)]
-    write_predictions(whole, detections)
-    for rank, part in enumerate(parts):
-        write_predictions(part, detections[rank::3])
-    one = match_data_set(images, whole, min_area_px=4, workers=1, progress=False)
-    many = match_data_set(images.iloc[::-1], parts, instances=instances, min_area_px=4, workers=2, progress=False)
+    path = tmp_path / "all.parquet"
+    write_predictions(path, detections)
+    one = match_data_set(images, path, min_area_px=4, workers=1, progress=False)
+    many = match_data_set(images.iloc[::-1], path, instances=instances, min_area_px=4, workers=2, progress=False)
     assert_same(one, expected)
     assert_same(many, expected)
     assert average_precision(one).ap.tobytes() == average_precision(many[::-1]).ap.tobytes()
@@ -51,6 +50,20 @@ def test_file_gives_back_every_bit(tmp_path, data_set):
     for kept in (records, records[:1], []):
         write_records(tmp_path / "r.npz", kept)
         assert_same(read_records(tmp_path / "r.npz"), kept)
+
+
+def test_file_of_an_earlier_version_is_read(tmp_path, data_set):
+    """Its predictions had more fields."""
+    images, _, detections = data_set
+    records = [match_image(p, d) for p, d in zip(images["instance_path"], detections, strict=True)]
+    write_records(tmp_path / "r.npz", records)
+    with np.load(tmp_path / "r.npz") as file:
+        content = dict(file)
+    earlier = np.zeros(len(content["predictions"]), [*PREDICTION.descr, ("other_iou", "<f8"), ("other_truth", "<i2")])
+    for name in PREDICTION.names:
+        earlier[name] = content["predictions"][name]
+    np.savez_compressed(tmp_path / "r.npz", **content | {"predictions": earlier})
+    assert_same(read_records(tmp_path / "r.npz"), records)
 
 
 def test_other_file_is_refused(tmp_path):
@@ -65,9 +78,6 @@ def test_images_are_checked_before_work(tmp_path, data_set):
     write_predictions(path, detections[1:])
     with pytest.raises(ValueError, match=r"image 0: found no record.*1 of 150"):
         match_data_set(images, path, progress=False)
-    assert len(match_data_set(images, path, subset=True, workers=1, progress=False)) == 149
-    with pytest.raises(ValueError, match="image 1: found 2 records"):
-        match_data_set(images, [path, path], progress=False)
     with pytest.raises(ValueError, match="image 149: found a record, expected none"):
-        match_data_set(images.iloc[:-1], path, subset=True, progress=False)
+        match_data_set(images.iloc[:-1], path, progress=False)
     assert sum(map(len, images_by_row_group(path))) == 149

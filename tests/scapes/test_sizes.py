@@ -1,120 +1,68 @@
-"""Bands and kinds of errors: scenes with one of each, and identities with the overall AP."""
+"""AP by size: a scene worked out by hand, and identities with the overall AP."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from scapes.ap import FALSE_POSITIVE, average_precision, match_image, outcomes
-from scapes.sizes import ap_by, ap_by_size, errors, property_of_truths
+from scapes.ap import average_precision, outcomes
+from scapes.bootstrap import MEAN, NAMES, summary
+from scapes.match import match_image
+from scapes.sizes import FULL_SIZE, ap_by_size
 from tests.cases import as_detections, draw_data_set
 
+PERSON, CAR = 24, 26
+SIZE = (64, 128)  # a sixteenth of Cityscapes in each direction: small is under 4 px, large from 36 px
 
-def box(x0, y0, x1, y1, size=(40, 80)):
-    mask = np.zeros(size, bool)
+
+def box(x0, y0, x1, y1):
+    mask = np.zeros(SIZE, bool)
     mask[y0:y1, x0:x1] = True
     return mask
 
 
-PERSON, CAR = 24, 26
-
-
-@pytest.fixture
-def one_of_each():
-    """Five persons and a car; a detection of each kind, the scores in that order."""
-    frame = np.full((40, 80), 7, np.uint16)
-    for number in range(5):
-        frame[0:10, 12 * number : 12 * number + 10] = PERSON * 1000 + number
-    frame[20:30, 0:10] = CAR * 1000
+def test_a_scene_by_hand():
+    """A person in each band, a large car; medium and large found, and false positives of all sizes."""
+    frame = np.full(SIZE, 7, np.uint16)
+    frame[0, 0:3], frame[10:15, 0:5], frame[20:26, 0:6], frame[40:50, 0:20] = 24000, 24001, 24002, 26000
     predictions = [
-        (PERSON, 0.9, box(0, 0, 10, 10)),  # true positive
-        (PERSON, 0.8, box(0, 0, 10, 9)),  # duplicate
-        (CAR, 0.7, box(12, 0, 22, 10)),  # classification: this person is missed, misclassified
-        (PERSON, 0.6, box(24, 0, 34, 4)),  # localization: IoU 0.4, this person is missed, mislocalized
-        (CAR, 0.5, box(36, 0, 46, 4)),  # both: this person and the next are missed
-        (CAR, 0.4, box(60, 30, 70, 40)),  # background: the car is missed
+        (PERSON, 0.9, box(0, 10, 5, 15)),  # medium, 25 px: true
+        (PERSON, 0.8, box(100, 0, 101, 2)),  # small, 2 px: false, before anything small is found
+        (PERSON, 0.7, box(0, 20, 6, 26)),  # large, 36 px: true
+        (PERSON, 0.6, box(0, 20, 6, 25)),  # the same person again, 30 px: false where that person counts, not by area
+        (CAR, 0.5, box(100, 40, 120, 50)),  # large, 200 px: false
     ]
-    return outcomes([match_image(frame, as_detections("a", frame, predictions))])
+    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], SIZE)
+    assert list(table) == ["class", "size", "ap", "count"]
+    assert table["class"].tolist() == 3 * list(NAMES)
+    rows = table.set_index(["size", "class"])
+    assert rows["ap"].xs("person", level="class").to_dict() == {"small": 0.0, "medium": 1.0, "large": 1.0}
+    assert rows.loc[("large", "car"), "ap"] == 0.0
+    assert rows["ap"].xs(MEAN, level="class").to_dict() == {"small": 0.0, "medium": 1.0, "large": 0.5}
+    assert rows["count"].xs("person", level="class").to_dict() == {"small": 1, "medium": 1, "large": 1}
+    assert rows["count"].xs(MEAN, level="class").to_dict() == {"small": 1, "medium": 1, "large": 2}
+    assert np.isnan(rows.loc[("small", "car"), "ap"])
 
 
-def nonzero(frame):
-    return {(row["class"], row["error"]): row["count"] for _, row in frame.iterrows() if row["count"]}
-
-
-def test_one_error_of_each_kind(one_of_each):
-    assert nonzero(errors(one_of_each)) == {
-        ("person", "duplicate"): 1,
-        ("car", "classification"): 1,
-        ("person", "localization"): 1,
-        ("car", "both"): 1,
-        ("car", "background"): 1,
-        ("person", "missed, misclassified"): 1,
-        ("person", "missed, mislocalized"): 1,
-        ("person", "missed"): 2,
-        ("car", "missed"): 1,
-    }
-
-
-def test_detections_under_the_score_are_left_out(one_of_each):
-    found = nonzero(errors(one_of_each, min_score=0.85))
-    assert found == {("person", "missed"): 4, ("car", "missed"): 1}
-    assert nonzero(errors(one_of_each, min_score=0.95)) == {("person", "missed"): 5, ("car", "missed"): 1}
+def test_what_another_band_found_does_not_count_as_false():
+    """A better scored detection of a large person does not lower the AP of the small one."""
+    frame = np.full(SIZE, 7, np.uint16)
+    frame[0, 0:3], frame[20:26, 0:6] = 24000, 24001
+    predictions = [(PERSON, 0.9, box(0, 20, 6, 26)), (PERSON, 0.8, box(30, 30, 50, 50)), (PERSON, 0.7, box(0, 0, 3, 1))]
+    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], SIZE)
+    ap = table[table["class"] == "person"].set_index("size")["ap"]
+    assert ap["small"] == 1.0
+    assert ap["large"] == 1.0  # what is wrong comes after what is right
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("overlap", [0.5, 0.75])
-def test_errors_add_up_to_the_counts_of_ap(tmp_path, seed, overlap):
+def test_bands_make_up_the_whole(tmp_path, seed):
     paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
     pooled = outcomes([match_image(p, d, min_area_px=4) for p, d in zip(paths, detections, strict=True)])
-    counts = average_precision(pooled).frame().query("overlap == @overlap").set_index("class")
-    frame = errors(pooled, overlap=overlap)
-    missed = frame["error"].str.startswith("missed")
-    for rows, column in ((frame[missed], "misses"), (frame[~missed], "false_positives")):
-        pd.testing.assert_series_equal(
-            rows.groupby("class")["count"].sum(), counts[column].sort_index(), check_names=False
-        )
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_bands(tmp_path, seed):
-    paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
-    pooled = outcomes([match_image(p, d, min_area_px=4) for p, d in zip(paths, detections, strict=True)])
-    everything = average_precision(pooled).frame()
-    whole = ap_by_size(pooled, {"all": (0, np.inf)})
-    pd.testing.assert_frame_equal(whole[everything.columns], everything)
-    parts = ap_by_size(pooled, {"small": (0, 20), "large": (20, np.inf)})
-    for column in ("truths", "true_positives"):
-        total = parts.groupby(["class", "overlap"], sort=False)[column].sum().to_numpy()
-        np.testing.assert_array_equal(total, everything[column])
-    unmatched = pooled.outcome[:, 0] == FALSE_POSITIVE
-    small = (pooled.predictions["area_px"] < 20) & unmatched
-    assert _unmatched(parts, pooled, "small", 20) == small.sum()
-
-
-def _unmatched(parts, pooled, band, limit_px):
-    """False positives of a band at 0.5 that are no duplicates."""
-    duplicates = (pooled.outcome[:, 0] == 2) & (pooled.truths["area_px"][pooled.prediction_truth] < limit_px)
-    return parts.query("band == @band and overlap == 0.5")["false_positives"].sum() - duplicates.sum()
-
-
-def test_ap_by_a_property_of_the_ground_truth(one_of_each):
-    table = pd.DataFrame({"image_id": "a", "instance_id": [24000, 24001, 24002, 24003, 24004, 26000]})
-    hidden = property_of_truths(one_of_each, table.assign(occluded=[0.0, 0.3, 0.3, 0.9, 0.9, 0.0]), "occluded")
-    frame = ap_by(one_of_each, hidden, {"visible": (0, 0.1), "hidden": (0.1, 1)}).query("overlap == 0.5")
-    rows = frame.set_index(["band", "class"])
-    assert rows.loc[("visible", "person"), ["truths", "true_positives", "recall", "ap"]].tolist() == [1, 1, 1, 1]
-    assert rows.loc[("hidden", "person"), ["truths", "true_positives", "recall", "ap"]].tolist() == [4, 0, 0, 0]
-    assert rows.loc[("visible", "person"), "false_positives"] == 2  # the duplicate, and what matches nothing
-    assert rows.loc[("hidden", "person"), "false_positives"] == 1
-    assert np.isnan(rows.loc[("hidden", "bus"), "recall"])
-
-
-def test_bad_input_is_named(one_of_each):
-    table = pd.DataFrame({"image_id": "a", "instance_id": [24000, 24001, 24002, 24003, 24004, 26000], "x": 0})
-    with pytest.raises(ValueError, match="image a, instance 26000: found no x in the table"):
-        property_of_truths(one_of_each, table.iloc[:-1], "x")
-    with pytest.raises(ValueError, match="image a, instance 24000: found twice"):
-        property_of_truths(one_of_each, pd.concat([table, table.iloc[:1]]), "x")
-    with pytest.raises(ValueError, match="found 2 values, expected one for each of 6 ground truths"):
-        ap_by(one_of_each, np.zeros(2), {"all": (0, 1)})
-    with pytest.raises(ValueError, match=r"found overlap 0.52, expected one of \[0.5, 0.55"):
-        errors(one_of_each, overlap=0.52)
+    whole = average_precision(pooled)
+    small = ap_by_size(pooled, FULL_SIZE).query("size == 'small'")  # as frames of 24 px are smaller than 32 x 32 px
+    np.testing.assert_array_equal(small["ap"], summary(whole.ap)[:, 0])
+    parts = ap_by_size(pooled, (160, 256))  # the limits are 20 and 180 px
+    counts = parts.groupby("class", sort=False)["count"].sum()
+    assert counts.tolist() == [*whole.truths.tolist(), whole.truths.sum()]
+    areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
+    by_area = [(areas < 20).sum(), ((areas >= 20) & (areas < 180)).sum(), (areas >= 180).sum()]
+    assert parts[parts["class"] == MEAN]["count"].tolist() == by_area

@@ -5,7 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from scapes.ap import average_precision, match_image
+from scapes.ap import average_precision
+from scapes.match import match_image
 from scapes.predictions import Detections
 from scapes.submit import check_submission, write_submission
 from tests import official

@@ -8,13 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scapes import cityscapes, png, synscapes
-from scapes.ap import outcomes
 from scapes.files import BadFile
 from scapes.instances import instance_table
-from scapes.labels import BICYCLE, INSTANCE_BASE, MOTORCYCLE, RIDER, category_of_label
-from scapes.match import match_image
-from scapes.predictions import Detections
-from scapes.sizes import OCCLUSION_BANDS, ap_by, property_of_truths
+from scapes.labels import BICYCLE, INSTANCE_BASE, MOTORCYCLE, RIDER
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.occlusion import source_instances, visibility_table
 from tests import tiny_data
@@ -90,28 +86,6 @@ def test_a_rider_and_its_vehicle_share_the_values(raw, tmp_path, variant):
         assert rows["source_id"].tolist() == [2400004, 7, 300, 7]
         assert rows["truncated"].tolist() == [0.125] * 4
         assert not (rows["instance_id"] // INSTANCE_BASE == BICYCLE).any()  # a group
-
-
-def test_ap_by_occlusion(smoke_data):
-    """Perfect detections but of the mostly hidden: recall is 1 in the other bands and 0 in theirs."""
-    images = cityscapes.read_images(smoke_data / "synscapes-harmonized", "train")
-    table = visibility_table(images, smoke_data / "synscapes", workers=1, progress=False)
-    records = []
-    for image in images.itertuples():
-        seen = table[(table["image_id"] == image.image_id) & (table["occluded"] < 0.5)]["instance_id"].to_numpy()
-        instance_ids = png.read(image.instance_path, "gray 16")
-        masks = [instance_ids == i for i in seen]
-        boxes = np.tile(np.array([0, 0, image.width, image.height], np.int32), (len(seen), 1))
-        category = category_of_label()[seen // INSTANCE_BASE].astype(np.int8)
-        found = Detections(image.image_id, instance_ids.shape, category, np.ones(len(seen), np.float32), boxes, masks)
-        records.append(match_image(image.instance_path, found, min_area_px=1))
-    pooled = outcomes(records)
-    hidden = property_of_truths(pooled, table, "occluded")
-    recall = ap_by(pooled, hidden, OCCLUSION_BANDS).groupby("band")[["truths", "true_positives"]].sum()
-    assert (recall["truths"] > 0).all()
-    assert recall.loc["mostly hidden", "true_positives"] == 0
-    for band in ("visible", "partly"):
-        assert recall.loc[band, "true_positives"] == recall.loc[band, "truths"]
 
 
 def test_what_the_metadata_do_not_know_is_nan(raw, tmp_path):

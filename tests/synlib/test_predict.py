@@ -137,7 +137,7 @@ def test_an_evaluation_uses_the_instance_table_and_makes_the_draws(tmp_path, mod
     on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
     counted, with_table = RunDir(tmp_path / "counted"), RunDir(tmp_path / "with_table")
     evaluate(model, cfg, on, images, counted)
-    monkeypatch.setattr("scapes.match._truths_counted", None)  # would fail if called
+    monkeypatch.setattr("scapes.match.image_instances", None)  # would fail if called
     evaluate(model, cfg, on, images, with_table, str(tmp_path / "cache"))
     assert len(list((tmp_path / "cache").glob("instances-*.parquet"))) == 1
     for name in ("records.npz", "draws.npz", "result.json"):
