@@ -1,7 +1,7 @@
 """AP by the size of instances: small, medium and large ones.
 
-Source of the bands: COCO's evaluation (``pycocotools/cocoeval.py``: ``areaRng`` and ``evaluateImg``). Its limits, 32 x 32
-and 96 x 96 pixels, are taken at the size of Cityscapes, 1024 x 2048 pixels, and scaled to the size of the images.
+Source of the bands: COCO's evaluation (``pycocotools/cocoeval.py``: ``areaRng`` and ``evaluateImg``). Its limits, 32 x
+32 and 96 x 96 pixels, are taken at the size of Cityscapes, 1024 x 2048 pixels, and scaled to the size of the images.
 """
 
 import dataclasses
