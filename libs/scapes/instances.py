@@ -7,6 +7,7 @@ group of instances not told apart.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,21 +24,44 @@ _TABLE_VERSION = 1
 """Part of the cache's file name: raise it when the columns or their meaning change."""
 
 
-def fingerprint(images: pd.DataFrame, *, progress: bool = False) -> str:
+FILES = ("image_path", "instance_path", "label_path", "meta_path")
+"""The columns of an image table that name files."""
+
+
+def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, progress: bool = False) -> str:
     """Hash of a data set's content: 16 hexadecimal digits, the same wherever the tree lies and whenever it was copied.
 
     It covers data set, split and id of each image, and of each of its files the size and a checksum of the content
     (PNG: the checksums the file ends with, see :func:`scapes.png.read_ends`; others: of all bytes). The order
-    of the rows does not matter. Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
+    of the rows does not matter. ``cache_dir``: where it is kept, so that files are opened again only when the path,
+    size or time of change of any of them is another one.
+
+    Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
     """
+    kept = Path(cache_dir) / f"fingerprint-{_stamp(images)}.txt" if cache_dir else None
+    if kept and kept.is_file():
+        return kept.read_text()
     rows = images.to_dict("records")
-    return combine(map_items(image_digest, rows, workers=1, description="comparing files" if progress else ""))
+    found = combine(map_items(image_digest, rows, workers=1, description="comparing files" if progress else ""))
+    if kept:
+        with replacing(kept) as temporary:
+            temporary.write_text(found)
+    return found
+
+
+def _stamp(images: pd.DataFrame) -> str:
+    """Hash of the paths, sizes and times of change of all files of an image table; opens none of them."""
+    digest = hashlib.sha256(repr(images[["dataset", "split", "image_id"]].values.tolist()).encode())
+    for column in (name for name in FILES if name in images):
+        found = [(path, os.stat(path)) for path in images[column] if path]
+        digest.update(repr([(path, file.st_size, file.st_mtime_ns) for path, file in found]).encode())
+    return digest.hexdigest()[:16]
 
 
 def image_digest(image: dict) -> str:
     """Hash of one row of the image table and of the content of its files; errors as :func:`fingerprint`."""
     identity = [image[name] for name in ("dataset", "split", "image_id")]
-    paths = [image[name] for name in ("image_path", "instance_path", "label_path", "meta_path") if name in image]
+    paths = [image[name] for name in FILES if name in image]
     return hashlib.sha256(repr((identity, [_file_checksum(path) for path in paths])).encode()).hexdigest()
 
 
@@ -61,9 +85,9 @@ def instance_table(
 
     Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
     """
-    cached = (
-        None if cache_dir is None else Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images)}.parquet"
-    )
+    cached = None
+    if cache_dir is not None:
+        cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
     if cached is not None and (kept := _read_cached(cached)) is not None:
         return kept
     paths = images["instance_path"].tolist()

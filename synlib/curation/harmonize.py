@@ -41,6 +41,7 @@ def harmonize_dataset(
     variant: str = "rgb",
     splits: dict[str, Iterable[int | str]] | None = None,
     images: str = "link",
+    cache_dir: str | Path | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> dict:
@@ -49,7 +50,8 @@ def harmonize_dataset(
     dataset: ``synscapes``, or another name in :data:`scapes.verify.SYNTHETIC`. variant: which of its
     images, e.g. ``rgb-2k``: the labels are then enlarged to the size of the images (nearest neighbour). splits:
     ``{"train": ids, "val": ids}``; default: the rule of :mod:`scapes.numbered`. images: ``link`` (relative
-    symbolic links) or ``copy``. workers: processes, default one a core.
+    symbolic links) or ``copy``. cache_dir: as of :func:`scapes.instances.fingerprint`. workers: processes, default one
+    per core.
 
     The manifest records options, image numbers, counts before and after by class (see
     :func:`~synlib.curation.rider_rule.harmonize_maps`), version, and the fingerprint of the input files. Run again
@@ -82,7 +84,7 @@ def harmonize_dataset(
     work = functools.partial(_harmonize_all, table, target, one, workers, "harmonising" if progress else "")
     manifest = fill(target, request, work, manifest=cityscapes.MANIFEST, partial=cityscapes.PARTIAL_MANIFEST)
     if finished:
-        check_request(target, manifest, {"source_fingerprint": fingerprint(table, progress=progress)})
+        check_request(target, manifest, {"source_fingerprint": fingerprint(table, cache_dir, progress=progress)})
         _check_images(target, table)
     return manifest
 

@@ -63,7 +63,7 @@ def _tables(root: str, expected: str, job: Job) -> tuple[pd.DataFrame, pd.DataFr
 
 def _checked_images(root: str, split: str, expected: str, job: Job) -> pd.DataFrame:
     images = cityscapes.read_images(root, split)
-    found = instances.fingerprint(images)
+    found = instances.fingerprint(images, job.cache_dir or None)
     if expected and found != expected:
         raise ValueError(
             f"{root}: found data {found} in {split}, expected {expected}: changed since the run was planned"

@@ -1,6 +1,7 @@
 """The instance table against loops over pixels, the official script, and changes on disk."""
 
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scapes import cityscapes, synscapes
+from scapes import cityscapes, png, synscapes
 from scapes.instances import fingerprint, image_instances, instance_table
 from scapes.labels import CLASSES, LABEL_IDS
 from tests import tiny_data
@@ -127,3 +128,17 @@ def test_fingerprint_notices_other_images_and_splits(tmp_path):
     images = synscapes.read_images(tiny_data.write_synscapes(tmp_path))
     prints = {fingerprint(images), fingerprint(images[1:]), fingerprint(images.assign(split="train"))}
     assert len(prints) == 3
+
+
+def test_a_kept_fingerprint_is_used_until_a_file_is_touched(tmp_path, monkeypatch):
+    images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path / "data"), "train")
+    found = fingerprint(images, tmp_path)
+    assert found == fingerprint(images)
+    monkeypatch.setattr("scapes.instances.image_digest", lambda _: pytest.fail("a file was opened"))
+    assert fingerprint(images, tmp_path) == found
+    monkeypatch.undo()
+    path = Path(images["instance_path"][0])
+    instance_map = png.read(path, "gray 16")
+    instance_map[0, 0] = 24001
+    png.write(path, instance_map)
+    assert fingerprint(images, tmp_path) == fingerprint(images) != found
