@@ -8,6 +8,7 @@ group of instances not told apart.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,8 +40,8 @@ def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, pr
     Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
     """
     kept = Path(cache_dir) / f"fingerprint-{_stamp(images)}.txt" if cache_dir else None
-    if kept and kept.is_file():
-        return kept.read_text()
+    if kept and kept.is_file() and re.fullmatch("[0-9a-f]{16}", found := kept.read_text()):
+        return found
     rows = images.to_dict("records")
     found = combine(map_items(image_digest, rows, workers=1, description="comparing files" if progress else ""))
     if kept:
