@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 
 import synlib
-from scapes import cityscapes, png
-from scapes.files import check_request, fill, replacing, write_json
+from scapes import cityscapes, png, synscapes
+from scapes.files import BadFile, check_request, fill, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
+from scapes.labels import INSTANCE_BASE
 from scapes.numbered import NumberedDataset
 from scapes.parallel import map_items
 from scapes.verify import SYNTHETIC
@@ -89,9 +90,7 @@ def harmonize_dataset(
     return manifest
 
 
-def _harmonize_all(
-    table: pd.DataFrame, target: Path, one: Callable, workers: int | None, description: str
-) -> dict[str, object]:
+def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: int | None, description: str) -> dict:
     """Call ``one`` for each image; returns what the manifest says of the result."""
     counts, digests, failures = Counter(), [], []
     for found, digest, failure in map_items(one, table.to_dict("records"), workers=workers, description=description):
@@ -213,3 +212,55 @@ def _nested(counts: Counter) -> dict[str, dict[str, int]]:
 
 def _flat(nested: dict[str, dict[str, int]]) -> Counter:
     return Counter({(event, name): number for event, by_class in nested.items() for name, number in by_class.items()})
+
+
+def visibility_table(
+    images: pd.DataFrame, raw_root: str | Path, *, workers: int | None = None, progress: bool = True
+) -> pd.DataFrame:
+    """How much of each instance is hidden: one row per instance of the harmonised ``images``, groups left out.
+
+    images: table of a harmonised Synscapes (:func:`scapes.cityscapes.read_images`). raw_root: the Synscapes it was made
+    from, whose metadata know the occlusion exactly. workers: processes, default one per core.
+
+    Columns: ``image_id``, ``instance_id`` (harmonised), ``source_id`` (raw), ``occluded``, ``truncated`` (fractions of
+    the raw instance, in [0, 1]). A rider and the vehicle it was split from share a source and hence the values. NaN
+    where the metadata do not know the instance (with the policies ``orphans: components``, ``unknown_ids: map``).
+
+    Raises ValueError for images that are not of a harmonised Synscapes, BadFile or FileNotFoundError naming a raw file
+    that is missing or not what it should be.
+    """
+    others = set(images["dataset"]) - {synscapes.DATASET.name}
+    if others:
+        raise ValueError(f"found images of {', '.join(sorted(others))}, expected a harmonised {synscapes.DATASET.name}")
+    rows, read = images.to_dict("records"), functools.partial(_visibility, raw_root=raw_root)
+    tables = map_items(read, rows, workers=workers, description="reading occlusion" if progress else "")
+    return pd.concat(tables, ignore_index=True)
+
+
+def source_instances(instance_ids: np.ndarray, source_ids: np.ndarray) -> pd.DataFrame:
+    """The raw instance that each harmonised one comes from: the commonest raw id of its pixels, 0 where that is none.
+
+    instance_ids: harmonised, uint16 (H, W). source_ids: raw, int32 (H, W), 0 = no instance. Returns ``instance_id``,
+    ``source_id``, sorted by the former; groups are left out.
+    """
+    # Pixels of each pair of ids, as one number: raw ids fit 24 bits.
+    inside = instance_ids >= INSTANCE_BASE
+    pairs, px = np.unique(instance_ids[inside].astype(np.int64) << 24 | source_ids[inside], return_counts=True)
+    # Of each harmonised id, the pair with most pixels.
+    found = pd.DataFrame({"instance_id": pairs >> 24, "source_id": pairs % (1 << 24), "px": px})
+    found = found.sort_values(["instance_id", "px"], ascending=[True, False], kind="stable")
+    return found.drop_duplicates("instance_id")[["instance_id", "source_id"]].reset_index(drop=True)
+
+
+def _visibility(image: dict, raw_root: str | Path) -> pd.DataFrame:
+    paths = synscapes.DATASET.image_paths(raw_root, int(image["image_id"].split("_")[1]))
+    instance_ids = png.read(image["instance_path"], "gray 16")
+    raw = synscapes.DATASET.read_instance_map(paths["instance_path"])
+    if instance_ids.shape[0] * raw.shape[1] != instance_ids.shape[1] * raw.shape[0]:
+        expected = f"the proportions of {image['instance_path']}, {instance_ids.shape}"
+        raise BadFile("size", paths["instance_path"], f"(height, width) {raw.shape}", expected)
+    table = source_instances(instance_ids, _enlarge(raw, *instance_ids.shape))
+    table.insert(0, "image_id", image["image_id"])
+    for name, of_instance in synscapes.read_visibility(paths["meta_path"]).items():
+        table[name] = table["source_id"].map(of_instance).astype(float)
+    return table

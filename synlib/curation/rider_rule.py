@@ -1,10 +1,9 @@
-"""The rule of section 3.2 of the paper: a rider and the vehicle, one instance in Synscapes, become two as in
-Cityscapes.
+"""Section 3.2 of the paper: a rider and the vehicle, one instance in Synscapes, become two as in Cityscapes.
 
 For one image: if any pixel of a bicycle or motorcycle instance is *rider* in the class map, a rider instance of those
 pixels is added and the vehicle shrinks to its strict vehicle pixels. What the paper leaves open is a :class:`Policy`.
 
-Everything happens on *segments*, the sets of pixels that share instance and class: a few hundred an image. Pixels are
+Everything happens on *segments*, the sets of pixels that share instance and class: a few hundred per image. Pixels are
 touched twice, to find the runs of equal segments and to write the result.
 
 Shapes: H, W of the image; R runs of pixels, in raster order; S segments; I ids in the instance map (0 included);
@@ -13,7 +12,7 @@ P = 2 I parts: part 2 i is what instance i becomes, part 2 i + 1 the rider that 
 
 import dataclasses
 from collections import Counter
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -28,8 +27,10 @@ from scapes.labels import (
     NAMES,
     PERSON,
     RIDER,
+    check_label_ids,
     label_of_instance,
 )
+from scapes.numbered import checked_classes
 
 VOID = 0
 _NO_CLASS = -1
@@ -58,13 +59,13 @@ class Policy:
         smallest beyond become group regions. ``error``: stop.
     """
 
-    leftover: str = "strict"
-    disagreement: str = "meta"
-    wheelchairs: str = "rider"
-    orphans: str = "group"
-    unknown_ids: str = "group"
-    without_pixels: str = "count"
-    overflow: str = "group"
+    leftover: Literal["strict", "vehicle"] = "strict"
+    disagreement: Literal["meta", "map", "strict", "error"] = "meta"
+    wheelchairs: Literal["rider", "person"] = "rider"
+    orphans: Literal["group", "components", "void"] = "group"
+    unknown_ids: Literal["group", "map", "error"] = "group"
+    without_pixels: Literal["count", "error"] = "count"
+    overflow: Literal["group", "error"] = "group"
 
     def __post_init__(self) -> None:
         for name, choices in POLICY_CHOICES.items():
@@ -72,17 +73,7 @@ class Policy:
                 raise ValueError(f"policy {name}={getattr(self, name)!r}: expected one of {', '.join(choices)}")
 
 
-POLICY_CHOICES = {
-    "leftover": ("strict", "vehicle"),
-    "disagreement": ("meta", "map", "strict", "error"),
-    "wheelchairs": ("rider", "person"),
-    "orphans": ("group", "components", "void"),
-    "unknown_ids": ("group", "map", "error"),
-    "without_pixels": ("count", "error"),
-    "overflow": ("group", "error"),
-}
-
-
+POLICY_CHOICES = {field.name: get_args(field.type) for field in dataclasses.fields(Policy)}
 DEFAULT_POLICY = Policy()
 
 
@@ -103,7 +94,10 @@ def harmonize_maps(
     Raises ``ValueError`` for maps of different shape, label ids that Cityscapes does not have, a class without
     instances in the metadata, and where a policy says ``error``.
     """
-    _check_input(class_map, instance_map, classes)
+    if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
+        raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
+    check_label_ids("class map", class_map)
+    checked_classes(classes.items())
     counts: Counter = Counter()
     segments = _find_segments(class_map, instance_map)
     source_class = _source_classes(segments, classes, policy, counts)
@@ -130,14 +124,17 @@ class _Segments(NamedTuple):
 
 
 def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments:
+    # Runs of pixels with equal instance and class, in raster order.
     labels, ids = class_map.ravel(), instance_map.ravel()
     change = ids[1:] != ids[:-1]
     change |= labels[1:] != labels[:-1]
     starts = np.concatenate([[0], np.flatnonzero(change) + 1])
     run_px = np.diff(starts, append=len(ids))
+    # Segments: all runs with one pair of instance and class, as one number.
     base = MAX_LABEL_ID + 1
     keys, of_run = np.unique(ids[starts].astype(np.int64) * base + labels[starts], return_inverse=True)
     px = np.bincount(of_run, run_px).astype(np.int64)
+    # Instances: all segments with one id.
     ids, source = np.unique(keys // base, return_inverse=True)
     histogram = np.zeros((len(ids), base), np.int64)
     histogram[source, keys % base] = px
@@ -145,9 +142,9 @@ def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments
 
 
 def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter) -> np.ndarray:
-    """Class of each id in the map, (I,): the metadata's or what the policies make of it; ``_NO_CLASS`` = not an
-    instance."""
+    """Class of each id in the map, (I,), after the policies; ``_NO_CLASS`` where it is not an instance."""
     ids, histogram = segments.ids, segments.histogram
+    # Ids that only the map or only the metadata knows.
     source_class = np.array([classes.get(int(i), _NO_CLASS) for i in ids])
     unknown = (source_class == _NO_CLASS) & (ids != 0)
     _count(counts, "before", source_class[source_class != _NO_CLASS])
@@ -155,22 +152,22 @@ def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy
     hidden = [classes[i] for i in classes.keys() - set(ids.tolist())]
     _count(counts, "without_pixels", hidden)
     if hidden and policy.without_pixels == "error":
-        raise ValueError(
-            f"{len(hidden)} instances of the metadata have no pixel in the instance map (policy without_pixels)"
-        )
+        raise ValueError(f"{len(hidden)} instances of the metadata have no pixel (policy without_pixels)")
     if unknown.any() and policy.unknown_ids == "error":
         raise ValueError(f"instance {ids[unknown][0]} of the map is not in the metadata (policy unknown_ids)")
     if policy.unknown_ids == "map":
         source_class[unknown] = _instance_class(histogram[unknown].argmax(1))
 
+    # Persons in wheelchairs.
     seated = (source_class == PERSON) & (2 * histogram[:, RIDER] > histogram.sum(1))
     _count(counts, "wheelchair", source_class[seated])
     if policy.wheelchairs == "rider":
         source_class[seated] = RIDER
 
+    # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
     compared = histogram.copy()
     merged = _is_two_wheeler(source_class) & (histogram[:, RIDER] > 0)
-    compared[np.ix_(merged, [c for c in range(compared.shape[1]) if c not in (MOTORCYCLE, BICYCLE)])] = 0
+    compared[np.ix_(merged, ~_is_two_wheeler(np.arange(compared.shape[1])))] = 0
     commonest = compared.argmax(1)
     differs = (source_class != _NO_CLASS) & (commonest != source_class) & compared.any(1) & ~seated
     _count(counts, "disagreement", source_class[differs])
@@ -215,24 +212,20 @@ def _split_riders(
 def _number_parts(
     part_class: np.ndarray, segment_part: np.ndarray, px: np.ndarray, policy: Policy, counts: Counter
 ) -> np.ndarray:
-    """Instance id in the Cityscapes encoding of each part that has pixels, (P,)."""
+    """Instance id in the Cityscapes encoding of each part that has pixels, uint16 (P,)."""
     inside = segment_part >= 0
     part_px = np.bincount(segment_part[inside], px[inside], len(part_class))
     value = np.zeros(len(part_class), np.uint16)
     for label in INSTANCE_LABEL_IDS:
         parts = np.flatnonzero((part_class == label) & (part_px > 0))
         if len(parts) > INSTANCE_BASE:
-            if policy.overflow == "error":
-                raise ValueError(
-                    f"{len(parts)} instances of {NAMES[label]}, the format numbers {INSTANCE_BASE} (policy overflow)"
-                )
+            _refuse_overflow(len(parts), label, policy)
             largest = np.sort(np.argsort(-part_px[parts], kind="stable")[:INSTANCE_BASE])
             value[np.delete(parts, largest)] = label
             counts["overflow", NAMES[label]] += len(parts) - INSTANCE_BASE
             parts = parts[largest]
         value[parts] = label * INSTANCE_BASE + np.arange(len(parts))
-        if len(parts):
-            counts["after", NAMES[label]] += len(parts)
+    _count(counts, "after", part_class[value >= INSTANCE_BASE])
     return value
 
 
@@ -256,10 +249,8 @@ def _number_components(instance_ids: np.ndarray, policy: Policy, counts: Counter
         _, first_pixel, of_pixel = np.unique(component[group], return_index=True, return_inverse=True)
         found, used = len(first_pixel), counts["after", NAMES[label]]
         added = min(found, INSTANCE_BASE - used)
-        if added < found and policy.overflow == "error":
-            raise ValueError(
-                f"{used + found} instances of {NAMES[label]}, the format numbers {INSTANCE_BASE} (policy overflow)"
-            )
+        if added < found:
+            _refuse_overflow(used + found, label, policy)
         rank = np.argsort(np.argsort(first_pixel))  # raster order, whatever order OpenCV numbers them in
         value = np.where(rank < added, label * INSTANCE_BASE + used + rank, label).astype(np.uint16)
         instance_ids[group] = value[of_pixel]
@@ -267,18 +258,9 @@ def _number_components(instance_ids: np.ndarray, policy: Policy, counts: Counter
         counts["after", NAMES[label]] += added
 
 
-def _check_input(class_map: np.ndarray, instance_map: np.ndarray, classes: dict[int, int]) -> None:
-    if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
-        raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
-    if class_map.max() > MAX_LABEL_ID:
-        raise ValueError(
-            f"found label id {class_map.max()} in the class map, expected Cityscapes ids 0..{MAX_LABEL_ID}"
-        )
-    for i, label in classes.items():
-        if i <= 0:
-            raise ValueError(f"instance id {i} in the metadata, expected ids from 1 (0 is no instance)")
-        if label not in INSTANCE_LABEL_IDS:
-            raise ValueError(f"instance {i} has class {label} in the metadata, expected one of {INSTANCE_LABEL_IDS}")
+def _refuse_overflow(found: int, label: int, policy: Policy) -> None:
+    if policy.overflow == "error":
+        raise ValueError(f"{found} instances of {NAMES[label]}, the format numbers {INSTANCE_BASE} (policy overflow)")
 
 
 def _is_two_wheeler(label: np.ndarray) -> np.ndarray:

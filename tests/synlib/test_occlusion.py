@@ -11,8 +11,7 @@ from scapes import cityscapes, png, synscapes
 from scapes.files import BadFile
 from scapes.instances import instance_table
 from scapes.labels import BICYCLE, INSTANCE_BASE, MOTORCYCLE, RIDER
-from synlib.curation.harmonize import harmonize_dataset
-from synlib.curation.occlusion import source_instances, visibility_table
+from synlib.curation.harmonize import harmonize_dataset, source_instances, visibility_table
 from tests import tiny_data
 from tests.cases import draw_map
 
