@@ -1,6 +1,6 @@
 """The paper's tables from tidy results, styled for a notebook; the table itself is in ``.data`` of each Styler."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -20,8 +20,13 @@ from synlib.runs.store import RunStore
 from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
 
-VERDICTS = {HOLDS: ("✓", "#007a5a"), FAILS: ("✗", "#b34700"), OPEN: ("?", "#595959")}
-"""Sign and colour of a verdict: dark enough for text, and told apart by those who are colour-blind."""
+VERDICTS = {
+    HOLDS: ("✓", "var(--holds, #007a5a)"),
+    FAILS: ("✗", "var(--fails, #b34700)"),
+    OPEN: ("?", "var(--open, #595959)"),
+}
+"""Sign and colour of a verdict: dark enough for text, and told apart by those who are colour-blind. A page that can be
+dark names its own colours (``templates/style.css``)."""
 EVENTS = {
     "before": "instances before",
     "rider_added": "riders split from a vehicle",
@@ -49,16 +54,11 @@ def table2(results: pd.DataFrame) -> Styler:
 
     ``results``: of the experiment ``removal``. The last columns are what removal gains.
     """
-    cells = [
-        (
-            (paper.APPROACHES[approach], on),
-            f"removal {switch}",
-            {"approach": approach, "removal": switch, "evaluated on": on},
-            ap,
-        )
-        for (approach, on), published in paper.TABLE2.items()
-        for switch, ap in published.items()
-    ]
+    cells = []
+    for (approach, on), published in paper.TABLE2.items():
+        for switch, ap in published.items():
+            factors = {"approach": approach, "removal": switch, "evaluated on": on}
+            cells.append(((paper.APPROACHES[approach], on), f"removal {switch}", factors, ap))
     table = _beside(across_seeds(results, ["approach", "removal"]), cells, ["training approach", "evaluated on"], "")
     for whose in ("ours", "paper"):
         table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
@@ -74,15 +74,16 @@ def table3(results: pd.DataFrame) -> Styler:
     found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added"])
     epochs = _correspondence(found["epochs"].unique(), paper.TABLE3)
     added = _correspondence(found["added"].unique(), next(iter(paper.TABLE3.values())))
-    rows: dict[tuple[str, str], dict] = {}
-    for _, row in found.sort_values(["epochs", "added"]).iterrows():
-        label = _label(row["epochs"], epochs[row["epochs"]], "epochs")
-        column = _label(row["added"], added[row["added"]], "images")
-        published = paper.TABLE3.get(epochs[row["epochs"]], {}).get(added[row["added"]], float("nan"))
-        for kind, value in (_ours(row, found) | {"paper": published}).items():
-            rows.setdefault((label, kind), {})[column] = value
-    table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(list(rows), names=["trained for", ""]))
-    return _shown(table.rename_axis(columns="synthetic images added"))
+    cells = [
+        (
+            _label(row["epochs"], epochs[row["epochs"]], "epochs"),
+            _label(row["added"], added[row["added"]], "images"),
+            {"epochs": row["epochs"], "added": row["added"]},
+            paper.TABLE3.get(epochs[row["epochs"]], {}).get(added[row["added"]], float("nan")),
+        )
+        for _, row in found.sort_values(["epochs", "added"]).iterrows()
+    ]
+    return _shown(_beside(found, cells, ["trained for"], "synthetic images added").stack(level=1, future_stack=True))
 
 
 def best_within(runs: pd.DataFrame, iterations: float) -> pd.Series | None:
@@ -105,28 +106,24 @@ def table4(results: pd.DataFrame) -> Styler:
     found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added", "iterations"])
     published = pd.DataFrame(paper.table3_rows())
     share = results["iterations"].max() / published["iterations"].max()
-    rows = []
+    ours, papers = [], []
     for allowed, (ap, added) in paper.TABLE4.items():
         budget = int(float(f"{share * allowed:.2g}"))  # two significant digits
         best = best_within(found, budget)
-        ours = {
-            "iterations allowed": budget,
-            "best AP": float("nan") if best is None else best["ap"],
-            band(found): _interval(best, found),
-            "synthetic added": "–" if best is None else f"{best['added']:,.0f}",
-            "epochs": "–" if best is None else f"{best['epochs']:g}",
-        }
-        papers = {
-            "iterations allowed": allowed,
-            "best AP": ap,
-            "synthetic added": _thousands(added),
-            "by its Table 3": best_within(published, allowed)["ap"],
-        }
-        rows.append({("ours", name): value for name, value in ours.items()})
-        rows[-1] |= {("paper", name): value for name, value in papers.items()}
-    table = pd.DataFrame(rows).set_index(("ours", "iterations allowed")).rename_axis("iterations allowed")
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return _shown(table)
+        ours.append(
+            {
+                "iterations allowed": budget,
+                "best AP": float("nan") if best is None else best["ap"],
+                band(found): _interval(best, found),
+                "synthetic added": "–" if best is None else f"{best['added']:,.0f}",
+                "epochs": "–" if best is None else f"{best['epochs']:g}",
+            }
+        )
+        by_table3 = best_within(published, allowed)["ap"]
+        papers.append((allowed, ap, _thousands(added), by_table3))
+    names = ["iterations allowed", "best AP", "synthetic added", "by its Table 3"]
+    table = pd.concat({"ours": pd.DataFrame(ours), "paper": pd.DataFrame(papers, columns=names)}, axis=1)
+    return _shown(table.set_index(("ours", "iterations allowed")).rename_axis("iterations allowed"))
 
 
 def table5(results: pd.DataFrame) -> Styler:
@@ -192,29 +189,27 @@ def harmonization_counts(data: StudyData) -> Styler:
 
 def limits(found: pd.DataFrame) -> Styler:
     """The removal limits of Figure 4, ``found`` by :func:`synlib.report.limits.limits`: ≥ where one may be larger."""
-    texts = [limit_text(row) for _, row in found.iterrows()]
     columns = {
-        "limit (% removed)": [limit for limit, _ in texts],
-        INTERVAL: [interval for _, interval in texts],
         "limit in the paper": [f"{value:.0f}" if pd.notna(value) else "–" for value in found["paper"]],
         "AP at the limit": found["level"].to_list(),
         "AP lost for each 10 % after it": (10 * found["slope"]).to_list(),
     }
-    return _shown(pd.DataFrame(columns, index=pd.Index(found["class"], name="class")))
+    return _shown(_limit_texts(found).assign(**columns).rename(columns={"limit": "limit (% removed)"}))
 
 
 def chosen_thresholds(found: pd.DataFrame, profile: Profile) -> Styler:
-    """Each class's limit beside the threshold in force from section 4.2 on: ours and the paper's, percent removed."""
-    table = found[found["class"] != MEAN].set_index("class")
-    texts = [limit_text(row) for _, row in table.iterrows()]
-    columns = {
-        "limit": [limit for limit, _ in texts],
-        INTERVAL: [interval for _, interval in texts],
-        "limit in the paper": table["paper"],
+    """Each class's limit (:func:`limits`) beside the percentages removed from section 4.2 on: ours and the paper's."""
+    table = _limit_texts(found[found["class"] != MEAN])
+    chosen = {
         "removed from here on": [float(profile.grids.removal.get(name, 0)) for name in table.index],
         "removed in the paper": [paper.limit(name) for name in table.index],
     }
-    return _shown(pd.DataFrame(columns, index=table.index), precision=0)
+    return _shown(table.assign(**chosen), precision=0)
+
+
+def _limit_texts(found: pd.DataFrame) -> pd.DataFrame:
+    texts = [limit_text(row) for _, row in found.iterrows()]
+    return pd.DataFrame(texts, columns=["limit", INTERVAL], index=pd.Index(found["class"], name="class"))
 
 
 def removed_instances(data: StudyData, profile: Profile) -> Styler:
@@ -239,20 +234,11 @@ def removed_instances(data: StudyData, profile: Profile) -> Styler:
     return _shown(pd.concat([part.astype(object) for part in parts]))  # counts stay integers
 
 
-def runs(store: RunStore, planned: Iterable[Planned]) -> Styler:
-    """The runs of an experiment: id, training set, seed, iterations, epochs and state."""
-    rows = [
-        {
-            "run": item.spec.run_id,
-            "trained on": item.name,
-            "seed": item.spec.seed,
-            "iterations": item.spec.schedule.iterations,
-            "epochs": item.spec.epochs,
-            "state": store.run(item.spec).state(),
-        }
-        for item in planned
-    ]
-    return _shown(pd.DataFrame(rows).set_index("run"))
+def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
+    """Columns of :meth:`RunStore.table` for the runs of experiments; ``name`` is a run's name in its experiment."""
+    table = store.table(planned).set_index("run")
+    table["name"] = table.index.map({item.spec.run_id: item.name for item in reversed(planned)})
+    return _shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
 
 
 def claims(judged: pd.DataFrame) -> Styler:
@@ -271,14 +257,19 @@ def claims(judged: pd.DataFrame) -> Styler:
         "because": judged["because"],
     }
     table = pd.DataFrame(columns)
-    words, signs = ["section", "claim", "verdict", "because"], dict(VERDICTS.values())
+    signs = dict(VERDICTS.values())
     styled = _shown(table).map(lambda text: f"color: {signs[text[0]]}; font-weight: bold", subset=["verdict"])
-    styled = styled.set_properties(subset=words, **{"text-align": "left", "white-space": "normal"})
-    styled = styled.set_properties(subset=["claim"], **{"max-width": "24em"})
-    styled = styled.set_properties(subset=["because"], **{"max-width": "11em"})
-    styled = styled.set_properties(subset=["section", INTERVAL, "verdict"], **{"white-space": "nowrap"})
-    left = [{"selector": f"th.col{table.columns.get_loc(word)}", "props": "text-align: left"} for word in words]
-    styled = styled.set_table_styles(left).set_caption(_counted(judged["verdict"]))
+    widths = {
+        "section": "nowrap",
+        "claim": "normal; min-width: 16em",
+        "verdict": "nowrap",
+        "because": "normal; min-width: 9em",
+    }
+    styles = [
+        {"selector": f".col{table.columns.get_loc(name)}", "props": f"text-align: left; white-space: {width}"}
+        for name, width in widths.items()
+    ]
+    styled = styled.set_table_styles(styles).set_caption(_counted(judged["verdict"]))
     styled.name, styled.tables = "claims", {"claims": judged}
     return styled
 

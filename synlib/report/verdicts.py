@@ -98,11 +98,11 @@ def _above_zero(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsO
     terms = [term for weight, selection in claim.terms for term in _terms(weight, selection, results)]
     seeds = _common_seeds(terms)
     found = contrast(terms, draws)
-    rests_on = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed: only the images vary"
+    rests_on = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     if _same_runs(terms):
         rests_on = "both are the same run"
     elif found.verdict == OPEN:
-        rests_on += "; the interval contains 0"
+        rests_on += "; 0 is in the interval"
     return Judged(found, found.verdict, rests_on)
 
 

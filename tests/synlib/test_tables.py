@@ -189,7 +189,7 @@ def test_limits_beside_the_papers_readings(one):
     assert ((found["low"] <= found["limit"]) & (found["limit"] <= found["high"])).all()
     chosen = tables.chosen_thresholds(found.reset_index(), removing(person=60, car=40)).data
     assert chosen["removed from here on"].tolist() == [60, 0, 40, 0, 0, 0, 0, 0]
-    assert chosen["limit in the paper"].tolist() == [60] + [30] * 7
+    assert chosen["removed in the paper"].tolist() == [60] + [30] * 7
     two = one.results["thresholds"]
     two = limits(two[two["threshold"].isin([0, 40])], one.draws)
     assert two[["limit", "low", "high"]].isna().all(axis=None)
