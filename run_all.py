@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    from synlib.profile import parse_settings
     from synlib.report.style import figure_folder
     from synlib.study import notebooks
     from synlib.study.plan import NOTEBOOKS
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
     started = time.monotonic()
     names = notebooks.select(options.only)
-    parameters = {"profile": options.profile, **notebooks.parse_settings(options.set)}
+    parameters = {"profile": options.profile, **parse_settings(options.set)}
     if "jobs" in parameters:  # the notebooks have it, for readers who train in them
         raise ValueError(f"--set jobs={parameters['jobs']}: expected --jobs {parameters['jobs']}")
     if options.seeds:
@@ -121,7 +122,7 @@ def plan(parameters: dict[str, Any], experiments: list[str]) -> str:
     if study := Study.if_ready(**parameters):
         return shown([p for name in experiments for p in study.planned(name)], study.profile, study.store)
     grids = {name: value for name, value in parameters.items() if name in Study.GRIDS}
-    profile = Profile.load(parameters["profile"]).with_grids(**grids)
+    profile = Profile.load(parameters["profile"]).with_settings(grids)
     return shown(unplaced(profile, experiments, parameters.get("seeds")), profile, None)
 
 

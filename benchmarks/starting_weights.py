@@ -8,7 +8,6 @@ towards its time. The last line gives AP per minute.
 """
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from pathlib import Path
@@ -97,11 +96,11 @@ def thaw(module: nn.Module) -> None:
 def measure(study: Study, name: str, iterations: int, init: str, weights: str) -> tuple[float, float]:
     """AP in percent on real images, and the seconds of training and evaluation."""
     spec = baseline(study.profile, study.fingerprints, 0, real=study.profile.baseline_images)
-    spec = spec.replace(init=init, schedule=dataclasses.replace(spec.schedule, iterations=iterations))
+    spec = spec.replace(init=init, schedule=spec.schedule.replace(iterations=iterations))
     job = study.job()
     real = tuple(on for on in job.evaluate_on if on.name == "Cityscapes")
     started = time.monotonic()
-    launch.train([spec], study.store, dataclasses.replace(job, initial_weights=weights, evaluate_on=real))
+    launch.train([spec], study.store, job.replace(initial_weights=weights, evaluate_on=real))
     seconds = time.monotonic() - started
     frame = study.store.frame([spec])
     ap = float(frame.loc[frame["class"] == "mean", "ap"].iloc[0])

@@ -15,7 +15,6 @@ iterations; ``--losses FILE`` keeps every loss as CSV. The paper's model needs i
 """
 
 import argparse
-import dataclasses
 import gc
 import tempfile
 import time
@@ -36,11 +35,10 @@ from mapper import samples_of
 from scapes import cityscapes
 from seeded_rcnn import numerics, weights
 from seeded_rcnn.mapper import training_augmentations
-from synlib.job import Job
 from synlib.pointrend import trainer, worker
 from synlib.pointrend.config import detectron2_config
 from synlib.runs.folder import RunDir
-from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
+from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec
 from toyscapes import write_cityscapes
 
 WARM_UP = 5
@@ -70,7 +68,7 @@ class Recorder(HookBase):
             self.began, self.ended = getattr(self, "ended", 0.0), self.clock()
 
 
-def detectron2(spec: RunSpec, cfg: CfgNode, job: Job) -> TrainerBase:
+def detectron2(spec: RunSpec, cfg: CfgNode, job: Execution) -> TrainerBase:
     """Detectron2's trainer, as its ``tools/train_net.py`` and ``plain_train_net.py`` put it together."""
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False  # PyTorch's defaults
     cfg = cfg.clone()
@@ -98,7 +96,7 @@ def detectron2(spec: RunSpec, cfg: CfgNode, job: Job) -> TrainerBase:
     return peer
 
 
-def ours(spec: RunSpec, cfg: CfgNode, job: Job, folder: Path) -> TrainerBase:
+def ours(spec: RunSpec, cfg: CfgNode, job: Execution, folder: Path) -> TrainerBase:
     numerics.configure(spec.precision, deterministic=False, gpu=cfg.MODEL.DEVICE != "cpu")
     run = RunDir(folder)
     run.path.mkdir()
@@ -128,7 +126,7 @@ def specs(options: argparse.Namespace, batch_size: int) -> RunSpec:
     return RunSpec(
         model="pointrend_tiny" if tiny else "pointrend_r50",
         data=DataSpec(real=options.images),
-        schedule=dataclasses.replace(schedule, warmup_iterations=min(schedule.warmup_iterations, options.iterations)),
+        schedule=schedule.replace(warmup_iterations=min(schedule.warmup_iterations, options.iterations)),
         input=InputSpec(train_short_px=(96,), test_short_px=96, max_long_px=192) if tiny else InputSpec(),
         batch_size=batch_size,
     )
@@ -172,7 +170,7 @@ def main() -> None:
         else:
             write_tree(root, options.images, options.images)
         options.images = len(cityscapes.read_images(root, "train"))
-        job = Job(
+        job = Execution(
             real_root=str(root),
             cache_dir=folder,
             imagenet_weights=options.weights,

@@ -1,7 +1,6 @@
 """The parts of the study that a script needs: ``python -m synlib COMMAND --help``."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -160,9 +159,9 @@ def _train(options: argparse.Namespace) -> int:
     spec = RunSpec.load(options.spec)
     study = _study(options)
     spec = study.with_fingerprints(spec)
-    job = dataclasses.replace(study.job(), initial_weights=options.initial_weights)
+    job = study.job().replace(initial_weights=options.initial_weights)
     if options.processes:
-        job = dataclasses.replace(job, processes=options.processes)
+        job = job.replace(processes=options.processes)
     launch.train([spec], study.store, job)
     print(_mean_rows(study.store.frame([spec])).to_string(index=False))
     return 0

@@ -1,32 +1,46 @@
-"""How large the study is: ``profiles/*.yaml``. A profile names data, model and baseline schedule, no results."""
+"""How large the study is, and where its data, runs and devices are: ``profiles/*.yaml``."""
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
+from pydantic import AfterValidator, Field, Strict, WrapValidator, field_validator, model_validator
 
-from synlib.grids import Grids
-from synlib.spec import InputSpec, ScheduleSpec, build, mapping
+from scapes.labels import CLASSES
+from synlib.spec import (
+    Count,
+    ExecutionSettings,
+    Init,
+    InputSpec,
+    List,
+    Momentum,
+    Natural,
+    Precision,
+    ScheduleSpec,
+    Section,
+    check,
+)  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
 MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
 """The model profiles; importing what reads them would load PyTorch."""
+TENS = tuple(range(0, 100, 10))
+LEARNING_RATES = {
+    0.9: (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
+    0.0: (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ToyPart:
+class ToyPart(Section):
     """Images of one domain of the embedded data set."""
 
     train: int
     val: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Toyscapes:
+class Toyscapes(Section):
     """The embedded miniature data set, drawn at ``height`` x ``width`` px in the formats of both real ones.
 
     ``gap``: how far the look of the real domain is from the synthetic one, 0 (the same) to 2.
@@ -40,101 +54,112 @@ class Toyscapes:
     gap: float = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """Either ``toyscapes``, or the roots of both data sets. ``min_area_px``: smaller ground truth is not evaluated."""
+class DataSource(Section):
+    """Either ``toyscapes``, or the roots of both data sets. ``min_area_px``: smaller ground truth is not evaluated.
+
+    ``folder``: where derived data are kept; empty: ``data/PROFILE`` of the compendium.
+    """
 
     toyscapes: Toyscapes | None = None
     cityscapes: str = ""
     synscapes: str = ""
     synscapes_variant: str = "rgb"
     min_area_px: int = 100
+    folder: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Slurm:
-    """What one training asks of a Slurm cluster; what is empty or 0 is left to the cluster's defaults.
+def _as_written(value: Any, validate: Any) -> Any:
+    validate(value)
+    return value
 
-    ``nodes``; ``gpus`` and ``cpus`` (0: enough for processes and loaders) on all of them together; ``mem`` of a node
-    (``64G``); ``time`` (``12:00:00``), ``partition`` and ``account`` as sbatch takes them. With ``gpus``, a training
-    has as many processes. ``directives``: further options of sbatch, such as ``--constraint=a100``. ``setup``: shell
-    lines before the training, such as ``module load cuda``. ``stop_before_s``: seconds before the end of its time at
-    which a job saves its state and goes back into the queue.
+
+T = TypeVar("T")
+Number = Annotated[float, WrapValidator(_as_written)]
+"""A number, of which 30 stays an integer: tables then say 30, not 30.0."""
+Percent = Annotated[Number, Field(ge=0, le=100)]
+Above0 = Annotated[Number, Field(gt=0)]
+Values = Annotated[List[T], Field(min_length=1), AfterValidator(lambda values: tuple(dict.fromkeys(values)))]
+"""Values of a factor, each once."""
+
+
+class Grids(Section):
+    """What the experiments of section 4 vary; the defaults are the paper's. Shares are percent, as in its figures.
+
+    ``thresholds``: Figure 4, percent of each class's synthetic instances to remove.
+    ``removal``: the thresholds chosen from it, ``{class: percent}``, in force from section 4.2 on; other classes: 0.
+    ``ratios``: Figure 5, percent of real images.
+    ``added_images``, ``epochs``: Table 3, synthetic images beside all real ones, and epochs; ``mixed_images`` and
+    ``mixed_epochs`` are the cell that stands for mixing in Table 2 and in Figure 1.
+    ``pretraining_images``, ``pretraining_epochs``: section 4.3, synthetic images only.
+    ``learning_rates``: Figure 6, ``{momentum: [learning rates]}``; the momenta may be text, as papermill hands them on.
+    ``tuned_momentum``, ``tuned_learning_rate``: the optimum, in force in Table 2 and Table 5.
+    ``fine_tuning_schedule``: fields of the baseline's schedule that are others in fine-tuning.
     """
 
-    nodes: int = 1
-    gpus: int = 0
-    cpus: int = 0
-    mem: str = ""
-    time: str = ""
-    partition: str = ""
-    account: str = ""
-    directives: tuple[str, ...] = ()
-    setup: tuple[str, ...] = ()
-    stop_before_s: int = 120
+    thresholds: Values[Percent] = TENS
+    removal: dict[Literal[CLASSES], Percent] = dict.fromkeys(CLASSES, 30) | {"person": 60}
+    ratios: Values[Percent] = (*TENS, 100)
+    added_images: Values[Natural] = (0, 3000, 6000, 9000, 12_000, 20_000)
+    epochs: Values[Above0] = (33, 50, 66)
+    mixed_images: Count = 20_000
+    mixed_epochs: Above0 = 50
+    pretraining_images: Count = 20_000
+    pretraining_epochs: Above0 = 100
+    learning_rates: dict[Annotated[Momentum, Strict(False)], Values[Above0]] = LEARNING_RATES
+    tuned_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    tuned_learning_rate: Above0 = 0.005
+    fine_tuning_schedule: dict[str, Any] = Field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        for name in ("directives", "setup"):
-            lines = getattr(self, name)
-            if not isinstance(lines, (list, tuple)) or not all(isinstance(line, str) for line in lines):
-                raise ValueError(f"slurm.{name}: found {lines!r}, expected a list of lines of text")
-            object.__setattr__(self, name, tuple(lines))
-        if not isinstance(self.time, str):  # without quotes YAML reads 12:00:00 as a number
-            raise ValueError(f'slurm.time: found {self.time!r}, expected text in quotes, such as "12:00:00"')
-        if self.nodes < 1:
-            raise ValueError(f"slurm.nodes: found {self.nodes}, expected at least 1")
-        if self.gpus % self.nodes:
-            raise ValueError(f"slurm.gpus: found {self.gpus}, expected a multiple of the {self.nodes} nodes")
+    @field_validator("fine_tuning_schedule")
+    @classmethod
+    def _fields_of_a_schedule(cls, schedule: dict[str, Any]) -> dict[str, Any]:
+        known = [name for name in ScheduleSpec.model_fields if name not in ("base_lr", "momentum")]
+        if unknown := [name for name in schedule if name not in known]:
+            raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(known)}")
+        return schedule
+
+    def removal_fractions(self) -> dict[str, float]:
+        """``removal`` as fractions, for a data spec."""
+        return {name: percent / 100 for name, percent in self.removal.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """Processes (GPUs) and loader workers of a training, CPU threads of a process, iterations between checkpoints.
+class Profile(Section):
+    """A size of the study. ``baseline_images``: training images of the first experiments (2,975 in the paper).
 
-    ``images_per_step``: images that a process takes through the network at once, for GPUs with little memory (0: its
-    share of the batch); the result is the same up to rounding. ``deterministic``: on GPUs, algorithms that repeat bit
-    by bit where there are any. ``stage_dir``: a folder on a node's own disk to copy data sets to; empty: they are read
-    where they are. ``seconds_per_iteration``: for the plan's estimates.
+    ``runs``, ``figures``, ``reports``: folders; empty: ``runs``, ``figures/NAME`` and ``reports/NAME`` of the
+    compendium. Relative paths are relative to the current folder.
     """
-
-    processes: int = 4
-    loader_workers: int = 4
-    threads: int = 4
-    checkpoint_period: int = 1000
-    images_per_step: int = 0
-    deterministic: bool = False
-    imagenet_weights: str = ""
-    stage_dir: str = ""
-    seconds_per_iteration: float = 0.35
-    slurm: Slurm = field(default_factory=Slurm)
-
-    def __post_init__(self) -> None:
-        lowest = {"processes": 1, "threads": 1, "checkpoint_period": 1, "loader_workers": 0, "images_per_step": 0}
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < low:
-                raise ValueError(f"execution.{name}: found {value!r}, expected an integer from {low} on")
-        seconds = self.seconds_per_iteration
-        if type(seconds) not in (int, float) or not seconds > 0:
-            raise ValueError(f"execution.seconds_per_iteration: found {seconds!r}, expected a number above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """A size of the study. ``baseline_images``: training images of the first experiments (2,975 in the paper)."""
 
     name: str
     data: DataSource
     model: str
-    baseline_images: int
-    input: InputSpec = field(default_factory=InputSpec)
-    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
-    init: str = "imagenet"
-    precision: str = "float32"
-    batch_size: int = 8
-    seeds: tuple[int, ...] = (0,)
-    grids: Grids = field(default_factory=Grids)
-    execution: Execution = field(default_factory=Execution)
+    baseline_images: Count
+    input: InputSpec = InputSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    init: Init = "imagenet"
+    precision: Precision = "float32"
+    batch_size: Count = 8
+    seeds: Annotated[List[Natural], Field(min_length=1)] = (0,)
+    grids: Grids = Grids()
+    execution: ExecutionSettings = ExecutionSettings()
+    runs: str = ""
+    figures: str = ""
+    reports: str = ""
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        models = sorted(path.stem for path in MODELS.glob("*.yaml"))
+        check(model in models, model, f"one of {', '.join(models)}")
+        return model
+
+    @model_validator(mode="after")
+    def _fine_tuning_has_a_schedule(self) -> Self:
+        try:
+            self.schedule.replace(**self.grids.fine_tuning_schedule)
+        except ValueError as error:
+            raise ValueError(f"grids.fine_tuning_schedule.{error}") from error
+        return self
 
     @classmethod
     def load(cls, name: str | Path) -> Self:
@@ -146,44 +171,64 @@ class Profile:
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in (ROOT / "profiles").glob("*.yaml")))
             raise FileNotFoundError(f"profile {str(name)!r}: no file {path}; known profiles: {known}")
+        return cls.from_yaml(path, "profile", {"name": path.stem})
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Self:
+        """The profile with other values of some fields: ``{"data.cityscapes": "/data/cs", "thresholds": [0, 40]}``.
+
+        A name is a field, a dotted field of a section, or a field of ``grids`` without that word. Roots of real data
+        replace the embedded data. Raises ValueError, naming the field, for an unknown one and for a value refused.
+        """
+        values = self.model_dump(exclude_unset=True)
+        if {"data.cityscapes", "data.synscapes"} & settings.keys():
+            values["data"].pop("toyscapes", None)
+        for name, value in settings.items():
+            if name in Grids.model_fields:
+                name = f"grids.{name}"
+            elif name.split(".")[0] not in type(self).model_fields:
+                known = ", ".join([*type(self).model_fields, *Grids.model_fields])
+                raise ValueError(f"setting {name!r}: unknown; expected one of {known}, or a field of a section")
+            *sections, field = name.split(".")
+            target = values
+            for section in sections:
+                inner = target.get(section)
+                target[section] = inner if isinstance(inner, dict) else {}
+                target = target[section]
+            target[field] = value
+        return self.from_dict(values)
+
+    @property
+    def data_dir(self) -> Path:
+        """Where derived data are kept."""
+        return _folder(self.data.folder, "data", self.name)
+
+    @property
+    def runs_dir(self) -> Path:
+        return _folder(self.runs, "runs")
+
+    @property
+    def figures_dir(self) -> Path:
+        return _folder(self.figures, "figures", self.name)
+
+    @property
+    def reports_dir(self) -> Path:
+        return _folder(self.reports, "reports", self.name)
+
+
+def _folder(given: str, *default: str) -> Path:
+    return Path(given).resolve() if given else ROOT.joinpath(*default)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """``["seeds=[0, 1]", ...]`` as a dictionary; values are YAML. Raises ValueError, naming the setting."""
+    parsed = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise ValueError(f"--set {setting!r}: expected NAME=VALUE")
         try:
-            return cls._from_dict({"name": path.stem} | mapping(yaml.safe_load(path.read_text()), "profile"))
-        except (ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
-
-    @classmethod
-    def _from_dict(cls, values: Mapping[str, Any]) -> Self:
-        sections = {"input": InputSpec, "schedule": ScheduleSpec, "grids": Grids, "execution": Execution}
-        execution = mapping(values.get("execution", {}), "execution")
-        execution["slurm"] = build(Slurm, execution.get("slurm", {}), "execution.slurm")
-        values = values | {"execution": execution}
-        values = {name: build(section, values.get(name, {}), name) for name, section in sections.items()} | {
-            name: value for name, value in values.items() if name not in sections
-        }
-        data = mapping(values.get("data", {}), "data")
-        if "toyscapes" in data:
-            toy = mapping(data["toyscapes"], "data.toyscapes")
-            parts = {name: build(ToyPart, toy.get(name), f"data.toyscapes.{name}") for name in ("real", "synthetic")}
-            data["toyscapes"] = build(Toyscapes, toy | parts, "data.toyscapes")
-        seeds = values.get("seeds", [0])
-        if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-            raise ValueError(f"seeds: found {seeds!r}, expected a list of one or more integers from 0 on")
-        models = sorted(path.stem for path in MODELS.glob("*.yaml"))
-        if "model" in values and values["model"] not in models:
-            raise ValueError(f"model: found {values['model']!r}, expected one of {', '.join(models)}")
-        return build(cls, values | {"data": build(DataSource, data, "data"), "seeds": tuple(seeds)}, "profile")
-
-    def replace(self, **changes: Any) -> Self:
-        return dataclasses.replace(self, **changes)
-
-    def with_grids(self, **changes: Any) -> Self:
-        """The profile with other grids where the values are not empty."""
-        given = {name: value for name, value in changes.items() if value not in ([], {}, ())}
-        return self.replace(grids=dataclasses.replace(self.grids, **given))
-
-    def with_data_roots(self, cityscapes: str, synscapes: str) -> Self:
-        """The profile with other data roots where they are not empty; roots of real data replace the embedded data."""
-        if not cityscapes and not synscapes:
-            return self
-        roots = {"cityscapes": cityscapes or self.data.cityscapes, "synscapes": synscapes or self.data.synscapes}
-        return self.replace(data=dataclasses.replace(self.data, toyscapes=None, **roots))
+            parsed[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())  # YAML's errors have several lines
+            raise ValueError(f"--set {setting!r}: the value is no YAML: {reason}") from error
+    return parsed

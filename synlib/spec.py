@@ -1,20 +1,31 @@
-"""The description of one training run. Its canonical form is hashed into the run id, so equal runs are trained once.
+"""What one training run is (:class:`RunSpec`), and where and with what it is executed (:class:`Execution`).
 
-Everything that changes the result is a field; nothing else is (no path, no number of GPUs or loader workers). A data
-set enters through the fingerprint of its content (:func:`scapes.instances.fingerprint`).
+Everything that changes the result is a field of RunSpec; nothing else is (no path, no number of GPUs or loader
+workers). Its canonical form is hashed into the run id, so equal runs are trained once. A data set enters through the
+fingerprint of its content (:func:`scapes.instances.fingerprint`).
 """
 
-import dataclasses
 import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)  # fmt: skip
 
 from scapes.files import replacing
 from scapes.labels import CLASSES
@@ -22,21 +33,150 @@ from scapes.labels import CLASSES
 RECIPE = 2
 """Raised by hand when a change of the code alters what a spec produces, so that old runs are not taken for new ones."""
 
+EXPECTED = {
+    "int_type": "an integer", "float_type": "a number", "float_parsing": "a number", "string_type": "text in quotes",
+    "bool_type": "true or false", "tuple_type": "a list", "dict_type": "a mapping", "model_type": "a mapping of fields",
+    "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}", "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}", "literal_error": "{expected}", "too_short": "at least one value",
+}  # fmt: skip
+"""pydantic's kind of error -> what our sentence says; another kind keeps pydantic's words."""
+
+
+class Section(BaseModel):
+    """A section of a YAML or JSON file: immutable and strict (text is no number, true is no integer).
+
+    Its constructor, :meth:`from_dict` and :meth:`replace` raise ValueError, one line with the field, what was found and
+    what is expected; an unknown field is an error that lists the known ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ValueError(_sentence(error)) from None
+
+    __init__.__pydantic_base_init__ = True  # sections within sections are validated at once, with their full names
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(_sentence(error)) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path, kind: str, defaults: Mapping[str, Any] | None = None) -> Self:
+        """Read a YAML file; any error names it, and says that it is not a ``kind``."""
+        try:
+            values = yaml.safe_load(path.read_text())
+            return cls.from_dict({**(defaults or {}), **values} if isinstance(values, dict) else values)
+        except (ValueError, yaml.YAMLError) as error:  # YAML's errors have several lines
+            raise ValueError(f"{path}: not a {kind}: {' '.join(str(error).split())}") from error
+
+    def replace(self, **changes: Any) -> Self:
+        """A validated copy with other values."""
+        return type(self)(**{**dict(self), **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Of JSON's types only."""
+        return self.model_dump(mode="json")
+
+    def save(self, path: str | Path) -> None:
+        """Write YAML that gives an equal section back."""
+        with replacing(path) as temporary:
+            temporary.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_fields(cls, values: Any) -> Any:
+        unknown = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
+        if unknown:
+            raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(cls.model_fields)}")
+        return values
+
+    def _set(self, **values: Any) -> None:
+        """For validators, which complete what was given."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's errors as ``section.field: found ..., expected ...``."""
+    first = error.errors(include_url=False)[0]
+    kind, found, context = first["type"], first["input"], first.get("ctx", {})
+    names = [part for part in first["loc"] if isinstance(part, str)]
+    names = names[:-2] if names[-1:] == ["[key]"] else names
+    if kind == "missing":
+        problem = f"missing field {names.pop()!r}"
+    elif kind == "value_error":
+        problem = str(context["error"])
+    else:
+        problem = f"found {found!r}, expected {EXPECTED.get(kind, first['msg']).format(**context)}{_hint(kind, found)}"
+    if names and not problem.startswith(("found", "unknown", "missing")):  # it begins with the name of a field
+        return f"{'.'.join(names)}.{problem}"
+    return ": ".join([*filter(None, [".".join(names)]), problem])
+
+
+def _hint(kind: str, found: Any) -> str:
+    """What to write in place of a number in quotes, and of ``1e-3``, which YAML reads as text."""
+    try:
+        number = (int if kind == "int_type" else float)(found) if isinstance(found, str) else None
+    except ValueError:
+        return ""
+    return "" if number is None else f"; write {yaml.safe_dump(number).split()[0]}"
+
+
+def check(condition: bool, found: Any, expected: str, field: str = "") -> None:
+    """For validators: raise ValueError unless ``condition``; ``field`` where a whole section is validated."""
+    if not condition:
+        raise ValueError(f"{field}{': ' if field else ''}found {found!r}, expected {expected}")
+
 
 def removal_fractions(value: float | Mapping[str, float]) -> dict[str, float]:
     """One fraction for every class, or ``{class: fraction}``, as ``{class: fraction}`` over all eight classes."""
-    fractions = dict.fromkeys(CLASSES, 0.0) | (
-        dict(value) if isinstance(value, Mapping) else dict.fromkeys(CLASSES, value)
-    )
-    for name, fraction in fractions.items():
+    given = value if isinstance(value, Mapping) else dict.fromkeys(CLASSES, value)
+    for name, fraction in given.items():
         if name not in CLASSES:
-            raise ValueError(f"removal: unknown class {name!r}; expected some of {', '.join(CLASSES)}")
-        _require(_is_number(fraction) and 0 <= fraction <= 1, f"removal of {name}", fraction, "a fraction in [0, 1]")
-    return {name: float(fractions[name]) for name in CLASSES}
+            raise ValueError(f"unknown class {name!r}; expected some of {', '.join(CLASSES)}")
+        number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+        check(number and 0 <= fraction <= 1, fraction, "a fraction to remove, 0 to 1", name)
+    return {name: float(given.get(name, 0.0)) for name in CLASSES}
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataSpec:
+def _images(value: Any) -> int | tuple[str, ...]:
+    """A number of images, or image ids in alphabetical order: the order in which they are listed means nothing."""
+    if isinstance(value, (list, tuple)) and value:
+        check(all(isinstance(image, str) for image in value), value, "image ids as text")
+        twice = sorted({image for image in value if value.count(image) > 1}) if len(set(value)) < len(value) else []
+        check(not twice, twice[:5], "each image once")
+        return tuple(sorted(value))
+    value = 0 if isinstance(value, (list, tuple)) else value
+    check(type(value) is int and value >= 0, value, "an integer from 0 on, or a list of image ids")
+    return value
+
+
+def _initial_weights(value: str) -> str:
+    known = re.fullmatch(r"imagenet|random|run:.+|sha256:[0-9a-f]{64}", value)
+    check(bool(known), value, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
+    return value
+
+
+T = TypeVar("T")
+List = Annotated[tuple[T, ...], Strict(False)]
+"""A list in a file, a tuple here."""
+Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Pixels = Annotated[int, Field(ge=32)]
+Images = Annotated[int | tuple[str, ...], BeforeValidator(_images)]
+Init = Annotated[str, AfterValidator(_initial_weights)]
+Precision = Literal["float32", "tf32", "bf16", "fp16"]
+
+
+class DataSpec(Section):
     """The training set: how many images of each domain, or which, and which synthetic instances are left out.
 
     ``real``, ``synthetic``: a number of images, drawn with ``seed``, or a list of image ids, in any order.
@@ -46,32 +186,27 @@ class DataSpec:
     ``emptied``: what happens to images without an instance, ``keep`` (they are negatives) or ``drop``.
     """
 
-    real: int | tuple[str, ...] = 0
-    synthetic: int | tuple[str, ...] = 0
+    real: Images = 0
+    synthetic: Images = 0
     real_fingerprint: str = ""
     synthetic_fingerprint: str = ""
-    removal: Mapping[str, float] | float = field(default_factory=lambda: removal_fractions(0.0))
-    removed_as: str = "background"
-    emptied: str = "keep"
-    seed: int = 0
+    removal: Annotated[dict[str, float], BeforeValidator(removal_fractions)] = removal_fractions(0.0)
+    removed_as: Literal["background", "ignore"] = "background"
+    emptied: Literal["keep", "drop"] = "keep"
+    seed: Natural = 0
 
-    def __post_init__(self) -> None:
-        for name in ("real", "synthetic"):
-            object.__setattr__(self, name, _images(name, getattr(self, name)))
-        _require(_is_int(self.seed) and self.seed >= 0, "seed", self.seed, "an integer >= 0")
-        for name in ("real_fingerprint", "synthetic_fingerprint"):
-            _require(isinstance(getattr(self, name), str), name, getattr(self, name), "text")
-        _require(self.images > 0, "real + synthetic", 0, "at least one training image")
-        known = self.removed_as in ("background", "ignore")
-        _require(known, "removed_as", self.removed_as, "'background' or 'ignore'")
-        _require(self.emptied in ("keep", "drop"), "emptied", self.emptied, "'keep' or 'drop'")
-        # A domain without images leaves no trace, so that a change of its data does not rename the run.
-        object.__setattr__(self, "real_fingerprint", self.real_fingerprint if self.real else "")
-        object.__setattr__(self, "synthetic_fingerprint", self.synthetic_fingerprint if self.synthetic else "")
-        object.__setattr__(self, "removal", removal_fractions(self.removal if self.synthetic else 0.0))
-        object.__setattr__(self, "removed_as", self.removed_as if any(self.removal.values()) else "background")
-        drawn = any(isinstance(images, int) and images > 0 for images in (self.real, self.synthetic))
-        object.__setattr__(self, "seed", self.seed if drawn else 0)
+    @model_validator(mode="after")
+    def _leave_out_what_means_nothing(self) -> Self:
+        """A domain without images leaves no trace, so that a change of its data does not rename the run."""
+        check(self.images > 0, 0, "at least one training image", "real + synthetic")
+        self._set(real_fingerprint=self.real_fingerprint if self.real else "")
+        if not self.synthetic:
+            self._set(synthetic_fingerprint="", removal=removal_fractions(0.0))
+        if not any(self.removal.values()):
+            self._set(removed_as="background")
+        if not any(isinstance(images, int) and images > 0 for images in (self.real, self.synthetic)):
+            self._set(seed=0)
+        return self
 
     @property
     def real_images(self) -> int:
@@ -89,91 +224,71 @@ class DataSpec:
         return self.real_images + self.synthetic_images
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScheduleSpec:
+class ScheduleSpec(Section):
     """Optimisation by SGD. ``steps`` are fractions of ``iterations`` at which the learning rate drops to a tenth.
 
     The defaults are the paper's baseline (section 3.3): 24,000 iterations, 0.01, x0.1 after 18,000 and 22,000.
     ``warmup_iterations`` None means 1,000 iterations or a tenth of the run, whichever is less (Detectron2's default).
     """
 
-    iterations: int = 24_000
-    base_lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    policy: str = "steps"
-    steps: tuple[float, ...] = (0.75, 11 / 12)
-    warmup_iterations: int | None = None
-    clip_gradient_norm: float = 0.0
+    iterations: Count = 24_000
+    base_lr: Positive = 0.01
+    momentum: Momentum = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    policy: Literal["steps", "cosine"] = "steps"
+    steps: List[Annotated[float, Field(gt=0, le=1)]] = (0.75, 11 / 12)
+    warmup_iterations: Natural | None = None
+    clip_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
 
-    def __post_init__(self) -> None:
-        _require(_is_int(self.iterations) and self.iterations > 0, "iterations", self.iterations, "an integer > 0")
-        object.__setattr__(self, "steps", tuple(float(step) for step in _numbers("steps", self.steps)))
+    @model_validator(mode="after")
+    def _steps_and_warmup(self) -> Self:
+        check(list(self.steps) == sorted(self.steps), self.steps, "increasing fractions of the run", "steps")
         if self.warmup_iterations is None:
-            object.__setattr__(self, "warmup_iterations", min(1000, self.iterations // 10))
-        for name in ("base_lr", "weight_decay", "momentum", "clip_gradient_norm"):
-            if _is_int(getattr(self, name)):
-                object.__setattr__(self, name, float(getattr(self, name)))
-        _require(_is_number(self.base_lr) and self.base_lr > 0, "base_lr", self.base_lr, "a number > 0")
-        _require(_is_number(self.momentum) and 0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
-        for name in ("weight_decay", "clip_gradient_norm"):
-            _require(_is_number(getattr(self, name)) and getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        _require(self.policy in ("steps", "cosine"), "policy", self.policy, "'steps' or 'cosine'")
-        _require(
-            all(0 < s <= 1 for s in self.steps) and list(self.steps) == sorted(self.steps),
-            "steps", self.steps, "increasing fractions of the run in (0, 1]",
-        )  # fmt: skip
-        _require(
-            _is_int(self.warmup_iterations) and 0 <= self.warmup_iterations < max(2, self.iterations),
-            "warmup_iterations", self.warmup_iterations, f"an integer from 0 to iterations ({self.iterations})",
-        )  # fmt: skip
+            self._set(warmup_iterations=min(1000, self.iterations // 10))
+        short = self.warmup_iterations < max(2, self.iterations)
+        check(short, self.warmup_iterations, f"less than the {self.iterations} iterations", "warmup_iterations")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputSpec:
+class InputSpec(Section):
     """Image sizes in px: the short side is one of ``train_short_px`` in training and ``test_short_px`` in testing."""
 
-    train_short_px: tuple[int, ...] = (800, 832, 864, 896, 928, 960, 992, 1024)
-    test_short_px: int = 1024
-    max_long_px: int = 2048
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "train_short_px", tuple(_numbers("train_short_px", self.train_short_px)))
-        for name in ("train_short_px", "test_short_px", "max_long_px"):
-            sizes = getattr(self, name)
-            for size in sizes if isinstance(sizes, tuple) else (sizes,):
-                _require(_is_int(size) and size >= 32, name, size, "an integer >= 32 (px)")
-        _require(len(self.train_short_px) > 0, "train_short_px", self.train_short_px, "at least one size")
+    train_short_px: Annotated[List[Pixels], Field(min_length=1)] = (800, 832, 864, 896, 928, 960, 992, 1024)
+    test_short_px: Pixels = 1024
+    max_long_px: Pixels = 2048
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunSpec:
+class RunSpec(Section):
     """One training run.
 
     ``init``: ``imagenet``, ``random``, ``run:<run id>``, or ``sha256:<hash>`` of a checkpoint. ``precision``: of the
     forward and backward pass; ``bf16`` and ``fp16`` mean autocast with weights in float32. ``tf32``: float32 whose
-    multiplications on a GPU have 10 bits of mantissa.
+    multiplications on a GPU have 10 bits of mantissa. ``schedule`` may be given with ``epochs`` in place of
+    ``iterations``: how often each training image is seen.
     """
 
-    model: str = "pointrend_r50"
+    model: Annotated[str, Field(min_length=1)] = "pointrend_r50"
     data: DataSpec
-    schedule: ScheduleSpec = field(default_factory=ScheduleSpec)
-    input: InputSpec = field(default_factory=InputSpec)
-    init: str = "imagenet"
-    batch_size: int = 8
-    precision: str = "float32"
-    seed: int = 0
+    batch_size: Count = 8
+    schedule: ScheduleSpec = ScheduleSpec()
+    input: InputSpec = InputSpec()
+    init: Init = "imagenet"
+    precision: Precision = "float32"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     recipe: int = RECIPE
 
-    def __post_init__(self) -> None:
-        _require(bool(self.model) and isinstance(self.model, str), "model", self.model, "the name of a model profile")
-        known = isinstance(self.init, str) and re.fullmatch(r"imagenet|random|run:.+|sha256:[0-9a-f]{64}", self.init)
-        _require(bool(known), "init", self.init, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
-        _require(_is_int(self.batch_size) and self.batch_size > 0, "batch_size", self.batch_size, "an integer > 0")
-        known = self.precision in ("float32", "tf32", "bf16", "fp16")
-        _require(known, "precision", self.precision, "'float32', 'tf32', 'bf16' or 'fp16'")
-        _require(_is_int(self.seed) and 0 <= self.seed < 2**31, "seed", self.seed, "an integer in [0, 2^31)")
-        _require(_is_int(self.recipe), "recipe", self.recipe, "an integer")
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _iterations_of_epochs(cls, schedule: Any, info: ValidationInfo) -> Any:
+        if not isinstance(schedule, dict) or "epochs" not in schedule:
+            return schedule
+        check("iterations" not in schedule, "epochs and iterations", "one of them")
+        epochs = schedule["epochs"]
+        check(type(epochs) in (int, float) and 0 < epochs < math.inf, epochs, "a number above 0", "epochs")
+        rest = {name: value for name, value in schedule.items() if name != "epochs"}
+        if {"data", "batch_size"} <= info.data.keys():  # else it is their errors that are told
+            rest["iterations"] = iterations_for_epochs(epochs, info.data["data"].images, info.data["batch_size"])
+        return rest
 
     @property
     def initial_run(self) -> str | None:
@@ -193,51 +308,10 @@ class RunSpec:
         """The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
-    def replace(self, **changes: Any) -> Self:
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build and validate; an unknown field is an error that lists the known ones.
-
-        ``schedule`` may have ``epochs`` in place of ``iterations``: how often each training image is seen.
-        """
-        values = dict(values)
-        epochs = None
-        if isinstance(values.get("schedule"), Mapping) and "epochs" in values["schedule"]:
-            values["schedule"] = dict(values["schedule"])
-            epochs = values["schedule"].pop("epochs")
-            _require("iterations" not in values["schedule"], "schedule", "epochs and iterations", "one of them")
-            _require(_is_number(epochs) and epochs > 0, "schedule.epochs", epochs, "a number > 0")
-        if "data" in values:
-            values["data"] = build(DataSpec, values["data"], "data")
-            batch_size = values.get("batch_size", cls.batch_size)
-            if epochs and _is_int(batch_size) and batch_size > 0:
-                iterations = iterations_for_epochs(epochs, values["data"].images, batch_size)
-                values["schedule"]["iterations"] = iterations
-        for name, section in {"schedule": ScheduleSpec, "input": InputSpec}.items():
-            if name in values:
-                values[name] = build(section, values[name], name)
-        return build(cls, values, "spec")
-
-    def save(self, path: str | Path) -> None:
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False))
-
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a YAML spec; any error names the file."""
-        path = Path(path)
-        try:
-            values = yaml.safe_load(path.read_text())
-            if not isinstance(values, Mapping):
-                raise ValueError(f"found {type(values).__name__}, expected a mapping of fields")
-            return cls.from_dict(values)
-        except (ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: not a run spec: {' '.join(str(error).split())}") from error
+        return cls.from_yaml(Path(path), "run spec")
 
 
 def iterations_for_epochs(epochs: float, images: int, batch_size: int) -> int:
@@ -245,63 +319,91 @@ def iterations_for_epochs(epochs: float, images: int, batch_size: int) -> int:
     return max(1, math.ceil(epochs * images / batch_size))
 
 
-def build(section: type, values: Any, name: str) -> Any:
-    """A dataclass ``section`` from a mapping; ``name`` says in errors where it stands.
+class EvaluationSet(Section):
+    """A split to evaluate on: a Cityscapes-format tree, and the area below which ground truth is ignored.
 
-    Raises ValueError for an unknown field, listing the known ones, for a missing one, and for a value that is refused.
+    ``data``: fingerprint of the split's content.
     """
-    values = mapping(values, name)
-    fields = {f.name: f.type for f in dataclasses.fields(section)}
-    if unknown := sorted(set(values) - set(fields), key=str):
-        raise ValueError(f"{name}: unknown field {unknown[0]!r}; expected some of {', '.join(fields)}")
-    try:
-        built = section(**values)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
-    checks = {int: (_is_int, "an integer"), float: (_is_number, "a number"), str: (_is_text, "text")}
-    for field_name, value in values.items():
-        if fields[field_name] in checks:
-            check, expected = checks[fields[field_name]]
-            _require(check(value), f"{name}.{field_name}", value, expected)
-    return built
+
+    name: str
+    root: str
+    data: str
+    split: str = "val"
+    min_area_px: int = 100
+
+    def identity(self) -> dict[str, Any]:
+        """What a result on this set depends on: with the same identity it need not be made again."""
+        return {"data": self.data, "split": self.split, "min_area_px": self.min_area_px}
 
 
-def mapping(values: Any, name: str) -> dict[str, Any]:
-    """``values`` as a dictionary; raises ValueError, saying that it stands at ``name``, when it is not a mapping."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name}: found {values!r}, expected a mapping of fields")
-    return dict(values)
+class Slurm(Section):
+    """What one training asks of a Slurm cluster; what is empty or 0 is left to the cluster's defaults.
+
+    ``nodes``; ``gpus`` and ``cpus`` (0: enough for processes and loaders) on all of them together; ``mem`` of a node
+    (``64G``); ``time`` (``12:00:00``), ``partition`` and ``account`` as sbatch takes them. With ``gpus``, a training
+    has as many processes. ``directives``: further options of sbatch, such as ``--constraint=a100``. ``setup``: shell
+    lines before the training, such as ``module load cuda``. ``stop_before_s``: seconds before the end of its time at
+    which a job saves its state and goes back into the queue.
+    """
+
+    nodes: Count = 1
+    gpus: Natural = 0
+    cpus: Natural = 0
+    mem: str = ""
+    time: str = ""
+    partition: str = ""
+    account: str = ""
+    directives: List[str] = ()
+    setup: List[str] = ()
+    stop_before_s: int = 120
+
+    @model_validator(mode="after")
+    def _same_on_every_node(self) -> Self:
+        check(self.gpus % self.nodes == 0, self.gpus, f"a multiple of the {self.nodes} nodes", "gpus")
+        return self
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+class ExecutionSettings(Section):
+    """How trainings are executed; no part of a run's identity. Processes, ``images_per_step`` and the device change
+    results by rounding, the rest does not.
+
+    ``processes``: one for each GPU. ``loader_workers``: data-loading processes of each. ``threads``: CPU threads of
+    each. ``checkpoint_period``: iterations between checkpoints. ``images_per_step``: images that a process takes
+    through the network at once, adding up gradients over its share of a batch; 0 takes all. Fewer need less memory and
+    more time. ``deterministic``: on a GPU, use algorithms that repeat bit by bit, as a CPU's do, where there are any;
+    slower. ``imagenet_weights``: file of the backbone's weights; empty: downloaded. ``stage_dir``: a folder on the
+    worker's own disk that data sets are copied to and read from; variables such as ``$USER`` are those of the worker.
+    ``seconds_per_iteration``: for the plan's estimates. ``device``: empty: CUDA if there is one.
+    ``executor``: ``local``, this machine, or ``slurm``, a cluster.
+    """
+
+    processes: Count = 4
+    loader_workers: Natural = 4
+    threads: Count = 4
+    checkpoint_period: Count = 1000
+    images_per_step: Natural = 0
+    deterministic: bool = False
+    imagenet_weights: str = ""
+    stage_dir: str = ""
+    seconds_per_iteration: Positive = 0.35
+    device: Literal["", "cpu", "cuda"] = ""
+    executor: Literal["local", "slurm"] = "local"
+    slurm: Slurm = Slurm()
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+class Execution(ExecutionSettings):
+    """What a worker needs to know besides the spec: the settings, and paths.
 
+    ``real_root``, ``synthetic_root``: Cityscapes-format trees whose ``train`` split is trained on.
+    ``cache_dir``: where instance tables are kept. ``initial_weights``: the checkpoint, when the spec names a run or a
+    file.
+    """
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _images(name: str, value: object) -> int | tuple[str, ...]:
-    """A number of images, or image ids in alphabetical order: the order in which they are listed means nothing."""
-    if isinstance(value, (list, tuple)) and value:
-        _require(all(map(_is_text, value)), name, value, "image ids as text")
-        twice = sorted({image for image in value if value.count(image) > 1}) if len(set(value)) < len(value) else []
-        _require(not twice, name, twice[:5], "each image once")
-        return tuple(sorted(value))
-    value = 0 if isinstance(value, (list, tuple)) else value
-    _require(_is_int(value) and value >= 0, name, value, "an integer >= 0, or a list of image ids")
-    return value
-
-
-def _numbers(name: str, values: object) -> list | tuple:
-    _require(isinstance(values, (list, tuple)) and all(map(_is_number, values)), name, values, "a list of numbers")
-    return values
-
-
-def _require(condition: bool, name: str, found: object, expected: str) -> None:
-    if not condition:
-        raise ValueError(f"{name}: found {found!r}, expected {expected}")
+    processes: Count = 1
+    loader_workers: Natural = 0
+    threads: Count = 1
+    real_root: str = ""
+    synthetic_root: str = ""
+    cache_dir: str = ""
+    evaluate_on: List[EvaluationSet] = ()
+    initial_weights: str = ""

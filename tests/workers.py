@@ -1,25 +1,23 @@
 """Runs small enough for tests, and the processes that execute them."""
 
-import dataclasses
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from synlib.job import Job
 from synlib.runs.folder import RunDir
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec
 
 PATIENCE_S = 120
 
 
 def variant(spec: RunSpec, **schedule) -> RunSpec:
     """``spec`` with another schedule."""
-    return spec.replace(schedule=dataclasses.replace(spec.schedule, **schedule))
+    return spec.replace(schedule=spec.schedule.replace(**schedule))
 
 
-def make_run(folder: Path, spec: RunSpec, job: Job) -> RunDir:
+def make_run(folder: Path, spec: RunSpec, job: Execution) -> RunDir:
     """A run folder that a worker can start on."""
     run = RunDir(folder)
     run.create(spec)

@@ -22,8 +22,8 @@ from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
 from seeded_rcnn.mapper import read_photo, test_augmentation
-from synlib.job import EvaluationSet
 from synlib.runs.folder import RunDir, stop_without_launcher
+from synlib.spec import EvaluationSet
 
 
 @torch.inference_mode()

@@ -27,10 +27,9 @@ from seeded_rcnn.mapper import InstanceMapper, training_augmentations
 from seeded_rcnn.sampling import SeededRCNN, weighted
 from seeded_rcnn.stream import PositionSampler, TrainingSamples, give_back_memory
 from synlib.curation.compose import TrainingSet
-from synlib.job import Job
 from synlib.pointrend import monitor
 from synlib.runs.folder import RunDir, stop_without_launcher
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec
 
 SCALARS_PERIOD = 10
 """Iterations between two lines of ``metrics.json``."""
@@ -167,7 +166,7 @@ class StatusHook(HookBase):
         self.run.write("status.json", status)
 
 
-def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Job, run: RunDir) -> tuple[Trainer, int]:
+def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution, run: RunDir) -> tuple[Trainer, int]:
     """The trainer of a run, and the iteration from which it goes on."""
     torch.manual_seed(spec.seed)
     model = build_model(cfg)

@@ -25,13 +25,12 @@ import synlib
 from scapes import cityscapes, instances, staging
 from seeded_rcnn import numerics, stopping, weights
 from synlib.curation.compose import TrainingSet, compose
-from synlib.job import Job
 from synlib.pointrend import monitor
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
 from synlib.runs.folder import RunBusyError, RunDir
-from synlib.spec import DataSpec, RunSpec
+from synlib.spec import DataSpec, Execution, RunSpec
 
 LOG = logging.getLogger("synlib")
 FINAL = "model_final.pth"
@@ -40,7 +39,7 @@ CLUSTER_PATIENCE_S = 180
 """A job's: file servers take up to two minutes to notice that the node that held the run's lock is gone."""
 
 
-def training_set(spec: DataSpec, job: Job) -> TrainingSet:
+def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
     """Read both domains' tables, check that they are the data of ``spec``, and compose.
 
     Raises ValueError when a tree's content is not what the spec was made for.
@@ -56,12 +55,12 @@ def training_set(spec: DataSpec, job: Job) -> TrainingSet:
     return compose(spec, *tables)
 
 
-def _tables(root: str, expected: str, job: Job) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(root: str, expected: str, job: Execution) -> tuple[pd.DataFrame, pd.DataFrame]:
     images = _checked_images(root, "train", expected, job)
     return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
 
 
-def _checked_images(root: str, split: str, expected: str, job: Job) -> pd.DataFrame:
+def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.DataFrame:
     images = cityscapes.read_images(root, split)
     found = instances.fingerprint(images, job.cache_dir or None)
     if expected and found != expected:
@@ -73,7 +72,7 @@ def _checked_images(root: str, split: str, expected: str, job: Job) -> pd.DataFr
     return images
 
 
-def train(spec: RunSpec, cfg: CfgNode, job: Job, run: RunDir) -> tuple[nn.Module, dict[str, float]]:
+def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.Module, dict[str, float]]:
     """Train to the last iteration; returns the model, and how many iterations were left and how long they took.
 
     The latter without the start and without evaluation: ``{"trained": iterations, "training_seconds": seconds}``.
@@ -94,7 +93,7 @@ def _described(data: TrainingSet) -> TrainingSet:
     return data
 
 
-def evaluate_all(model: nn.Module, cfg: CfgNode, job: Job, run: RunDir) -> None:
+def evaluate_all(model: nn.Module, cfg: CfgNode, job: Execution, run: RunDir) -> None:
     """Evaluate on each of the job's sets that has no result yet for the same data and settings."""
     for on in job.evaluate_on:
         if run.evaluation_result(on.name, on.identity()) is None:
@@ -110,7 +109,7 @@ def execute(run: RunDir) -> None:
 
     Raises whatever went wrong, after writing it down.
     """
-    spec, job = run.spec(), Job.from_dict(run.read("job.json"))
+    spec, job = run.spec(), Execution.from_dict(run.read("job.json"))
     started = time.time()
     try:
         torch.set_num_threads(job.threads)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scapes import cityscapes, instances
-from synlib.job import Job
 from synlib.runs import order
 from synlib.runs.cluster import SlurmError
 from synlib.runs.folder import RunBusyError, RunDir, reason_of
@@ -17,7 +16,7 @@ from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.progress import Progress
 from synlib.runs.slurm import SlurmExecutor, SlurmJob
 from synlib.runs.store import RunStore
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec
 
 POLL_SECONDS = 0.2
 
@@ -57,7 +56,7 @@ class RunFailedError(RuntimeError):
 def train(
     specs: Sequence[RunSpec],
     store: RunStore,
-    job: Job,
+    job: Execution,
     *,
     jobs: int = 1,
     keep_going: bool = False,
@@ -82,7 +81,7 @@ def train(
     return outcomes
 
 
-def is_complete(run: RunDir, job: Job) -> bool:
+def is_complete(run: RunDir, job: Execution) -> bool:
     """Whether the run has its result, and one on each of the job's evaluation sets."""
     return (run.path / "result.json").exists() and all(
         run.evaluation_result(on.name, on.identity()) is not None for on in job.evaluate_on
@@ -93,7 +92,7 @@ class _Launch:
     """One call of :func:`train`: which runs wait, which are being worked on, how the others ended."""
 
     def __init__(
-        self, specs: Sequence[RunSpec], store: RunStore, job: Job, executor: LocalExecutor | SlurmExecutor
+        self, specs: Sequence[RunSpec], store: RunStore, job: Execution, executor: LocalExecutor | SlurmExecutor
     ) -> None:
         self.specs = {spec.run_id: spec for spec in specs}
         self.chains = order.longest_chains(list(self.specs.values()))

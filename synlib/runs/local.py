@@ -9,11 +9,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from synlib.job import Job
 from synlib.profile import ROOT
 from synlib.runs.folder import LAUNCHER_VARIABLE, RunDir
 from synlib.runs.store import RunStore
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec
 
 STOP_SECONDS = 10
 PATIENCE_S = 10
@@ -25,7 +24,7 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextlib.contextmanager
-def prepare(spec: RunSpec, store: RunStore, job: Job) -> Iterator[RunDir]:
+def prepare(spec: RunSpec, store: RunStore, job: Execution) -> Iterator[RunDir]:
     """The folder of a run with all that a worker reads, and nobody else at it while the context lasts.
 
     Raises RunBusyError when another process works on the run, ValueError when its folder holds another spec, OSError
@@ -35,7 +34,7 @@ def prepare(spec: RunSpec, store: RunStore, job: Job) -> Iterator[RunDir]:
     run.create(spec)
     if spec.initial_run:
         initial = store.run(spec.initial_run).path / "model_final.pth"
-        job = Job.from_dict(job.to_dict() | {"initial_weights": str(initial)})
+        job = job.replace(initial_weights=str(initial))
     with run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
         run.write("job.json", job.to_dict())
         for name in ("failure.json", "status.json"):
@@ -49,7 +48,7 @@ class WorkerProcess:
     ``gpus``: the only ones that it sees; empty: those that this process sees. Raises what :func:`prepare` raises.
     """
 
-    def __init__(self, spec: RunSpec, store: RunStore, job: Job, gpus: Sequence[str] = ()) -> None:
+    def __init__(self, spec: RunSpec, store: RunStore, job: Execution, gpus: Sequence[str] = ()) -> None:
         self.gpus = gpus
         with prepare(spec, store, job) as self.run:
             self.log = self.run.path / "output.txt"
@@ -124,12 +123,12 @@ class LocalExecutor:
     def places(self, active: int) -> int:
         return self.jobs - active
 
-    def start(self, spec: RunSpec, store: RunStore, job: Job) -> WorkerProcess:
+    def start(self, spec: RunSpec, store: RunStore, job: Execution) -> WorkerProcess:
         process = WorkerProcess(spec, store, job, self._least_used(job))
         self.started.append(process)
         return process
 
-    def _least_used(self, job: Job) -> list[str]:
+    def _least_used(self, job: Execution) -> list[str]:
         if job.device == "cpu" or not self.gpus:
             return []
         if job.processes > len(self.gpus):

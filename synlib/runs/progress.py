@@ -9,11 +9,10 @@ import tqdm.notebook
 from tqdm.auto import tqdm as auto
 
 from scapes import cityscapes
-from synlib.job import Job
 from synlib.runs.folder import RunDir
 from synlib.runs.order import training_images
 from synlib.runs.store import RunStore
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec
 
 UPDATE_SECONDS = 1
 LINE_SECONDS = 60
@@ -28,7 +27,7 @@ class Progress:
     ``before``: runs of the plan that were done already and are not among ``specs``.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], store: RunStore, job: Job, before: int = 0) -> None:
+    def __init__(self, specs: Sequence[RunSpec], store: RunStore, job: Execution, before: int = 0) -> None:
         self.specs = {spec.run_id: spec for spec in specs}
         self.store, self.job = store, job
         self.sizes = {on.name: len(cityscapes.read_images(on.root, on.split)) for on in job.evaluate_on}

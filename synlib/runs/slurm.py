@@ -9,7 +9,6 @@ which holds between nodes where the file server passes locks on.
 """
 
 import contextlib
-import dataclasses
 import datetime
 import os
 import re
@@ -21,14 +20,12 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from synlib.job import Job
-from synlib.profile import Slurm
 from synlib.runs import cluster
 from synlib.runs.cluster import Queue, QueuedJob
 from synlib.runs.folder import LAUNCHER_VARIABLE, RunDir
 from synlib.runs.local import ROOT, prepare
 from synlib.runs.store import RunStore
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec, Slurm
 
 RECORD = "slurm.json"
 SCRIPT = "job.sh"
@@ -161,7 +158,7 @@ class SlurmExecutor:
     def places(self, active: int) -> int:
         return sys.maxsize
 
-    def start(self, spec: RunSpec, store: RunStore, job: Job) -> SlurmJob:
+    def start(self, spec: RunSpec, store: RunStore, job: Execution) -> SlurmJob:
         """The run's job, which is submitted if the queue has none.
 
         Raises SlurmError when Slurm refuses it, RunBusyError, ValueError and OSError as WorkerProcess does.
@@ -171,7 +168,7 @@ class SlurmExecutor:
         self.jobs[spec.run_id] = found.id if found else self._submit(spec, run, store, job)
         return SlurmJob(run, self.jobs[spec.run_id], self.queue)
 
-    def _submit(self, spec: RunSpec, run: RunDir, store: RunStore, job: Job) -> str:
+    def _submit(self, spec: RunSpec, run: RunDir, store: RunStore, job: Execution) -> str:
         job = with_processes(job, self.settings)
         with prepare(spec, store, job):
             if found := self._known(run, cluster.jobs(spec.run_id)):  # of a caller that was faster
@@ -211,15 +208,15 @@ class SlurmExecutor:
             )
 
 
-def with_processes(job: Job, settings: Slurm) -> Job:
+def with_processes(job: Execution, settings: Slurm) -> Execution:
     """``job`` with a process for each GPU asked for. Raises ValueError when they cannot be shared out to the nodes."""
     processes = settings.gpus or job.processes
     if processes % settings.nodes:
         raise ValueError(f"execution.processes: found {processes}, expected a multiple of the {settings.nodes} nodes")
-    return dataclasses.replace(job, processes=processes)
+    return job.replace(processes=processes)
 
 
-def script(run: RunDir, job: Job, settings: Slurm) -> str:
+def script(run: RunDir, job: Execution, settings: Slurm) -> str:
     """The job script of a run. ``job``: as :func:`with_processes` makes it."""
     on_node = job.processes // settings.nodes
     cpus = max(1, settings.cpus // settings.nodes or on_node * (job.threads + job.loader_workers))

@@ -14,8 +14,8 @@ from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune
 from synlib.curation.rider_rule import Policy
 from synlib.curation.sizes import size_distribution
-from synlib.job import EvaluationSet
 from synlib.profile import Profile
+from synlib.spec import EvaluationSet
 from toyscapes.writers import MANIFEST as TOY_MANIFEST
 
 DOMAINS = ("synthetic", "real")

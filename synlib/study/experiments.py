@@ -4,7 +4,6 @@ One function an experiment, named as in :data:`synlib.study.plan.EXPERIMENTS`; e
 specs are one run, whichever experiment asks for it.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ class Planner:
         profile, schedule = self.profile, self.profile.schedule
         if epochs:
             iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
-            schedule = dataclasses.replace(schedule, iterations=iterations)
+            schedule = schedule.replace(iterations=iterations)
         names = ("model", "input", "init", "precision", "batch_size")
         common = {name: getattr(profile, name) for name in names} | {"schedule": schedule, "seed": self.seed}
         return RunSpec(data=data, **common | changes)
@@ -72,7 +71,7 @@ class Planner:
     def fine_tuned(self, learning_rate: float, momentum: float, removal: str = "on") -> RunSpec:
         """Trained on the real images from the weights of :meth:`pretrained` (section 4.3)."""
         changes = self.profile.grids.fine_tuning_schedule | {"base_lr": learning_rate, "momentum": momentum}
-        schedule = dataclasses.replace(self.profile.schedule, **changes)
+        schedule = self.profile.schedule.replace(**changes)
         initial = self.pretrained(removal).run_id
         return self.run(real=self.profile.baseline_images, schedule=schedule, init=f"run:{initial}")
 

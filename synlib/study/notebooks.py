@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
@@ -31,21 +30,6 @@ def select(prefixes: Sequence[str]) -> list[str]:
 
 def path_of(name: str) -> Path:
     return ROOT / "notebooks" / f"{name}.ipynb"
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """``["seeds=[0, 1]", ...]`` as parameters; values are YAML. Raises ValueError for one without ``=``."""
-    parsed = {}
-    for setting in settings:
-        name, separator, value = setting.partition("=")
-        if not separator:
-            raise ValueError(f"--set {setting!r}: expected NAME=VALUE")
-        try:
-            parsed[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())  # YAML's errors have several lines
-            raise ValueError(f"--set {setting!r}: the value is no YAML: {reason}") from error
-    return parsed
 
 
 def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from synlib.grids import Grids
-from synlib.profile import Profile
+from synlib.profile import Grids, Profile
 from synlib.runs.folder import RunDir
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec

@@ -1,19 +1,17 @@
 """What a notebook holds in its hand: the profile, its data, and the runs."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
 
-from synlib.job import EvaluationSet, Job
-from synlib.profile import ROOT, Profile
+from synlib.profile import Profile
 from synlib.runs import launch
 from synlib.runs.local import LocalExecutor
 from synlib.runs.slurm import SlurmExecutor
 from synlib.runs.store import RunStore
-from synlib.spec import RunSpec
+from synlib.spec import EvaluationSet, Execution, RunSpec
 from synlib.study import plan
 from synlib.study.data import DOMAINS, NAMES, StudyData, existing, prepare
 from synlib.study.plan import Planned
@@ -40,9 +38,10 @@ def _checked(
             raise ValueError(f"{name}: found {value!r}, expected text")
     if not isinstance(seeds, (list, tuple)) or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise ValueError(f"seeds: found {seeds!r}, expected a list of integers from 0 on")
-    loaded = Profile.load(profile).with_data_roots(str(cityscapes), str(synscapes)).with_grids(**grids)
-    folder = Path(data_dir).resolve() if data_dir else ROOT / "data" / loaded.name
-    return loaded, folder, RunStore(run_dir or ROOT / "runs"), seeds or loaded.seeds, device, executor
+    settings = {"data.cityscapes": str(cityscapes), "data.synscapes": str(synscapes), **grids}
+    loaded = Profile.load(profile).with_settings({k: v for k, v in settings.items() if v not in ("", [], {}, ())})
+    folder = Path(data_dir).resolve() if data_dir else loaded.data_dir
+    return loaded, folder, RunStore(run_dir or loaded.runs_dir), seeds or loaded.seeds, device, executor
 
 
 class Study:
@@ -73,7 +72,7 @@ class Study:
         derived data and runs are kept (default: ``data/PROFILE`` and ``runs`` of the compendium). ``seeds``: list of
         integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one).
         ``executor``: where runs are trained, on this machine (``local``) or by a cluster (``slurm``). Those of
-        :data:`GRIDS` replace the profile's (:class:`synlib.grids.Grids`). Relative paths are relative to the
+        :data:`GRIDS` replace the profile's (:class:`synlib.profile.Grids`). Relative paths are relative to the
         current folder.
 
         Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a parameter that is not
@@ -159,7 +158,7 @@ class Study:
                 f"run {run_id} has a result on other data named {on.name}, found {made.get('identity')}, expected "
                 f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
             )
-        launch.train([run.spec()], self.store, dataclasses.replace(self.job(), evaluate_on=(on,)))
+        launch.train([run.spec()], self.store, self.job().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
 
     def with_fingerprints(self, spec: RunSpec) -> RunSpec:
@@ -169,23 +168,19 @@ class Study:
             "synthetic_fingerprint": spec.data.synthetic_fingerprint,
         }
         own = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
-        return spec.replace(data=dataclasses.replace(spec.data, **{key: given[key] or own[key] for key in given}))
+        return spec.replace(data=spec.data.replace(**{key: given[key] or own[key] for key in given}))
 
-    def job(self) -> Job:
+    def job(self) -> Execution:
         """How runs of this study are executed."""
         execution = self.profile.execution
-        return Job(
+        return Execution(
+            **dict(execution)
+            | {
+                "imagenet_weights": execution.imagenet_weights and str(Path(execution.imagenet_weights).resolve()),
+                "device": self.device or execution.device,
+            },
             real_root=str(self.data.roots["real"]),
             synthetic_root=str(self.data.roots["synthetic"]),
             cache_dir=str(self.data.cache_dir),
             evaluate_on=self.data.evaluation_sets(),
-            imagenet_weights=execution.imagenet_weights and str(Path(execution.imagenet_weights).resolve()),
-            device=self.device,
-            processes=execution.processes,
-            loader_workers=execution.loader_workers,
-            threads=execution.threads,
-            checkpoint_period=execution.checkpoint_period,
-            images_per_step=execution.images_per_step,
-            stage_dir=execution.stage_dir,
-            deterministic=execution.deterministic,
         )

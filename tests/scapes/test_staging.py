@@ -1,6 +1,5 @@
 """Data sets copied to a node's own disk: once, complete, and equal to the source."""
 
-import dataclasses
 import multiprocessing
 import shutil
 from collections import namedtuple
@@ -106,10 +105,10 @@ def test_a_worker_reads_the_copy(study, tmp_path, monkeypatch):
     (spec,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
     on = study.data.evaluation_sets()[:1]
     spec = variant(spec, iterations=1, warmup_iterations=0)
-    job = dataclasses.replace(study.job(), evaluate_on=on)
+    job = study.job().replace(evaluate_on=on)
     stores = {folder: RunStore(tmp_path / f"runs{folder}") for folder in ("", "$SCRATCH/data")}
     for folder, store in stores.items():
-        train([spec], store, dataclasses.replace(job, stage_dir=folder))
+        train([spec], store, job.replace(stage_dir=folder))
     results = [store.run(spec).read("result.json")["weights_sha256"] for store in stores.values()]
     assert results[0] == results[1]
     assert {path.name for path in (tmp_path / "scratch/data").iterdir() if path.is_dir()} == {

@@ -1,8 +1,6 @@
 """Ignored instances: Detectron2's own labels where there are none, and where there are, a brute-force count of what may
 be sampled."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -19,11 +17,10 @@ from seeded_rcnn.mapper import InstanceMapper, training_augmentations
 from seeded_rcnn.stream import TrainingSamples
 from synlib.curation.compose import IGNORED, compose
 from synlib.curation.prune import prune
-from synlib.job import Job
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.runs.folder import RunDir
-from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
+from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec
 
 HEIGHT, WIDTH = 64, 128
 BACKGROUND = 8
@@ -35,7 +32,7 @@ SPEC = RunSpec(
     init="random",
     batch_size=2,
 )
-PLAIN = SPEC.replace(data=dataclasses.replace(SPEC.data, removed_as="background"))
+PLAIN = SPEC.replace(data=SPEC.data.replace(removed_as="background"))
 SHAPES = {f"p{level}": ShapeSpec(channels=48, stride=2**level) for level in (2, 3, 4)}
 
 
@@ -230,17 +227,15 @@ def test_images_with_nothing_but_ignored_instances_can_be_dropped(smoke_data):
     images = cityscapes.read_images(smoke_data / "synscapes-harmonized", "train")
     table = instances.instance_table(images, workers=1, progress=False)
     table = table[(table["image_id"] != images["image_id"][0]) | (table["area_px"] < table["area_px"].quantile(0.3))]
-    spec = dataclasses.replace(SPEC.data, removal=0.9)
-    kept, dropped = (
-        compose(dataclasses.replace(spec, emptied=emptied), synthetic=(images, table)) for emptied in ("keep", "drop")
-    )
+    spec = SPEC.data.replace(removal=0.9)
+    kept, dropped = (compose(spec.replace(emptied=emptied), synthetic=(images, table)) for emptied in ("keep", "drop"))
     assert 0 < dropped.emptied == kept.emptied == len(kept.images) - len(dropped.images)
     assert set(dropped.instances["image_id"]) == set(dropped.images["image_id"])
     assert set(dropped.instances["image_id"]) < set(kept.instances["image_id"])
 
 
 def test_a_run_that_ignores_removed_instances(smoke_data, tmp_path):
-    job = Job(synthetic_root=str(smoke_data / "synscapes-harmonized"), device="cpu")
+    job = Execution(synthetic_root=str(smoke_data / "synscapes-harmonized"), device="cpu")
     run = RunDir(tmp_path / SPEC.run_id)
     run.path.mkdir()
     model, _ = worker.train(SPEC, detectron2_config(SPEC, "cpu"), job, run)

@@ -1,6 +1,5 @@
 """Training in 16 bits: on a CPU it must run, learn about the same, and repeat bit by bit like any other."""
 
-import dataclasses
 import json
 
 import pytest
@@ -21,7 +20,7 @@ def spec(study):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return dataclasses.replace(study.job(), evaluate_on=(), checkpoint_period=3)
+    return study.job().replace(evaluate_on=(), checkpoint_period=3)
 
 
 def trained(folder, spec, job, *start):

@@ -1,6 +1,5 @@
 """What is drawn for an image, and what a batch teaches, does not depend on how the batch is divided."""
 
-import dataclasses
 import json
 
 import pytest
@@ -128,13 +127,13 @@ def test_every_model_profile_is_seeded(name):
 @pytest.fixture(scope="module")
 def spec(study):
     (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
-    sizes = dataclasses.replace(real.input, train_short_px=(48, 56, 64))
+    sizes = real.input.replace(train_short_px=(48, 56, 64))
     return variant(real.replace(batch_size=4, input=sizes), iterations=6, warmup_iterations=2)
 
 
 @pytest.fixture(scope="module")
 def job(study):
-    return dataclasses.replace(study.job(), evaluate_on=(), checkpoint_period=1000)
+    return study.job().replace(evaluate_on=(), checkpoint_period=1000)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +159,7 @@ def assert_equal_up_to_rounding(run, expected):
 
 @pytest.mark.parametrize("images_per_step", [1, 2, 3])
 def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, spec, job, in_one_part, images_per_step):
-    run = make_run(tmp_path / "parts", spec, dataclasses.replace(job, images_per_step=images_per_step))
+    run = make_run(tmp_path / "parts", spec, job.replace(images_per_step=images_per_step))
     worker.execute(run)
     assert_equal_up_to_rounding(run, in_one_part)
 
@@ -170,7 +169,7 @@ def test_two_processes_teach_what_one_does(tmp_path, study, spec, job, in_one_pa
     from synlib.runs import launch
 
     store = type(study.store)(tmp_path)
-    launch.train([spec], store, dataclasses.replace(job, processes=2, images_per_step=images_per_step))
+    launch.train([spec], store, job.replace(processes=2, images_per_step=images_per_step))
     run = store.run(spec)
     assert run.read("environment.json")["processes"] == 2
     assert_equal_up_to_rounding(run, in_one_part)
@@ -182,6 +181,6 @@ def test_a_full_gpu_is_told_what_to_do(tmp_path, spec, job, monkeypatch, images_
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(trainer.SeededRCNN, "forward", full)
-    run = make_run(tmp_path / "full", spec, dataclasses.replace(job, images_per_step=images_per_step))
+    run = make_run(tmp_path / "full", spec, job.replace(images_per_step=images_per_step))
     with pytest.raises(RuntimeError, match=rf"^[14] images of \d+x\d+ px at once do not fit.*{advice}"):
         worker.execute(run)

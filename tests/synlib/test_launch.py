@@ -1,6 +1,5 @@
 """Launching: nothing twice, in the order of need, failures with reason and log, interruption without loss."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -25,12 +24,12 @@ from tests.workers import PATIENCE_S, variant, wait_for
 
 LAUNCHER = """
 import json, sys
-from synlib.job import Job
+from synlib.spec import Execution
 from synlib.spec import RunSpec
 from synlib.runs.launch import train
 from synlib.runs.store import RunStore
 spec, job, store = map(json.loads, sys.argv[1:])
-train([RunSpec.from_dict(spec)], RunStore(store), Job.from_dict(job))
+train([RunSpec.from_dict(spec)], RunStore(store), Execution.from_dict(job))
 """
 
 
@@ -43,7 +42,7 @@ def spec(study):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return dataclasses.replace(study.job(), evaluate_on=())
+    return study.job().replace(evaluate_on=())
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def wild(spec):
 
 def foreign(spec):
     """``spec`` for data that are not there."""
-    return spec.replace(data=dataclasses.replace(spec.data, real_fingerprint="0" * 16))
+    return spec.replace(data=spec.data.replace(real_fingerprint="0" * 16))
 
 
 def small_files() -> None:
@@ -98,11 +97,11 @@ def test_results_are_tidy(trained):
 
 
 def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, study, spec, job):
-    train([spec], store, dataclasses.replace(job, loader_workers=2))
+    train([spec], store, job.replace(loader_workers=2))
     folder = store.run(spec).path
     before = modified(folder)
     on = study.data.evaluation_sets()[:1]
-    train([spec], store, dataclasses.replace(job, evaluate_on=on))
+    train([spec], store, job.replace(evaluate_on=on))
     assert (folder / "evaluations" / on[0].name / "result.json").exists()
     assert modified(folder)[folder / "model_final.pth"] == before[folder / "model_final.pth"]
 
@@ -143,12 +142,12 @@ def test_a_run_that_diverges_is_a_result(store, spec, job, study):
     """It stops nobody, is not tried again, and has its rows; what would start from it is not started."""
     bad, good = wild(spec), spec
     sets = study.data.evaluation_sets()
-    outcomes = train([bad, good], store, dataclasses.replace(job, evaluate_on=sets))
+    outcomes = train([bad, good], store, job.replace(evaluate_on=sets))
     assert [outcome.state for outcome in outcomes] == ["diverged", "trained"]
     assert re.fullmatch(r"diverged at iteration \d+", outcomes[0].reason)
     assert store.run(bad).state() == "diverged"
     before = modified(store.root)
-    again = train([bad, good], store, dataclasses.replace(job, evaluate_on=sets))
+    again = train([bad, good], store, job.replace(evaluate_on=sets))
     assert [outcome.state for outcome in again] == ["diverged", "done"]
     assert modified(store.root) == before
 
@@ -202,7 +201,7 @@ def test_a_damaged_result_stops_no_other_run(store, spec, job, study):
     (run.path / f"evaluations/{sets[0].name}").mkdir(parents=True)
     (run.path / f"evaluations/{sets[0].name}/result.json").write_text("{")
     with pytest.raises(RunFailedError, match=r"result\.json: damaged JSON") as caught:
-        train([spec, short], store, dataclasses.replace(job, evaluate_on=sets), keep_going=True)
+        train([spec, short], store, job.replace(evaluate_on=sets), keep_going=True)
     assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
 
 
@@ -211,7 +210,7 @@ def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_
     started = []
     monkeypatch.setattr(processes, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
     with pytest.raises(RunFailedError):
-        train([spec, spec.replace(seed=1)], store, dataclasses.replace(job, cache_dir=str(tables)), keep_going=True)
+        train([spec, spec.replace(seed=1)], store, job.replace(cache_dir=str(tables)), keep_going=True)
     assert len(started) == 2
     assert started[0] == started[1]
     assert len(started[0]) == 1
@@ -265,7 +264,7 @@ def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job
 def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec, job, processes, loader_workers):
     long = variant(spec, iterations=10_000)
     run = store.run(long)
-    job = dataclasses.replace(job, processes=processes, loader_workers=loader_workers)
+    job = job.replace(processes=processes, loader_workers=loader_workers)
     arguments = [json.dumps(value) for value in (long.to_dict(), job.to_dict(), str(store.root))]
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, *arguments], stderr=subprocess.PIPE, text=True)
     request.addfinalizer(launcher.kill)
@@ -280,7 +279,7 @@ def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec
     assert not (run.path / "failure.json").exists()
 
     saved = max(int(path.stem.split("_")[1]) for path in run.path.glob("model_0*.pth"))
-    goal = dataclasses.replace(job, processes=1, loader_workers=0)
+    goal = job.replace(processes=1, loader_workers=0)
     worker = WorkerProcess(long, store, goal)
     try:
         wait_for(lambda: f"Starting training from iteration {saved + 1}" in (run.path / "log.txt").read_text())

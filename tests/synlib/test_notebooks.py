@@ -13,7 +13,7 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from synlib.study.notebooks import parse_settings, refuse_unknown
+from synlib.study.notebooks import refuse_unknown
 from tests.pages import Resources
 from tests.workers import wait_for
 
@@ -153,12 +153,6 @@ def test_run_all_executes_and_renders_and_trains_nothing_twice(trained, run_all,
     assert (tmp_path / "reports/smoke/01_harmonization.ipynb").exists()
 
 
-def test_a_setting_that_is_no_yaml_is_one_line():
-    with pytest.raises(ValueError, match=r"--set 'thresholds=\[0': the value is no YAML: .*line 1") as caught:
-        parse_settings(["thresholds=[0"])
-    assert "\n" not in str(caught.value)
-
-
 def test_a_failing_cell_is_named_and_leaves_no_report(run_all, settings, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MPLBACKEND", "no-such-backend")
     assert run_all.main(["--profile", "smoke", "--only", "01", "--set", *settings]) == 1
@@ -255,7 +249,7 @@ def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
     profile, experiments = Profile.load("paper"), EXPERIMENTS_OF[path.stem]
 
     def runs(**grids) -> set[str]:
-        return {item.spec.run_id for item in unplaced(profile.with_grids(**grids), experiments)}
+        return {item.spec.run_id for item in unplaced(profile.with_settings(grids), experiments)}
 
     effective = {name for name, values in GRIDS.items() if runs(**{name: values}) != runs()}
     parameters = papermill.inspect_notebook(str(path))

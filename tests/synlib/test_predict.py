@@ -19,11 +19,10 @@ from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set
 from seeded_rcnn import weights
 from seeded_rcnn.mapper import test_augmentation as resize_for_testing
-from synlib.job import EvaluationSet
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import _to_detections, detections_of, evaluate, predict
 from synlib.runs.folder import RunDir
-from synlib.spec import DataSpec, InputSpec, RunSpec
+from synlib.spec import DataSpec, EvaluationSet, InputSpec, RunSpec
 from tests import official
 
 SPEC = RunSpec(

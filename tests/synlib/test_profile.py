@@ -1,9 +1,11 @@
 """Profiles: the ones in the repository load, and a wrong one is told with its file and field."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
-from synlib.profile import ROOT, Execution, Profile
+from synlib.profile import ROOT, Profile, parse_settings
 
 GOOD = yaml.safe_load((ROOT / "profiles" / "smoke.yaml").read_text())
 
@@ -28,21 +30,21 @@ def without(key: str) -> dict:
 
 
 BAD = {
-    "not a mapping": (["a"], "profile: found ['a']"),
-    "empty": (None, "profile: found None"),
+    "not a mapping": (["a"], "not a profile: found ['a'], expected a mapping of fields"),
+    "empty": (None, "not a profile: found None"),
     "unknown field": (GOOD | {"modle": 1}, "unknown field 'modle'"),
     "no data": (GOOD | {"data": None}, "data: found None"),
     "text for toyscapes": (GOOD | {"data": {"toyscapes": "big"}}, "data.toyscapes: found 'big'"),
     "a domain without numbers": (
         GOOD | {"data": {"toyscapes": {"height": 64, "width": 128, "real": {"train": 1, "val": 1}}}},
-        "data.toyscapes.synthetic: found None",
+        "data.toyscapes: missing field 'synthetic'",
     ),
-    "text for a number": (GOOD | {"baseline_images": "many"}, "profile.baseline_images: found 'many'"),
+    "text for a number": (GOOD | {"baseline_images": "many"}, "baseline_images: found 'many'"),
     "text in a section": (GOOD | {"execution": {"threads": "two"}}, "execution.threads: found 'two'"),
     "seeds": (GOOD | {"seeds": "0"}, "seeds: found '0'"),
-    "no seeds": (GOOD | {"seeds": []}, "seeds: found [], expected a list of one or more integers"),
+    "no seeds": (GOOD | {"seeds": []}, "seeds: found [], expected at least one value"),
     "another model": (GOOD | {"model": "resnet"}, "model: found 'resnet', expected one of pointrend_r50, pointrend_t"),
-    "no model": (without("model"), "model"),
+    "no model": (without("model"), "missing field 'model'"),
     "schedule": (GOOD | {"schedule": {"iterations": 0}}, "iterations: found 0"),
 }
 
@@ -52,8 +54,8 @@ BAD = {
     [("processes", 0), ("threads", 0), ("checkpoint_period", 0), ("loader_workers", -1), ("images_per_step", -1)],
 )
 def test_an_execution_that_cannot_be_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"execution.{name}: found {value}, expected an integer from {value + 1} on"):
-        Execution(**{name: value})
+    with pytest.raises(ValueError, match=f"execution.{name}: found {value}, expected at least {value + 1}"):
+        Profile.load("smoke").with_settings({f"execution.{name}": value})
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
@@ -69,3 +71,65 @@ def test_a_bad_profile_names_file_and_field(tmp_path, content, message):
 def test_an_unknown_profile_lists_the_known_ones():
     with pytest.raises(FileNotFoundError, match="demo, paper, smoke"):
         Profile.load("nope")
+
+
+def test_settings_are_fields_of_sections_or_bare_grids():
+    settings = {"thresholds": [0, 40], "execution.slurm.gpus": 4, "seeds": [0, 1], "data.folder": "/somewhere"}
+    profile = Profile.load("demo").with_settings(settings)
+    assert profile.grids.thresholds == (0, 40)
+    assert (profile.execution.slurm.gpus, profile.seeds, profile.data.folder) == (4, (0, 1), "/somewhere")
+    assert profile.execution.threads == Profile.load("demo").execution.threads
+    assert Profile.load("demo").with_settings({}) == Profile.load("demo")
+
+
+def test_roots_of_real_data_replace_the_embedded_data():
+    data = Profile.load("demo").with_settings({"data.cityscapes": "/data/cs"}).data
+    assert (data.toyscapes, data.cityscapes, data.synscapes) == (None, "/data/cs", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"treshold": [0]}, "setting 'treshold': unknown; expected one of name, data.*thresholds"),
+        ({"data.cityscape": "/x"}, "data: unknown field 'cityscape'; expected some of toyscapes, cityscapes"),
+        ({"execution.slurm.gpu": 1}, "execution.slurm: unknown field 'gpu'; expected some of nodes"),
+        ({"seeds.first": 1}, "seeds: found {'first': 1}, expected a list"),
+        ({"execution.executor": "lsf"}, "execution.executor: found 'lsf', expected 'local' or 'slurm'"),
+        ({"schedule.base_lr": "1e-5"}, "schedule.base_lr: found '1e-5', expected a number; write 1.0e-05"),
+        ({"seeds": [True]}, "seeds: found True, expected an integer"),
+    ],
+)
+def test_a_bad_setting_is_named(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        Profile.load("smoke").with_settings(settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["demo", "paper", "smoke"])
+def test_a_saved_profile_is_read_back_equal(tmp_path, name):
+    profile = Profile.load(name).with_settings({"epochs": [1, 2.5], "execution.slurm.setup": ["module load cuda"]})
+    profile.save(tmp_path / "mine.yaml")
+    again = Profile.load(tmp_path / "mine.yaml")
+    assert again == profile
+    assert [type(value) for value in again.grids.epochs] == [int, float]
+
+
+def test_folders_are_the_compendiums_unless_named(tmp_path, monkeypatch):
+    profile = Profile.load("smoke")
+    folders = (profile.data_dir, profile.runs_dir, profile.figures_dir, profile.reports_dir)
+    assert folders == (ROOT / "data/smoke", ROOT / "runs", ROOT / "figures/smoke", ROOT / "reports/smoke")
+    monkeypatch.chdir(tmp_path)
+    mine = profile.replace(runs="mine", reports="/reports")
+    assert (mine.runs_dir, mine.reports_dir) == (tmp_path.resolve() / "mine", Path("/reports"))
+
+
+def test_settings_on_a_command_line_are_yaml():
+    assert parse_settings(["seeds=[0, 1]", "data.cityscapes=/x=y"]) == {"seeds": [0, 1], "data.cityscapes": "/x=y"}
+    with pytest.raises(ValueError, match="--set 'seeds': expected NAME=VALUE"):
+        parse_settings(["seeds"])
+
+
+def test_a_setting_that_is_no_yaml_is_one_line():
+    with pytest.raises(ValueError, match=r"--set 'thresholds=\[0': the value is no YAML: .*line 1") as caught:
+        parse_settings(["thresholds=[0"])
+    assert "\n" not in str(caught.value)

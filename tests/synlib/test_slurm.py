@@ -1,6 +1,5 @@
 """Submitting, finding and reading jobs, with commands that only pretend; a real Slurm: test_slurm_cluster.py."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -8,15 +7,14 @@ import subprocess
 import pytest
 
 from synlib.__main__ import main
-from synlib.job import Job
-from synlib.profile import ROOT, Profile, Slurm
+from synlib.profile import ROOT, Profile
 from synlib.runs import cluster, slurm
 from synlib.runs.cluster import Queue, SlurmError
 from synlib.runs.launch import RunFailedError, train
 from synlib.runs.local import LocalExecutor, visible_gpus
 from synlib.runs.slurm import SlurmExecutor, SlurmJob
 from synlib.runs.store import RunStore
-from synlib.spec import DataSpec, RunSpec
+from synlib.spec import DataSpec, Execution, RunSpec, Slurm
 
 SPEC = RunSpec(data=DataSpec(real=4))
 HEIR = SPEC.replace(init=f"run:{SPEC.run_id}")
@@ -55,7 +53,7 @@ def row(store, spec, job_id, state, reason="None") -> str:
 
 
 def submit(specs, store, settings=None):
-    return train(specs, store, Job(), executor=SlurmExecutor(settings or Slurm(), wait=False))
+    return train(specs, store, Execution(), executor=SlurmExecutor(settings or Slurm(), wait=False))
 
 
 def submitted(fake) -> list[str]:
@@ -232,7 +230,7 @@ def test_a_result_that_is_not_visible_yet_is_waited_for(fake, store):
 def test_the_script_asks_for_what_the_profile_says(store):
     settings = Slurm(nodes=2, gpus=8, mem="64G", time="12:00:00", partition="gpu", account="me",
                      directives=["--constraint=a100"], setup=["module load cuda"])  # fmt: skip
-    job = slurm.with_processes(Job(threads=2, loader_workers=3), settings)
+    job = slurm.with_processes(Execution(threads=2, loader_workers=3), settings)
     text = slurm.script(store.run(SPEC), job, settings)
     options = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
     assert options >= {
@@ -242,7 +240,7 @@ def test_the_script_asks_for_what_the_profile_says(store):
     }  # fmt: skip
     assert "--nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d" in text
     assert "module load cuda || exit 1" in text
-    plain = slurm.script(store.run(SPEC), Job(), Slurm())
+    plain = slurm.script(store.run(SPEC), Execution(), Slurm())
     assert "torch.distributed" not in plain
     assert not {"--mem", "--time", "--gpus"} & {line.split("=")[0].split("-per")[0][8:] for line in plain.splitlines()}
 
@@ -251,7 +249,7 @@ def test_the_script_asks_for_what_the_profile_says(store):
 def test_the_script_is_a_script_whatever_the_folder_is_called(tmp_path, name):
     run = RunStore(tmp_path / name).run(SPEC)
     run.path.mkdir(parents=True)
-    (run.path / "job.sh").write_text(slurm.script(run, Job(), Slurm()))
+    (run.path / "job.sh").write_text(slurm.script(run, Execution(), Slurm()))
     assert subprocess.run(["bash", "-n", run.path / "job.sh"]).returncode == 0
     line = next(line for line in (run.path / "job.sh").read_text().splitlines() if line.startswith("run="))
     shown = subprocess.run(["bash", "-c", f'{line}; printf %s "$run"'], capture_output=True, text=True).stdout
@@ -259,19 +257,19 @@ def test_the_script_is_a_script_whatever_the_folder_is_called(tmp_path, name):
 
 
 def test_processes_are_shared_out_to_nodes():
-    assert slurm.with_processes(Job(processes=4), Slurm(nodes=2)).processes == 4
-    assert slurm.with_processes(Job(processes=1), Slurm(gpus=4)).processes == 4
+    assert slurm.with_processes(Execution(processes=4), Slurm(nodes=2)).processes == 4
+    assert slurm.with_processes(Execution(processes=1), Slurm(gpus=4)).processes == 4
     with pytest.raises(ValueError, match=r"processes: found 3, expected a multiple of the 2 nodes"):
-        slurm.with_processes(Job(processes=3), Slurm(nodes=2))
+        slurm.with_processes(Execution(processes=3), Slurm(nodes=2))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"nodes": 0}, "slurm.nodes: found 0, expected at least 1"),
-        ({"gpus": 3, "nodes": 2}, "slurm.gpus: found 3, expected a multiple of the 2 nodes"),
-        ({"directives": "--exclusive"}, "slurm.directives: found '--exclusive', expected a list"),
-        ({"time": 43200}, 'slurm.time: found 43200, expected text in quotes, such as "12:00:00"'),
+        ({"nodes": 0}, "nodes: found 0, expected at least 1"),
+        ({"gpus": 3, "nodes": 2}, "gpus: found 3, expected a multiple of the 2 nodes"),
+        ({"directives": "--exclusive"}, "directives: found '--exclusive', expected a list"),
+        ({"time": 43200}, "time: found 43200, expected text in quotes"),
     ],
 )
 def test_wrong_settings_are_told(settings, message):
@@ -299,22 +297,22 @@ class Pretended:
 
 def test_runs_get_gpus_of_their_own_while_there_are_enough(monkeypatch, store):
     monkeypatch.setattr("synlib.runs.local.WorkerProcess", Pretended)
-    pool, two = LocalExecutor(3, gpus=["0", "1", "2", "3"]), Job(processes=2)
+    pool, two = LocalExecutor(3, gpus=["0", "1", "2", "3"]), Execution(processes=2)
     first, second = pool.start(SPEC, store, two), pool.start(SPEC, store, two)
     assert (first.gpus, second.gpus) == (["0", "1"], ["2", "3"])
     second.over = True
     assert pool.start(SPEC, store, two).gpus == ["2", "3"]
-    assert pool.start(SPEC, store, Job()).gpus == ["0"]
+    assert pool.start(SPEC, store, Execution()).gpus == ["0"]
     assert pool.places(1) == 2
-    assert pool.start(SPEC, store, dataclasses.replace(two, device="cpu")).gpus == []
+    assert pool.start(SPEC, store, two.replace(device="cpu")).gpus == []
     with pytest.raises(ValueError, match=r"execution.processes: found 8, expected at most 4 \(GPUs\)"):
-        pool.start(SPEC, store, Job(processes=8))
+        pool.start(SPEC, store, Execution(processes=8))
 
 
 def test_a_worker_sees_its_gpus_and_no_others(monkeypatch, store):
     started = []
     monkeypatch.setattr("synlib.runs.local.subprocess.Popen", lambda line, env, **_: started.append(env))
-    LocalExecutor(1, gpus=["GPU-a", "GPU-b"]).start(SPEC, store, Job(processes=2))
+    LocalExecutor(1, gpus=["GPU-a", "GPU-b"]).start(SPEC, store, Execution(processes=2))
     assert started[0]["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
 
 

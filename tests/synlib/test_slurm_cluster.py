@@ -1,7 +1,6 @@
 """Runs through a real Slurm: the same bytes as on this machine alone, whatever happens to jobs and nodes on the way."""
 
 import contextlib
-import dataclasses
 import os
 import re
 import subprocess
@@ -49,7 +48,7 @@ def store(tmp_path):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return dataclasses.replace(study.job(), evaluate_on=(), checkpoint_period=1000)
+    return study.job().replace(evaluate_on=(), checkpoint_period=1000)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +165,7 @@ def _attached(store, spec, job_id):
 
 def test_one_training_on_two_nodes(cluster, store, spec, job, tmp_path):
     short = variant(spec, iterations=3)
-    two = dataclasses.replace(job, processes=2)
+    two = job.replace(processes=2)
     train([short], store, two, executor=SlurmExecutor(Slurm(nodes=2)))
     assert "on node[1-2]" in (store.run(short).path / "output.txt").read_text()
     alone = RunStore(tmp_path / "local")

@@ -1,6 +1,5 @@
 """The run id: equal for equal specs, different for every difference that changes a result; bad specs name the field."""
 
-import dataclasses
 import math
 import random
 
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
-from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec, iterations_for_epochs
+from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec, iterations_for_epochs
 
 DATA = DataSpec(real=20, synthetic=30, real_fingerprint="r", synthetic_fingerprint="s")
 BASE = RunSpec(data=DATA)
@@ -35,8 +34,8 @@ def changed(section: str, field: str, value) -> RunSpec:
     if section == "spec":
         return BASE.replace(**{field: value})
     if field == "removed_as":  # means nothing unless something is removed
-        return BASE.replace(data=dataclasses.replace(DATA, removal=0.2, removed_as=value))
-    return BASE.replace(**{section: dataclasses.replace(getattr(BASE, section), **{field: value})})
+        return BASE.replace(data=DATA.replace(removal=0.2, removed_as=value))
+    return BASE.replace(**{section: getattr(BASE, section).replace(**{field: value})})
 
 
 specs = st.builds(
@@ -91,7 +90,7 @@ def test_the_id_of_a_spec_never_changes():
 
 def test_every_field_is_covered_below():
     for name, section in SECTIONS.items():
-        fields = {field.name for field in dataclasses.fields(section)} - set(SECTIONS)
+        fields = set(section.model_fields) - set(SECTIONS)
         assert fields == set(CHANGES[name])
 
 
@@ -156,9 +155,9 @@ BAD = {
     "data.synthetic": ({"data": {"synthetic": 2.5}}, "synthetic: found 2.5"),
     "data.real boolean": ({"data": {"real": True}}, "real: found True"),
     "no images": ({"data": {}}, "at least one training image"),
-    "data.removal": ({"data": {"synthetic": 5, "removal": 1.5}}, "removal of person: found 1.5"),
-    "data.removal class": ({"data": {"synthetic": 5, "removal": {"cat": 0.1}}}, "removal: unknown class 'cat'"),
-    "data.removal text": ({"data": {"synthetic": 5, "removal": "half"}}, "removal of person: found 'half'"),
+    "data.removal": ({"data": {"synthetic": 5, "removal": 1.5}}, "data.removal.person: found 1.5"),
+    "data.removal class": ({"data": {"synthetic": 5, "removal": {"cat": 0.1}}}, "data.removal: unknown class 'cat'"),
+    "data.removal text": ({"data": {"synthetic": 5, "removal": "half"}}, "data.removal.person: found 'half'"),
     "data.emptied": ({"data": {"real": 5, "emptied": "remove"}}, "emptied: found 'remove'"),
     "data.removed_as": ({"data": {"real": 5, "removed_as": "void"}}, "removed_as: found 'void'"),
     "data.seed": ({"data": {"real": 5, "seed": -1}}, "seed: found -1"),
@@ -172,14 +171,14 @@ BAD = {
     "iterations": ({"schedule": {"iterations": 0}}, "iterations: found 0"),
     "iterations text": ({"schedule": {"iterations": "many"}}, "iterations: found 'many'"),
     "base_lr": ({"schedule": {"base_lr": 0}}, "base_lr: found 0"),
-    "base_lr text": ({"schedule": {"base_lr": "1e-3"}}, "base_lr: found '1e-3'"),
+    "base_lr text": ({"schedule": {"base_lr": "1e-3"}}, "base_lr: found '1e-3', expected a number; write 0.001$"),
     "base_lr nan": ({"schedule": {"base_lr": math.nan}}, "base_lr: found nan"),
     "momentum": ({"schedule": {"momentum": 1.0}}, "momentum: found 1.0"),
     "weight_decay": ({"schedule": {"weight_decay": -1e-4}}, "weight_decay: found -0.0001"),
     "policy": ({"schedule": {"policy": "linear"}}, "policy: found 'linear'"),
     "steps order": ({"schedule": {"steps": [0.9, 0.5]}}, "steps: found"),
     "steps range": ({"schedule": {"steps": [18000]}}, "steps: found"),
-    "steps no list": ({"schedule": {"steps": 0.5}}, "steps: found 0.5"),
+    "steps no list": ({"schedule": {"steps": 0.5}}, "steps: found 0.5, expected a list"),
     "steps text": ({"schedule": {"steps": ["late"]}}, "steps: found"),
     "warmup": ({"schedule": {"warmup_iterations": -1}}, "warmup_iterations: found -1"),
     "clip": ({"schedule": {"clip_gradient_norm": "5"}}, "clip_gradient_norm: found '5'"),
@@ -201,8 +200,8 @@ BAD = {
     "precision": ({"precision": "float16"}, "precision: found 'float16', expected 'float32', 'tf32', 'bf16' or 'fp16'"),
     "seed": ({"seed": 2**31}, "seed: found 2147483648"),
     "recipe": ({"recipe": "new"}, "recipe: found 'new'"),
-    "unknown": ({"learning_rate": 0.1}, "spec: unknown field 'learning_rate'; expected some of model, data"),
-    "unknown number": ({1: 2, "x": 3}, "spec: unknown field"),
+    "unknown": ({"learning_rate": 0.1}, "not a run spec: unknown field 'learning_rate'; expected some of model, data"),
+    "unknown number": ({1: 2, "x": 3}, "not a run spec: unknown field 1"),
 }
 
 
@@ -237,3 +236,17 @@ def test_the_papers_baseline():
     spec = RunSpec(data=DataSpec(real=2975))
     assert [round(step * spec.schedule.iterations) for step in spec.schedule.steps] == [18_000, 22_000]
     assert spec.epochs == pytest.approx(64.5, abs=0.05)
+
+
+def test_the_execution_of_an_older_run_is_still_read():
+    """``job.json`` as it was before executions knew their executor."""
+    on = {"name": "Cityscapes", "root": "/cs", "data": "f" * 16, "split": "val", "min_area_px": 100}
+    old = {
+        "real_root": "/cs", "synthetic_root": "", "cache_dir": "", "evaluate_on": [on], "initial_weights": "",
+        "imagenet_weights": "", "device": "", "processes": 2, "loader_workers": 0, "threads": 1,
+        "checkpoint_period": 100, "images_per_step": 0, "deterministic": True, "stage_dir": "",
+    }  # fmt: skip
+    execution = Execution.from_dict(old)
+    assert (execution.processes, execution.executor, execution.evaluate_on[0].to_dict()) == (2, "local", on)
+    assert Execution.from_dict(execution.to_dict()) == execution
+    assert list(old) == [name for name in old if name in execution.to_dict()]

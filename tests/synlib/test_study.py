@@ -1,7 +1,5 @@
 """A study opened from anywhere: folders, readiness, plans, and results that are not mixed up."""
 
-import dataclasses
-
 import pytest
 
 from synlib.profile import ROOT
@@ -65,7 +63,7 @@ def test_results_on_other_data_of_the_same_name_are_not_overwritten(trained):
     own = trained.study.data.evaluation_set("Cityscapes")
     before = trained.run.read("evaluations/Cityscapes/result.json")
     with pytest.raises(ValueError, match="other data named Cityscapes"):
-        trained.study.predictions(trained.run.path.name, dataclasses.replace(own, data="0" * 16))
+        trained.study.predictions(trained.run.path.name, own.replace(data="0" * 16))
     assert trained.run.read("evaluations/Cityscapes/result.json") == before
 
 

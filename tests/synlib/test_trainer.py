@@ -1,6 +1,5 @@
 """Training: real iterations through the worker; whatever happens on the way, a run ends with the same bytes."""
 
-import dataclasses
 import json
 import re
 import signal
@@ -51,7 +50,7 @@ def spec(study):
 def job(study):
     """One evaluation set, a checkpoint every fifth iteration."""
     sets = tuple(on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
-    return dataclasses.replace(study.job(), evaluate_on=sets, checkpoint_period=5)
+    return study.job().replace(evaluate_on=sets, checkpoint_period=5)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +140,7 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bytes(tmp_path, undistu
 
 
 def test_cut_off_between_the_last_checkpoint_and_the_final_weights(tmp_path, undisturbed, spec, job):
-    run = make_run(tmp_path / "cut", spec, dataclasses.replace(job, checkpoint_period=ITERATIONS // 2))
+    run = make_run(tmp_path / "cut", spec, job.replace(checkpoint_period=ITERATIONS // 2))
     finish(run)
     assert final(run) == (run.path / f"model_{ITERATIONS - 1:07d}.pth").read_bytes()
     for name in ("model_final.pth", "result.json"):
@@ -152,7 +151,7 @@ def test_cut_off_between_the_last_checkpoint_and_the_final_weights(tmp_path, und
 
 
 def test_damaged_final_weights_are_those_of_the_checkpoints_again(tmp_path, undisturbed, spec, job):
-    run = make_run(tmp_path / "damaged", spec, dataclasses.replace(job, evaluate_on=()))
+    run = make_run(tmp_path / "damaged", spec, job.replace(evaluate_on=()))
     for name in ("model_0000014.pth", "model_0000019.pth"):
         (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
     (run.path / "model_final.pth").write_bytes(final(undisturbed)[:5000])
@@ -167,7 +166,7 @@ def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, s
     def load(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    run = make_run(tmp_path / "full", spec, dataclasses.replace(job, evaluate_on=()))
+    run = make_run(tmp_path / "full", spec, job.replace(evaluate_on=()))
     (run.path / "model_final.pth").write_bytes(final(undisturbed))
     monkeypatch.setattr(worker.weights.torch, "load", load)
     with pytest.raises(MemoryError, match="can't allocate memory"):
@@ -216,7 +215,7 @@ def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
 
 @pytest.mark.parametrize("change", [{"loader_workers": 2}, {"checkpoint_period": 1000}])
 def test_how_a_run_is_executed_changes_no_byte(tmp_path, undisturbed, spec, job, change):
-    run = make_run(tmp_path / "other", spec, dataclasses.replace(job, **change))
+    run = make_run(tmp_path / "other", spec, job.replace(**change))
     worker.execute(run)
     assert final(run) == final(undisturbed)
     assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
@@ -226,7 +225,7 @@ def test_the_seed_changes_the_weights(tmp_path, spec, job):
     short = variant(spec, iterations=1, warmup_iterations=0)
     ends = []
     for seed in (0, 1):
-        run = make_run(tmp_path / str(seed), short.replace(seed=seed), dataclasses.replace(job, evaluate_on=()))
+        run = make_run(tmp_path / str(seed), short.replace(seed=seed), job.replace(evaluate_on=()))
         worker.execute(run)
         ends.append(weights.read_weights(run.path / "model_final.pth")["model"])
     name = "roi_heads.box_predictor.cls_score.weight"
@@ -262,7 +261,7 @@ def test_weights_that_are_not_finite_are_noticed_by_the_boxes(tmp_path, spec, jo
 
 
 def test_data_that_changed_since_planning_are_refused(tmp_path, spec, job):
-    changed = spec.replace(data=dataclasses.replace(spec.data, real_fingerprint="0" * 16))
+    changed = spec.replace(data=spec.data.replace(real_fingerprint="0" * 16))
     run = make_run(tmp_path / "changed", changed, job)
     with pytest.raises(ValueError, match="expected 0000000000000000: changed since the run was planned"):
         worker.execute(run)
@@ -284,7 +283,7 @@ def test_a_run_starts_from_another(tmp_path, undisturbed, spec, job):
     """With a learning rate of almost nothing it ends where it starts."""
     follower = variant(spec.replace(init="run:0123"), iterations=1, base_lr=1e-12, warmup_iterations=0)
     initial = undisturbed.path / "model_final.pth"
-    run = make_run(tmp_path / "follower", follower, dataclasses.replace(job, initial_weights=str(initial)))
+    run = make_run(tmp_path / "follower", follower, job.replace(initial_weights=str(initial)))
     worker.execute(run)
     first, second = (weights.read_weights(path / "model_final.pth")["model"] for path in (undisturbed.path, run.path))
     for name, value in first.items():
@@ -296,7 +295,7 @@ def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job)
     from synlib.runs import launch
 
     short = variant(spec, iterations=4)
-    two = dataclasses.replace(job, processes=2)
+    two = job.replace(processes=2)
     store = type(study.store)(tmp_path)
     launch.train([short], store, two)
     run = store.run(short)
