@@ -127,7 +127,7 @@ def test_applied_pruning(table, fractions):
 @pytest.mark.parametrize("fractions", [1.1, -0.1, float("nan"), {"caar": 0.1}, {"car": "much"}])
 def test_bad_fractions_are_refused(fractions):
     table = pd.DataFrame({"category": [], "area_px": [], "crowd": []})
-    with pytest.raises(ValueError, match="fraction to remove|unknown class .caar."):
+    with pytest.raises(ValueError, match=r"fraction to remove|unknown class"):
         prune(table, fractions)
 
 
