@@ -1,6 +1,5 @@
 """Predictions: the masks of Detectron2's own post-processing, and the AP of the official evaluator."""
 
-import dataclasses
 
 import cv2
 import numpy as np
@@ -197,4 +196,4 @@ def test_the_ap_of_a_run_is_the_official_evaluators(trained):
     theirs = official.evaluate_masks(images["instance_path"].tolist(), predictions, min_area_px=on.min_area_px)
     result = trained.run.read("evaluations/Cityscapes/result.json")
     np.testing.assert_allclose(np.array(result["ap"], float), theirs["resultApMatrix"][0], rtol=0, atol=1e-12)
-    assert dataclasses.asdict(on)["min_area_px"] == result["identity"]["min_area_px"]
+    assert on.min_area_px == result["identity"]["min_area_px"]
