@@ -54,29 +54,27 @@ def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
     """
     records = sorted(records, key=lambda record: record.image_id)
     image_ids = tuple(record.image_id for record in records)
-    _check_unique(image_ids)
+    check_images(image_ids, image_ids)
     areas = {record.min_area_px for record in records}
     if len(areas) > 1:
         raise ValueError(f"found records made with min_area_px = {sorted(areas)}, expected one value")
     truths = np.concatenate([np.empty(0, TRUTH), *(record.truths for record in records)])
     predictions = np.concatenate([np.empty(0, PREDICTION), *(record.predictions for record in records)])
     # Which image each row comes from
-    truths_of_image = np.array([len(record.truths) for record in records], int)
-    predictions_of_image = np.array([len(record.predictions) for record in records], int)
-    truth_image, prediction_image = (
-        np.repeat(np.arange(len(records)), counts) for counts in (truths_of_image, predictions_of_image)
-    )
+    counts = np.array([(len(record.truths), len(record.predictions)) for record in records], int).reshape(-1, 2)
+    truth_image, prediction_image = (np.repeat(np.arange(len(records)), of_image) for of_image in counts.T)
     # From a row in the image's truths to the row in all truths
-    first_truth = (np.cumsum(truths_of_image) - truths_of_image)[prediction_image]
+    first_truth = (np.cumsum(counts[:, 0]) - counts[:, 0])[prediction_image]
     prediction_truth = np.where(predictions["truth"] < 0, -1, first_truth + predictions["truth"])
     outcome = decide(predictions, truths, prediction_truth)
     return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, prediction_truth, outcome)
 
 
 def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
-    """Raise ValueError if an id comes twice, is missing or not expected; all are ids of images."""
-    found, expected = list(found), set(expected)
-    _check_unique(found)
+    """Raise ValueError if an image's id is found twice, is missing or not expected."""
+    found, expected = collections.Counter(found), set(expected)
+    if twice := sorted(image_id for image_id, count in found.items() if count > 1):
+        raise ValueError(f"image {twice[0]}: found {found[twice[0]]} records, expected one ({len(twice)} such images)")
     if unknown := sorted(set(found) - expected):
         raise ValueError(
             f"image {unknown[0]}: found a record, expected none ({len(unknown)} images outside the data set)"
@@ -87,24 +85,12 @@ def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
         )
 
 
-def _check_unique(image_ids: Iterable[str]) -> None:
-    counts = collections.Counter(image_ids)
-    if twice := sorted(image_id for image_id, count in counts.items() if count > 1):
-        found = f"found {counts[twice[0]]} records, expected one"
-        raise ValueError(f"image {twice[0]}: {found} ({len(twice)} such images)")
-
-
 def decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:
-    """The rule of the metric: what becomes of each prediction at each overlap.
+    """The rule of the metric: what becomes of each prediction at each overlap, int8 ``(P, 10)``.
 
-    Args:
-        predictions: :data:`PREDICTION` ``(P,)``.
-        truths: :data:`TRUTH` ``(T,)``.
-        prediction_truth: int ``(P,)``, each prediction's row in ``truths``, -1 if none; within one image, its field
-            ``truth``.
-
-    Returns:
-        int8 ``(P, 10)``: :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` or :data:`IGNORED`.
+    ``predictions``: :data:`PREDICTION` ``(P,)``. ``truths``: :data:`TRUTH` ``(T,)``. ``prediction_truth``: int
+    ``(P,)``, each prediction's row in ``truths``, -1 if none; within one image, that is its field ``truth``. The result
+    holds :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` and :data:`IGNORED`.
     """
     iou, ignored = predictions["iou"][:, None], predictions["ignored"][:, None]
     # Without a match: a false positive, unless too much of it lies on what is ignored

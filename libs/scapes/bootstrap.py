@@ -1,25 +1,22 @@
 """How far AP can be trusted: a bootstrap over images, with the same images for all runs on an evaluation set.
 
-A resample draws as many images as there are, with replacement, so an image counts 0, 1, 2, ... times. What became of a
-detection does not depend on other images, so AP of a resample needs only those counts: no masks and no matching. Runs
-on the same evaluation set get the same resamples, so their draws can be subtracted (paired bootstrap); on different
-sets they are independent.
+A resample draws as many images as there are, with replacement. What became of a detection does not depend on other
+images, so AP of a resample needs only how often each image counts: no masks and no matching. Draws of runs on the same
+evaluation set can be subtracted (paired bootstrap); on different sets they are independent. The interval says how much
+AP would vary over other images of the same kind. For other trainings, see :func:`over_seeds`.
 
-The interval says how much AP would vary over other images of the same kind. How much it varies over other trainings,
-only trainings with several seeds can tell: :func:`over_seeds`.
-
-Shapes used in this module: B draws (resamples), M images, P detections, S seeds, 8 classes, 10 overlaps; 9 = the eight
-classes and their mean.
+B draws (resamples), M images, P detections, S seeds, 8 classes, 10 overlaps; 9 = the eight classes and their mean.
 
 Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles). One seed fewer
 than there are is drawn so that the variance of the mean over seeds has no bias: Rao and Wu, "Resampling Inference with
 Complex Survey Data", JASA 83 (1988), section 3.
 """
 
+import contextlib
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +73,7 @@ def read_draws(records_path: str | Path) -> Draws:
     What is kept counts only for the very records that it was made from; what is damaged or outdated is made again.
     Where the folder may not be written to, nothing is kept.
 
-    Raises:
-        ValueError: naming the records file if it is missing or unreadable; as :func:`draw`.
+    Raises ValueError naming the records file if it is missing or unreadable, and as :func:`draw`.
     """
     records_path = Path(records_path)
     kept = records_path.with_name("draws.npz")
@@ -92,15 +88,16 @@ def read_draws(records_path: str | Path) -> Draws:
             f"{records_path}: unreadable ({error}); delete {records_path.parent} and run again, it is made anew"
         ) from error
     draws = draw(outcomes(records), resamples=RESAMPLES, seed=SEED)
-    _write(kept, made_from, draws)
+    # Somebody else's folder, a full disk: the draws are made again next time
+    with contextlib.suppress(OSError), replacing(kept, sync=False) as temporary, open(temporary, "wb") as file:
+        np.savez(file, made_from=made_from, value=draws.value, drawn=draws.drawn, truth=draws.truth)
     return draws
 
 
 def intervals(draws: Draws, level: float = 0.95) -> pd.DataFrame:
-    """One row per class and one for the mean; columns ``class``, ``ap``, ``low``, ``high``: fractions, by percentiles.
+    """AP with its interval, fractions: ``class``, ``ap``, ``low``, ``high``; one row per class and one for the mean.
 
-    Resamples without ground truth of a class are left out of its interval, and the class out of their mean, as in AP
-    itself. ``level``: the probability that the interval is meant to have. Raises ValueError as :func:`percentiles`.
+    ``level``: the probability that the interval is meant to have. Raises ValueError as :func:`percentiles`.
     """
     low, high = percentiles(draws.drawn, level)
     return pd.DataFrame({"class": NAMES, "ap": draws.value, "low": low, "high": high})
@@ -123,10 +120,9 @@ def percentiles(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.
 def over_seeds(drawn: np.ndarray, *, seed: int = SEED) -> np.ndarray:
     """Draws ``(S, B, ...)`` of S trainings -> draws ``(B, ...)`` of their mean, in which the seeds vary as well.
 
-    Each draw averages S - 1 of the trainings, drawn with replacement; of a single training, nothing can be drawn, and
-    the interval is over images alone. Of two or three trainings, percentiles are narrower than the t distribution would
-    have it: take such an interval as a lower bound. The same ``seed`` draws the same trainings for any two calls with
-    equal S and B.
+    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal ``seed``, S and B. With a
+    single training the interval is over images alone. With two or three, percentiles are narrower than the t
+    distribution: take such an interval as a lower bound.
     """
     trainings, resamples = drawn.shape[:2]
     if trainings == 1:
@@ -157,16 +153,12 @@ def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
 
     The same seed draws the same images for any run on the same data set, and other ones for another data set.
     """
-    weights = _image_counts(pooled.image_ids, resamples, seed)
+    images = len(pooled.image_ids)
+    rng = np.random.default_rng([seed, zlib.crc32("\n".join(pooled.image_ids).encode())])
+    # How often each image counts in each resample, (M, B)
+    weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)
     cuts = range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
     return np.concatenate([weighted_ap(pooled, part) for part in np.split(weights, cuts, axis=1)])
-
-
-def _image_counts(image_ids: Sequence[str], resamples: int, seed: int) -> np.ndarray:
-    """How often each image counts in each resample, float64 ``(M, B)``."""
-    images = len(image_ids)
-    rng = np.random.default_rng([seed, zlib.crc32("\n".join(image_ids).encode())])
-    return rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)
 
 
 def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
@@ -232,11 +224,3 @@ def _read(path: Path, made_from: str) -> Draws | None:
             return Draws(file["value"], file["drawn"], str(file["truth"]))
     except _DAMAGE:  # missing files are among them
         return None
-
-
-def _write(path: Path, made_from: str, draws: Draws) -> None:
-    try:
-        with replacing(path, sync=False) as temporary, open(temporary, "wb") as file:
-            np.savez(file, made_from=made_from, value=draws.value, drawn=draws.drawn, truth=draws.truth)
-    except OSError:  # somebody else's folder, a full disk: the draws are made again next time
-        return

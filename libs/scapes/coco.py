@@ -44,20 +44,16 @@ def run_lengths(mask: np.ndarray, box: Sequence[int], size: tuple[int, int]) -> 
     return {"size": [height, width], "counts": rle["counts"].decode()}
 
 
-def coco_truth(
-    images: pd.DataFrame, instances: pd.DataFrame, *, workers: int | None = None, progress: bool = True
-) -> dict:
+def coco_truth(images: pd.DataFrame, instances: pd.DataFrame) -> dict:
     """Ground truth of a data set as a COCO dictionary; image k of the image table gets the id k + 1.
 
-    Args:
-        images: image table; ``file_name`` becomes the last two parts of ``image_path`` (``CITY/..._leftImg8bit.png``).
-        instances: its instance table.
-        workers: processes, default one per core.
+    ``images``: image table, of whose ``image_path`` the last two parts become ``file_name``
+    (``CITY/..._leftImg8bit.png``). ``instances``: its instance table.
     """
     of_image = dict(list(instances.groupby("image_id")))
     rows = list(images.itertuples(index=False))
     jobs = [(row.instance_path, of_image.get(row.image_id, instances.iloc[:0])) for row in rows]
-    found = map_items(_annotate, jobs, workers=workers, description="encoding ground truth" if progress else "")
+    found = map_items(_annotate, jobs, description="encoding ground truth")
     annotations = [{"image_id": number} | item for number, of_one in enumerate(found, 1) for item in of_one]
     return {
         "info": {"description": "instances of the eight evaluated Cityscapes classes"},

@@ -3,10 +3,12 @@
 Shapes used in this module: N detections of one image of H x W pixels; detection i has a box of h_i x w_i pixels.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +31,7 @@ _SCHEMA = pa.schema(
 )
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(eq=False)
 class Detections:
     """The detections of one image.
 
@@ -83,9 +85,6 @@ class Detections:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def __repr__(self) -> str:
-        return f"Detections({self.image_id!r}, size={self.size}, {len(self)} detections)"
-
     @classmethod
     def from_masks(cls, image_id: str, size: tuple[int, int], category, score, masks) -> "Detections":
         """From full-frame masks, zero outside: N arrays ``(H, W)`` of any type. Raises ValueError as the class does."""
@@ -93,14 +92,11 @@ class Detections:
         for index, mask in enumerate(masks):
             mask = np.asarray(mask) != 0
             if mask.shape != tuple(size):
-                raise ValueError(
-                    f"image {image_id}, detection {index}: found a mask {mask.shape}, expected {tuple(size)}"
-                )
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            y0, y1 = (rows[0], rows[-1] + 1) if len(rows) else (0, 0)
-            x0, x1 = (columns[0], columns[-1] + 1) if len(columns) else (0, 0)
-            boxes.append((x0, y0, x1, y1))
-            crops.append(mask[y0:y1, x0:x1].copy())
+                where = f"image {image_id}, detection {index}"
+                raise ValueError(f"{where}: found a mask {mask.shape}, expected {tuple(size)}")
+            x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+            boxes.append((x, y, x + width, y + height))
+            crops.append(mask[y : y + height, x : x + width].copy())
         return cls(image_id, size, category, score, boxes, crops)
 
     def full_mask(self, index: int) -> np.ndarray:
@@ -120,19 +116,10 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
     Raises:
         ValueError: if an image comes twice; the file is then not written.
     """
-    seen: set[str] = set()
-    rows: list[dict] = []
+    rows = _rows(detections)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
-        for item in detections:
-            if item.image_id in seen:
-                raise ValueError(f"image {item.image_id}: found twice among the predictions for {path}, expected once")
-            seen.add(item.image_id)
-            rows.append(_row(item))
-            if len(rows) == IMAGES_PER_ROW_GROUP:
-                writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
-                rows.clear()
-        if rows:
-            writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
+        while group := list(itertools.islice(rows, IMAGES_PER_ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, _SCHEMA))
 
 
 def read_predictions(path: str | Path, *, row_groups: Sequence[int] | None = None) -> Iterator[Detections]:
@@ -157,16 +144,15 @@ def images_by_row_group(path: str | Path) -> list[list[str]]:
     return [group["image_id"].to_pylist() for group in groups]
 
 
-def _row(item: Detections) -> dict:
-    return {
-        "image_id": item.image_id,
-        "height": item.size[0],
-        "width": item.size[1],
-        "category": item.category,
-        "score": item.score,
-        "boxes": item.boxes.tolist(),
-        "masks": [np.packbits(mask).tobytes() for mask in item.masks],
-    }
+def _rows(detections: Iterable[Detections]) -> Iterator[dict]:
+    seen: set[str] = set()
+    for item in detections:
+        if item.image_id in seen:
+            raise ValueError(f"image {item.image_id}: found twice among the predictions, expected once")
+        seen.add(item.image_id)
+        masks = [np.packbits(mask).tobytes() for mask in item.masks]
+        fields = (item.image_id, *item.size, item.category, item.score, item.boxes.tolist(), masks)
+        yield dict(zip(_SCHEMA.names, fields, strict=True))
 
 
 def _detections(row: dict) -> Detections:

@@ -1,6 +1,6 @@
 """From the predictions file of a data set to its records, in parallel; and the small file that keeps the records."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +60,8 @@ def _match_row_group(job: tuple) -> list[ImageMatch]:
     ]
 
 
-def write_records(path: str | Path, records: Iterable[ImageMatch]) -> None:
+def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:
     """Keep records in one ``.npz``: some kilobytes per image, enough for AP and intervals without masks."""
-    records = list(records)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
             file,

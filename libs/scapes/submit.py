@@ -33,51 +33,44 @@ _FAST = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # small and quick
 
 
 def write_submission(
-    detections: Iterable[Detections],
-    out_zip: str | Path,
-    *,
-    expected_images: Iterable[str],
-    size: tuple[int, int],
-    progress: bool = True,
-) -> int:
-    """Write the ZIP file for the test server as the detections come; return the number of images.
+    detections: Iterable[Detections], out_zip: str | Path, *, expected_images: Iterable[str], size: tuple[int, int]
+) -> None:
+    """Write the ZIP file for the test server as the detections come.
 
-    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` that all must
-    have; the server wants ``(1024, 2048)``.
+    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` that all must have; the server
+    wants ``(1024, 2048)``.
 
     Raises:
         ValueError: if an image comes twice, is missing or not expected, has another size, or an id that is not
             ``CITY_SEQ_FRAME``; there is no file then.
     """
     expected, written = sorted(expected_images), set()
-    bar = tqdm(detections, total=len(expected), desc="writing submission", unit="image", disable=not progress, delay=1)
+    bar = tqdm(detections, total=len(expected), desc="writing submission", unit="image", delay=1)
     with replacing(out_zip) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for item in bar:
-            _check(item, size)
+            if not _IMAGE_ID.fullmatch(item.image_id):
+                raise ValueError(f"image {item.image_id}: expected an id CITY_SEQ_FRAME such as berlin_000000_000019")
+            if item.size != tuple(size):
+                raise ValueError(f"image {item.image_id}: found masks of {item.size} pixels, expected {tuple(size)}")
             if item.image_id in written:
                 raise ValueError(f"image {item.image_id}: found twice, expected once")
             _write_image(archive, item)
             written.add(item.image_id)
         check_images(written, expected)
-    return len(written)
 
 
-def check_submission(
-    path: str | Path, *, expected_images: Iterable[str], size: tuple[int, int], progress: bool = True
-) -> pd.DataFrame:
+def check_submission(path: str | Path, *, expected_images: Iterable[str], size: tuple[int, int]) -> pd.DataFrame:
     """Read a submission back with the official evaluator's own reader, and count its detections.
 
-    Returns one row per image, indexed by image id, with one column per class.
-
-    Raises:
-        ValueError: naming the image and what its text or masks have that the server would refuse.
+    Returns one row per image, indexed by image id, with one column per class. Raises ValueError naming the image and
+    what its text or masks have that the server would refuse.
     """
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
         args = arguments(folder)
         rows = {}
-        for image_id in tqdm(sorted(expected_images), desc="checking", unit="image", disable=not progress, delay=1):
+        for image_id in tqdm(sorted(expected_images), desc="checking", unit="image", delay=1):
             infos = _read_officially(image_id, args, path)
             for mask, info in infos.items():
                 _check_info(mask, info, size, f"{path}, image {image_id}")
@@ -93,13 +86,6 @@ def arguments(folder: str | Path, min_area_px: int = MIN_AREA_PX) -> object:
     args.quiet, args.JSONOutput, args.gtInstancesFile = True, False, ""
     args.predictionPath, args.predictionWalk = str(Path(folder).resolve()), None
     return args
-
-
-def _check(item: Detections, size: tuple[int, int]) -> None:
-    if not _IMAGE_ID.fullmatch(item.image_id):
-        raise ValueError(f"image {item.image_id}: expected an id CITY_SEQ_FRAME such as berlin_000000_000019")
-    if item.size != tuple(size):
-        raise ValueError(f"image {item.image_id}: found masks of {item.size} pixels, expected {tuple(size)}")
 
 
 def _write_image(archive: zipfile.ZipFile, item: Detections) -> None:

@@ -167,7 +167,7 @@ def test_unknown_instance_id_is_named(value):
 
 def test_instance_missing_in_the_table_is_named():
     frame, detections = image()
-    with pytest.raises(ValueError, match=r"24001.*expected them in the instance table"):
+    with pytest.raises(ValueError, match=r"24001.*expected .*in the instance table"):
         match_image(frame, detections, instances=image_instances(np.zeros_like(frame)))
 
 

@@ -25,8 +25,8 @@ def data_set(tmp_path):
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_the_official_evaluator_reads_the_same_predictions(tmp_path, data_set):
     paths, detections = data_set
-    options = {"expected_images": IDS, "size": detections[0].size, "progress": False}
-    assert write_submission(iter(detections), tmp_path / "out.zip", **options) == len(IDS)
+    options = {"expected_images": IDS, "size": detections[0].size}
+    write_submission(iter(detections), tmp_path / "out.zip", **options)
     table = check_submission(tmp_path / "out.zip", **options)
     assert table.index.tolist() == IDS
     assert table.sum(axis=1).tolist() == [sum(mask.any() for mask in item.masks) for item in detections]
@@ -40,7 +40,7 @@ def test_the_official_evaluator_reads_the_same_predictions(tmp_path, data_set):
 
 def test_wrong_images_are_named_and_leave_no_file(tmp_path, data_set):
     _, detections = data_set
-    options = {"expected_images": IDS, "size": detections[0].size, "progress": False}
+    options = {"expected_images": IDS, "size": detections[0].size}
     for items, message in [
         (detections[1:], f"image {IDS[0]}: found no record"),
         ([*detections, detections[0]], f"image {IDS[0]}: found twice"),
@@ -67,10 +67,10 @@ def test_wrong_images_are_named_and_leave_no_file(tmp_path, data_set):
 )
 def test_what_the_server_would_refuse_is_named(tmp_path, text, message):
     empty = Detections(IDS[0], (3, 4), [0], [0.5], [[0, 0, 1, 1]], [np.ones((1, 1), bool)])
-    write_submission([empty], tmp_path / "good.zip", expected_images=IDS[:1], size=(3, 4), progress=False)
+    write_submission([empty], tmp_path / "good.zip", expected_images=IDS[:1], size=(3, 4))
     with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
         bad.writestr("masks/a.png", good.read(f"masks/{IDS[0]}_000.png"))
         if text is not None:
             bad.writestr(f"{IDS[0]}.txt", text)
     with pytest.raises(ValueError, match=f"{IDS[0]}.*{message}"):
-        check_submission(tmp_path / "bad.zip", expected_images=IDS[:1], size=(3, 4), progress=False)
+        check_submission(tmp_path / "bad.zip", expected_images=IDS[:1], size=(3, 4))

@@ -3,16 +3,10 @@
 import itertools
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synlib.runs.order import longest_chains, ready
-
-
-@dataclass(frozen=True)
-class Schedule:
-    iterations: int
+from synlib.runs.launch import longest_chains, ready
 
 
 @dataclass(frozen=True)
@@ -25,8 +19,8 @@ class Run:
     batch_size: int = 1
 
     @property
-    def schedule(self) -> Schedule:
-        return Schedule(self.iterations)
+    def training_images(self) -> int:
+        return self.iterations * self.batch_size
 
 
 @st.composite
@@ -89,9 +83,3 @@ def test_a_short_run_that_long_ones_wait_for_comes_first():
 def test_a_batch_counts():
     runs = [Run("small", 10, batch_size=2), Run("large", 4, batch_size=8)]
     assert [run.run_id for run in ready(runs, set(), longest_chains(runs))] == ["large", "small"]
-
-
-def test_runs_that_start_from_each_other_are_named():
-    for runs in ([Run("a", 1, "b"), Run("b", 1, "c"), Run("c", 1, "a")], [Run("a", 1, "a")]):
-        with pytest.raises(ValueError, match=r"a.* start from each other"):
-            longest_chains(runs)
