@@ -35,6 +35,7 @@ class StudyData:
     cache_dir: Path
     min_area_px: int
     _tables: dict[tuple[str, str, str], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _fingerprints: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
         """Image table of a split, read once."""
@@ -73,8 +74,10 @@ class StudyData:
         return cityscapes.read_manifest(self.roots["synthetic"])
 
     def fingerprint(self, domain: str, split: str = "train") -> str:
-        """Of a split's content."""
-        return instances.fingerprint(self.images(domain, split))
+        """Of a split's content, read once."""
+        if (domain, split) not in self._fingerprints:
+            self._fingerprints[domain, split] = instances.fingerprint(self.images(domain, split))
+        return self._fingerprints[domain, split]
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of both domains, named as in the paper's tables."""
@@ -85,66 +88,66 @@ class StudyData:
 
         Raises FileNotFoundError if there is no such split, ValueError if ``name`` is neither a name nor a folder.
         """
-        roots = {NAMES[domain]: root for domain, root in self.roots.items()}
-        if name not in roots and not (name and Path(name).is_dir()):
-            raise ValueError(f"evaluation set {name!r}: expected {' or '.join(roots)}, or the folder of a data set")
-        root = roots.get(name) or Path(name).resolve()
-        data = instances.fingerprint(cityscapes.read_images(root, split))
-        own = name if name in roots else f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets
-        return EvaluationSet(
-            name=own if split == "val" else f"{own}-{split}",
-            root=str(root),
-            data=data,
-            split=split,
-            min_area_px=self.min_area_px,
-        )
+        domains = {NAMES[domain]: domain for domain in self.roots}
+        if name in domains:
+            root, data, own = self.roots[domains[name]], self.fingerprint(domains[name], split), name
+        elif name and Path(name).is_dir():
+            root = Path(name).resolve()
+            data = instances.fingerprint(cityscapes.read_images(root, split))
+            own = f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets
+        else:
+            raise ValueError(f"evaluation set {name!r}: expected {' or '.join(domains)}, or the folder of a data set")
+        name = own if split == "val" else f"{own}-{split}"
+        return EvaluationSet(name=name, root=str(root), data=data, split=split, min_area_px=self.min_area_px)
 
     def evaluation_images(self, on: EvaluationSet) -> pd.DataFrame:
         """Image table of an evaluation set."""
         return cityscapes.read_images(on.root, on.split)
 
 
-def existing(profile: Profile, folder: Path) -> StudyData | None:
+def existing(profile: Profile) -> StudyData | None:
     """The data of ``profile`` if :func:`prepare` has made them ready, else None; nothing is made."""
-    real, raw = _sources(profile, folder)
-    complete = [cityscapes.read_manifest(folder / HARMONIZED)]
+    data = _study_data(profile)
+    complete = [cityscapes.read_manifest(data.roots["synthetic"])]
     if profile.data.toyscapes:
-        complete += [(tree / TOY_MANIFEST).exists() for tree in (real, raw)]
-    return _study_data(profile, folder) if all(complete) else None
+        complete += [(tree / TOY_MANIFEST).exists() for tree in (data.roots["real"], data.raw_synthetic)]
+    return data if all(complete) else None
 
 
-def prepare(profile: Profile, folder: Path) -> StudyData:
-    """Make the data of ``profile`` ready under ``folder``; what is there already is not made again.
+def prepare(profile: Profile) -> StudyData:
+    """Make the data of ``profile`` ready under its data folder; what is there already is not made again.
 
     Raises FileNotFoundError or ValueError when a data set is missing or not what its format says.
     """
-    real, raw = _sources(profile, folder)
-    splits = None
+    data, splits = _study_data(profile), None
     if toy := profile.data.toyscapes:
         size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
-        toyscapes.write_cityscapes(real, train=toy.real.train, val=toy.real.val, gap=toy.gap, **size)
-        toyscapes.write_synscapes(raw, train=toy.synthetic.train, val=toy.synthetic.val, **size)
+        toyscapes.write_cityscapes(data.roots["real"], train=toy.real.train, val=toy.real.val, gap=toy.gap, **size)
+        toyscapes.write_synscapes(data.raw_synthetic, train=toy.synthetic.train, val=toy.synthetic.val, **size)
         last = toy.synthetic.train + toy.synthetic.val
         splits = {"train": range(1, toy.synthetic.train + 1), "val": range(toy.synthetic.train + 1, last + 1)}
     else:
-        for name, value in (("cityscapes", profile.data.cityscapes), ("synscapes", profile.data.synscapes)):
-            if not value or not Path(value).is_dir():
-                raise FileNotFoundError(
-                    f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
-                    f" name it in the profile or on the command line"
-                )
-    variant = profile.data.synscapes_variant
-    harmonize_dataset(raw, folder / HARMONIZED, policy=Policy(), variant=variant, splits=splits)
-    return _study_data(profile, folder)
+        _check_roots(profile)
+    harmonize_dataset(
+        data.raw_synthetic, data.roots["synthetic"], variant=profile.data.synscapes_variant, splits=splits
+    )
+    return data
 
 
-def _sources(profile: Profile, folder: Path) -> tuple[Path, Path]:
-    """Where Cityscapes and Synscapes lie as distributed."""
-    if profile.data.toyscapes:
-        return folder / "cityscapes", folder / "synscapes"
-    return Path(profile.data.cityscapes).resolve(), Path(profile.data.synscapes).resolve()
+def _check_roots(profile: Profile) -> None:
+    for name in ("cityscapes", "synscapes"):
+        value = getattr(profile.data, name)
+        if not value or not Path(value).is_dir():
+            raise FileNotFoundError(
+                f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
+                f" name it in the profile or on the command line"
+            )
 
 
-def _study_data(profile: Profile, folder: Path) -> StudyData:
-    real, raw = _sources(profile, folder)
-    return StudyData({"real": real, "synthetic": folder / HARMONIZED}, raw, folder / "tables", profile.data.min_area_px)
+def _study_data(profile: Profile) -> StudyData:
+    """Where the data of a profile lie, whether they are there or not."""
+    folder, source = profile.data_dir, profile.data
+    real, raw = folder / "cityscapes", folder / "synscapes"
+    if not source.toyscapes:
+        real, raw = Path(source.cityscapes).resolve(), Path(source.synscapes).resolve()
+    return StudyData({"real": real, "synthetic": folder / HARMONIZED}, raw, folder / "tables", source.min_area_px)

@@ -2,16 +2,15 @@
 
 import ast
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import papermill
-from nbclient.exceptions import DeadKernelError
-from papermill.exceptions import PapermillExecutionError
+from typing import TYPE_CHECKING, Any
 
 from synlib.profile import ROOT
 from synlib.study.plan import NOTEBOOKS
+
+if TYPE_CHECKING:
+    from synlib.study.study import Study
 
 QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
 """For a kernel: interrupted, it would report its closed sockets and its callbacks that were cut off."""
@@ -29,47 +28,53 @@ def select(prefixes: Sequence[str]) -> list[str]:
 
 
 def path_of(name: str) -> Path:
+    """The source of notebook ``name``."""
     return ROOT / "notebooks" / f"{name}.ipynb"
 
 
-def check_parameters(names: Sequence[str], parameters: Mapping[str, Any]) -> None:
-    """Raise ValueError if a parameter is known to none of the notebooks ``names``; the message lists the known ones."""
-    known = {parameter: None for name in names for parameter in papermill.inspect_notebook(str(path_of(name)))}
-    for parameter in parameters:
-        if parameter not in known:
-            raise ValueError(f"parameter {parameter!r}: expected one of {', '.join(known)}")
+def refuse_unknown_parameters(cells: Sequence[str] | None = None) -> None:
+    """Raise ValueError if papermill gave the notebook that is running a parameter that it does not have.
 
-
-def refuse_unknown(namespace: Mapping[str, Any], name: str) -> None:
-    """For the first cell after the parameters: raise ValueError if papermill gave one that notebook ``name`` has not.
-
-    papermill only warns of it. ``namespace`` is the notebook's ``globals()``: of the inputs that IPython keeps there,
-    those that papermill wrote begin with its comment. A reader's own variables are nobody's business.
+    papermill only warns. It writes a cell that begins with ``# Parameters`` and a line break after the notebook's own
+    cell of parameters. ``cells``: what was executed so far; default: what this kernel has executed. A reader's own
+    variables are not looked at.
     """
-    written = [source for source in namespace.get("In", []) if source.startswith("# Parameters\n")]
-    given = [target.id for source in written for line in ast.parse(source).body for target in line.targets]
-    known = papermill.inspect_notebook(str(path_of(name)))
-    for parameter in given:
-        if parameter not in known:
-            raise ValueError(f"parameter {parameter!r}: expected one of {', '.join(known)}")
+    if cells is None:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        cells = shell.user_ns.get("In", []) if shell else []
+    for own, given in zip(cells, cells[1:], strict=False):
+        if given.startswith("# Parameters\n"):
+            known = _assigned(own)
+            for name in _assigned(given):
+                if name not in known:
+                    raise ValueError(f"parameter {name!r}: expected one of {', '.join(known)}")
+
+
+def _assigned(source: str) -> list[str]:
+    """The names that a cell of assignments gives values to."""
+    return [target.id for line in ast.parse(source).body for target in getattr(line, "targets", [])]
 
 
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
-    """Run notebook ``name`` with those of ``parameters`` that it has; returns the executed copy ``folder/NAME.ipynb``.
+    """Run notebook ``name`` with ``parameters``; returns the executed copy ``folder/NAME.ipynb``.
 
-    Relative paths among the parameters are relative to the current folder, as everywhere.
+    Relative paths in it are relative to the current folder, as everywhere.
 
     Raises RuntimeError with the cell's error when a cell fails; the copy up to there is kept as ``NAME.failed.ipynb``,
     and an older executed copy stays.
     """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
     source, target, failed = path_of(name), folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
-    own = papermill.inspect_notebook(str(source))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(source), str(failed), {key: value for key, value in parameters.items() if key in own},
-            cwd=os.getcwd(), kernel_name="python3", progress_bar={"desc": name, "unit": "cell"},
-            extra_arguments=QUIET,
+            str(source), str(failed), dict(parameters), cwd=os.getcwd(), kernel_name="python3",
+            progress_bar={"desc": name, "unit": "cell"}, extra_arguments=QUIET,
         )  # fmt: skip
     except PapermillExecutionError as error:
         raise RuntimeError(
@@ -79,3 +84,29 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         raise RuntimeError(f"notebook {name}: its kernel was killed (out of memory?) (see {failed})") from error
     failed.replace(target)
     return target
+
+
+def execute_all(
+    study: "Study", names: Sequence[str], lacking: Collection[str], *, keep_going: bool
+) -> tuple[list[str], list[str]]:
+    """Execute the notebooks ``names`` of a study, but those that need a run of ``lacking`` (run ids without a result).
+
+    They open the resolved profile, written as ``profile.yaml`` beside the executed copies: a report says what it was
+    made with. Returns the names of those executed, and what went wrong; without ``keep_going`` the first problem ends it.
+    """
+    resolved = study.profile.reports_dir / "profile.yaml"
+    study.profile.save(resolved)
+    executed, problems = [], []
+    for name in names:
+        missing = set(lacking) & {item.spec.run_id for item in study.planned(*NOTEBOOKS[name])}
+        if problems and not keep_going:
+            break
+        if missing:
+            problems.append(f"notebook {name} not executed: it needs run {min(missing)}, which has no result")
+            continue
+        try:
+            execute(name, {"profile": str(resolved)}, study.profile.reports_dir)
+            executed.append(name)
+        except RuntimeError as error:
+            problems.append(str(error))
+    return executed, problems

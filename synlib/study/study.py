@@ -6,141 +6,123 @@ from typing import Any, Self
 
 import pandas as pd
 
+from scapes.files import replacing
 from synlib.profile import Profile
 from synlib.runs import launch
-from synlib.runs.local import LocalExecutor
-from synlib.runs.slurm import SlurmExecutor
 from synlib.runs.store import RunStore
 from synlib.spec import EvaluationSet, Execution, RunSpec
 from synlib.study import plan
 from synlib.study.data import DOMAINS, NAMES, StudyData, existing, prepare
+from synlib.study.notebooks import refuse_unknown_parameters
 from synlib.study.plan import Planned
-
-
-def _checked(
-    profile: str,
-    *,
-    cityscapes: str = "",
-    synscapes: str = "",
-    data_dir: str | Path = "",
-    run_dir: str | Path = "",
-    seeds: Sequence[int] = (),
-    device: str = "",
-    executor: str = "local",
-    **grids: Any,
-) -> tuple[Profile, Path, RunStore, Sequence[int], str, str]:
-    """Profile, data folder, run store, seeds, device and executor that the parameters mean."""
-    if executor not in ("local", "slurm"):
-        raise ValueError(f"executor: found {executor!r}, expected 'local' or 'slurm'")
-    paths = {"cityscapes": cityscapes, "synscapes": synscapes, "data_dir": data_dir, "run_dir": run_dir}
-    for name, value in (paths | {"profile": profile, "device": device}).items():
-        if not isinstance(value, (str, Path)):
-            raise ValueError(f"{name}: found {value!r}, expected text")
-    if not isinstance(seeds, (list, tuple)) or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"seeds: found {seeds!r}, expected a list of integers from 0 on")
-    settings = {"data.cityscapes": str(cityscapes), "data.synscapes": str(synscapes), **grids}
-    loaded = Profile.load(profile).with_settings({k: v for k, v in settings.items() if v not in ("", [], {}, ())})
-    folder = Path(data_dir).resolve() if data_dir else loaded.data_dir
-    return loaded, folder, RunStore(run_dir or loaded.runs_dir), seeds or loaded.seeds, device, executor
 
 
 class Study:
     """One study: planned from a profile, trained into a run store, read back as tidy DataFrames."""
 
-    GRIDS = ("thresholds", "removal", "ratios", "added_images", "epochs", "learning_rates")
-    PARAMETERS = ("profile", "cityscapes", "synscapes", "data_dir", "run_dir", "seeds", "device", "executor", *GRIDS)
-    """What :meth:`open` takes; notebooks have parameters of the same names."""
-
-    def __init__(
-        self,
-        profile: Profile,
-        data: StudyData,
-        store: RunStore,
-        seeds: Sequence[int],
-        device: str = "",
-        executor: str = "local",
-    ) -> None:
-        self.profile, self.data, self.store, self.seeds = profile, data, store, tuple(seeds)
-        self.device, self.executed_on = device, executor
+    def __init__(self, profile: Profile, data: StudyData, jobs: int = 1) -> None:
+        self.profile, self.data, self.jobs = profile, data, jobs
+        self.store = RunStore(profile.runs_dir)
         self.fingerprints = {domain: data.fingerprint(domain) for domain in DOMAINS}
 
     @classmethod
-    def open(cls, profile: str = "demo", **parameters: Any) -> Self:
-        """Load a profile and make its data ready; ``parameters`` are those of :data:`PARAMETERS`.
+    def open(
+        cls, profile: str | Path | Profile = "demo", *, seeds: Sequence[int] | None = None, jobs: int = 1, **grids: Any
+    ) -> Self:
+        """Load a profile and make its data ready.
 
-        ``cityscapes``, ``synscapes``: roots of the data sets (default: the profile's). ``data_dir``, ``run_dir``: where
-        derived data and runs are kept (default: ``data/PROFILE`` and ``runs`` of the compendium). ``seeds``: list of
-        integers (default: the profile's). ``device``: ``cpu`` or ``cuda`` (default: cuda if there is one).
-        ``executor``: where runs are trained, on this machine (``local``) or by a cluster (``slurm``). Those of
-        :data:`GRIDS` replace the profile's (:class:`synlib.profile.Grids`). Relative paths are relative to the
-        current folder.
+        ``profile``: a name in ``profiles/``, or the path of a YAML file. ``seeds``: train once for each. ``jobs``:
+        trainings at a time on this machine. ``grids``: fields of :class:`synlib.profile.Grids`. What is None or empty
+        is the profile's.
 
         Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a parameter that is not
-        what it should be.
+        what it should be; in a notebook also for a parameter of papermill that the notebook does not have.
         """
-        loaded, data_dir, *others = _checked(profile, **parameters)
-        return cls(loaded, prepare(loaded, data_dir), *others)
+        refuse_unknown_parameters()
+        if type(jobs) is not int or jobs < 1:
+            raise ValueError(f"jobs: found {jobs!r}, expected an integer from 1 on")
+        changed = changed_profile(profile, seeds=seeds, **grids)
+        return cls(changed, prepare(changed), jobs)
 
     @classmethod
-    def if_ready(cls, profile: str = "demo", **parameters: Any) -> Self | None:
-        """:meth:`open` if the data are ready already, else None; nothing is made."""
-        loaded, data_dir, *others = _checked(profile, **parameters)
-        data = existing(loaded, data_dir)
-        return cls(loaded, data, *others) if data else None
+    def if_ready(cls, profile: Profile) -> Self | None:
+        """The study of ``profile`` if its data are ready already, else None; nothing is made."""
+        data = existing(profile)
+        return cls(profile, data) if data else None
 
-    def planned(self, experiment: str) -> list[Planned]:
-        """The runs of an experiment of the paper, by its name in :data:`synlib.study.plan.EXPERIMENTS`.
+    def planned(self, *experiments: str) -> list[Planned]:
+        """The runs of experiments of the paper, by their names in :data:`synlib.study.plan.EXPERIMENTS`.
 
         Raises ValueError for an unknown experiment, and when a run wants more training images than there are.
         """
-        planned = plan.plan(experiment, self.profile, self.fingerprints, self.seeds)
+        planned = [
+            item
+            for name in experiments
+            for item in plan.plan(name, self.profile, self.fingerprints, self.profile.seeds)
+        ]
         for domain in DOMAINS:
-            there = len(self.data.images(domain, "train"))
-            for item in planned:
-                wanted = getattr(item.spec.data, f"{domain}_images")
-                if wanted > there:
-                    raise ValueError(
-                        f"{experiment}: {item.name}: found {there} {domain} training images in "
-                        f"{self.data.roots[domain]}, expected at least the {wanted} of the plan; plan with fewer, or "
-                        f"name the whole data set"
-                    )
+            self._check_amounts(planned, domain)
         return planned
 
-    def train(self, planned: Sequence[Planned], *, jobs: int = 1, keep_going: bool = False) -> pd.DataFrame:
-        """Train what has no result yet, and return :meth:`results`."""
-        specs = [p.spec for p in planned]
-        launch.train(specs, self.store, self.job(), keep_going=keep_going, executor=self.executor(jobs))
+    def _check_amounts(self, planned: Sequence[Planned], domain: str) -> None:
+        there = len(self.data.images(domain, "train"))
+        for item in planned:
+            wanted = getattr(item.spec.data, f"{domain}_images")
+            if wanted > there:
+                raise ValueError(
+                    f"{item.experiment}: {item.name}: found {there} {domain} training images in "
+                    f"{self.data.roots[domain]}, expected at least the {wanted} of the plan; plan with fewer, or "
+                    f"name the whole data set"
+                )
+
+    def run(self, experiment: str) -> pd.DataFrame:
+        """Train what has no result yet of an experiment, and return its :meth:`results`."""
+        planned = self.planned(experiment)
+        launch.train([item.spec for item in planned], self.store, self.execution(), jobs=self.jobs)
         return self.results(planned)
 
-    def executor(self, jobs: int = 1, *, wait: bool = True) -> LocalExecutor | SlurmExecutor:
-        """What trains this study's runs: ``jobs`` at a time on this machine, or the cluster, left after submission
-        if ``wait`` is false.
-        """
-        if self.executed_on == "slurm":
-            return SlurmExecutor(self.profile.execution.slurm, wait=wait)
-        return LocalExecutor(jobs)
+    def run_all(self) -> dict[str, pd.DataFrame]:
+        """:meth:`run` for all experiments of the paper together: experiment -> results."""
+        planned = {name: self.planned(name) for name in plan.EXPERIMENTS}
+        specs = [item.spec for items in planned.values() for item in items]
+        launch.train(specs, self.store, self.execution(), jobs=self.jobs)
+        return {name: self.results(items) for name, items in planned.items()}
 
-    def results(self, planned: Sequence[Planned], level: float = 0.95) -> pd.DataFrame:
-        """Tidy results: one row a run, evaluation set of this study and class ("mean" among them).
+    def results(self, planned: Sequence[Planned]) -> pd.DataFrame:
+        """Tidy results: one row per run, evaluation set of this study and class ("mean" among them).
 
         Columns: ``experiment``, ``trained on`` (the run's name in it), the experiment's factors, those of
-        :meth:`RunStore.frame`, and ``low``, ``high``: the bootstrap interval of ``ap`` over the evaluation images, in
-        percent. A run that failed has its rows, with AP missing.
+        :meth:`RunStore.frame`, and ``low``, ``high``: the 95 % bootstrap interval of ``ap`` over the evaluation images,
+        in percent. A run that failed has its rows, with AP missing.
         """
-        specs = [p.spec for p in planned]
+        specs = [item.spec for item in planned]
         named = pd.DataFrame(
             [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
         )
         frame = self.store.frame(specs)
         own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
-        intervals = self.store.intervals(specs, level)[["run", "evaluated on", "class", "low", "high"]]
+        intervals = self.store.intervals(specs)[["run", "evaluated on", "class", "low", "high"]]
         return named.merge(frame[own], on="run").merge(intervals, on=["run", "evaluated on", "class"], how="left")
 
-    def train_everything(self, *, jobs: int = 1, keep_going: bool = False) -> dict[str, pd.DataFrame]:
-        """:meth:`train` for all experiments of the paper together; results by experiment."""
-        planned = {name: self.planned(name) for name in plan.EXPERIMENTS}
-        self.train([run for runs in planned.values() for run in runs], jobs=jobs, keep_going=keep_going)
-        return {name: self.results(runs) for name, runs in planned.items()}
+    def save(self, shown: Any) -> Any:
+        """Write a figure or table to the profile's figures, and return it for display.
+
+        ``shown`` has a ``name`` and ``tables`` (file stem -> DataFrame), which become one CSV file each; a Matplotlib
+        figure becomes ``NAME.png`` and ``NAME.pdf`` too. Results keep their column ``run``, so a file says which runs
+        it shows.
+        """
+        folder = self.profile.figures_dir
+        for stem, table in shown.tables.items():
+            with replacing(folder / f"{stem}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+        if hasattr(shown, "savefig"):
+            for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
+                with replacing(folder / f"{shown.name}{suffix}") as temporary:
+                    shown.savefig(temporary, bbox_inches="tight", **options)
+            from matplotlib import pyplot
+
+            pyplot.close(shown)  # the notebook shows what the cell returns, and nothing twice
+        return shown
 
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.
@@ -158,29 +140,34 @@ class Study:
                 f"run {run_id} has a result on other data named {on.name}, found {made.get('identity')}, expected "
                 f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
             )
-        launch.train([run.spec()], self.store, self.job().replace(evaluate_on=(on,)))
+        launch.train([run.spec()], self.store, self.execution().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
 
     def with_fingerprints(self, spec: RunSpec) -> RunSpec:
         """``spec`` for this study's data: fingerprints that are not given are filled in."""
-        given = {
-            "real_fingerprint": spec.data.real_fingerprint,
-            "synthetic_fingerprint": spec.data.synthetic_fingerprint,
+        missing = {
+            f"{domain}_fingerprint": value
+            for domain, value in self.fingerprints.items()
+            if not getattr(spec.data, f"{domain}_fingerprint")
         }
-        own = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
-        return spec.replace(data=spec.data.replace(**{key: given[key] or own[key] for key in given}))
+        return spec.replace(data=spec.data.replace(**missing))
 
-    def job(self) -> Execution:
-        """How runs of this study are executed."""
-        execution = self.profile.execution
-        return Execution(
-            **dict(execution)
-            | {
-                "imagenet_weights": execution.imagenet_weights and str(Path(execution.imagenet_weights).resolve()),
-                "device": self.device or execution.device,
-            },
+    def execution(self) -> Execution:
+        """Where and with what the runs of this study are executed: the profile's settings, and this study's data."""
+        return Execution.of(
+            self.profile.execution,
             real_root=str(self.data.roots["real"]),
             synthetic_root=str(self.data.roots["synthetic"]),
             cache_dir=str(self.data.cache_dir),
             evaluate_on=self.data.evaluation_sets(),
         )
+
+
+def changed_profile(profile: str | Path | Profile, **changes: Any) -> Profile:
+    """A profile by name, path or itself, with the ``changes`` that are neither None nor empty; errors as ``load``."""
+    loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
+    return loaded.with_settings({name: value for name, value in changes.items() if not _is_empty(value)})
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (list, tuple, dict)) and not value)
