@@ -25,22 +25,29 @@ def smoke_data(tmp_path_factory) -> Path:
     from synlib.study.data import prepare
 
     folder = tmp_path_factory.mktemp("smoke") / "data"
-    prepare(Profile.load("smoke"), folder)
+    prepare(Profile.load("smoke").with_settings({"data.folder": str(folder)}))
     return folder
 
 
 @pytest.fixture(scope="session")
-def study(smoke_data):
-    """The smoke study, nothing trained; its run folder belongs to nobody else."""
+def smoke_settings(smoke_data) -> dict[str, str]:
+    """Settings of profile ``smoke`` for tests: data that are ready, and a run folder that belongs to nobody else."""
+    return {"data.folder": str(smoke_data), "runs": str(smoke_data.parent / "runs"), "execution.device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def study(smoke_settings):
+    """The smoke study, nothing trained."""
+    from synlib.profile import Profile
     from synlib.study.study import Study
 
-    return Study.open("smoke", data_dir=smoke_data, run_dir=smoke_data.parent / "runs", device="cpu")
+    return Study.open(Profile.load("smoke").with_settings(smoke_settings), jobs=2)
 
 
 @pytest.fixture(scope="session")
 def trained(study) -> SimpleNamespace:
     """``study``, ``planned``, ``results``, and the ``run`` on real images, with Table 1 trained: 2 x 4 iterations."""
+    results = study.run("table1")
     planned = study.planned("table1")
-    results = study.train(planned, jobs=2)
     (run,) = (study.store.run(item.spec) for item in planned if item.name == "Cityscapes")
     return SimpleNamespace(study=study, planned=planned, results=results, run=run)

@@ -14,6 +14,7 @@ from synlib.spec import RunSpec
 from synlib.study import experiments
 from synlib.study.experiments import Planner, Runs
 
+COLUMNS = ("run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state")
 MEASURED_ITERATIONS = 20
 """With fewer, a training's first iterations, which are slow, would decide."""
 
@@ -69,48 +70,56 @@ def plan(experiment: str, profile: Profile, fingerprints: Mapping[str, str], see
     ]
 
 
-def unplaced(profile: Profile, names: Sequence[str], seeds: Sequence[int] | None = None) -> list[Planned]:
+def unplaced(profile: Profile, names: Sequence[str]) -> list[Planned]:
     """The runs of experiments ``names`` from the profile alone, without any data: for a plan, not for training."""
-    return [run for name in names for run in plan(name, profile, {}, seeds or profile.seeds)]
+    return [run for name in names for run in plan(name, profile, {}, profile.seeds)]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row a distinct run, and a last row with totals.
+    """One row per distinct run, and a last row with totals.
 
     Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``from`` (initial weights), ``iterations``,
     ``epochs``, ``hours`` (estimated by :func:`seconds_per_iteration`), ``GPU hours`` (times the profile's processes),
     ``state``. Without a ``store``, the data are not known, and so neither is a run's id or state.
     """
-    specs = {item.spec.run_id: item.spec for item in planned}
-    uses: dict[str, dict[str, None]] = {run_id: {} for run_id in specs}
+    uses: dict[str, dict[str, None]] = {}
     for item in planned:
-        uses[item.spec.run_id][f"{item.experiment}: {item.name}"] = None
-    seconds, _ = seconds_per_iteration(list(specs.values()), profile, store)
-    rows = []
-    for run_id, spec in specs.items():
-        hours = spec.schedule.iterations * seconds / 3600
-        known = {"run": "?", "from": "?" if spec.initial_run else spec.init, "state": "no data yet"}
-        if store:
-            known = {"run": run_id, "from": spec.initial_run or spec.init, "state": store.run(spec).state()}
-        rows.append({
-            "run": known["run"], "used by": ", ".join(uses[run_id]),
-            "real": spec.data.real_images, "synthetic": spec.data.synthetic_images, "from": known["from"],
-            "iterations": spec.schedule.iterations, "epochs": round(spec.epochs, 1),
-            "hours": hours, "GPU hours": hours * profile.execution.processes, "state": known["state"],
-        })  # fmt: skip
-    table = pd.DataFrame(rows).astype(object)
-    total = dict.fromkeys(table.columns, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
+        uses.setdefault(item.spec.run_id, {})[f"{item.experiment}: {item.name}"] = None
+    table = (store or RunStore(profile.runs_dir)).table(planned)
+    if not store:
+        started = table["from"].isin(uses)
+        table = table.assign(run="?", state="no data yet", **{"from": table["from"].mask(started, "?")})
+    seconds, _ = seconds_per_iteration(planned, profile, store)
+    hours = table["iterations"] * seconds / 3600
+    table = table.assign(**{"used by": [", ".join(names) for names in uses.values()], "hours": hours})
+    table["GPU hours"] = hours * profile.execution.processes
+    table = table[list(COLUMNS)].astype(object)
+    total = dict.fromkeys(COLUMNS, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
     table.loc[len(table)] = total | {"run": "total"}
-    return table.assign(**{name: table[name].map("{:.2f}".format) for name in ("hours", "GPU hours")})
+    formats = {"epochs": "{:.1f}", "hours": "{:.2f}", "GPU hours": "{:.2f}"}
+    return table.assign(
+        **{name: [text.format(x) if x != "" else "" for x in table[name]] for name, text in formats.items()}
+    )
 
 
-def seconds_per_iteration(specs: Sequence[RunSpec], profile: Profile, store: RunStore | None) -> tuple[float, int]:
-    """Of training alone, measured in those of ``specs`` that are done: the median, and in how many; else the profile's,
+def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
+    """:func:`overview` for a terminal, where its hours come from, and what the profile leaves out of the paper's study."""
+    seconds, runs = seconds_per_iteration(planned, profile, store)
+    source = f"measured in {runs} runs" if runs else "as the profile says"
+    lines = [overview(planned, profile, store).to_string(index=False), f"hours: {seconds:.3g} s an iteration, {source}"]
+    if left_out := reductions(profile):
+        lines.append(f"profile {profile.name} has {'; '.join(left_out)}")
+    return "\n".join(lines)
+
+
+def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
+    """Of training alone, measured in those of the runs that are done: the median, and in how many; else the profile's,
     and 0.
 
-    A run counts if the execution that ended it trained at least :data:`MEASURED_ITERATIONS`.
+    A run counts, once, if the execution that ended it trained at least :data:`MEASURED_ITERATIONS`.
     """
-    measured = [_measured_rate(store.run(spec)) for spec in specs] if store else []
+    distinct = dict.fromkeys(item.spec.run_id for item in planned)
+    measured = [_measured_rate(store.run(run_id)) for run_id in distinct] if store else []
     rates = [rate for rate in measured if rate]
     return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
 

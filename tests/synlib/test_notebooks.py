@@ -13,7 +13,8 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from synlib.study.notebooks import refuse_unknown
+from synlib.profile import Profile
+from synlib.study.notebooks import refuse_unknown_parameters
 from tests.pages import Resources
 from tests.workers import wait_for
 
@@ -23,24 +24,29 @@ by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 @pytest.fixture
-def run_all(monkeypatch, tmp_path):
-    """``run_all`` with its reports below ``tmp_path``, and whether it began to train."""
+def run_all(monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     import run_all
 
-    monkeypatch.setattr(run_all, "ROOT", tmp_path)
     return run_all
 
 
 @pytest.fixture
-def settings(trained, smoke_data, tmp_path) -> list[str]:
-    """Data and runs of the smoke study, figures below ``tmp_path``."""
-    return [
-        f"data_dir={smoke_data}",
-        f"run_dir={trained.study.store.root}",
-        f"figure_dir={tmp_path / 'figures'}",
-        "device=cpu",
-    ]
+def settings(trained, smoke_settings, tmp_path) -> dict[str, str]:
+    """Data and runs of the smoke study; figures and reports below ``tmp_path``."""
+    return smoke_settings | {name: str(tmp_path / name) for name in ("figures", "reports")}
+
+
+def set_options(settings: dict[str, str]) -> list[str]:
+    return ["--set", *(f"{name}={value}" for name, value in settings.items())]
+
+
+@pytest.fixture
+def own_profile(settings, tmp_path) -> Path:
+    """The settings as a profile of one's own, for papermill."""
+    path = tmp_path / "own.yaml"
+    Profile.load("smoke").with_settings(settings).save(path)
+    return path
 
 
 def code_cells(notebook) -> list:
@@ -94,12 +100,19 @@ def test_prose_comes_first_and_explains(path):
     assert "**Question.**" in first.source
 
 
+@by_name
+def test_the_first_screen_is_short(path):
+    cells = code_cells(nbformat.read(path, as_version=4))
+    for cell in cells[:2]:
+        assert len([line for line in cell.source.splitlines() if line.strip()]) <= 8
+    assert all(len(cell.source.splitlines()) <= 3 for cell in cells[2:])
+
+
 @pytest.mark.parametrize("folder", [".", "notebooks"])
-def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tmp_path, folder):
+def test_papermill_alone_executes_a_notebook_from_anywhere(trained, own_profile, tmp_path, folder):
     output = tmp_path / "out.ipynb"
-    parameters = [word for item in ("profile=smoke", *settings) for word in ("-p", *item.split("=", 1))]
     source = os.path.relpath(ROOT / "notebooks" / "01_harmonization.ipynb", ROOT / folder)
-    command = [sys.executable, "-m", "papermill", source, str(output), *parameters]
+    command = [sys.executable, "-m", "papermill", source, str(output), "-p", "profile", str(own_profile)]
     before = {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*.pth")}
     ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -112,56 +125,49 @@ def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tm
     assert {path.name for path in (tmp_path / "figures").glob("*.png")} >= {"glance.png", "figure2.png"}
 
 
-@by_name
-def test_unknown_parameters_are_looked_for_first(path):
-    first = code_cells(nbformat.read(path, as_version=4))[1].source
-    calls = [ast.unparse(node) for node in ast.parse(first).body if not isinstance(node, ast.ImportFrom)]
-    assert calls[0] == f"refuse_unknown(globals(), '{path.stem}')"
-
-
 def test_papermill_with_an_unknown_parameter_fails_before_anything_runs(tmp_path):
-    data = tmp_path / "data"
-    given = {"profile": "smoke", "data_dir": str(data), "run_dir": str(data), "profil": "smoke"}
-    with pytest.raises(PapermillExecutionError, match="parameter 'profil': expected one of profile, ") as error:
+    profile = Profile.load("smoke").with_settings({"data.folder": str(tmp_path / "data"), "runs": str(tmp_path / "runs")})
+    profile.save(tmp_path / "own.yaml")
+    given = {"profile": str(tmp_path / "own.yaml"), "profil": "smoke"}
+    with pytest.raises(PapermillExecutionError, match="parameter 'profil': expected one of profile, seeds, ") as error:
         papermill.execute_notebook(str(NOTEBOOKS[0]), None, given, kernel_name="python3", progress_bar=False)
     assert error.value.ename == "ValueError"
-    assert not data.exists()
+    assert not (tmp_path / "data").exists()
 
 
 def test_variables_of_a_reader_are_no_parameters():
     """The first cell can be run again, after other cells have defined what they like."""
-    history = [
-        "",
-        "# Parameters: plain values, one a line.\nprofile = 'demo'",
-        "# Parameters\nprofile = 'smoke'\n",
-        "x = 1",
-    ]
-    refuse_unknown({"profile": "smoke", "x": 1, "chosen": {"person": 60}, "In": history}, "01_harmonization")
+    own = 'profile = "demo"  # the size'
+    refuse_unknown_parameters(["", own, "# Parameters\nprofile = 'smoke'\n", "x = 1"])
+    with pytest.raises(ValueError, match="parameter 'x': expected one of profile"):
+        refuse_unknown_parameters(["", own, "# Parameters\nx = 1\n"])
 
 
 def test_run_all_executes_and_renders_and_trains_nothing_twice(trained, run_all, settings, tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*") if path.is_file()}
-    command = ["--profile", "smoke", "--only", "01", "--report", "--set", *settings]
+    command = ["--profile", "smoke", "--only", "01", "--report", *set_options(settings)]
     assert run_all.main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     output = capsys.readouterr().out
     assert all(item.spec.run_id in output for item in trained.planned)
-    html = (tmp_path / "reports/smoke/01_harmonization.html").read_text()
+    html = (tmp_path / "reports/01_harmonization.html").read_text()
     assert "Table 1" in html
     assert "data:image/png;base64" in html
     assert [item for item in Resources(html).found if not item.startswith("data:")] == []
-    assert (tmp_path / "reports/smoke/01_harmonization.ipynb").exists()
+    assert (tmp_path / "reports/01_harmonization.ipynb").exists()
+    resolved = Profile.load("smoke").with_settings(settings)
+    assert Profile.load(tmp_path / "reports/profile.yaml") == resolved
 
 
 def test_a_failing_cell_is_named_and_leaves_no_report(run_all, settings, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MPLBACKEND", "no-such-backend")
-    assert run_all.main(["--profile", "smoke", "--only", "01", "--set", *settings]) == 1
+    assert run_all.main(["--profile", "smoke", "--only", "01", *set_options(settings)]) == 1
     assert re.search(r"^notebook 01_harmonization, cell \d+: ", capsys.readouterr().err, re.MULTILINE)
-    assert {path.name for path in (tmp_path / "reports/smoke").iterdir()} == {"01_harmonization.failed.ipynb"}
+    assert {path.name for path in (tmp_path / "reports").glob("*.ipynb")} == {"01_harmonization.failed.ipynb"}
 
 
 def test_the_plan_runs_nothing(run_all, tmp_path, capsys):
-    assert run_all.main(["--profile", "paper", "--plan", "--set", f"run_dir={tmp_path / 'runs'}"]) == 0
+    assert run_all.main(["--profile", "paper", "--plan", "--set", f"runs={tmp_path / 'runs'}"]) == 0
     table = capsys.readouterr().out
     assert "24000" in table
     assert "total" in table
@@ -169,45 +175,46 @@ def test_the_plan_runs_nothing(run_all, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "given", "message"),
     [
-        (["--profile", "huge"], "profile 'huge': .*known profiles: demo, paper, smoke"),
-        (["--profile", "smoke", "--set", "epoch=3"], "parameter 'epoch': expected one of profile, cityscapes"),
-        (["--profile", "smoke", "--set", "seeds"], "--set 'seeds': expected NAME=VALUE"),
-        (["--profile", "smoke", "--only", "99"], "notebook '99': expected the beginning of one of 01_harmonization"),
-        (["--profile", "paper"], "data.cityscapes is .*expected the folder of the data set"),
-        (["--profile", "smoke", "--set", "cityscapes=/no/such"], "/no/such"),
-        (["--profile", "smoke", "--set", "data_dir=/dev/null/data"], "/dev/null/data"),
-        (["--profile", "smoke", "--set", "data_dir=DATA", "run_dir=/dev/null/runs"], "/dev/null/runs"),
+        (["--profile", "huge"], {}, "profile 'huge': .*known profiles: demo, paper, smoke"),
+        ([], {"epoch": "3"}, "epoch.*expected.* grids"),
+        (["--only", "99"], {}, "notebook '99': expected the beginning of one of 01_harmonization"),
+        (["--profile", "paper"], {}, "data.cityscapes is .*expected the folder of the data set"),
+        ([], {"data.cityscapes": "/no/such"}, "/no/such"),
+        ([], {"data.folder": "/dev/null/data"}, "/dev/null/data"),
+        ([], {"data.folder": "DATA", "runs": "/dev/null/runs"}, "/dev/null/runs"),
     ],
 )
 def test_nonsense_is_refused_in_one_line_before_anything_runs(
-    run_all, smoke_data, tmp_path, capsys, monkeypatch, arguments, message
+    run_all, smoke_data, tmp_path, capsys, monkeypatch, arguments, given, message
 ):
     def no_notebook(*_):
         raise AssertionError("a notebook was executed")
 
     monkeypatch.setattr("synlib.study.notebooks.execute", no_notebook)
-    arguments = [argument.replace("DATA", str(smoke_data)) for argument in arguments]
-    settings = [] if "--set" in arguments and "run_dir" in arguments[-1] else [f"run_dir={tmp_path / 'runs'}"]
-    command = [*arguments, *settings] if "--set" in arguments else [*arguments, "--set", *settings]
-    assert run_all.main(command) == 1
+    folders = {name: str(tmp_path / name) for name in ("runs", "figures", "reports")}
+    given = folders | {name: value.replace("DATA", str(smoke_data)) for name, value in given.items()}
+    profile = [] if "--profile" in arguments else ["--profile", "smoke"]
+    assert run_all.main([*arguments, *profile, *set_options(given)]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
     assert re.search(message, errors[-1])
     assert not any("Traceback" in line for line in errors)
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_setting_without_a_value_is_refused(run_all, capsys):
+    assert run_all.main(["--profile", "smoke", "--set", "seeds"]) == 1
+    assert "'seeds': expected NAME=VALUE" in capsys.readouterr().err
+
+
 def test_ctrl_c_while_training_loses_nothing(smoke_data, tmp_path):
     """The same command goes on afterwards: see test_launch.py for the workers, test_trainer.py for the bytes."""
     profile = (ROOT / "profiles/smoke.yaml").read_text().replace("iterations: 4", "iterations: 5000")
     (tmp_path / "long.yaml").write_text(profile)
-    (tmp_path / "run_all_here.py").write_text(
-        f"import sys, pathlib\nsys.path.insert(0, {str(ROOT)!r})\nimport run_all\n"
-        f"run_all.ROOT = pathlib.Path({str(tmp_path)!r})\nsys.exit(run_all.main())\n"
-    )
-    command = [sys.executable, "run_all_here.py", "--profile", str(tmp_path / "long.yaml"), "--set"]
-    command += [f"data_dir={smoke_data}", f"run_dir={tmp_path / 'runs'}", "device=cpu"]
+    settings = {name: str(tmp_path / name) for name in ("runs", "figures", "reports")} | {"execution.device": "cpu"}
+    command = [sys.executable, str(ROOT / "run_all.py"), "--profile", str(tmp_path / "long.yaml")]
+    command += set_options(settings | {"data.folder": str(smoke_data)})
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: any((tmp_path / "runs").glob("*/model_0*.pth")), process)
@@ -240,19 +247,16 @@ GRIDS = {
 
 @by_name
 def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
-    from synlib.profile import Profile
+    """But the summary, which shows the study of the profile as it is."""
     from synlib.study.plan import NOTEBOOKS as EXPERIMENTS_OF
     from synlib.study.plan import unplaced
-    from synlib.study.study import Study
 
-    assert set(GRIDS) == set(Study.GRIDS)
     profile, experiments = Profile.load("paper"), EXPERIMENTS_OF[path.stem]
 
-    def runs(**grids) -> set[str]:
+    def runs(grids: dict) -> set[str]:
         return {item.spec.run_id for item in unplaced(profile.with_settings(grids), experiments)}
 
-    effective = {name for name, values in GRIDS.items() if runs(**{name: values}) != runs()}
-    parameters = papermill.inspect_notebook(str(path))
-    assert {name for name in parameters if name in GRIDS} >= effective
-    common = {"figure_dir", "jobs", *Study.PARAMETERS} - set(GRIDS)
-    assert set(parameters) - set(GRIDS) == common
+    effective = {name for name, values in GRIDS.items() if runs({name: values}) != runs({})}
+    parameters = set(papermill.inspect_notebook(str(path)))
+    assert parameters >= {"profile", "seeds", "jobs"}
+    assert parameters - {"profile", "seeds", "jobs"} == (set() if path.stem == "05_summary" else effective)
