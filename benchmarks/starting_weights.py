@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from scapes.labels import CLASSES, INSTANCE_BASE, category_of_label
 from seeded_rcnn.backbone import EfficientNetLite0
 from seeded_rcnn.weights import sha256
-from synlib.profile import ROOT
+from synlib.profile import Profile
 from synlib.runs import launch
 from synlib.study.plan import baseline
 from synlib.study.study import Study
@@ -97,7 +97,7 @@ def measure(study: Study, name: str, iterations: int, init: str, weights: str) -
     """AP in percent on real images, and the seconds of training and evaluation."""
     spec = baseline(study.profile, study.fingerprints, 0, real=study.profile.baseline_images)
     spec = spec.replace(init=init, schedule=spec.schedule.replace(iterations=iterations))
-    job = study.job()
+    job = study.execution()
     real = tuple(on for on in job.evaluate_on if on.name == "Cityscapes")
     started = time.monotonic()
     launch.train([spec], study.store, job.replace(initial_weights=weights, evaluate_on=real))
@@ -115,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        study = Study.open("demo", data_dir=ROOT / "data" / "demo", run_dir=folder)
+        study = Study.open(Profile.load("demo").with_settings({"runs": str(folder)}))
         toy = study.profile.data.toyscapes
         checkpoint = Path(folder) / "crops.pth"
         torch.save({"model": pretrain(options.pretraining_s, toy.height, toy.width)}, checkpoint)

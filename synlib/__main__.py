@@ -102,24 +102,25 @@ def _add_policies(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace):
+    from synlib.profile import Profile
     from synlib.study.study import Study
 
-    return Study.open(
-        options.profile,
-        cityscapes=options.cityscapes,
-        synscapes=options.synscapes,
-        data_dir=options.data_dir,
-        run_dir=options.runs,
-        device=getattr(options, "device", ""),
-    )
+    given = {
+        "data.cityscapes": options.cityscapes,
+        "data.synscapes": options.synscapes,
+        "data.folder": options.data_dir,
+        "runs": options.runs,
+        "execution.device": getattr(options, "device", ""),
+    }
+    return Study.open(Profile.load(options.profile).with_settings({k: v for k, v in given.items() if v}))
 
 
 def _toyscapes(options: argparse.Namespace) -> int:
-    from synlib.profile import ROOT, Profile
+    from synlib.profile import Profile
     from synlib.study.data import prepare
 
-    profile = Profile.load(options.profile)
-    data = prepare(profile, Path(options.data_dir or ROOT / "data" / profile.name))
+    profile = Profile.load(options.profile).with_settings({"data.folder": options.data_dir})
+    data = prepare(profile)
     print(f"Cityscapes: {data.roots['real']}\nSynscapes: {data.raw_synthetic}\nharmonised: {data.roots['synthetic']}")
     return 0
 
@@ -159,7 +160,7 @@ def _train(options: argparse.Namespace) -> int:
     spec = RunSpec.load(options.spec)
     study = _study(options)
     spec = study.with_fingerprints(spec)
-    job = study.job().replace(initial_weights=options.initial_weights)
+    job = study.execution().replace(initial_weights=options.initial_weights)
     if options.processes:
         job = job.replace(processes=options.processes)
     launch.train([spec], study.store, job)

@@ -12,7 +12,6 @@ import toyscapes
 from scapes import cityscapes, instances
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune
-from synlib.curation.rider_rule import Policy
 from synlib.curation.sizes import size_distribution
 from synlib.profile import Profile
 from synlib.spec import EvaluationSet
@@ -76,7 +75,7 @@ class StudyData:
     def fingerprint(self, domain: str, split: str = "train") -> str:
         """Of a split's content, read once."""
         if (domain, split) not in self._fingerprints:
-            self._fingerprints[domain, split] = instances.fingerprint(self.images(domain, split))
+            self._fingerprints[domain, split] = instances.fingerprint(self.images(domain, split), self.cache_dir)
         return self._fingerprints[domain, split]
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
@@ -93,7 +92,7 @@ class StudyData:
             root, data, own = self.roots[domains[name]], self.fingerprint(domains[name], split), name
         elif name and Path(name).is_dir():
             root = Path(name).resolve()
-            data = instances.fingerprint(cityscapes.read_images(root, split))
+            data = instances.fingerprint(cityscapes.read_images(root, split), self.cache_dir)
             own = f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets
         else:
             raise ValueError(f"evaluation set {name!r}: expected {' or '.join(domains)}, or the folder of a data set")
@@ -128,9 +127,8 @@ def prepare(profile: Profile) -> StudyData:
         splits = {"train": range(1, toy.synthetic.train + 1), "val": range(toy.synthetic.train + 1, last + 1)}
     else:
         _check_roots(profile)
-    harmonize_dataset(
-        data.raw_synthetic, data.roots["synthetic"], variant=profile.data.synscapes_variant, splits=splits
-    )
+    variant, cache_dir = profile.data.synscapes_variant, data.cache_dir
+    harmonize_dataset(data.raw_synthetic, data.roots["synthetic"], variant=variant, splits=splits, cache_dir=cache_dir)
     return data
 
 

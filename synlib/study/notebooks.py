@@ -92,7 +92,8 @@ def execute_all(
     """Execute the notebooks ``names`` of a study, but those that need a run of ``lacking`` (run ids without a result).
 
     They open the resolved profile, written as ``profile.yaml`` beside the executed copies: a report says what it was
-    made with. Returns the names of those executed, and what went wrong; without ``keep_going`` the first problem ends it.
+    made with. Returns the names of those executed, and what went wrong; without ``keep_going`` the first
+    problem ends it.
     """
     resolved = study.profile.reports_dir / "profile.yaml"
     study.profile.save(resolved)

@@ -103,7 +103,7 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
-    """:func:`overview` for a terminal, where its hours come from, and what the profile leaves out of the paper's study."""
+    """:func:`overview` for a terminal; where its hours come from, and what the profile leaves out of the paper's."""
     seconds, runs = seconds_per_iteration(planned, profile, store)
     source = f"measured in {runs} runs" if runs else "as the profile says"
     lines = [overview(planned, profile, store).to_string(index=False), f"hours: {seconds:.3g} s an iteration, {source}"]

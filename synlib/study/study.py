@@ -154,8 +154,11 @@ class Study:
 
     def execution(self) -> Execution:
         """Where and with what the runs of this study are executed: the profile's settings, and this study's data."""
-        return Execution.of(
-            self.profile.execution,
+        settings = dict(self.profile.execution)
+        if settings["imagenet_weights"]:
+            settings["imagenet_weights"] = str(Path(settings["imagenet_weights"]).resolve())
+        return Execution(
+            **settings,
             real_root=str(self.data.roots["real"]),
             synthetic_root=str(self.data.roots["synthetic"]),
             cache_dir=str(self.data.cache_dir),

@@ -105,7 +105,7 @@ def test_a_worker_reads_the_copy(study, tmp_path, monkeypatch):
     (spec,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
     on = study.data.evaluation_sets()[:1]
     spec = variant(spec, iterations=1, warmup_iterations=0)
-    job = study.job().replace(evaluate_on=on)
+    job = study.execution().replace(evaluate_on=on)
     stores = {folder: RunStore(tmp_path / f"runs{folder}") for folder in ("", "$SCRATCH/data")}
     for folder, store in stores.items():
         train([spec], store, job.replace(stage_dir=folder))

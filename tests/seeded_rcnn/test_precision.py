@@ -20,7 +20,7 @@ def spec(study):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return study.job().replace(evaluate_on=(), checkpoint_period=3)
+    return study.execution().replace(evaluate_on=(), checkpoint_period=3)
 
 
 def trained(folder, spec, job, *start):

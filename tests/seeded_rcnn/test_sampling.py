@@ -133,7 +133,7 @@ def spec(study):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return study.job().replace(evaluate_on=(), checkpoint_period=1000)
+    return study.execution().replace(evaluate_on=(), checkpoint_period=1000)
 
 
 @pytest.fixture(scope="module")

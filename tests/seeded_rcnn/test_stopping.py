@@ -15,7 +15,7 @@ def test_an_error_in_a_loading_process_ends_the_worker(study, tmp_path):
     (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
     spec = variant(real, iterations=20_000, warmup_iterations=0)
     root = shutil.copytree(study.data.roots["real"], tmp_path / "data")
-    job = study.job().replace(evaluate_on=(), loader_workers=2, real_root=str(root))
+    job = study.execution().replace(evaluate_on=(), loader_workers=2, real_root=str(root))
     store = RunStore(tmp_path / "runs")
     run = store.run(spec)
     worker = WorkerProcess(spec, store, job)
@@ -34,7 +34,7 @@ def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes
     (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
     spec = variant(real, iterations=30, warmup_iterations=0)
     shape = {"processes": processes, "loader_workers": loader_workers}
-    job = study.job().replace(evaluate_on=(), checkpoint_period=1000, **shape)
+    job = study.execution().replace(evaluate_on=(), checkpoint_period=1000, **shape)
     store, undisturbed = RunStore(tmp_path / "stopped"), RunStore(tmp_path / "not")
     run = store.run(spec)
     worker = WorkerProcess(spec, store, job)

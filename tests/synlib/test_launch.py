@@ -42,7 +42,7 @@ def spec(study):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return study.job().replace(evaluate_on=())
+    return study.execution().replace(evaluate_on=())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def run(tmp_path_factory, study):
     """40 iterations on real images, the first 25 of them twice: interrupted in between."""
     (spec,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
     (on,) = (on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
-    job = study.job().replace(evaluate_on=(on,), checkpoint_period=15)
+    job = study.execution().replace(evaluate_on=(on,), checkpoint_period=15)
     run = make_run(tmp_path_factory.mktemp("runs") / "watched", variant(spec, iterations=40), job)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitor.MemoryHook, "after_step", lambda hook: interrupt(hook.trainer.iter == 25))

@@ -160,8 +160,9 @@ def test_what_a_smaller_profile_leaves_out_is_said():
 
 def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     """Neither what took its time besides, nor a few last iterations, nor a damaged file changes the estimate."""
-    store, specs = RunStore(tmp_path), [item.spec for item in of("thresholds")]
-    assert seconds_per_iteration(specs, PAPER, store) == (PAPER.execution.seconds_per_iteration, 0)
+    store, planned = RunStore(tmp_path), of("thresholds")
+    specs = [item.spec for item in planned]
+    assert seconds_per_iteration(planned, PAPER, store) == (PAPER.execution.seconds_per_iteration, 0)
     for spec, seconds in zip(specs, (10, 20, 60), strict=False):
         result = {"seconds": 9e9, "trained": 100, "training_seconds": seconds}
         store.run(spec).write("result.json", result)
@@ -170,8 +171,8 @@ def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     store.run(specs[5]).write("result.json", {"trained": [], "training_seconds": 1})
     store.run(specs[6]).write("result.json", {})
     (store.run(specs[6]).path / "result.json").write_text("{")
-    assert seconds_per_iteration(specs, PAPER, store) == (0.2, 3)
-    assert seconds_per_iteration(specs, PAPER, None) == (PAPER.execution.seconds_per_iteration, 0)
+    assert seconds_per_iteration([*planned, *planned], PAPER, store) == (0.2, 3)  # each run counts once
+    assert seconds_per_iteration(planned, PAPER, None) == (PAPER.execution.seconds_per_iteration, 0)
 
 
 def test_a_run_of_several_notebooks_lists_each_use_once():

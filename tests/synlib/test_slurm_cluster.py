@@ -48,7 +48,7 @@ def store(tmp_path):
 
 @pytest.fixture(scope="module")
 def job(study):
-    return study.job().replace(evaluate_on=(), checkpoint_period=1000)
+    return study.execution().replace(evaluate_on=(), checkpoint_period=1000)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def number(store, spec) -> str:
 def test_table_1_is_the_same(cluster, trained, store):
     study = trained.study
     specs = [item.spec for item in trained.planned]
-    outcomes = train(specs, store, study.job(), executor=SlurmExecutor(Slurm()))
+    outcomes = train(specs, store, study.execution(), executor=SlurmExecutor(Slurm()))
     assert [outcome.state for outcome in outcomes] == ["trained", "trained"]
     for spec in specs:
         assert weights(store, spec) == weights(study.store, spec)
@@ -82,7 +82,7 @@ def test_table_1_is_the_same(cluster, trained, store):
         assert found == expected
     assert store.frame(specs)["ap"].equals(study.store.frame(specs)["ap"])
     submitted = len(commands.jobs())
-    again = train(specs, store, study.job(), executor=SlurmExecutor(Slurm()))
+    again = train(specs, store, study.execution(), executor=SlurmExecutor(Slurm()))
     assert [outcome.state for outcome in again] == ["done", "done"]
     assert len(commands.jobs()) == submitted
 

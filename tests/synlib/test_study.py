@@ -8,43 +8,73 @@ from synlib.study.plan import overview
 from synlib.study.study import Study
 
 
+def smoke(**settings) -> Profile:
+    """Profile ``smoke`` with settings whose dots are written ``__``."""
+    return Profile.load("smoke").with_settings({name.replace("__", "."): str(v) for name, v in settings.items()})
+
+
 def test_relative_folders_are_relative_to_the_current_one(tmp_path, monkeypatch, smoke_data):
     here = tmp_path / "else where"
     here.mkdir()
     (here / "my data").symlink_to(smoke_data)
     monkeypatch.chdir(here)
-    study = Study.open("smoke", data_dir="my data", run_dir="my runs")
+    study = Study.open(smoke(data__folder="my data", runs="my runs"))
     assert study.store.root == here / "my runs"
-    job = study.job()
-    assert job.real_root == str(smoke_data / "cityscapes")
-    assert all(on.root.startswith(str(smoke_data)) for on in job.evaluate_on)
+    execution = study.execution()
+    assert execution.real_root == str(smoke_data / "cityscapes")
+    assert all(on.root.startswith(str(smoke_data)) for on in execution.evaluate_on)
 
 
 def test_folders_of_the_compendium_by_default(smoke_data):
-    study = Study.open("smoke", data_dir=smoke_data)
+    study = Study.open(smoke(data__folder=smoke_data))
     assert study.store.root == ROOT / "runs"
 
 
 def test_if_ready_makes_nothing(tmp_path, smoke_data):
-    assert Study.if_ready("smoke", data_dir=tmp_path / "data") is None
+    assert Study.if_ready(smoke(data__folder=tmp_path / "data")) is None
     assert not (tmp_path / "data").exists()
-    assert (
-        Study.if_ready("smoke", data_dir=smoke_data).fingerprints
-        == Study.open("smoke", data_dir=smoke_data).fingerprints
-    )
+    ready = smoke(data__folder=smoke_data)
+    assert Study.if_ready(ready).fingerprints == Study.open(ready).fingerprints
 
 
-@pytest.mark.parametrize("name, value", [("seeds", 3), ("seeds", [-1]), ("seeds", "0"), ("data_dir", 5), ("device", 1)])
+@pytest.mark.parametrize("name, value", [("seeds", 3), ("seeds", [-1]), ("seeds", "0"), ("jobs", "2"), ("jobs", 0)])
 def test_a_wrong_parameter_is_named(name, value):
-    with pytest.raises(ValueError, match=f"{name}: found"):
+    with pytest.raises(ValueError, match=rf"{name}.*: found {value!r}"):
         Study.open("smoke", **{name: value})
 
 
+def test_what_is_empty_is_the_profiles(study):
+    again = Study.open(study.profile, seeds=[], thresholds=None, removal={}, jobs=2)
+    assert again.profile == study.profile
+
+
 def test_more_images_than_there_are_is_told_before_any_training(smoke_data):
-    study = Study.open("smoke", data_dir=smoke_data, added_images=[0, 999])
+    study = Study.open(smoke(data__folder=smoke_data), added_images=[0, 999])
     with pytest.raises(ValueError, match=r"amounts: 999 added, 1 epochs: found 8 synthetic training .* the 999 of"):
         study.planned("amounts")
     assert study.planned("ratios")
+
+
+def test_each_split_is_listed_and_fingerprinted_once(study, monkeypatch):
+    """However many experiments are planned and shown."""
+    calls = Counter()
+
+    def count(module, name: str) -> None:
+        original = getattr(module, name)
+
+        def counted(*arguments, **options):
+            calls[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(cityscapes, "read_images")
+    count(instances, "fingerprint")
+    opened = Study.open(study.profile)
+    opened.planned(*EXPERIMENTS)
+    opened.execution()
+    opened.execution()
+    assert calls == {"read_images": 4, "fingerprint": 4}
 
 
 def test_the_plan_knows_what_is_done(trained):
@@ -79,4 +109,4 @@ def test_a_folder_is_never_evaluated_under_the_name_of_a_set(trained):
 
 def test_no_job_at_a_time_is_refused(trained):
     with pytest.raises(ValueError, match="jobs: found 0"):
-        train([trained.planned[0].spec], trained.study.store, trained.study.job(), jobs=0)
+        train([trained.planned[0].spec], trained.study.store, trained.study.execution(), jobs=0)

@@ -50,7 +50,7 @@ def spec(study):
 def job(study):
     """One evaluation set, a checkpoint every fifth iteration."""
     sets = tuple(on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
-    return study.job().replace(evaluate_on=sets, checkpoint_period=5)
+    return study.execution().replace(evaluate_on=sets, checkpoint_period=5)
 
 
 @pytest.fixture(scope="module")

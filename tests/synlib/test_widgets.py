@@ -104,7 +104,7 @@ def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained):
 def test_runs_without_predictions_are_not_offered(study, tmp_path):
     from synlib.study.study import Study
 
-    empty = Study(study.profile, study.data, type(study.store)(tmp_path), study.seeds)
+    empty = Study(study.profile.replace(runs=str(tmp_path)), study.data)
     with pytest.raises(FileNotFoundError, match="train them first"):
         widgets.prediction_browser(empty, study.planned("table1"))
 
@@ -125,7 +125,9 @@ def test_executed_without_a_browser_the_report_shows_the_still_picture(smoke_dat
     source, executed = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     code = (
         "from synlib.report.widgets import removal_explorer\nfrom synlib.study.study import Study\n"
-        f"removal_explorer(Study.open('smoke', data_dir={str(smoke_data)!r}).data)"
+        "from synlib.profile import Profile\n"
+        f"profile = Profile.load('smoke').with_settings({{'data.folder': {str(smoke_data)!r}}})\n"
+        "removal_explorer(Study.open(profile).data)"
     )
     cells = [new_markdown_cell("# Figure 3"), new_code_cell(code)]
     nbformat.write(new_notebook(cells=cells), source)
