@@ -1,10 +1,13 @@
 """A study opened from anywhere: folders, readiness, plans, and results that are not mixed up."""
 
+from collections import Counter
+
 import pytest
 
-from synlib.profile import ROOT
+from scapes import cityscapes, instances
+from synlib.profile import ROOT, Profile
 from synlib.runs.launch import train
-from synlib.study.plan import overview
+from synlib.study.plan import EXPERIMENTS, overview
 from synlib.study.study import Study
 
 
