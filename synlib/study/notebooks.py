@@ -1,6 +1,7 @@
 """Execute notebooks with papermill; parameters are checked before anything runs."""
 
 import ast
+import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def refuse_unknown_parameters(cells: Sequence[str] | None = None) -> None:
 
         shell = get_ipython()
         cells = shell.user_ns.get("In", []) if shell else []
-    for own, given in zip(cells, cells[1:], strict=False):
+    for own, given in itertools.pairwise(cells):
         if given.startswith("# Parameters\n"):
             known = _assigned(own)
             for name in _assigned(given):

@@ -1,6 +1,5 @@
 """Predictions: the masks of Detectron2's own post-processing, and the AP of the official evaluator."""
 
-
 import cv2
 import numpy as np
 import pandas as pd
