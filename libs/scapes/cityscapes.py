@@ -11,7 +11,6 @@ A harmonised tree is complete when its manifest ``harmonized.json`` stands: it i
 """
 
 import glob
-import json
 import os
 from pathlib import Path
 
@@ -37,7 +36,7 @@ PARTIAL_MANIFEST = "harmonizing.json"
 
 
 def read_images(root: str | Path, split: str) -> pd.DataFrame:
-    """Image table of one split: one row an image, sorted by ``image_id``.
+    """Image table of one split: one row per image, sorted by ``image_id``.
 
     Columns: ``dataset`` ("cityscapes", or the name in the manifest of a harmonised tree), ``split``, ``image_id``
     (``CITY_SEQ_FRAME``), ``image_path``, ``instance_path``, ``label_path``, and ``height``, ``width`` of the label maps
@@ -101,13 +100,7 @@ def read_instance_ids(path: str) -> np.ndarray:
 def read_polygon_size(path: str) -> tuple[int, int]:
     """Height and width that a ``*_polygons.json`` states; Detectron2 takes the size of the image from there."""
     expected = "JSON with imgHeight and imgWidth"
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise BadFile("polygons", path, f"no JSON ({error})", expected) from error
-    if not isinstance(content, dict) or not {"imgHeight", "imgWidth"} <= content.keys():
-        raise BadFile("polygons", path, repr(content)[:80], expected)
-    return content["imgHeight"], content["imgWidth"]
+    return files.read_json(path, "polygons", expected, lambda content: (content["imgHeight"], content["imgWidth"]))
 
 
 def read_manifest(root: str | Path) -> dict | None:

@@ -8,9 +8,12 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
+
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -92,13 +95,28 @@ def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifes
 def read_manifest(path: Path) -> dict:
     """What :func:`fill` wrote; raises ``BadFile`` if it is damaged."""
     expected = f"the JSON that was written there; delete {path.parent} to have it made again"
+    return read_json(path, "manifest", expected, lambda content: {**content})
+
+
+def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any], Result]) -> Result:
+    """``parse`` of the content of a JSON file.
+
+    Raises ``BadFile`` of this ``kind`` if it is not JSON, has a key twice in one object, or ``parse`` fails;
+    ``OSError`` if it cannot be read.
+    """
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise BadFile("manifest", path, f"not JSON ({error})", expected) from error
-    if not isinstance(content, dict):
-        raise BadFile("manifest", path, repr(content)[:80], expected)
-    return content
+        return parse(json.loads(Path(path).read_bytes(), object_pairs_hook=_unique))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BadFile(kind, path, f"{type(error).__name__}: {error}", expected) from error
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object; unlike the default, a key that stands twice is an error instead of a choice."""
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f"key {twice!r} stands twice")
+    return unique
 
 
 def check_request(folder: Path, found: dict, request: dict) -> None:

@@ -1,4 +1,4 @@
-"""The instance table: one row an instance of the eight classes, counted once in parallel and kept as Parquet.
+"""The instance table: one row per instance of the eight classes, counted once in parallel and kept as Parquet.
 
 Columns: ``dataset``, ``split``, ``image_id``; ``instance_id`` int32, the value in ``*_gtFine_instanceIds.png`` (a
 group: the plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32, pixels **at the
@@ -81,16 +81,15 @@ def instance_table(
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
     ``cache_dir``: where the table is kept; it is found again by the :func:`fingerprint` of the images, so a changed
-    label is noticed, and a damaged table is replaced. ``workers``: processes, default one a core. Pixels are read one
+    label is noticed, and a damaged table is replaced. ``workers``: processes, default one per core. Pixels are read one
     image at a time and never collected.
 
     Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
     """
-    cached = None
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
-    if cached is not None and (kept := _read_cached(cached)) is not None:
-        return kept
+        if (kept := _read_cached(cached)) is not None:
+            return kept
     paths = images["instance_path"].tolist()
     tables = list(map_items(_read_one, paths, workers=workers, description="counting instances" if progress else ""))
     rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])
@@ -98,7 +97,7 @@ def instance_table(
     merged = np.concatenate(tables) if tables else np.empty(0, _ROW)
     for column in _ROW.names:
         table[column] = merged[column]
-    if cached is not None:
+    if cache_dir is not None:
         with replacing(cached) as temporary:
             table.to_parquet(temporary, index=False)
     return table
@@ -109,15 +108,13 @@ def image_instances(instance_map: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(_find_instances(instance_map))
 
 
-_ROW = np.dtype(
-    [("instance_id", "i4"), ("category", "i1"), ("area_px", "i4")]
-    + [(name, "i4") for name in ("x0", "y0", "x1", "y1")]
-    + [("crowd", "?")]
-)
+_ROW = np.dtype("i4, i1, i4, i4, i4, i4, i4, ?")
+_ROW.names = ("instance_id", "category", "area_px", "x0", "y0", "x1", "y1", "crowd")
 
 
 def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     """One pass over the pixels finds the runs of equal ids within rows; all else happens on the few thousand runs."""
+    # Runs: where they start, their ids and lengths in pixels.
     height, width = instance_map.shape
     change = np.ones((height, width), bool)
     np.not_equal(instance_map[:, 1:], instance_map[:, :-1], out=change[:, 1:])
@@ -125,12 +122,13 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     ids = instance_map.ravel()[starts].astype(np.int32)
     labels = label_of_instance(ids)
     lengths = np.diff(starts, append=height * width)
+    # Only those of the eight classes, sorted by id; first: where each id starts.
     evaluated = _CATEGORY_OF_LABEL[np.minimum(labels, 255)] >= 0
     starts, ids, lengths = starts[evaluated], ids[evaluated], lengths[evaluated]
-
     order = np.argsort(ids, kind="stable")
     ids, starts, lengths = ids[order], starts[order], lengths[order]
     first = np.flatnonzero(np.diff(ids, prepend=-1))
+    # One row per id: sums and extremes over its runs.
     y, x = np.divmod(starts, width)
     table = np.empty(len(first), _ROW)
     table["instance_id"] = ids[first]
@@ -158,6 +156,4 @@ def _read_one(path: str) -> np.ndarray:
 def _file_checksum(path: str) -> tuple:
     if not path:
         return ()
-    if path.endswith(".png"):
-        return png.read_ends(path)
-    return (hashlib.sha256(Path(path).read_bytes()).hexdigest(),)
+    return png.read_ends(path) if path.endswith(".png") else (hashlib.sha256(Path(path).read_bytes()).hexdigest(),)

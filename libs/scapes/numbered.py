@@ -14,13 +14,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from scapes import png
-from scapes.files import BadFile
+from scapes.files import BadFile, read_json
 from scapes.labels import INSTANCE_LABEL_IDS, check_label_ids
 
 SPLITS = ("train", "val")
@@ -32,7 +33,8 @@ class NumberedDataset:
 
     layout: path below the root, with ``{variant}`` and ``{number}``, of ``image_path``, ``label_path`` (class map),
         ``instance_path`` (instance map: a colour per instance) and ``meta_path`` (JSON).
-    read_meta: path -> {instance id: label id}; raises ``BadFile``.
+    classes: from the content of ``meta_path`` to (instance id, label id) pairs, with any error where it cannot.
+    meta_form: what ``meta_path`` should hold, for error messages.
     label_of_value: label id of each value of the class map, uint8 (256,); None where the values are label ids.
     complete_classes: from the two maps and the metadata to {instance id: label id}, for data sets whose metadata leave
         out instances; None where they list all.
@@ -43,7 +45,8 @@ class NumberedDataset:
 
     name: str
     layout: dict[str, str]
-    read_meta: Callable[[str], dict[int, int]]
+    classes: Callable[[Any], list[tuple[int, int]]]
+    meta_form: str
     label_of_value: np.ndarray | None = None
     complete_classes: Callable[[np.ndarray, np.ndarray, dict[int, int]], dict[int, int]] | None = None
     color_kinds: tuple[str, ...] = ("RGB 8",)
@@ -72,12 +75,11 @@ class NumberedDataset:
             raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}, or None for both")
         numbers = self._list_numbers(root, variant)
         last_train = last_train_number(numbers[-1])
-        by_rule = [(number, "train" if number <= last_train else "val") for number in numbers]
-        if ids is None:
-            chosen = [(number, own) for number, own in by_rule if split in (None, own)]
-        else:
-            wanted = _check_ids(ids, numbers, root)
-            chosen = [(number, split or own) for number, own in by_rule if number in wanted]
+        wanted = numbers if ids is None else _check_ids(ids, numbers, root)
+        splits = {number: "train" if number <= last_train else "val" for number in wanted}
+        if ids is not None and split is not None:
+            splits = dict.fromkeys(wanted, split)
+        chosen = [(number, own) for number, own in splits.items() if split in (None, own)]
         if not chosen:
             raise FileNotFoundError(f"{root}: none of its {len(numbers)} images is in split {split!r}")
         return pd.DataFrame([self._row(root, number, own, variant) for number, own in chosen])
@@ -130,7 +132,11 @@ class NumberedDataset:
         order = cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
         return cv2.cvtColor(image, order).view("<i4")[..., 0] & 0xFFFFFF
 
-    def check_image_size(self, variant: str, path: str, image: tuple[int, int], labels: tuple[int, int]) -> None:
+    def read_meta(self, path: str) -> dict[int, int]:
+        """{instance id: label id}; raises ``BadFile`` saying what is wrong."""
+        return read_json(path, "metadata", self.meta_form, lambda content: _checked(self.classes(content)))
+
+    def check_image_size(self, path: str, image: tuple[int, int], labels: tuple[int, int], variant: str) -> None:
         """Raise ``BadFile`` unless an image, (height, width), has the size of its labels, or their shape if larger."""
         may_be_larger = variant != self.variants[0]
         in_proportion = image[0] > labels[0] and abs(image[0] - image[1] * labels[0] / labels[1]) <= 1
@@ -168,28 +174,29 @@ def last_train_number(largest: int) -> int:
     return (4 * largest + 4) // 5
 
 
-def checked_classes(pairs: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """(instance id, label id) pairs as a dictionary.
-
-    Raises ``ValueError`` for an id that three bytes cannot hold or that stands twice, and a class without instances.
-    """
-    classes: dict[int, int] = {}
-    for i, label in pairs:
+def check_classes(classes: Iterable[tuple[int, int]]) -> None:
+    """Raise ``ValueError`` unless all (instance id, label id) pairs have an id that fits three bytes, not 0, and a
+    class with instances."""
+    for i, label in classes:
         if not 0 < i < 1 << 24:
             raise ValueError(f"instance id {i} is not in 1..16777215")
-        if i in classes:
-            raise ValueError(f"instance id {i} stands twice")
         if label not in INSTANCE_LABEL_IDS:
             raise ValueError(f"instance {i} has class {label}, which is not one of {INSTANCE_LABEL_IDS}")
-        classes[i] = label
+
+
+def _checked(pairs: list[tuple[int, int]]) -> dict[int, int]:
+    check_classes(pairs)
+    classes = dict(pairs)
+    if len(classes) < len(pairs):
+        raise ValueError(f"{len(pairs) - len(classes)} instance ids stand twice")
     return classes
 
 
-def _check_ids(ids: Iterable[int | str], numbers: list[int], root: str | Path) -> set[int]:
-    wanted = [int(number) for number in ids]
+def _check_ids(ids: Iterable[int | str], numbers: list[int], root: str | Path) -> list[int]:
+    wanted = sorted(int(number) for number in ids)
     if len(wanted) > len(set(wanted)):
         raise ValueError(f"{len(wanted) - len(set(wanted))} ids are listed more than once, expected each image once")
     missing = sorted(set(wanted) - set(numbers))
     if missing:
         raise FileNotFoundError(f"{root}: {len(missing)} of the listed images do not exist, the first is {missing[0]}")
-    return set(wanted)
+    return wanted

@@ -19,7 +19,7 @@ def map_items(
     description: str = "",
     unit: str = "image",
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one a core).
+    """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one per core).
 
     With one worker, or few items, everything runs in this process. Results are computed only a little ahead of what the
     caller has taken, so memory stays flat. The progress bar, shown with a ``description``, has a rate and the remaining
@@ -35,7 +35,7 @@ def map_items(
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """One OpenCV thread a worker: the processes already use every core."""
+    """One OpenCV thread per worker: the processes already use every core."""
     import cv2
 
     cv2.setNumThreads(1)

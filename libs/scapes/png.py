@@ -31,7 +31,7 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Colour type and bits a channel, e.g. ``gray 16`` or ``RGB 8``."""
+        """Colour type and bits per channel, e.g. ``gray 16`` or ``RGB 8``."""
         return f"{self.color} {self.bit_depth}"
 
 

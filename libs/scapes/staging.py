@@ -1,4 +1,4 @@
-"""A copy of a data set on the disk of the node that reads it: made once a node, however many trainings need it."""
+"""A copy of a data set on the disk of the node that reads it: made once per node, for all trainings there."""
 
 import os
 import shutil
@@ -19,17 +19,23 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
     """``images``, an image table of the tree ``root``, with the paths of their copies below ``folder/DATA``.
 
     ``data``: fingerprint of ``images``. The first process on a node makes the copy, file by file, each compared with
-    its source; the others wait for it. One that is there is used if it has the same fingerprint; what is missing of it,
-    as after an interruption, is added.
+    its source; the others wait for it. A copy that is there is used if it has the same fingerprint; what is missing of
+    it, as after an interruption, is added.
 
     Variables in ``folder`` (``/scratch/$USER``) are this node's. Raises OSError when there is no room, ValueError when
     what is in ``folder`` is something else, or ``folder`` is no absolute path here.
     """
-    root, target = Path(root), _on_this_node(folder) / data
-    copies = images.assign(**{name: [_moved(path, root, target) for path in images[name]] for name in PATHS})
-    pairs = [pair for name in PATHS for pair in zip(images[name], copies[name], strict=True) if pair[0]]
+    on_node = Path(os.path.expandvars(folder))
+    if not on_node.is_absolute():
+        raise ValueError(f"stage_dir: found {folder}, which is {on_node} on this node, expected an absolute path")
+    target = on_node / data
+    moved = {
+        path: str(target / Path(path).relative_to(root)) if path else "" for name in PATHS for path in images[name]
+    }
+    copies = images.assign(**{name: images[name].map(moved) for name in PATHS})
     with only_one(target):
-        missing = [(Path(source), Path(copy)) for source, copy in pairs if not _is_copied(Path(source), Path(copy))]
+        pairs = [(Path(source), Path(copy)) for source, copy in sorted(moved.items()) if source]
+        missing = [(source, copy) for source, copy in pairs if not _is_copied(source, copy)]
         _check_room(missing, target)
         with ThreadPoolExecutor(COPIES) as pool:
             for _ in pool.map(_copy, missing):
@@ -37,17 +43,6 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
         if (found := fingerprint(copies)) != data:
             raise ValueError(f"{target}: found data {found}, expected {data}; delete the folder, it is made again")
     return copies
-
-
-def _on_this_node(folder: str | Path) -> Path:
-    path = Path(os.path.expandvars(folder))
-    if not path.is_absolute():
-        raise ValueError(f"stage_dir: found {folder}, which is {path} on this node, expected an absolute path")
-    return path
-
-
-def _moved(path: str, root: Path, target: Path) -> str:
-    return str(target / Path(path).relative_to(root)) if path else ""
 
 
 def _is_copied(source: Path, copy: Path) -> bool:

@@ -13,50 +13,34 @@ The data set has no official split; ours is that of :mod:`scapes.numbered`. The 
 independently of each other, so images with consecutive numbers are not related.
 """
 
-import json
 import operator
-from pathlib import Path
 
-from scapes.files import BadFile
-from scapes.numbered import NumberedDataset, checked_classes
-
-
-def read_meta(path: str | Path) -> dict[int, int]:
-    """``{instance id: label id}`` of ``meta/N.json``; raises ``BadFile`` saying what is wrong in it."""
-    try:
-        classes = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)["instance"]["class"]
-        return checked_classes((int(key), operator.index(label)) for key, label in classes.items())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise BadFile("metadata", path, found, 'JSON with {"instance": {"class": {"ID": label id, ...}}}') from error
+from scapes.files import read_json
+from scapes.numbered import NumberedDataset
 
 
-def read_visibility(path: str | Path) -> dict[str, dict[int, float]]:
+def read_visibility(path: str) -> dict[str, dict[int, float]]:
     """``{"occluded": {instance id: fraction}, "truncated": ...}`` of ``meta/N.json``.
 
     ``occluded``: how much of the instance other objects hide; ``truncated``: how much is outside the image; in [0, 1].
     Raises ``BadFile`` saying what is wrong.
     """
-    try:
-        tables = json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)["instance"]
-        found = {name: {int(i): float(x) for i, x in tables[name].items()} for name in ("occluded", "truncated")}
-        every = [(name, *item) for name, values in found.items() for item in values.items()]
-        wrong = [f"{name} of {i} is {x}" for name, i, x in every if not -0.01 <= x <= 1.01]  # percent, for example
-        if wrong:
-            raise ValueError(wrong[0])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        expected = 'JSON with {"instance": {"occluded": {"ID": fraction in [0, 1], ...}, "truncated": ...}}'
-        raise BadFile("metadata", path, f"{type(error).__name__}: {error}", expected) from error
+    expected = 'JSON with {"instance": {"occluded": {"ID": fraction in [0, 1], ...}, "truncated": ...}}'
+    return read_json(path, "metadata", expected, _visibility)
+
+
+def _visibility(meta: dict) -> dict[str, dict[int, float]]:
+    found = {}
+    for name in ("occluded", "truncated"):
+        found[name] = {int(i): float(fraction) for i, fraction in meta["instance"][name].items()}
+        for i, fraction in found[name].items():
+            if not -0.01 <= fraction <= 1.01:  # percent, for example; rounding is allowed
+                raise ValueError(f"{name} of {i} is {fraction}")
     return found
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object; unlike the default, a key that stands twice is an error instead of a choice."""
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"key {twice!r} stands twice")
-    return unique
+def _classes(meta: dict) -> list[tuple[int, int]]:
+    return [(int(key), operator.index(label)) for key, label in meta["instance"]["class"].items()]
 
 
 DATASET = NumberedDataset(
@@ -67,7 +51,8 @@ DATASET = NumberedDataset(
         "label_path": "img/class/{number}.png",
         "meta_path": "meta/{number}.json",
     },
-    read_meta=read_meta,
+    classes=_classes,
+    meta_form='JSON with {"instance": {"class": {"ID": label id, ...}}}',
     variants=("rgb", "rgb-2k"),
     official_count=25_000,
 )

@@ -1,5 +1,4 @@
-"""UrbanSyn as it is distributed: a second synthetic data set for the same study, as an example of what a further one
-needs.
+"""UrbanSyn as it is distributed: a second synthetic data set, and an example of what a further one needs.
 
 Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: its dataset card and list of files; more than 7,500 images of
 2048x1024), NNNN = 0001, 0002, ... with four digits::
@@ -21,26 +20,15 @@ every data set here.
 The data set has no official split; ours is that of :mod:`scapes.numbered`.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 from cityscapesscripts.helpers.labels import trainId2label
 
-from scapes.files import BadFile
 from scapes.labels import INSTANCE_LABEL_IDS, NAMES
-from scapes.numbered import NumberedDataset, checked_classes
+from scapes.numbered import NumberedDataset
 
 
-def read_meta(path: str | Path) -> dict[int, int]:
-    """``{instance id: label id}`` of ``bbox2d_NNNN.json``; raises ``BadFile`` saying what is wrong in it."""
-    try:
-        boxes = json.loads(Path(path).read_bytes())
-        return checked_classes((_color_id(box["color"]), NAMES.index(box["label"].lower())) for box in boxes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        found = f"{type(error).__name__}: {error}"
-        expected = 'JSON: a list of {"color": [R, G, B, A], "label": class name, ...}'
-        raise BadFile("metadata", path, found, expected) from error
+def _classes(boxes: list[dict]) -> list[tuple[int, int]]:
+    return [(_color_id(box["color"]), NAMES.index(box["label"].lower())) for box in boxes]
 
 
 def _label_of_train_id() -> np.ndarray:
@@ -72,7 +60,8 @@ DATASET = NumberedDataset(
         "label_path": "ss/ss_{number:04d}.png",
         "meta_path": "bbox2d/bbox2d_{number:04d}.json",
     },
-    read_meta=read_meta,
+    classes=_classes,
+    meta_form='JSON: a list of {"color": [R, G, B, A], "label": class name, ...}',
     label_of_value=_label_of_train_id(),
     color_kinds=("RGB 8", "RGBA 8"),
     complete_classes=_complete_classes,

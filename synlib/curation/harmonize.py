@@ -164,7 +164,7 @@ def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mod
 
     class_map, instance_map, classes = dataset.read_labels(image)
     height, width = png.read_header(image["image_path"])[:2]
-    dataset.check_image_size(variant, image["image_path"], (height, width), class_map.shape)
+    dataset.check_image_size(image["image_path"], (height, width), class_map.shape, variant)
     try:
         instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
     except ValueError as error:

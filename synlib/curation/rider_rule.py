@@ -30,7 +30,7 @@ from scapes.labels import (
     check_label_ids,
     label_of_instance,
 )
-from scapes.numbered import checked_classes
+from scapes.numbered import check_classes
 
 VOID = 0
 _NO_CLASS = -1
@@ -97,7 +97,7 @@ def harmonize_maps(
     if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
         raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
     check_label_ids("class map", class_map)
-    checked_classes(classes.items())
+    check_classes(classes.items())
     counts: Counter = Counter()
     segments = _find_segments(class_map, instance_map)
     source_class = _source_classes(segments, classes, policy, counts)

@@ -203,7 +203,7 @@ def test_instance_table_stops_at_a_bad_map(tmp_path, damage):
     damage(root / INSTANCES)
     with pytest.raises((BadFile, OSError), match="ulm_000002_000019_gtFine_instanceIds"):
         instance_table(images, tmp_path / "cache", progress=False)
-    assert list((tmp_path).glob("cache/*")) == []
+    assert list((tmp_path).glob("cache/*.parquet")) == []
 
 
 @pytest.mark.parametrize("file", [INSTANCES, LABELS])
