@@ -1,4 +1,4 @@
-"""How long a plan takes on a cluster: its runs, started in the order of ``study/order.py``, on 1 to 32 nodes.
+"""How long a plan takes on a cluster: its runs, started in the order of ``runs/launch.py``, on 1 to 32 nodes.
 
     python benchmarks/schedule.py --profile paper --seconds-per-iteration 0.35
 
@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Sequence
 
 from synlib.profile import Profile
-from synlib.runs import order
+from synlib.runs import launch
 from synlib.spec import RunSpec
 from synlib.study.plan import EXPERIMENTS, unplaced
 
@@ -21,11 +21,11 @@ NODES = (1, 2, 4, 8, 16, 32)
 
 def makespan(specs: Sequence[RunSpec], hours: dict[str, float], nodes: int) -> float:
     """Hours from the first start to the last end. ``hours``: of each run, by run id."""
-    chains, waiting, ended = order.longest_chains(specs), list(specs), set()
+    chains, waiting, ended = launch.longest_chains(specs), list(specs), set()
     running: list[tuple[float, str]] = []
     now = 0.0
     while waiting or running:
-        for spec in order.ready(waiting, ended, chains)[: nodes - len(running)]:
+        for spec in launch.ready(waiting, ended, chains)[: nodes - len(running)]:
             waiting.remove(spec)
             heapq.heappush(running, (now + hours[spec.run_id], spec.run_id))
         now, run_id = heapq.heappop(running)

@@ -225,8 +225,9 @@ def _runs(options: argparse.Namespace) -> int:
 
     store = RunStore(options.runs or ROOT / "runs")
     frame, jobs = store.table(sizes=True), queue_columns(store)
-    if options.json:
+    if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")
+    if options.json:
         records = frame.astype(object).where(frame.notna(), None).to_dict("records")
         print(json.dumps(records, indent=1))
     elif frame.empty:
@@ -234,8 +235,6 @@ def _runs(options: argparse.Namespace) -> int:
     else:
         print(shown(frame))
         print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
-        if len(jobs):
-            print(f"\nin the cluster's queue:\n{jobs.to_string(index=False)}")
     return 0
 
 

@@ -304,6 +304,11 @@ class RunSpec(Section):
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @property
+    def training_images(self) -> int:
+        """How many images the training processes, each epoch counted: the measure of its length."""
+        return self.schedule.iterations * self.batch_size
+
+    @property
     def run_id(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]

@@ -24,9 +24,7 @@ from scapes.files import replacing
 from synlib.spec import RunSpec
 
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
-"""Environment variable: the process that a worker works for. A worker without it works for nobody but itself."""
-
-
+"""Environment variable: PID of the launching process. A worker without it goes on whatever happens to others."""
 DIVERGED = "DivergedError"
 """Kind of the failure that is a result: the loss was no longer finite."""
 
@@ -47,9 +45,8 @@ def reason_of(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return (
-                f"no space left to write to ({cause}); make room and start again, the run goes on from its checkpoint"
-            )
+            again = "make room and start again, the run goes on from its checkpoint"
+            return f"no space left to write to ({cause}); {again}"
         if isinstance(cause, MemoryError):
             return f"out of memory ({cause}); use fewer loader workers or runs at a time"
         cause = cause.__cause__ or cause.__context__
@@ -63,9 +60,6 @@ class RunDir:
         self.path = Path(path)
         self.spec_path = self.path / "spec.yaml"
         self.log_path = self.path / "log.txt"
-
-    def __fspath__(self) -> str:
-        return str(self.path)
 
     def create(self, spec: RunSpec) -> None:
         """Make the folder and write the spec, if it is not there; raises ValueError as :meth:`check`."""
@@ -146,6 +140,11 @@ class RunDir:
         except ValueError:  # a display is no reason to stop a training
             return None
         return found if found and {"stage", "done", "total"} <= set(found) else None
+
+    def stage(self) -> str:
+        """What a running run is doing: ``train 300/800``."""
+        at_hand = self.progress()
+        return f"{at_hand['stage']} {at_hand['done']}/{at_hand['total']}" if at_hand else "starting"
 
     def iterations_done(self, iterations: int) -> int:
         """How many of its ``iterations`` the run has trained."""

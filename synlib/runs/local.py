@@ -18,14 +18,12 @@ STOP_SECONDS = 10
 PATIENCE_S = 10
 """How long a launcher waits for a run's lock: workers notice within a second or two that their launcher has died."""
 FULL_BYTES = 1 << 20
-
-
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextlib.contextmanager
-def prepare(spec: RunSpec, store: RunStore, job: Execution) -> Iterator[RunDir]:
-    """The folder of a run with all that a worker reads, and nobody else at it while the context lasts.
+def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[RunDir]:
+    """The folder of a run with all that a worker reads; no other process works on it while the context lasts.
 
     Raises RunBusyError when another process works on the run, ValueError when its folder holds another spec, OSError
     when the folder cannot be written to.
@@ -33,10 +31,9 @@ def prepare(spec: RunSpec, store: RunStore, job: Execution) -> Iterator[RunDir]:
     run = store.run(spec)
     run.create(spec)
     if spec.initial_run:
-        initial = store.run(spec.initial_run).path / "model_final.pth"
-        job = job.replace(initial_weights=str(initial))
+        execution = execution.replace(initial_weights=str(store.run(spec.initial_run).path / "model_final.pth"))
     with run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
-        run.write("job.json", job.to_dict())
+        run.write("job.json", execution.to_dict())
         for name in ("failure.json", "status.json"):
             (run.path / name).unlink(missing_ok=True)
         yield run
@@ -48,15 +45,16 @@ class WorkerProcess:
     ``gpus``: the only ones that it sees; empty: those that this process sees. Raises what :func:`prepare` raises.
     """
 
-    def __init__(self, spec: RunSpec, store: RunStore, job: Execution, gpus: Sequence[str] = ()) -> None:
+    queued = False
+
+    def __init__(self, spec: RunSpec, store: RunStore, execution: Execution, gpus: Sequence[str] = ()) -> None:
         self.gpus = gpus
-        with prepare(spec, store, job) as self.run:
+        with prepare(spec, store, execution) as self.run:
             self.log = self.run.path / "output.txt"
-        entry = ["-m", "synlib.pointrend.worker", str(self.run.path)]
-        if job.processes > 1:
-            entry = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}", *entry]
+        count = execution.processes
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
         environment = os.environ | {
-            "OMP_NUM_THREADS": str(job.threads),
+            "OMP_NUM_THREADS": str(execution.threads),
             "PYTHONUNBUFFERED": "1",
             LAUNCHER_VARIABLE: str(os.getpid()),
         }
@@ -64,13 +62,10 @@ class WorkerProcess:
             environment[GPU_VARIABLE] = ",".join(gpus)
         with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *entry],
+                [sys.executable, *torchrun, "-m", "synlib.pointrend.worker", str(self.run.path)],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                 start_new_session=True, env=environment, cwd=ROOT,
             )  # fmt: skip
-
-    def queued(self) -> bool:
-        return False
 
     def ended(self) -> bool:
         return self.process.poll() is not None
@@ -85,64 +80,47 @@ class WorkerProcess:
             return f"its process was killed by signal {-self.process.returncode} (out of memory?)"
         return f"its process ended with exit code {self.process.returncode} and no result"
 
-    def ask_to_stop(self) -> None:
-        self._signal(signal.SIGTERM)
-
-    def stop(self) -> None:
-        """Ask the whole group to end, then make it."""
-        self.ask_to_stop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
-            return
-        self._signal(signal.SIGKILL)
-        self.process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal to all of the worker's processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
+
+    def stop(self) -> None:
+        """Ask all of the worker's processes to end; those that have not after :data:`STOP_SECONDS` are killed."""
+        self.signal()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
 
 
 class LocalExecutor:
     """Works on ``jobs`` runs at a time, each on GPUs of its own as long as there are enough.
 
-    ``gpus``: this machine's (default: :func:`visible_gpus`). With more runs than they allow, the least used are shared.
+    With more runs than the GPUs of this machine allow, the least used ones are shared.
     """
 
-    queues, wait = False, True
+    queues = False
 
-    def __init__(self, jobs: int = 1, gpus: Sequence[str] | None = None) -> None:
-        if jobs < 1:
-            raise ValueError(f"jobs: found {jobs}, expected at least 1")
-        self.jobs = jobs
-        self.gpus = visible_gpus() if gpus is None else list(gpus)
-        self.started: list[WorkerProcess] = []
+    def __init__(self, store: RunStore, execution: Execution, jobs: int = 1) -> None:
+        self.store, self.execution, self.places = store, execution, jobs
+        self.gpus = [] if execution.device == "cpu" else visible_gpus()
 
-    def connect(self) -> None:
-        pass
-
-    def places(self, active: int) -> int:
-        return self.jobs - active
-
-    def start(self, spec: RunSpec, store: RunStore, job: Execution) -> WorkerProcess:
-        process = WorkerProcess(spec, store, job, self._least_used(job))
-        self.started.append(process)
-        return process
-
-    def _least_used(self, job: Execution) -> list[str]:
-        if job.device == "cpu" or not self.gpus:
-            return []
-        if job.processes > len(self.gpus):
-            raise ValueError(f"execution.processes: found {job.processes}, expected at most {len(self.gpus)} (GPUs)")
-        self.started = [process for process in self.started if not process.ended()]
-        used = Counter(gpu for process in self.started for gpu in process.gpus)
-        return sorted(self.gpus, key=lambda gpu: used[gpu])[: job.processes]
+    def start(self, spec: RunSpec, active: Sequence[WorkerProcess]) -> WorkerProcess:
+        """A worker for a run, beside those that are ``active``. Raises what WorkerProcess does."""
+        used = Counter(gpu for worker in active for gpu in worker.gpus)
+        count = self.execution.processes
+        if self.gpus and count > len(self.gpus):
+            raise ValueError(f"execution.processes: found {count}, expected at most {len(self.gpus)} (GPUs)")
+        return WorkerProcess(spec, self.store, self.execution, sorted(self.gpus, key=lambda gpu: used[gpu])[:count])
 
     def leave(self, active: Sequence[WorkerProcess]) -> None:
         """Stop the workers that are still active, all at once."""
-        for process in active:
-            process.ask_to_stop()
-        for process in active:
-            process.stop()
+        for worker in active:
+            worker.signal()
+        for worker in active:
+            worker.stop()
 
 
 def visible_gpus() -> list[str]:

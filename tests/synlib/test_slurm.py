@@ -2,17 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from synlib.__main__ import main
 from synlib.profile import ROOT, Profile
-from synlib.runs import cluster, slurm
-from synlib.runs.cluster import Queue, SlurmError
+from synlib.runs import slurm
 from synlib.runs.launch import RunFailedError, train
 from synlib.runs.local import LocalExecutor, visible_gpus
-from synlib.runs.slurm import SlurmExecutor, SlurmJob
+from synlib.runs.slurm import QueuedJob, SlurmError, SlurmExecutor, SlurmJob, queued_jobs
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
 
@@ -38,7 +39,7 @@ def fake(tmp_path, monkeypatch):
         (folder / name).write_text("#!/bin/sh\n" + text.format(folder=folder) + "\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(cluster, "QUERY_SECONDS", 0)
+    monkeypatch.setattr(slurm, "QUERY_SECONDS", 0)
     monkeypatch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 0.3})
     return folder
 
@@ -49,11 +50,11 @@ def store(tmp_path):
 
 
 def row(store, spec, job_id, state, reason="None") -> str:
-    return f"{job_id}|{state}|1:02|node1|{reason}|{spec.run_id}|{store.run(spec).path}\n"
+    return f"{job_id}|{state}|1:02|node1|{reason}|{store.run(spec).path}\n"
 
 
 def submit(specs, store, settings=None):
-    return train(specs, store, Execution(), executor=SlurmExecutor(settings or Slurm(), wait=False))
+    return train(specs, store, Execution(executor="slurm", slurm=settings or Slurm()), wait=False)
 
 
 def submitted(fake) -> list[str]:
@@ -66,21 +67,19 @@ def job_in(store, spec, state, log="", reason="None"):
     run.create(spec)
     if log:
         (run.path / "output.txt").write_text(log)
-    queue = Queue()
-    queue.refresh = lambda: None
-    if state:
-        queue.jobs = {"11": cluster.parse([row(store, spec, 11, state, reason)])[0]}
-    return SlurmJob(run, "11", queue)
+    jobs = {"11": QueuedJob("11", state, reason=reason, folder=str(run.path))} if state else {}
+    return SlurmJob(run, "11", SimpleNamespace(jobs=jobs, refresh=lambda: None))
 
 
-def test_squeue_is_parsed(store):
+def test_squeue_is_parsed(fake, store):
     lines = [row(store, SPEC, 7, "RUNNING"), row(store, SPEC, 8, "PENDING", "(Resources)"), "slurm: warning"]
-    running, pending = cluster.parse(lines)
-    assert (running.id, running.node, running.elapsed, running.name) == ("7", "node1", "1:02", SPEC.run_id)
+    (fake / "queue").write_text("".join(lines))
+    running, pending = queued_jobs().values()
+    assert (running.id, running.node, running.elapsed) == ("7", "node1", "1:02")
     assert running.folder == str(store.run(SPEC).path)
-    assert (running.active, running.pending, pending.active, pending.pending) == (True, False, True, True)
+    assert (running.active, running.waits, pending.active, pending.waits) == (True, False, True, True)
     ended = ["COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED", "PREEMPTED"]
-    assert not any(cluster.parse([row(store, SPEC, 7, state)])[0].active for state in ended)
+    assert not any(QueuedJob("7", state).active for state in ended)
 
 
 def test_a_run_is_submitted_once_and_after_the_one_it_starts_from(fake, store):
@@ -104,9 +103,8 @@ def test_a_job_whose_number_was_never_written_down_is_found(fake, store):
     submit([SPEC], store)
     (store.run(SPEC).path / "slurm.json").unlink()
     (fake / "queue").write_text(row(store, SPEC, 11, "PENDING"))
-    submit([SPEC], store)
+    assert [outcome.state for outcome in submit([SPEC], store)] == ["queued"]
     assert len(submitted(fake)) == 1
-    assert store.run(SPEC).read("slurm.json")["job"] == "11"
 
 
 def test_a_run_of_another_cluster_is_left_to_it(fake, store):
@@ -134,25 +132,27 @@ def test_without_slurm_nothing_is_touched(store, tmp_path, monkeypatch):
     assert not store.run(SPEC).path.exists()
 
 
-def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store):
-    queue = Queue()
+def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store, capsys):
     (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING"))
-    assert queue.job("11").state == "RUNNING"
+    executor = SlurmExecutor(store, Execution())
     (fake / "down").touch()
-    assert queue.job("11").state == "RUNNING"
-    assert "no controller" in queue.silent
+    for _ in range(2):
+        executor.refresh()
+    assert executor.jobs["11"].state == "RUNNING"
+    assert capsys.readouterr().err.count("does not answer (squeue refused: no controller); waiting for it") == 1
     with pytest.raises(SlurmError, match="no controller"):
-        queue.refresh(now=True)
+        SlurmExecutor(store, Execution())
     (fake / "down").unlink()
     (fake / "queue").write_text(row(store, SPEC, 11, "FAILED"))
-    assert queue.job("11").state == "FAILED"
+    executor.refresh()
+    assert executor.jobs["11"].state == "FAILED"
 
 
-def test_the_queue_is_not_asked_more_often_than_it_should_be(fake, monkeypatch):
-    monkeypatch.setattr(cluster, "QUERY_SECONDS", 60)
-    queue = Queue()
+def test_the_queue_is_not_asked_more_often_than_it_should_be(fake, store, monkeypatch):
+    monkeypatch.setattr(slurm, "QUERY_SECONDS", 60)
+    executor = SlurmExecutor(store, Execution())
     for _ in range(5):
-        queue.job("11")
+        executor.refresh()
     assert len((fake / "asked").read_text().splitlines()) == 1
 
 
@@ -176,9 +176,9 @@ def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
     store.run(SPEC).write("status.json", status)
     (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING", "Dependency"))
     assert main(["runs", "--runs", str(store.root)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].split() == [SPEC.run_id, "11", "running", "node1", "1:02", "02:30"]
-    assert lines[-1].split()[:4] == [HEIR.run_id, "12", "pending", "(Dependency)"]
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert re.search(r" 11 +running +node1 +1:02 ", lines[SPEC.run_id])
+    assert re.search(r" 12 +pending \(Dependency\) ", lines[HEIR.run_id])
     assert main(["runs", "--json", "--runs", str(store.root)]) == 0
     shown = {item["run"]: item for item in json.loads(capsys.readouterr().out)}
     assert (shown[SPEC.run_id]["queue"], shown[HEIR.run_id]["job"]) == ("running", "12")
@@ -230,8 +230,8 @@ def test_a_result_that_is_not_visible_yet_is_waited_for(fake, store):
 def test_the_script_asks_for_what_the_profile_says(store):
     settings = Slurm(nodes=2, gpus=8, mem="64G", time="12:00:00", partition="gpu", account="me",
                      directives=["--constraint=a100"], setup=["module load cuda"])  # fmt: skip
-    job = slurm.with_processes(Execution(threads=2, loader_workers=3), settings)
-    text = slurm.script(store.run(SPEC), job, settings)
+    execution = slurm.with_processes(Execution(threads=2, loader_workers=3, slurm=settings))
+    text = slurm.script(store.run(SPEC), execution)
     options = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
     assert options >= {
         "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=4", "--cpus-per-task=20", "--mem=64G", "--time=12:00:00",
@@ -240,7 +240,7 @@ def test_the_script_asks_for_what_the_profile_says(store):
     }  # fmt: skip
     assert "--nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d" in text
     assert "module load cuda || exit 1" in text
-    plain = slurm.script(store.run(SPEC), Execution(), Slurm())
+    plain = slurm.script(store.run(SPEC), Execution())
     assert "torch.distributed" not in plain
     assert not {"--mem", "--time", "--gpus"} & {line.split("=")[0].split("-per")[0][8:] for line in plain.splitlines()}
 
@@ -249,7 +249,7 @@ def test_the_script_asks_for_what_the_profile_says(store):
 def test_the_script_is_a_script_whatever_the_folder_is_called(tmp_path, name):
     run = RunStore(tmp_path / name).run(SPEC)
     run.path.mkdir(parents=True)
-    (run.path / "job.sh").write_text(slurm.script(run, Execution(), Slurm()))
+    (run.path / "job.sh").write_text(slurm.script(run, Execution()))
     assert subprocess.run(["bash", "-n", run.path / "job.sh"]).returncode == 0
     line = next(line for line in (run.path / "job.sh").read_text().splitlines() if line.startswith("run="))
     shown = subprocess.run(["bash", "-c", f'{line}; printf %s "$run"'], capture_output=True, text=True).stdout
@@ -257,10 +257,13 @@ def test_the_script_is_a_script_whatever_the_folder_is_called(tmp_path, name):
 
 
 def test_processes_are_shared_out_to_nodes():
-    assert slurm.with_processes(Execution(processes=4), Slurm(nodes=2)).processes == 4
-    assert slurm.with_processes(Execution(processes=1), Slurm(gpus=4)).processes == 4
+    def processes(count, **settings):
+        return slurm.with_processes(Execution(processes=count, slurm=Slurm(**settings))).processes
+
+    assert processes(4, nodes=2) == 4
+    assert processes(1, gpus=4) == 4
     with pytest.raises(ValueError, match=r"processes: found 3, expected a multiple of the 2 nodes"):
-        slurm.with_processes(Execution(processes=3), Slurm(nodes=2))
+        processes(3, nodes=2)
 
 
 @pytest.mark.parametrize(
@@ -288,31 +291,30 @@ def test_the_worked_example_is_a_profile(tmp_path):
 class Pretended:
     """A worker that trains nothing."""
 
-    def __init__(self, spec, store, job, gpus):
-        self.gpus, self.over = list(gpus), False
-
-    def ended(self):
-        return self.over
+    def __init__(self, spec, store, execution, gpus):
+        self.gpus = list(gpus)
 
 
 def test_runs_get_gpus_of_their_own_while_there_are_enough(monkeypatch, store):
     monkeypatch.setattr("synlib.runs.local.WorkerProcess", Pretended)
-    pool, two = LocalExecutor(3, gpus=["0", "1", "2", "3"]), Execution(processes=2)
-    first, second = pool.start(SPEC, store, two), pool.start(SPEC, store, two)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    two, one = (LocalExecutor(store, Execution(processes=count), 3) for count in (2, 1))
+    first = two.start(SPEC, [])
+    second = two.start(SPEC, [first])
     assert (first.gpus, second.gpus) == (["0", "1"], ["2", "3"])
-    second.over = True
-    assert pool.start(SPEC, store, two).gpus == ["2", "3"]
-    assert pool.start(SPEC, store, Execution()).gpus == ["0"]
-    assert pool.places(1) == 2
-    assert pool.start(SPEC, store, two.replace(device="cpu")).gpus == []
+    third = two.start(SPEC, [first])
+    assert third.gpus == ["2", "3"]
+    assert one.start(SPEC, [first, third]).gpus == ["0"]
+    assert LocalExecutor(store, Execution(processes=2, device="cpu"), 3).start(SPEC, [first]).gpus == []
     with pytest.raises(ValueError, match=r"execution.processes: found 8, expected at most 4 \(GPUs\)"):
-        pool.start(SPEC, store, Execution(processes=8))
+        LocalExecutor(store, Execution(processes=8)).start(SPEC, [])
 
 
 def test_a_worker_sees_its_gpus_and_no_others(monkeypatch, store):
     started = []
     monkeypatch.setattr("synlib.runs.local.subprocess.Popen", lambda line, env, **_: started.append(env))
-    LocalExecutor(1, gpus=["GPU-a", "GPU-b"]).start(SPEC, store, Execution(processes=2))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
+    LocalExecutor(store, Execution(processes=2)).start(SPEC, [])
     assert started[0]["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
 
 

@@ -12,12 +12,11 @@ import pytest
 import torch
 
 from synlib.__main__ import main
-from synlib.profile import Slurm
-from synlib.runs import cluster as commands
 from synlib.runs import slurm
 from synlib.runs.launch import RunFailedError, train
-from synlib.runs.slurm import SlurmExecutor
+from synlib.runs.slurm import SlurmExecutor, queued_jobs
 from synlib.runs.store import RunStore
+from synlib.spec import Slurm
 from tests.slurm_cluster import Cluster, missing
 from tests.workers import variant, wait_for
 
@@ -28,7 +27,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.skipif(bool(missi
 def cluster(tmp_path_factory):
     """Two nodes; every command of Slurm in this process and those that it starts speaks to them."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(commands, "QUERY_SECONDS", 0.5)
+    patch.setattr(slurm, "QUERY_SECONDS", 0.5)
     patch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 5, "FAILED": 1})
     with contextlib.ExitStack() as stack:
         stack.callback(patch.undo)
@@ -67,6 +66,15 @@ def kill_worker(run) -> None:
             process.kill()
 
 
+def on_cluster(job, **settings):
+    """``job`` executed by the cluster, with settings of :class:`Slurm`."""
+    return job.replace(executor="slurm", slurm=Slurm(**settings))
+
+
+def jobs_of(spec) -> list:
+    return list(queued_jobs(f"--name={spec.run_id}").values())
+
+
 def number(store, spec) -> str:
     return store.run(spec).read("slurm.json")["job"]
 
@@ -74,35 +82,35 @@ def number(store, spec) -> str:
 def test_table_1_is_the_same(cluster, trained, store):
     study = trained.study
     specs = [item.spec for item in trained.planned]
-    outcomes = train(specs, store, study.execution(), executor=SlurmExecutor(Slurm()))
+    outcomes = train(specs, store, on_cluster(study.execution()))
     assert [outcome.state for outcome in outcomes] == ["trained", "trained"]
     for spec in specs:
         assert weights(store, spec) == weights(study.store, spec)
         found, expected = (root.run(spec).read("result.json")["weights_sha256"] for root in (store, study.store))
         assert found == expected
     assert store.frame(specs)["ap"].equals(study.store.frame(specs)["ap"])
-    submitted = len(commands.jobs())
-    again = train(specs, store, study.execution(), executor=SlurmExecutor(Slurm()))
+    submitted = len(queued_jobs())
+    again = train(specs, store, on_cluster(study.execution()))
     assert [outcome.state for outcome in again] == ["done", "done"]
-    assert len(commands.jobs()) == submitted
+    assert len(queued_jobs()) == submitted
 
 
-def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, job, tmp_path):
+def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, job, tmp_path, monkeypatch):
     """Its caller leaves, its time runs out, it is displaced, killed, submitted again, and loses its node."""
     run = store.run(spec)
-    leave = SlurmExecutor(Slurm(), wait=False)
-    assert [outcome.state for outcome in train([spec], store, job, executor=leave)] == ["queued"]
+    job = on_cluster(job)
+    assert [outcome.state for outcome in train([spec], store, job, wait=False)] == ["queued"]
     first = number(store, spec)
-    train([spec], store, job, executor=SlurmExecutor(Slurm(), wait=False))
-    assert [found.id for found in commands.jobs(spec.run_id)] == [first]
+    train([spec], store, job, wait=False)
+    assert [found.id for found in jobs_of(spec)] == [first]
 
     def trains(iterations: int) -> None:
         """Until so many are done; a job that is back in the queue does not wait there."""
 
         def done() -> bool:
-            for found in commands.jobs(spec.run_id):
+            for found in jobs_of(spec):
                 with contextlib.suppress(subprocess.CalledProcessError):  # it has just started
-                    if found.pending:
+                    if found.waits:
                         cluster.command("scontrol", "update", f"JobId={found.id}", "StartTime=now")
             time.sleep(0.2)
             return (run.progress() or {"done": 0})["done"] >= iterations
@@ -114,7 +122,7 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
 
     def in_queue_again(attempts: int) -> None:
         wait_for(lambda: f"Restarts={attempts} " in cluster.command("scontrol", "show", "job", first))
-        wait_for(lambda: commands.jobs(spec.run_id)[0].state == "PENDING")
+        wait_for(lambda: jobs_of(spec)[0].state == "PENDING")
 
     trains(2)
     cluster.command("scancel", "--batch", "--signal=USR1", first)  # what Slurm sends some time before the limit
@@ -130,19 +138,21 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
 
     trains(on_displacement + 2)
     kill_worker(run)
-    with pytest.raises(RunFailedError, match=rf"run {spec.run_id} failed: job {first} ") as caught:
-        train([spec], store, job, executor=_attached(store, spec, first))
+    with monkeypatch.context() as patch:  # a caller that has been there since before the job ended
+        patch.setattr(slurm, "job_in", lambda folder, jobs: jobs[first])
+        with pytest.raises(RunFailedError, match=rf"run {spec.run_id} failed: job {first} ") as caught:
+            train([spec], store, job)
     assert "the last lines of its log:" in str(caught.value)
     assert "Killed" in str(caught.value)
     assert saved() == on_displacement
 
-    caller = threading.Thread(target=train, args=([spec], store, job), kwargs={"executor": SlurmExecutor(Slurm())})
+    caller = threading.Thread(target=train, args=([spec], store, job))
     caller.start()
     wait_for(lambda: number(store, spec) != first)
     second = number(store, spec)
-    wait_for(lambda: "RUNNING" in {found.state for found in commands.jobs(spec.run_id) if found.id == second})
+    wait_for(lambda: "RUNNING" in {found.state for found in jobs_of(spec) if found.id == second})
     trains(on_displacement + 2)
-    (node,) = {found.node for found in commands.jobs(spec.run_id) if found.id == second}
+    (node,) = {found.node for found in jobs_of(spec) if found.id == second}
     cluster.node_down(node)
     wait_for(lambda: cluster.states()[node].startswith("down"))
     trains(60)
@@ -152,21 +162,13 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
     wait_for(lambda: cluster.states()[node] == "idle")
 
     undisturbed = RunStore(tmp_path / "local")
-    train([spec], undisturbed, job)
+    train([spec], undisturbed, job.replace(executor="local"))
     assert weights(store, spec) == weights(undisturbed, spec)
-
-
-def _attached(store, spec, job_id):
-    """An executor whose caller has been there since before the job ended."""
-    executor = SlurmExecutor(Slurm())
-    executor._known = lambda run, jobs: next(found for found in commands.jobs() if found.id == job_id)
-    return executor
 
 
 def test_one_training_on_two_nodes(cluster, store, spec, job, tmp_path):
     short = variant(spec, iterations=3)
-    two = job.replace(processes=2)
-    train([short], store, two, executor=SlurmExecutor(Slurm(nodes=2)))
+    train([short], store, on_cluster(job.replace(processes=2), nodes=2))
     assert "on node[1-2]" in (store.run(short).path / "output.txt").read_text()
     alone = RunStore(tmp_path / "local")
     train([short], alone, job)
@@ -175,17 +177,18 @@ def test_one_training_on_two_nodes(cluster, store, spec, job, tmp_path):
         torch.testing.assert_close(found[name], values, rtol=1e-3, atol=1e-5)
 
 
-def test_each_failure_has_its_reason_and_the_others_go_on(cluster, store, spec, job):
+def test_each_failure_has_its_reason_and_the_others_go_on(cluster, store, spec, job, monkeypatch):
     good, bad, heir = variant(spec, iterations=1), variant(spec, iterations=2), None
     heir = bad.replace(init=f"run:{bad.run_id}")
 
-    class Mixed(SlurmExecutor):
-        def start(self, spec, store, job):
-            self.settings = Slurm(setup=["echo preparing", "module load nothing"] if spec is bad else [])
-            return super().start(spec, store, job)
+    def start(executor, spec, active, own=SlurmExecutor.start):
+        setup = ["echo preparing", "module load nothing"] if spec is bad else []
+        executor.execution = on_cluster(job, setup=setup)
+        return own(executor, spec, active)
 
-    with pytest.raises(RunFailedError) as caught:
-        train([bad, heir, good], store, job, executor=Mixed(Slurm()))
+    with monkeypatch.context() as patch, pytest.raises(RunFailedError) as caught:
+        patch.setattr(SlurmExecutor, "start", start)
+        train([bad, heir, good], store, on_cluster(job))
     assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "not started", "trained"]
     failed, not_started, _ = caught.value.outcomes
     assert f"job {number(store, bad)} failed" in failed.reason
@@ -193,30 +196,30 @@ def test_each_failure_has_its_reason_and_the_others_go_on(cluster, store, spec, 
     assert "module: command not found" in failed.reason
     assert not_started.reason == f"it needs run {bad.run_id}, which has no result"
 
-    for settings, answer in ((Slurm(partition="nowhere"), "nowhere|partition"), (Slurm(time="soon"), "time spec")):
+    for settings, answer in (({"partition": "nowhere"}, "nowhere|partition"), ({"time": "soon"}, "time spec")):
         with pytest.raises(RunFailedError, match=f"(?i)sbatch refused: .*({answer})"):
-            train([bad], store, job, executor=SlurmExecutor(settings))
+            train([bad], store, on_cluster(job, **settings))
     with pytest.raises(RunFailedError, match=r"job \d+ was killed for using more memory than it asked"):
-        train([bad], store, job, executor=SlurmExecutor(Slurm(mem="100M")))
+        train([bad], store, on_cluster(job, mem="100M"))
 
 
 def test_jobs_are_listed_and_cancelled_in_one_command(cluster, store, spec, job, capsys):
     specs = [variant(spec, iterations=iterations) for iterations in (4, 5)]
-    executor = SlurmExecutor(Slurm(directives=["--hold"]), wait=False)
-    train(specs, store, job, executor=executor)
+    train(specs, store, on_cluster(job, directives=["--hold"]), wait=False)
+    numbers = [number(store, item) for item in specs]
     (store.run(specs[0]).path / "slurm.json").unlink()  # as if the caller had died right after the submission
-    train(specs, store, job, executor=SlurmExecutor(Slurm(), wait=False))
-    assert [len(commands.jobs(item.run_id)) for item in specs] == [1, 1]
+    train(specs, store, on_cluster(job), wait=False)
+    assert [len(jobs_of(item)) for item in specs] == [1, 1]
 
     assert main(["runs", "--runs", str(store.root)]) == 0
     shown = capsys.readouterr().out
-    for item in specs:
-        assert re.search(rf"{item.run_id} +{number(store, item)} +pending", shown)
+    for item, job_id in zip(specs, numbers, strict=True):
+        assert re.search(rf"{item.run_id} .* {job_id} +pending", shown)
     assert main(["cancel", specs[0].run_id, "--runs", str(store.root)]) == 0
-    assert f"run {specs[0].run_id}: job {number(store, specs[0])} cancelled" in capsys.readouterr().out
+    assert f"run {specs[0].run_id}: job {numbers[0]} cancelled" in capsys.readouterr().out
     assert main(["cancel", "--runs", str(store.root)]) == 0
     assert specs[0].run_id not in capsys.readouterr().out
-    assert {found.state for item in specs for found in commands.jobs(item.run_id)} == {"CANCELLED"}
+    assert {found.state for item in specs for found in jobs_of(item)} == {"CANCELLED"}
     assert main(["cancel", specs[0].run_id, "--runs", str(store.root)]) == 1
 
 
