@@ -104,10 +104,10 @@ def _claims(section: str, shown_in: str, terms: Mapping[str, Terms]) -> list[Cla
     ]
 
 
-SYNTHETIC, REAL = "Synscapes", "Cityscapes"
+SYN, CITY = "Synscapes", "Cityscapes"
 _TABLE_1 = {
     f"The network trained on {own} is better there than on {other}": _minus(_trained(own, own), _trained(own, other))
-    for own, other in ((SYNTHETIC, REAL), (REAL, SYNTHETIC))
+    for own, other in ((SYN, CITY), (CITY, SYN))
 }
 _FIGURE_4 = {
     "Removing too many instances loses AP on Synscapes (none against the most)": _minus(
@@ -115,19 +115,17 @@ _FIGURE_4 = {
     )
 }
 _FIGURE_5 = {
-    "Only real images are better on Cityscapes than only synthetic ones": _minus(_ratio(100, REAL), _ratio(0, REAL)),
-    "Only synthetic images are better on Synscapes than only real ones": _minus(
-        _ratio(0, SYNTHETIC), _ratio(100, SYNTHETIC)
-    ),
+    "Only real images are better on Cityscapes than only synthetic ones": _minus(_ratio(100, CITY), _ratio(0, CITY)),
+    "Only synthetic images are better on Synscapes than only real ones": _minus(_ratio(0, SYN), _ratio(100, SYN)),
     "On Cityscapes, the first 10 % of real images gain more than the other 90 %": (
-        (2, _ratio(10, REAL)),
-        (-1, _ratio(0, REAL)),
-        (-1, _ratio(100, REAL)),
+        (2, _ratio(10, CITY)),
+        (-1, _ratio(0, CITY)),
+        (-1, _ratio(100, CITY)),
     ),
     "On Synscapes, the last 10 % of synthetic images are worth more than a mean tenth of the others": (
-        (1 + 1 / 9, _ratio(90, SYNTHETIC)),
-        (-1, _ratio(100, SYNTHETIC)),
-        (-1 / 9, _ratio(0, SYNTHETIC)),
+        (1 + 1 / 9, _ratio(90, SYN)),
+        (-1, _ratio(100, SYN)),
+        (-1 / 9, _ratio(0, SYN)),
     ),
 }
 _TABLE_3 = {
@@ -140,22 +138,22 @@ _TABLE_3 = {
 # In the paper's sentence, real images alone have 36.2: a run of Table 3, not the baseline.
 _TABLES_2_AND_5 = {
     "Mixing beats the baseline on real images alone, on Cityscapes": _minus(
-        _removal("mixing", REAL), _step("basic", REAL)
+        _removal("mixing", CITY), _step("basic", CITY)
     )
 }
 _LOWER = "Fine-tuning is better with the optimised learning rate than with the baseline's, on "
 _TABLE_5 = {
     "Pre-training gains from all synthetic images and more epochs, on Synscapes": _minus(
-        _step("20k", SYNTHETIC), _step("3k", SYNTHETIC)
+        _step("20k", SYN), _step("3k", SYN)
     ),
     "Fine-tuning with the baseline's settings beats real images alone": _minus(
-        _step("fine-tuned", REAL), _step("basic", REAL)
+        _step("fine-tuned", CITY), _step("basic", CITY)
     ),
-    "Fine-tuning, optimised, beats real images alone": _minus(_step("optimized", REAL), _step("basic", REAL)),
-} | {_LOWER + on: _minus(_step("optimized", on), _step("fine-tuned", on)) for on in (REAL, SYNTHETIC)}
+    "Fine-tuning, optimised, beats real images alone": _minus(_step("optimized", CITY), _step("basic", CITY)),
+} | {_LOWER + on: _minus(_step("optimized", on), _step("fine-tuned", on)) for on in (CITY, SYN)}
 _MIXING = {
     f"Mixing beats fine-tuning on {on}": _minus(_removal("mixing", on), _removal("fine-tuning", on))
-    for on in (REAL, SYNTHETIC)
+    for on in (CITY, SYN)
 }
 PERSONS = "More of the persons can be removed than of other classes"
 MOMENTA = "Both momenta are best at the same effective learning rate"
@@ -168,6 +166,6 @@ CLAIMS: tuple[Claim, ...] = (
     *_claims("4.2", "Tables 2 and 5", _TABLES_2_AND_5),
     *_claims("4.3", "Table 5", _TABLE_5),
     *_claims("4.3", "Table 2", _MIXING),
-    Claim("4.1", "Figure 4", PERSONS, ((1, Selection("thresholds", SYNTHETIC, {})),), 30.0, "% removed"),
-    Claim("4.3", "Figure 6", MOMENTA, ((1, Selection("fine_tuning", REAL, {})),), 0.0, "decades apart"),
+    Claim("4.1", "Figure 4", PERSONS, ((1, Selection("thresholds", SYN, {})),), 30.0, "% removed"),
+    Claim("4.3", "Figure 6", MOMENTA, ((1, Selection("fine_tuning", CITY, {})),), 0.0, "decades apart"),
 )

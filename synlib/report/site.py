@@ -157,7 +157,7 @@ def read_claims(path: Path) -> tables.Styler | None:
 def environment() -> dict[str, str]:
     """Commit, Python, platform, and the versions of the packages that numbers depend on."""
     return {
-        "commit": commit() or "unknown: not a git checkout",
+        "commit": commit() or "unknown",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.platform()}, {os.cpu_count()} cores",
         "packages": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
@@ -165,18 +165,11 @@ def environment() -> dict[str, str]:
 
 
 def commit(root: Path = ROOT) -> str:
-    """The git commit of the compendium, ``+ changes`` if files differ from it; empty where there is none."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    if not (root / ".git").exists():
+    """The git commit of the compendium, ``-dirty`` if files differ from it; empty where there is none, or no git."""
+    if not (root / ".git").exists() or not shutil.which("git"):
         return ""
-    try:
-        return git("rev-parse", "HEAD") + (" + changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def _write(path: Path, html: str) -> Path:

@@ -43,10 +43,8 @@ EVENTS = {
 
 def table1(results: pd.DataFrame) -> Styler:
     """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's."""
-    cells = [
-        (trained, on, {"trained on": trained, "evaluated on": on}, ap) for (trained, on), ap in paper.TABLE1.items()
-    ]
-    return _shown(_beside(across_seeds(results, ["trained on"]), cells, ["trained on"], "evaluated on"))
+    published = pd.Series(paper.TABLE1).rename_axis(["trained on", "evaluated on"])
+    return _shown(_beside(across_seeds(results, ["trained on"]), published))
 
 
 def table2(results: pd.DataFrame) -> Styler:
@@ -54,15 +52,12 @@ def table2(results: pd.DataFrame) -> Styler:
 
     ``results``: of the experiment ``removal``. The last columns are what removal gains.
     """
-    cells = []
-    for (approach, on), published in paper.TABLE2.items():
-        for switch, ap in published.items():
-            factors = {"approach": approach, "removal": switch, "evaluated on": on}
-            cells.append(((paper.APPROACHES[approach], on), f"removal {switch}", factors, ap))
-    table = _beside(across_seeds(results, ["approach", "removal"]), cells, ["training approach", "evaluated on"], "")
+    published = pd.DataFrame(paper.TABLE2).T.stack().rename_axis(["approach", "evaluated on", "removal"])
+    table = _beside(across_seeds(results, ["approach", "removal"]), published)
+    table = table.rename(index=paper.APPROACHES, columns={"off": "removal off", "on": "removal on"})
     for whose in ("ours", "paper"):
         table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
-    return _shown(table)
+    return _shown(table.rename_axis(index=["training approach", "evaluated on"], columns=["", ""]))
 
 
 def table3(results: pd.DataFrame) -> Styler:
@@ -72,18 +67,16 @@ def table3(results: pd.DataFrame) -> Styler:
     seeds, their spread and range), and the paper's.
     """
     found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added"])
+    found = found.sort_values(["epochs", "added"])
     epochs = _correspondence(found["epochs"].unique(), paper.TABLE3)
     added = _correspondence(found["added"].unique(), next(iter(paper.TABLE3.values())))
-    cells = [
-        (
-            _label(row["epochs"], epochs[row["epochs"]], "epochs"),
-            _label(row["added"], added[row["added"]], "images"),
-            {"epochs": row["epochs"], "added": row["added"]},
-            paper.TABLE3.get(epochs[row["epochs"]], {}).get(added[row["added"]], float("nan")),
-        )
-        for _, row in found.sort_values(["epochs", "added"]).iterrows()
-    ]
-    return _shown(_beside(found, cells, ["trained for"], "synthetic images added").stack(level=1, future_stack=True))
+    published = found.set_index(["epochs", "added"])["ap"] * float("nan")
+    for ours in published.index:
+        published[ours] = paper.TABLE3.get(epochs[ours[0]], {}).get(added[ours[1]], float("nan"))
+    table = _beside(found, published).stack(level=1, future_stack=True)
+    table = table.rename(index={value: _label(value, papers, "epochs") for value, papers in epochs.items()}, level=0)
+    table = table.rename(columns={value: _label(value, papers, "images") for value, papers in added.items()})
+    return _shown(table.rename_axis(index=["trained for", ""], columns="synthetic images added"))
 
 
 def best_within(runs: pd.DataFrame, iterations: float) -> pd.Series | None:
@@ -106,23 +99,18 @@ def table4(results: pd.DataFrame) -> Styler:
     found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added", "iterations"])
     published = pd.DataFrame(paper.table3_rows())
     share = results["iterations"].max() / published["iterations"].max()
-    ours, papers = [], []
+    rows = []
     for allowed, (ap, added) in paper.TABLE4.items():
         budget = int(float(f"{share * allowed:.2g}"))  # two significant digits
-        best = best_within(found, budget)
-        ours.append(
-            {
-                "iterations allowed": budget,
-                "best AP": float("nan") if best is None else best["ap"],
-                band(found): _interval(best, found),
-                "synthetic added": "–" if best is None else f"{best['added']:,.0f}",
-                "epochs": "–" if best is None else f"{best['epochs']:g}",
-            }
+        best, by_table3 = best_within(found, budget), best_within(published, allowed)["ap"]
+        ours = (
+            (float("nan"), "–", "–") if best is None else (best["ap"], f"{best['added']:,.0f}", f"{best['epochs']:g}")
         )
-        by_table3 = best_within(published, allowed)["ap"]
-        papers.append((allowed, ap, _thousands(added), by_table3))
-    names = ["iterations allowed", "best AP", "synthetic added", "by its Table 3"]
-    table = pd.concat({"ours": pd.DataFrame(ours), "paper": pd.DataFrame(papers, columns=names)}, axis=1)
+        rows.append((budget, *ours, _interval(best, found), allowed, ap, _thousands(added), by_table3))
+    ours = ["iterations allowed", "best AP", "synthetic added", "epochs", band(found)]
+    papers = ["iterations allowed", "best AP", "synthetic added", "by its Table 3"]
+    columns = [*(("ours", name) for name in ours), *(("paper", name) for name in papers)]
+    table = pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
     return _shown(table.set_index(("ours", "iterations allowed")).rename_axis("iterations allowed"))
 
 
@@ -131,12 +119,9 @@ def table5(results: pd.DataFrame) -> Styler:
 
     ``results``: of the experiment ``steps``; a step means "in addition to the previous ones" where it begins with +.
     """
-    cells = [
-        (label, on, {"step": step, "evaluated on": on}, ap)
-        for step, label in paper.STEPS.items()
-        for on, ap in paper.TABLE5[step].items()
-    ]
-    return _shown(_beside(across_seeds(results, ["step"]), cells, ["step, as the paper calls it"], "evaluated on"))
+    published = pd.DataFrame(paper.TABLE5).T.stack().rename_axis(["step", "evaluated on"])
+    table = _beside(across_seeds(results, ["step"]), published)
+    return _shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"))
 
 
 def kept_across_domains(results: pd.DataFrame) -> Styler:
@@ -302,30 +287,19 @@ def _number(value: float, digits: int = 1) -> str:
     return f"{round(value, digits) + 0:,.{digits}f}"
 
 
-def _beside(
-    found: pd.DataFrame, cells: Iterable[tuple[Any, str, dict[str, Any], float]], index: list[str], columns: str
-) -> pd.DataFrame:
-    """Ours, the row of ``found`` (:func:`across_seeds`) with the given factors, beside the paper's: missing, if none.
+def _beside(found: pd.DataFrame, published: pd.Series) -> pd.DataFrame:
+    """Ours beside the paper's, in the paper's order: by the last level of ``published`` (columns) and others (rows).
 
-    ``cells``: row, column, factors, the paper's AP.
+    ``found``: :func:`across_seeds` by these levels; what it lacks is missing. Several seeds: with spread and range.
     """
-    rows: dict[Any, dict] = {}
-    for row, column, factors, published in cells:
-        chosen = found[(found[list(factors)] == list(factors.values())).all(axis=1)]
-        ours = _ours(chosen.iloc[0] if len(chosen) else None, found)
-        rows.setdefault(row, {}).update(
-            {(column, kind): value for kind, value in (ours | {"paper": published}).items()}
-        )
-    table = pd.DataFrame(list(rows.values()), index=pd.Index(list(rows)))
-    table.columns = pd.MultiIndex.from_tuples(table.columns, names=[columns, ""])
-    return table.rename_axis(index=index)
-
-
-def _ours(row: pd.Series | None, found: pd.DataFrame) -> dict[str, Any]:
-    """AP of a row of ``found`` (:func:`across_seeds`) and its interval; with several seeds, their spread and range."""
-    ap, spread = (float("nan"), float("nan")) if row is None else (row["ap"], row["spread"])
-    between = {f"spread over {found['seeds'].max()} seeds": spread} if (found["seeds"] > 1).any() else {}
-    return {"ours": ap} | between | {band(found): _interval(row, found)}
+    ours = found.set_index(published.index.names).reindex(published.index)
+    between = {f"spread over {found['seeds'].max()} seeds": ours["spread"]} if (found["seeds"] > 1).any() else {}
+    intervals = [_interval(row, found) for _, row in ours.iterrows()]
+    table = pd.DataFrame({"ours": ours["ap"]} | between | {band(found): intervals, "paper": published})
+    rows, columns = published.index.droplevel(-1).unique(), published.index.unique(-1)
+    table = table.unstack(-1).swaplevel(axis=1)
+    order = pd.MultiIndex.from_product([columns, table.columns.unique(1)], names=[columns.name, ""])
+    return table.loc[rows, order]
 
 
 def _interval(ours: pd.Series | None, found: pd.DataFrame | None = None) -> str:
@@ -334,7 +308,7 @@ def _interval(ours: pd.Series | None, found: pd.DataFrame | None = None) -> str:
         return "–"
     fewer = ""
     if found is not None and ours["seeds"] < found["seeds"].max():
-        fewer = f" ({ours['seeds']} of {found['seeds'].max()})"
+        fewer = f" ({ours['seeds']:.0f} of {found['seeds'].max()})"
     return f"{_number(ours['low'])} – {_number(ours['high'])}{fewer}"
 
 

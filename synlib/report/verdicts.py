@@ -8,7 +8,6 @@ one training differs from the next. Of twenty differences that are 0 in truth, o
 """
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,20 +38,10 @@ class Estimate(NamedTuple):
         return HOLDS if self.low > 0 else FAILS if self.high < 0 else OPEN
 
 
-class Judged(NamedTuple):
-    """An estimate, the verdict that follows from it, and what both rest on."""
-
-    found: Estimate
-    verdict: str
-    because: str
-
-
-class Term(NamedTuple):
-    """A run in a sum: its ``weight``, the evaluation set's name, and seed -> run id."""
-
-    weight: float
-    on: str
-    runs: Mapping[int, str]
+Judged = tuple[Estimate, str, str]
+"""An estimate, the verdict that follows from it, and what both rest on."""
+Results = Mapping[str, pd.DataFrame]
+"""Experiment -> its results (:mod:`synlib.report.frames`)."""
 
 
 def show(study: Study, *places: str) -> Styler:
@@ -66,22 +55,21 @@ def show(study: Study, *places: str) -> Styler:
     return tables.claims(verdicts(ended, study.store.draws, *places))
 
 
-def verdicts(results: Mapping[str, pd.DataFrame], draws: DrawsOf, *places: str) -> pd.DataFrame:
+def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     """One row per claim, columns :data:`COLUMNS`, sorted by section; ``places`` as in :func:`show`.
 
-    ``results``: experiment -> its results (:mod:`synlib.report.frames`). ``paper``, ``ours``, ``low``, ``high``: in
-    ``unit``; ``paper`` is missing where it states no number. ``because``: why a claim is not decided, or what the
-    verdict rests on.
+    ``paper``, ``ours``, ``low``, ``high``: in ``unit``; ``paper`` is missing where it states no number. ``because``:
+    why a claim is not decided, or what the verdict rests on.
     """
     draws = functools.cache(draws)
     rows = []
     for claim in _chosen(places):
         try:
-            judged = RULES.get(claim.text, _above_zero)(claim, results, draws)
+            found, verdict, because = RULES.get(claim.text, _above_zero)(claim, results, draws)
         except Missing as error:
-            judged = Judged(Estimate(np.nan, np.nan, np.nan), OPEN, str(error))
+            found, verdict, because = Estimate(np.nan, np.nan, np.nan), OPEN, str(error)
         values = (claim.section, claim.shown_in, claim.text, claim.unit, claim.paper)
-        rows.append((*values, *judged.found, judged.verdict, judged.because))
+        rows.append((*values, *found, verdict, because))
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("section", kind="stable", ignore_index=True)
 
 
@@ -93,32 +81,40 @@ def _chosen(places: Sequence[str]) -> list[Claim]:
     return [claim for claim in CLAIMS if not wanted or claim.section in wanted or claim.shown_in in wanted]
 
 
-def _above_zero(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsOf) -> Judged:
+def _above_zero(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """A claim that is a sum of APs: in AP points."""
-    terms = [term for weight, selection in claim.terms for term in _terms(weight, selection, results)]
-    seeds = _common_seeds(terms)
-    found = contrast(terms, draws)
-    rests_on = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed"
-    if _same_runs(terms):
-        rests_on = "both are the same run"
+    selected = [_select(selection, results).assign(weight=weight) for weight, selection in claim.terms]
+    runs = pd.concat(selected, keys=range(len(selected)), names=["term"]).reset_index("term")
+    runs["weight"] /= runs.groupby("term")["trained on"].transform("nunique")  # of a term, all runs weigh the same
+    found, seeds = contrast(runs, draws)
+    because = f"{seeds} seeds" if seeds > 1 else "one seed"
+    if runs.groupby(["evaluated on", "run"])["weight"].sum().abs().max() < 1e-12:
+        because = "both are the same run"
     elif found.verdict == OPEN:
-        rests_on += "; 0 is in the interval"
-    return Judged(found, found.verdict, rests_on)
+        because += "; 0 is in the interval"
+    return found, found.verdict, because
 
 
-def contrast(terms: Sequence[Term], draws: DrawsOf) -> Estimate:
-    """The weighted sum of mean APs in AP points, averaged over the seeds that all terms have.
+def contrast(runs: pd.DataFrame, draws: DrawsOf) -> tuple[Estimate, int]:
+    """The weighted sum of mean APs in AP points, averaged over the seeds that all its runs have; how many these are.
+
+    ``runs``: one row per run and seed; columns ``term`` and ``trained on`` (which together name a run for all seeds),
+    ``seed``, ``run``, ``evaluated on``, ``weight``.
 
     Raises Missing if no seed is common to all, or if runs on one evaluation set were evaluated on different images.
     """
-    seeds = _common_seeds(terms)
-    read = [[draws(term.runs[seed], term.on) for seed in seeds] for term in terms]
-    for on in sorted({term.on for term in terms}):
-        comparable([item for term, items in zip(terms, read, strict=True) if term.on == on for item in items], on)
-    column, weights = NAMES.index(MEAN), np.array([term.weight for term in terms])
-    value = np.array([[item.value[column] for item in items] for items in read])  # (terms, S)
-    drawn = np.array([[item.drawn[:, column] for item in items] for items in read], float)  # (terms, S, B)
-    return _estimate(100 * (weights @ value).mean(), 100 * over_seeds(np.tensordot(weights, drawn, 1)))
+    complete = runs.groupby("seed")["run"].transform("size") == runs.groupby(["term", "trained on"]).ngroups
+    runs = runs[complete].sort_values("seed", kind="stable")
+    if runs.empty:
+        raise Missing("found no seed that all runs of the comparison have")
+    read = pd.Series([draws(run, on) for run, on in zip(runs["run"], runs["evaluated on"], strict=True)], runs.index)
+    for on in sorted(runs["evaluated on"].unique()):
+        comparable(read[(runs["evaluated on"] == on)].tolist(), on)
+    column, seeds, weights = NAMES.index(MEAN), runs["seed"].nunique(), runs["weight"].to_numpy()
+    value = weights @ [item.value[column] for item in read] / seeds
+    drawn = weights[:, None] * np.array([item.drawn[:, column] for item in read], float)  # (runs, B)
+    of_seed = drawn.reshape(seeds, -1, drawn.shape[1]).sum(1)  # (S, B)
+    return _estimate(100 * value, 100 * over_seeds(of_seed)), seeds
 
 
 def _estimate(value: float, drawn: np.ndarray) -> Estimate:
@@ -127,35 +123,8 @@ def _estimate(value: float, drawn: np.ndarray) -> Estimate:
     return Estimate(float(value), float(low[0]), float(high[0]))
 
 
-def _common_seeds(terms: Sequence[Term]) -> list[int]:
-    seeds = sorted(set.intersection(*(set(term.runs) for term in terms)))
-    if not seeds:
-        raise Missing("found no seed that all runs of the comparison have")
-    return seeds
-
-
-def _same_runs(terms: Sequence[Term]) -> bool:
-    """Whether every run is subtracted from itself."""
-    weights = Counter()
-    for term in terms:
-        for run in term.runs.values():
-            weights[term.on, run] += term.weight
-    return all(abs(weight) < 1e-12 for weight in weights.values())
-
-
-def _terms(weight: float, selection: Selection, results: Mapping[str, pd.DataFrame]) -> list[Term]:
-    """The runs selected, with equal shares of ``weight``."""
-    runs = []
-    for name, rows in _select(selection, results).groupby("trained on", sort=False):
-        done = rows[rows["ap"].notna()]
-        if done.empty:
-            raise Missing(f"{name}: {rows['state'].iloc[0]}")
-        runs.append(dict(zip(done["seed"], done["run"], strict=True)))
-    return [Term(weight / len(runs), selection.on, of_seed) for of_seed in runs]
-
-
-def _select(selection: Selection, results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The rows of the mean AP of the runs selected."""
+def _select(selection: Selection, results: Results) -> pd.DataFrame:
+    """The rows of the mean AP of the runs selected that have results; raises Missing if a run has none for any seed."""
     rows = _rows(selection.experiment, results)
     for factor, wanted in selection.where.items():
         value = wanted(sorted(rows[factor].unique().tolist())) if callable(wanted) else wanted
@@ -166,16 +135,20 @@ def _select(selection: Selection, results: Mapping[str, pd.DataFrame]) -> pd.Dat
     found = rows[(rows["class"] == MEAN) & (rows["evaluated on"] == selection.on)]
     if found.empty:
         raise Missing(f"{' '.join(rows['trained on'].unique())}: no result on {selection.on}")
-    return found
+    done = found[found["ap"].notna()]
+    for name, state in found[["trained on", "state"]].itertuples(index=False):
+        if name not in set(done["trained on"]):
+            raise Missing(f"{name}: {state}")
+    return done
 
 
-def _rows(experiment: str, results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _rows(experiment: str, results: Results) -> pd.DataFrame:
     if experiment not in results or results[experiment].empty:
         raise Missing(f"the experiment {experiment} was not run")
     return results[experiment]
 
 
-def _persons_last_longer(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsOf) -> Judged:
+def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 4: how far the removal limit of persons is above the median of the other classes' (percent removed)."""
     runs = stacked(_rows("thresholds", results), draws, "threshold", "Synscapes")
     if len(runs.values) < 3:
@@ -189,10 +162,10 @@ def _persons_last_longer(claim: Claim, results: Mapping[str, pd.DataFrame], draw
     if np.isnan(value):
         raise Missing("AP is 0 throughout, and has no limit, for persons or for all others")
     found = _estimate(value, lead(limit_draws(runs.values, runs.drawn)))
-    return Judged(found, found.verdict, "limits by the rule of Figure 4; the median of the other classes")
+    return (found, found.verdict, "limits by the rule of Figure 4; the median of the other classes")
 
 
-def _same_effective_rate(claim: Claim, results: Mapping[str, pd.DataFrame], draws: DrawsOf) -> Judged:
+def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 6: do both momenta peak at the same effective learning rate lr / (1 - m)?
 
     Estimated: the distance of the two maxima in decades of the effective learning rate. 0 is the paper's answer; at the
@@ -210,7 +183,7 @@ def _same_effective_rate(claim: Claim, results: Mapping[str, pd.DataFrame], draw
     near = max(abs(found.low), abs(found.high)) <= 0.5
     far = found.low > 0.5 or found.high < -0.5
     verdict = HOLDS if near else FAILS if far else OPEN
-    return Judged(found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1")
+    return (found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1")
 
 
 def _peak(rows: pd.DataFrame, draws: DrawsOf, momentum: float) -> tuple[float, np.ndarray]:
@@ -226,7 +199,7 @@ def _peak(rows: pd.DataFrame, draws: DrawsOf, momentum: float) -> tuple[float, n
     return effective[best], effective[runs.drawn[..., column].argmax(0)]
 
 
-RULES: dict[str, Callable[[Claim, Mapping[str, pd.DataFrame], DrawsOf], Judged]] = {
+RULES: dict[str, Callable[[Claim, Results, DrawsOf], Judged]] = {
     PERSONS: _persons_last_longer,
     MOMENTA: _same_effective_rate,
 }

@@ -1,12 +1,13 @@
 """Sums of runs, paired by image and seed, and their verdicts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from scapes.bootstrap import Draws
 from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import Missing
-from synlib.report.verdicts import Estimate, Term, contrast
+from synlib.report.verdicts import Estimate, contrast
 
 
 def made(rng, ap, images, own=0.01, truth="val"):
@@ -19,8 +20,11 @@ def made(rng, ap, images, own=0.01, truth="val"):
 def total(*terms):
     """The contrast of (weight, evaluation set, {seed: draws}), as fractions."""
     known = {f"{k}/{seed}": drawn for k, (_, _, runs) in enumerate(terms) for seed, drawn in runs.items()}
-    named = [Term(weight, on, {seed: f"{k}/{seed}" for seed in runs}) for k, (weight, on, runs) in enumerate(terms)]
-    return Estimate(*(number / 100 for number in contrast(named, lambda run, on: known[run])))
+    rows = [(k, "", w, on, seed, f"{k}/{seed}") for k, (w, on, runs) in enumerate(terms) for seed in runs]
+    named = pd.DataFrame(rows, columns=["term", "trained on", "weight", "evaluated on", "seed", "run"])
+    found, seeds = contrast(named, lambda run, on: known[run])
+    assert seeds == len(set.intersection(*(set(runs) for _, _, runs in terms)))
+    return Estimate(*(number / 100 for number in found))
 
 
 def test_what_runs_share_cancels():
