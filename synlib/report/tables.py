@@ -336,4 +336,4 @@ def _label(ours: float, papers: float | None, unit: str) -> str:
 
 def _thousands(value: float) -> str:
     """3000 -> ``3k``."""
-    return f"{value / 1000:g}k"
+    return f"{value / 1000:g}k" if value else "0"

@@ -275,6 +275,19 @@ def test_instance_counts_are_shown_as_counts():
     assert [shown[name] for name in ("person", "car", "all", "per image", "groups")] == ["2", "0", "2", "0.5", "1"]
 
 
+def test_runs_have_their_names_in_the_experiment():
+    planned = [
+        SimpleNamespace(name=name, spec=SimpleNamespace(run_id=run))
+        for name, run in (("a", "1"), ("b", "2"), ("c", "1"))
+    ]
+    columns = {"run": ["1", "2"], "state": ["done", "planned"], "removal": [{}, {}]}
+    columns |= dict.fromkeys(("trained on", "seed", "iterations", "epochs"), 0)
+    store = SimpleNamespace(table=lambda planned: pd.DataFrame(columns))
+    table = tables.runs(store, planned).data
+    assert table["name"].to_dict() == {"1": "a", "2": "b"}
+    assert list(table) == ["name", "trained on", "seed", "iterations", "epochs", "state"]
+
+
 def test_save_table(tmp_path):
     table = pd.DataFrame({"claim": ["a, b", "c"], "ours": [1.5, np.nan]}, index=[7, 8])
     path = save_table(table, "claims", tmp_path / "new")
