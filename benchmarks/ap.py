@@ -1,12 +1,12 @@
-"""Cityscapes AP: synlib against the official evaluator, on the same predictions and the same ground truth, in one run.
+"""Cityscapes AP: scapes against the official evaluator, on the same predictions and the same ground truth, in one run.
 
-Run: ``python benchmarks/ap.py``. It generates 2048x1024 ground truth (four drawn streets an image) with 15-80
-detections an image, and times both from the masks in memory to the final numbers, each as it is meant to be used, both
+Run: ``python benchmarks/ap.py``. It generates 2048x1024 ground truth (four drawn streets per image) with 15-80
+detections per image, and times both from the masks in memory to the final numbers, each as it is meant to be used, both
 in one process and reading the ground truth from the same PNG files:
 
-- official: write a PNG a mask and a text an image (as Detectron2's ``CityscapesInstanceEvaluator`` does), then
+- official: write one PNG per mask and one text per image (as Detectron2's ``CityscapesInstanceEvaluator`` does), then
   ``evaluateImgLists``, run by ``tests.official``, which says what it has to replace for it to run;
-- synlib: ``match_image`` with the instance table, then ``average_precision``.
+- scapes: ``match_image`` with the instance table, as evaluations do, then ``average_precision``.
 """
 
 import argparse
@@ -109,11 +109,11 @@ def run(images: int, seed: int, repeats: int, folder: Path) -> None:
     """Time both and print what each step takes."""
     paths, tables, detections = generate(images, seed, folder)
     truths, found = sum(map(len, tables)) / images, sum(map(len, detections)) / images
-    print(f"{images} images of {WIDTH}x{HEIGHT}, {truths:.0f} ground truths and {found:.0f} detections an image")
+    print(f"{images} images of {WIDTH}x{HEIGHT}, {truths:.0f} ground truths and {found:.0f} detections per image")
     written, evaluated, expected = time_official(paths, detections, repeats, folder)
     peer = written + evaluated
     ms = 1e3 / images
-    print(f"official: {peer * ms:.0f} ms an image ({written * ms:.0f} writing masks, {evaluated * ms:.0f} evaluating)")
+    print(f"official: {peer * ms:.0f} ms per image ({written * ms:.0f} writing masks, {evaluated * ms:.0f} evaluating)")
 
     def match_all(tables):
         items = zip(paths, detections, tables, strict=True)
@@ -124,8 +124,8 @@ def run(images: int, seed: int, repeats: int, folder: Path) -> None:
     pooled, result = timed(lambda: average_precision(records), 5 * repeats)
     decoded, _ = timed(lambda: [png.read(path, "gray 16") for path in paths], 5 * repeats)
     ours = matched + pooled
-    print(f"synlib: {ours * ms:.1f} ms an image, {decoded / ours:.0%} of it decoding the ground truth's PNG")
-    print(f"synlib without the instance table: {(counted + pooled) * ms:.1f} ms an image")
+    print(f"scapes: {ours * ms:.1f} ms per image, {decoded / ours:.0%} of it decoding the ground truth's PNG")
+    print(f"scapes without the instance table: {(counted + pooled) * ms:.1f} ms per image")
     for count in (500, 5000):
         seconds, _ = timed(lambda count=count: average_precision(copies(records, count)), 1)
         print(
