@@ -126,20 +126,10 @@ def dataset_name(root: str | Path) -> str:
 
 def _row(root: str | Path, split: str, city: str, image_id: str, dataset: str) -> dict:
     paths = image_paths(root, split, city, image_id)
-    labels = ("", "") if split == "test" else (paths["instance_path"], paths["label_path"])
-    try:
-        header = png.read_header(labels[0] or paths["image_path"])
-        if labels[1]:
-            os.stat(labels[1])
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.filename}: missing, though {paths['image_path']} exists") from error
-    return {
-        "dataset": dataset,
-        "split": split,
-        "image_id": image_id,
-        "image_path": paths["image_path"],
-        "instance_path": labels[0],
-        "label_path": labels[1],
-        "height": header.height,
-        "width": header.width,
-    }
+    del paths["polygon_path"]
+    if split == "test":
+        paths |= {"instance_path": "", "label_path": ""}
+    others = [paths["label_path"]] if paths["label_path"] else []
+    height, width = png.read_label_size(paths["instance_path"] or paths["image_path"], others, paths["image_path"])
+    row = {"dataset": dataset, "split": split, "image_id": image_id}
+    return row | paths | {"height": height, "width": width}

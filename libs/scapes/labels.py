@@ -1,6 +1,6 @@
 """The eight evaluated classes and every id map, derived from the official Cityscapes label table.
 
-Three numberings meet in this study:
+Three numberings are in use:
 
 - ``label id``: what the pixels of Cityscapes and Synscapes class maps hold (24 person ... 33 bicycle).
 - ``category``: 0..7, the index into :data:`CLASSES`; what models, tables and metrics use. It equals the contiguous id

@@ -146,14 +146,9 @@ class NumberedDataset:
 
     def _row(self, root: str | Path, number: int, split: str, variant: str) -> dict:
         paths = self.image_paths(root, number, variant)
-        try:
-            header = png.read_header(paths["label_path"])
-            for path in paths.values():
-                os.stat(path)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error.filename}: missing, though {paths['image_path']} exists") from error
+        height, width = png.read_label_size(paths["label_path"], paths.values(), paths["image_path"])
         row = {"dataset": self.name, "split": split, "image_id": str(number)}
-        return row | paths | {"height": header.height, "width": header.width}
+        return row | paths | {"height": height, "width": width}
 
     def _list_numbers(self, root: str | Path, variant: str) -> list[int]:
         if variant not in self.variants:

@@ -6,6 +6,7 @@ expand palettes and drop to eight bits without a word.
 
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,17 @@ def read_header(path: str | Path) -> Header:
     """Size and kind of a PNG from its first bytes; raises ``BadFile`` or ``OSError``."""
     with open(path, "rb", buffering=0) as file:
         return _parse_header(file.read(33), path)
+
+
+def read_label_size(path: str, others: Iterable[str], image_path: str) -> tuple[int, int]:
+    """(height, width) of a label map, once ``others``, the further files of its image, are seen to exist too."""
+    try:
+        header = read_header(path)
+        for other in others:
+            os.stat(other)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error.filename}: missing, though {image_path} exists") from error
+    return header.height, header.width
 
 
 def read_ends(path: str | Path) -> tuple[Header, int, bytes]:

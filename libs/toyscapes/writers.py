@@ -49,7 +49,7 @@ def write_cityscapes(
 ) -> dict:
     """Write ``train`` + ``val`` + ``test`` scenes of the real domain as a Cityscapes tree; return its manifest.
 
-    ``height`` x ``width``: pixels, 1:2; ``gap``: see :func:`draw_scene`; ``workers``: processes, by default one a core.
+    ``height`` x ``width``: pixels, 1:2; ``gap``: see :func:`draw_scene`; ``workers``: processes (default: all cores).
     The n-th image of a split is the same whatever the size of the splits. The labels of the test split are dummies, as
     in the original.
 

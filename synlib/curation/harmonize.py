@@ -107,7 +107,7 @@ def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: in
 
 
 def count_table(manifest: dict) -> pd.DataFrame:
-    """The manifest's counts: one row an event, one column a class, e.g. ``count_table(m).loc[["before", "after"]]``."""
+    """The manifest's counts: one row per event (``before``, ``after``, ...), one column per class."""
     return pd.DataFrame(manifest["counts"]).T.fillna(0).astype(int)
 
 

@@ -1,6 +1,6 @@
 """Section 4.1 of the paper: remove the smallest instances of each class, by thresholds in percent of the class.
 
-``instances`` is always an instance table (:mod:`scapes.instances`), ``keep`` one boolean a row of it. Images
+``instances`` is always an instance table (:mod:`scapes.instances`), ``keep`` one boolean per row of it. Images
 and label files are never touched: a removed instance is a row that training leaves out.
 """
 
@@ -46,7 +46,7 @@ def removed_from(instances: pd.DataFrame) -> pd.Series:
 
 
 def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
-    """What was removed: one row a class and a last row ``all``, groups not counted.
+    """What was removed: one row per class and a last row ``all``, groups not counted.
 
     Columns: ``before``, ``after``, ``removed`` (numbers of instances), ``removed_fraction``, ``cutoff_px`` (area of the
     largest removed instance, 0 if none), ``emptied_images`` (images that had instances of the class and have none

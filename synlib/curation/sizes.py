@@ -16,7 +16,7 @@ STAGES = ("before", "after")
 def size_distribution(
     instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None = None, *, bins: int = 21
 ) -> pd.DataFrame:
-    """Histogram of sizes: one row a (``dataset``, ``class``, ``stage``, bin), empty bins included.
+    """Histogram of sizes: one row per (``dataset``, ``class``, ``stage``, bin), empty bins included.
 
     Bins are powers of two of the image area: the last is (1/2, 1], the first everything up to ``2 ** (1 - bins)``; the
     default 21 reach down to two pixels of a 2048x1024 image. Columns ``area_from``, ``area_to`` (fractions of the image
