@@ -1,4 +1,4 @@
-"""What the metadata of the training set cost in memory in all loading processes together, against Detectron2's lists.
+"""What the training set's metadata cost in memory in all loader workers together, against Detectron2's lists.
 
 Run: ``python benchmarks/loader_memory.py``. Tables of 25,000 images with 46 instances each are made up. After each of 4
 and of 8 loading processes has gone through its share of an epoch, reading every box but no file, their proportional set
@@ -22,7 +22,7 @@ import torch.utils.data
 from detectron2.data import DatasetFromList
 from detectron2.structures import BoxMode
 
-from seeded_rcnn.stream import PositionSampler, TrainingSamples, give_back_memory
+from seeded_rcnn.stream import TrainingSamples, batches, give_back_memory
 
 INSTANCES, HEIGHT, WIDTH, BATCH = 46, 1024, 2048, 8
 MIB = 1 << 20
@@ -98,11 +98,14 @@ def dataset_of(variant: str, images: int) -> torch.utils.data.Dataset:
 
 def measure(variant: str, images: int, workers: int) -> dict[str, float]:
     """MiB of all loading processes after an epoch, and milliseconds a sample in one of them."""
-    sampler = PositionSampler(0, images // BATCH, BATCH, 0, 1)
     dataset = dataset_of(variant, images)
     give_back_memory()  # what the data set was made from, as a training does before it starts its processes
     loader = torch.utils.data.DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, collate_fn=list, persistent_workers=True
+        dataset,
+        batch_sampler=batches(0, images // BATCH, BATCH),
+        num_workers=workers,
+        collate_fn=list,
+        persistent_workers=True,
     )
     started = time.perf_counter()
     for _ in loader:

@@ -62,7 +62,7 @@ def pretrain(seconds: float, height: int, width: int) -> dict[str, Tensor]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         chosen = torch.randint(len(images), (64,))
-        pooled = model["backbone"].features(images[chosen])["c4"].mean((2, 3))
+        pooled = model["backbone"](images[chosen])["c4"].mean((2, 3))
         loss = F.cross_entropy(model["head"](pooled), categories[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -76,7 +76,7 @@ def pretrain(seconds: float, height: int, width: int) -> dict[str, Tensor]:
 def scaled_laterals(backbone: EfficientNetLite0, images: Tensor) -> dict[str, Tensor]:
     """First weights of the feature pyramid that see this backbone's features at the size of ImageNet's: 0.25."""
     weights = {}
-    for (name, features), level in zip(backbone.features(images).items(), (2, 3, 4), strict=True):
+    for (name, features), level in zip(backbone(images).items(), (2, 3, 4), strict=True):
         lateral = nn.Conv2d(backbone.output_shape()[name].channels, PYRAMID_CHANNELS, 1)
         c2_xavier_fill(lateral)
         weights[f"backbone.fpn_lateral{level}.weight"] = lateral.weight * 0.25 / features.std()

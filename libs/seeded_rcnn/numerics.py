@@ -14,11 +14,11 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
-    """Set what PyTorch keeps a process in: TensorFloat-32, and deterministic algorithms on a ``gpu`` if asked for.
+    """Configure PyTorch for this process: TensorFloat-32 and, if asked for, deterministic algorithms on a ``gpu``.
 
     TensorFloat-32 has 10 bits of mantissa, so ``float32`` forbids it, also where PyTorch would use it by default.
-    With deterministic algorithms a few operations remain that have none, and PyTorch warns of each: on current versions
-    the gradient of PointRend's point sampling (``grid_sample``). RoIAlign takes more time and memory.
+    A few operations have no deterministic algorithm, and PyTorch warns of each: in current versions the gradient of
+    PointRend's point sampling (``grid_sample``). Deterministic RoIAlign takes more time and memory.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     if gpu:
@@ -38,19 +38,14 @@ def grad_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
 
 
 def prepare(model: nn.Module, precision: str) -> None:
-    """Before training with autocast: every head hands on float32, and weights lie as tensor cores want them.
+    """Before training with autocast: heads return float32, of which boxes, scores and losses are computed.
 
-    Boxes, their scores and the losses are computed from what the heads hand on.
+    On a GPU the weights get the channels-last layout, which tensor cores need.
     """
     if precision not in AUTOCAST:
         return
-    heads = model.roi_heads
-    for head in (
-        model.proposal_generator.rpn_head,
-        heads.box_predictor,
-        heads.mask_head.coarse_head,
-        heads.mask_head.point_head,
-    ):
+    rpn, heads = model.proposal_generator, model.roi_heads
+    for head in (rpn.rpn_head, heads.box_predictor, heads.mask_head.coarse_head, heads.mask_head.point_head):
         head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
     if model.device.type == "cuda":
         model.to(memory_format=torch.channels_last)

@@ -1,10 +1,10 @@
 """The model's own random draws, as functions of the training sample and not of the process or batch that it is in.
 
 Detectron2 v0.6 draws anchors (RPN), proposals (RoI heads) and points (PointRend's mask head) from the device's global
-generator. Here that generator is seeded anew for every image and stage with the sample's ``seeds``; what is then drawn,
-and how, is Detectron2's. A batch may be divided among processes, or into parts one after the other: the draws stay.
+generator. Here that generator is seeded again for every image and stage with the sample's ``seeds``; the drawing itself
+is Detectron2's. So the draws do not change when a batch is divided among processes or into parts.
 
-A sample without ``seeds`` leaves the generator alone.
+A sample without ``seeds`` does not touch the generator.
 """
 
 from typing import Any
@@ -14,8 +14,10 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
 from detectron2.modeling.proposal_generator import RPN
-from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.modeling.roi_heads import ROI_MASK_HEAD_REGISTRY, StandardROIHeads
+from detectron2.projects.point_rend import PointRendMaskHead
 from detectron2.structures import ImageList, Instances
+from torch import Tensor
 from torch.nn import functional as F
 
 from seeded_rcnn.roi_align import use_grids
@@ -41,14 +43,14 @@ class SeededRCNN(GeneralizedRCNN):
     padded at least, the largest of all images of the iteration, so that every process and part has the same anchors.
     """
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Losses in training, else detections."""
         if self.training:
             self._seed(batched_inputs)
         return super().forward(batched_inputs)
 
     @torch.no_grad()
-    def count(self, batched_inputs: list[dict[str, Any]]) -> torch.Tensor:
+    def count(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
         """What ``roi_heads.counts`` will be in a forward pass on the same batch; costs the backbone and the RPN."""
         self._seed(batched_inputs)
         images = self.preprocess_image(batched_inputs)
@@ -64,12 +66,9 @@ class SeededRCNN(GeneralizedRCNN):
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """As GeneralizedRCNN's, padded to the ``frame`` of the samples if they have one."""
         images = super().preprocess_image(batched_inputs)
-        frame = batched_inputs[0].get("frame", (0, 0))
-        divisor = max(1, self.backbone.size_divisibility)
-        below, right = (
-            max(0, -(-size // divisor) * divisor - have)
-            for size, have in zip(frame, images.tensor.shape[-2:], strict=True)
-        )
+        divisor, frame = max(1, self.backbone.size_divisibility), batched_inputs[0].get("frame", (0, 0))
+        pairs = zip(frame, images.tensor.shape[-2:], strict=True)
+        below, right = (max(0, -(-size // divisor) * divisor - have) for size, have in pairs)
         return ImageList(F.pad(images.tensor, (0, right, 0, below)), images.image_sizes) if below + right else images
 
 
@@ -79,8 +78,8 @@ class SeededRPN(RPN):
 
     seeds: list[int] | None = None
 
-    def _subsample_labels(self, label: torch.Tensor) -> torch.Tensor:  # called once an image, in order
-        seed_next(self.seeds, label.device)
+    def _subsample_labels(self, label: Tensor) -> Tensor:
+        seed_next(self.seeds, label.device)  # called once per image, in order
         return super()._subsample_labels(label)
 
 
@@ -99,30 +98,49 @@ class SeededROIHeads(StandardROIHeads):
         use_grids(modules["box_pooler"])
         return modules
 
-    def _sample_proposals(
-        self, matched_idxs: torch.Tensor, matched_labels: torch.Tensor, gt_classes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # called once an image, in order
-        seed_next(self.seeds, matched_idxs.device)
-        return super()._sample_proposals(matched_idxs, matched_labels, gt_classes)
+    def _sample_proposals(self, matches: Tensor, labels: Tensor, gt_classes: Tensor) -> tuple[Tensor, Tensor]:
+        seed_next(self.seeds, matches.device)  # called once per image, in order
+        return super()._sample_proposals(matches, labels, gt_classes)
 
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
         """As ROIHeads'."""
         sampled = super().label_and_sample_proposals(proposals, targets)
         classes = torch.cat([found.gt_classes for found in sampled])
         foreground = (classes != self.num_classes).sum()
-        self.counts = torch.stack(
-            [foreground.new_tensor(count) for count in (len(sampled), len(classes))] + [foreground]
-        )
+        self.counts = torch.stack([*foreground.new_tensor([len(sampled), len(classes)]), foreground])
         return sampled
 
 
-def weighted(
-    losses: dict[str, torch.Tensor], counts: torch.Tensor, total: torch.Tensor, processes: int
-) -> dict[str, torch.Tensor]:
-    """Means over one part of an iteration's batch, as that part's addends to the means over the whole batch.
+@ROI_MASK_HEAD_REGISTRY.register()
+class NegativesMaskHead(PointRendMaskHead):
+    """PointRendMaskHead with seeds for the points of each image, and able to train on a batch without any object.
+
+    Detectron2 leaves images without objects out of training, and v0.6's head fails on a batch of them. Here they are
+    negatives: both losses are 0, and every parameter has a gradient of 0. In all other cases this is Detectron2's head.
+    """
+
+    seeds: list[int] | None = None
+
+    def _sample_train_points(self, coarse_mask: Tensor, instances: list[Instances]) -> tuple[Tensor, Tensor]:
+        if not self.seeds:
+            return self._sample_points(coarse_mask, instances)
+        of_images = zip(coarse_mask.split([len(found) for found in instances]), instances, strict=True)
+        drawn = [self._sample_points(masks, [found]) for masks, found in of_images]
+        return torch.cat([points for points, _ in drawn]), torch.cat([labels for _, labels in drawn])
+
+    def _sample_points(self, coarse_mask: Tensor, instances: list[Instances]) -> tuple[Tensor, Tensor]:
+        seed_next(self.seeds, coarse_mask.device)
+        if len(coarse_mask):
+            return super()._sample_train_points(coarse_mask, instances)
+        points = self.mask_point_train_num_points
+        return coarse_mask.new_zeros(0, points, 2), coarse_mask.new_zeros(0, points)
+
+
+def weighted(losses: dict[str, Tensor], counts: Tensor, total: Tensor, processes: int) -> dict[str, Tensor]:
+    """Means over one part of an iteration's batch, as what that part adds to the means over the whole batch.
 
     ``counts``, ``total``: (3,), see ``UNITS``, of the part and of the whole. Gradients are averaged over ``processes``
-    afterwards, which this makes up for. For a batch in one part the weights are exactly 1.
+    afterwards; the factor ``processes`` compensates for it. For a batch in one part the weights are exactly 1.
     """
     weights = counts * processes / total.clamp(min=1)
     return {name: loss * weights[UNITS[name]] for name, loss in losses.items()}

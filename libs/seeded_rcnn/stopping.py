@@ -1,6 +1,6 @@
-"""Stop a training without losing work: asked to by SIGTERM, it ends after the iteration at hand, with a checkpoint.
+"""Stop a training without losing work: after SIGTERM it ends after the current iteration, with a checkpoint.
 
-SIGTERM is what a launcher sends that is interrupted, and a cluster that needs the node or whose time is up.
+A launcher sends SIGTERM when it is interrupted, a cluster when it needs the node or when the job's time is up.
 """
 
 import contextlib
@@ -16,9 +16,8 @@ from detectron2.utils import comm
 class StopHook(HookBase):
     """Raise KeyboardInterrupt after the iteration in which SIGTERM came, once the main process has saved it.
 
-    The other processes of a training go on meanwhile: the main one may need them for the iteration at hand. When it has
-    left, they fail or are ended, which is then no fault of the run. To be registered after the hooks that change what
-    is saved.
+    The other processes continue until then: the main process may need them for the current iteration. When it has left,
+    they fail or are ended, which is no failure of the run. Register this hook after those that change what is saved.
     """
 
     def __init__(self, checkpointer: Checkpointer) -> None:
@@ -37,24 +36,24 @@ class StopHook(HookBase):
     def after_train(self) -> None:
         signal.signal(signal.SIGTERM, self.previous)
         if self.asked and not comm.is_main_process() and self.trainer.iter < self.trainer.max_iter:
-            raise KeyboardInterrupt("asked to stop")  # in place of the error that the main process' leaving has caused
+            raise KeyboardInterrupt("asked to stop")  # instead of the error that the main process's exit has caused
 
     def _ask(self, *_: object) -> None:
         self.asked = True
 
 
-def leave_stopping_to_the_main_process(_: int) -> None:
-    """For loading processes, which get the signal too and would fail the training with their end."""
+def ignore_sigterm(_: int) -> None:
+    """``worker_init_fn``: loader workers get the signal too, and their death would abort the training."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def ending_loading_processes() -> Iterator[None]:
-    """Kill at the end what an error has left of them: Python would ask them to end, which they ignore, and wait."""
+def ending_loader_workers() -> Iterator[None]:
+    """Kill loader workers that an error has left: Python would send SIGTERM, which they ignore, and wait for them."""
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch takes their end for another error
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report their end as another error
         for process in multiprocessing.active_children():
-            if isinstance(process, multiprocessing.Process):  # and not another library's, such as joblib's
+            if isinstance(process, multiprocessing.Process):  # and not one of another library, such as joblib
                 process.kill()

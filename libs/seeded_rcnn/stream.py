@@ -7,7 +7,6 @@ So a resumed run, a run with other loader workers, and a run on more GPUs see th
 import contextlib
 import ctypes
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,9 @@ class TrainingSamples(torch.utils.data.Dataset):
         self.seed, self.mapper = seed, mapper
         self.image_paths = images["image_path"].to_numpy().astype(bytes)
         self.instance_paths = images["instance_path"].to_numpy().astype(bytes)
-        row_of_image = pd.Series(np.arange(len(images)), index=_keys(images))
-        owner = row_of_image.loc[_keys(instances)].to_numpy()
+        keys = ["dataset", "image_id"]
+        row_of_image = pd.Series(np.arange(len(images)), index=pd.MultiIndex.from_frame(images[keys]))
+        owner = row_of_image.loc[pd.MultiIndex.from_frame(instances[keys])].to_numpy()
         order = np.argsort(owner, kind="stable")
         self.offsets = np.searchsorted(owner[order], np.arange(len(images) + 1))
         self.instance_ids = instances["instance_id"].to_numpy(np.int32)[order]
@@ -61,31 +61,21 @@ class TrainingSamples(torch.utils.data.Dataset):
         return sample | {"seeds": (words >> np.uint64(1)).tolist()}
 
 
-class PositionSampler(torch.utils.data.Sampler):
-    """Batches of positions of one worker from ``start_iteration`` to ``iterations``."""
+def batches(start: int, iterations: int, batch_size: int, rank: int = 0, processes: int = 1) -> list[range]:
+    """For each iteration from ``start`` on, the positions that process ``rank`` of ``processes`` trains on.
 
-    def __init__(self, start_iteration: int, iterations: int, batch_size: int, rank: int, world_size: int) -> None:
-        if batch_size % world_size:
-            raise ValueError(f"batch_size {batch_size} is not a multiple of the {world_size} training processes")
-        self.first, self.last, self.batch_size = start_iteration, iterations, batch_size
-        self.share, self.rank = batch_size // world_size, rank
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for iteration in range(self.first, self.last):
-            start = iteration * self.batch_size + self.rank * self.share
-            yield list(range(start, start + self.share))
+    Raises ValueError when the processes cannot have equal shares of a batch.
+    """
+    if batch_size % processes:
+        raise ValueError(f"batch_size {batch_size} is not a multiple of the {processes} training processes")
+    share = batch_size // processes
+    firsts = range(start * batch_size + rank * share, iterations * batch_size, batch_size)
+    return [range(first, first + share) for first in firsts]
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system. Loading processes would carry what their parent has kept of it along."""
+    """Return freed memory to the system: loading processes would inherit what their parent has kept of it."""
     gc.collect()
     pa.default_memory_pool().release_unused()
     with contextlib.suppress(OSError, AttributeError):  # only GNU's C library has it
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _keys(table: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_arrays([table["dataset"], table["image_id"]])

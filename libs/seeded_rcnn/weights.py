@@ -1,10 +1,11 @@
-"""Reading weights without running code that a file carries.
+"""Weights and checkpoints: written completely or not at all, and read without running code that a file carries.
 
 A Detectron2 ``.pkl`` is a pickle: it is read by an unpickler that admits NumPy arrays and nothing else. A ``.pth`` is
 read by PyTorch's ``weights_only`` loader.
 """
 
 import hashlib
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from scapes.files import replacing
+
+LOG = logging.getLogger(__name__)
 _ALLOWED = {
     ("numpy", "ndarray"), ("numpy", "dtype"),
     ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
@@ -29,6 +33,37 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only NumPy arrays are admitted")
         return super().find_class(module, name)
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with atomic saving, safe loading, and a way back from a damaged last checkpoint."""
+
+    def save(self, name: str, **extra: Any) -> None:
+        if not self.save_to_disk:
+            return
+        content = {"model": self.model.state_dict(), **extra}
+        content |= {key: value.state_dict() for key, value in self.checkpointables.items()}
+        # Written through a file object: given a path, PyTorch would put the temporary name into the file.
+        with replacing(Path(self.save_dir) / f"{name}.pth") as temporary, open(temporary, "wb") as file:
+            torch.save(content, file)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        return read_weights(filename)
+
+    def resume(self) -> int:
+        """Load the newest readable checkpoint, deleting damaged ones; returns the iteration to go on from."""
+        for path in self.saved():
+            try:
+                return int(self.load(str(path))["iteration"]) + 1
+            except ValueError as error:
+                LOG.warning("%s; going back to the checkpoint before it", error)
+                if self.save_to_disk:
+                    path.unlink()
+        return 0
+
+    def saved(self) -> list[Path]:
+        """Checkpoints of iterations, newest first."""
+        return sorted(Path(self.save_dir).glob("model_[0-9]*.pth"), reverse=True)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -47,13 +82,13 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         reason = (str(error) or type(error).__name__).splitlines()[0]
         lack = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-        if lack and path.suffix != ".pkl":  # it has checksums: that size is in the file; in a pickle it may be damage
+        if lack and path.suffix != ".pkl":  # a .pth has checksums, so that its size is true; a pickle may be damaged
             raise MemoryError(f"{path}: {reason}") from error
-        sha256(path)  # an OSError if it is not there, or its disk fails; of a cut-off file PyTorch may say so, too
+        sha256(path)  # OSError when the file is missing or its disk fails; PyTorch may say that of a truncated file too
         raise ValueError(f"{path}: refused as a weights file: {reason}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: found {type(content).__name__}, expected a dictionary of weights")
-    if path.suffix == ".pkl" and "model" not in content:  # Caffe2 naming, as the MSRA ResNets
+    if path.suffix == ".pkl" and "model" not in content:  # Caffe2 names, as in the MSRA ResNets
         content = {"model": content.get("blobs", content), "__author__": "Caffe2", "matching_heuristics": True}
     return content if "model" in content else {"model": content}
 
@@ -71,18 +106,15 @@ def load_imagenet(model: nn.Module, cfg: CfgNode, path: str = "") -> None:
         backbone = model.backbone.bottom_up
         backbone.load_state_dict({key: weights[key] for key in backbone.state_dict()})
         return
-    load_into(model, read_weights(_local_path(name)))
-
-
-def _local_path(name: str) -> str:
     try:
-        return PathManager.get_local_path(name)
+        local = PathManager.get_local_path(name)
     except Exception as error:  # the path manager raises whatever its HTTP client does
         url = name.replace("detectron2://", "https://dl.fbaipublicfiles.com/detectron2/")
         raise OSError(
             f"{name}: the ImageNet weights could not be downloaded ({error}). Fetch {url} on a machine with a network, "
             f"copy the file here, and name it in the profile: `execution: {{imagenet_weights: PATH}}`."
         ) from error
+    load_into(model, read_weights(local))
 
 
 def load_initial(model: nn.Module, path: str, init: str) -> None:
@@ -100,9 +132,8 @@ def load_initial(model: nn.Module, path: str, init: str) -> None:
         if not init.startswith("run:"):
             raise
         raise ValueError(
-            f"it starts from run {init.removeprefix('run:')}, whose final weights are gone or damaged ({error}); "
-            f"delete {Path(path).with_name('result.json')} and start again: that run then goes on from its newest "
-            f"checkpoint, or is trained again"
+            f"it starts from run {init.removeprefix('run:')}, whose final weights are missing or damaged ({error}); "
+            f"delete {Path(path).with_name('result.json')} and start again: that run then makes them again"
         ) from error
     load_into(model, content)
 

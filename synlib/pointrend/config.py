@@ -6,33 +6,29 @@ import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
-from seeded_rcnn import backbone, ignore, mask_head, sampling  # noqa: F401  (they register modules with Detectron2)
+from seeded_rcnn import backbone, ignore, sampling  # noqa: F401  (they register modules with Detectron2)
 from synlib.spec import RunSpec
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
-def model_names() -> list[str]:
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-
-
-def detectron2_config(spec: RunSpec, device: str | None = None) -> CfgNode:
-    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("cuda" if there is one, else "cpu").
+def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
+    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("": "cuda" if there is one, else "cpu").
 
     Raises ValueError for an unknown model profile.
     """
-    if spec.model not in model_names():
-        raise ValueError(f"model: found {spec.model!r}, expected one of {', '.join(model_names())}")
+    models = {path.stem: str(path) for path in CONFIGS.glob("*.yaml")}
+    if spec.model not in models:
+        raise ValueError(f"model: found {spec.model!r}, expected one of {', '.join(sorted(models))}")
     cfg = get_cfg()
     add_pointrend_config(cfg)
-    cfg.merge_from_file(str(CONFIGS / f"{spec.model}.yaml"))
+    cfg.merge_from_file(models[spec.model])
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cfg.SEED = spec.seed
     if spec.data.removed_as == "ignore":
         ignore.enable(cfg)
 
     cfg.INPUT.MIN_SIZE_TRAIN = spec.input.train_short_px
-    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "choice"
     cfg.INPUT.MIN_SIZE_TEST = spec.input.test_short_px
     cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = spec.input.max_long_px
 

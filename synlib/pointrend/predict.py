@@ -1,7 +1,6 @@
 """Run a trained model over an evaluation set: detections as cropped masks, and their AP."""
 
 import itertools
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
@@ -22,57 +20,41 @@ from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
 from seeded_rcnn.mapper import read_photo, test_augmentation
-from synlib.runs.folder import RunDir, stop_without_launcher
+from synlib.pointrend.monitor import Status
+from synlib.runs.folder import RunDir
 from synlib.spec import EvaluationSet
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[Detections]:
-    """Yield the detections of each image of the image table ``images``, at the size of its labels.
-
-    Masks are pasted and cut to their boxes on the model's device, one by one, so no full frame ever leaves it; the
-    pixels equal those of Detectron2's ``detector_postprocess``.
-    """
+    """Yield the detections of each image of the image table ``images``, at the size of its labels."""
     model.eval()
     augmentation = test_augmentation(cfg)
     for row in images.itertuples():
-        image = read_photo(row.image_path, cfg.INPUT.FORMAT)
-        yield detections_of(model, augmentation, image, row.image_id, (row.height, row.width))
+        photo = read_photo(row.image_path, cfg.INPUT.FORMAT)
+        resized = augmentation.get_transform(photo).apply_image(photo)
+        tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        (found,) = model.inference([{"image": tensor}], do_postprocess=False)
+        yield pasted(found, row.image_id, (row.height, row.width))
 
 
-@torch.inference_mode()
-def detections_of(
-    model: nn.Module, augmentation: T.Augmentation, image: np.ndarray, image_id: str, size: tuple[int, int]
-) -> Detections:
-    """Detections in one image, uint8 (H, W, 3) in the model's channel order, at ``size`` (height, width) in px."""
-    image = augmentation.get_transform(image).apply_image(image)
-    tensor = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    (found,) = model.inference([{"image": tensor}], do_postprocess=False)
-    return _to_detections(found, image_id, size)
+def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
+    """What a model ``found`` in an image, at ``size`` (height, width) in px, each mask cut to its box.
 
-
-def _to_detections(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
+    Masks are pasted one by one on the model's device, so that no full frame leaves it; the pixels equal those of
+    Detectron2's ``detector_postprocess``.
+    """
     boxes = Boxes(found.pred_boxes.tensor.clone())
     boxes.scale(size[1] / found.image_size[1], size[0] / found.image_size[0])
     boxes.clip(size)
     kept = boxes.nonempty()
-    boxes, probabilities = boxes.tensor[kept], found.pred_masks[kept]
     crops, corners = [], []
-    for box, probability in zip(boxes, probabilities, strict=True):
-        pasted, (rows, columns) = _do_paste_mask(probability[None], box[None], *size, skip_empty=True)
-        crop = (pasted[0] >= 0.5).cpu().numpy()
-        crops.append(crop)
-        corners.append(
-            (int(columns.start), int(rows.start), int(columns.start) + crop.shape[1], int(rows.start) + crop.shape[0])
-        )
-    return Detections(
-        image_id,
-        size,
-        found.pred_classes[kept].cpu().numpy(),
-        found.scores[kept].cpu().numpy(),
-        np.array(corners, np.int32).reshape(-1, 4),
-        crops,
-    )
+    for box, probability in zip(boxes.tensor[kept], found.pred_masks[kept], strict=True):
+        frame, (rows, columns) = _do_paste_mask(probability[None], box[None], *size, skip_empty=True)
+        crops.append((frame[0] >= 0.5).cpu().numpy())
+        corners.append([int(edge) for edge in (columns.start, rows.start, columns.stop, rows.stop)])
+    categories, scores = found.pred_classes[kept].cpu().numpy(), found.scores[kept].cpu().numpy()
+    return Detections(image_id, size, categories, scores, np.array(corners, np.int32).reshape(-1, 4), crops)
 
 
 def evaluate(
@@ -84,20 +66,26 @@ def evaluate(
     Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
     """
     rank, processes = comm.get_rank(), comm.get_world_size()
-    folder = run.evaluation(on.name)
+    folder, status = run.evaluation(on.name), Status(run, f"evaluate on {on.name}", len(images))
     parts = [folder / f"part-{r}.parquet" for r in range(processes)]
-    write_predictions(parts[rank], _with_status(predict(model, cfg, images.iloc[rank::processes]), on, images, run))
+    write_predictions(parts[rank], _counted(predict(model, cfg, images.iloc[rank::processes]), status))
     comm.synchronize()
     if comm.is_main_process():
         streams = [read_predictions(part) for part in parts]
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
-        # The test split's labels are not public
+        # The test split's labels are not public.
         result = {} if on.split == "test" else _score(folder, on, images, cache_dir)
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
     comm.synchronize()
+
+
+def _counted(items: Iterator[Detections], status: Status) -> Iterator[Detections]:
+    for done, item in enumerate(items, 1):
+        status.update(min(done * comm.get_world_size(), status.total))
+        yield item
 
 
 def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame, cache_dir: str) -> dict[str, Any]:
@@ -111,29 +99,6 @@ def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame, cache_dir: str
     write_records(folder / "records.npz", records)
     read_draws(folder / "records.npz")  # makes and keeps draws.npz
     result = average_precision(records)
-    known = {"ap": result.ap.tolist(), "mean": result.mean, "ap50": result.ap50}
+    known = {"ap": result.ap, "mean": result.mean, "ap50": result.ap50}
     counts = {"images": result.images, "truths": result.truths.tolist(), "predictions": result.predictions.tolist()}
-    return _nan_as_none(known) | counts
-
-
-def _nan_as_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_as_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nan_as_none(item) for item in value]
-    return None if np.isnan(value) else value
-
-
-def _with_status(
-    items: Iterator[Detections], on: EvaluationSet, images: pd.DataFrame, run: RunDir
-) -> Iterator[Detections]:
-    """Pass ``items`` on, keeping the main process's ``status.json`` up to date."""
-    started = written = time.monotonic()
-    for done, item in enumerate(items, 1):
-        if comm.is_main_process() and time.monotonic() - written >= 1:
-            written = time.monotonic()
-            share = done * comm.get_world_size()
-            status = {"stage": f"evaluate on {on.name}", "done": share, "total": len(images)}
-            stop_without_launcher()
-            run.write("status.json", status | {"per_second": share / (written - started)})
-        yield item
+    return {name: np.where(np.isnan(values), None, values).tolist() for name, values in known.items()} | counts

@@ -1,34 +1,31 @@
 """Detectron2's trainer for one run: model, optimizer, samples and hooks, put together from the run's spec.
 
-What makes a run a function of its spec: the order of samples and every random draw depend on the seed and on a sample's
-position alone, so a killed run goes on as if it had never stopped, and processes share a batch as if they were one.
+What makes a run a function of its spec: the order of samples and every random draw depend only on the seed and on a
+sample's position, so that a killed run continues as if it had never stopped, and processes share a batch like one.
 """
 
 import contextlib
-import functools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.utils.data
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, SimpleTrainer, create_ddp_model, hooks
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils import comm
-from detectron2.utils.events import JSONWriter
-from torch import distributed, nn
+from detectron2.utils.events import JSONWriter, TensorboardXWriter
+from torch import Tensor, distributed, nn
 from torch.distributed import ReduceOp
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
-from seeded_rcnn import numerics, stopping, weights
-from seeded_rcnn.checkpoint import SafeCheckpointer
-from seeded_rcnn.mapper import InstanceMapper, training_augmentations
+from seeded_rcnn import mapper, numerics, stopping, stream, weights
 from seeded_rcnn.sampling import SeededRCNN, weighted
-from seeded_rcnn.stream import PositionSampler, TrainingSamples, give_back_memory
 from synlib.curation.compose import TrainingSet
 from synlib.pointrend import monitor
-from synlib.runs.folder import RunDir, stop_without_launcher
+from synlib.runs.folder import RunDir
 from synlib.spec import Execution, RunSpec
 
 SCALARS_PERIOD = 10
@@ -37,33 +34,32 @@ CHECKPOINTS_KEPT = 2
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite. A legitimate result of a learning-rate study, not a fault."""
+    """The loss is no longer finite: a result of a learning-rate study, not a fault."""
 
 
 class Trainer(SimpleTrainer):
-    """Detectron2's SimpleTrainer for a batch in any number of parts, and with an end when the loss is not finite.
+    """Detectron2's SimpleTrainer for a batch in any number of parts, which stops when the loss is not finite.
 
     The batch of an iteration may be divided among processes, and in each into parts of ``images_per_step`` images (0:
     one part) one after the other: losses and gradients are those of the whole batch in one part, up to rounding.
+    ``clip_norm`` limits the norm of the gradient of all parameters together (0: no limit); Detectron2's own option
+    clips each parameter by itself. ``batches``: this process's share of each batch; set before training.
     """
 
+    batches: Iterator[list[dict[str, Any]]] | None = None
+
     def __init__(
-        self,
-        model: nn.Module,
-        loader: torch.utils.data.DataLoader,
-        optimizer: torch.optim.Optimizer,
-        images_per_step: int = 0,
-        precision: str = "float32",
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str, images_per_step: int, clip_norm: float
     ) -> None:
-        super().__init__(model, loader, optimizer)
-        self.images_per_step = images_per_step
+        super().__init__(model, [], optimizer)
+        self.images_per_step, self.clip_norm = images_per_step, clip_norm
         self.network: SeededRCNN = model.module if isinstance(model, DistributedDataParallel) else model
         self.autocast = numerics.autocast(precision, self.network.device)
         self.scaler = numerics.grad_scaler(precision, self.network.device)
 
     def run_step(self) -> None:
         started = time.perf_counter()
-        batch = next(self._data_loader_iter)
+        batch = next(self.batches)
         data_s = time.perf_counter() - started
         size = self.images_per_step or len(batch)
         self.optimizer.zero_grad()
@@ -72,21 +68,25 @@ class Trainer(SimpleTrainer):
             self._write_metrics(losses, data_s)
         except torch.cuda.OutOfMemoryError as error:
             raise RuntimeError(_out_of_memory(batch, size)) from error
-        except FloatingPointError as error:  # a loss, or already the RPN's boxes
+        except FloatingPointError as error:  # of a loss, or of the RPN's boxes before it
             raise DivergedError(f"diverged at iteration {self.iter}: a loss or box is not finite") from error
-        self.scaler.unscale_(self.optimizer)  # gradients are clipped at their own size
+        self.scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _backward(self, parts: list[list[dict[str, Any]]]) -> dict[str, torch.Tensor]:
+    def _backward(self, parts: list[list[dict[str, Any]]]) -> dict[str, Tensor]:
         """Add up the gradients of all parts; returns the losses, whose mean over processes is the batch's."""
         self._share_frame(parts)
         if len(parts) > 1:  # what the losses are divided by has to be known before the first part's gradient
             with self.autocast:
                 total = _over_processes(sum(self.network.count(part) for part in parts), ReduceOp.SUM)
-        sums: dict[str, torch.Tensor] = {}
+        sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts, 1):
-            with contextlib.nullcontext() if number == len(parts) else self._apart():
+            # Processes average their gradients once, with the last part.
+            alone = number == len(parts) or comm.get_world_size() == 1
+            with contextlib.nullcontext() if alone else self.model.no_sync():
                 with self.autocast:
                     losses = self.model(part)
                 counts = self.network.roi_heads.counts
@@ -98,15 +98,11 @@ class Trainer(SimpleTrainer):
         return sums
 
     def _share_frame(self, parts: list[list[dict[str, Any]]]) -> None:
-        """Have all parts in all processes padded alike: padding is seen by the network and has anchors."""
+        """Pad all parts in all processes alike: the network sees the padding, and it has anchors."""
         sizes = torch.tensor([sample["image"].shape[1:] for part in parts for sample in part])
         frame = _over_processes(sizes.amax(0).to(self.network.device), ReduceOp.MAX).tolist()
         for part in parts:
             part[0]["frame"] = frame
-
-    def _apart(self) -> contextlib.AbstractContextManager:
-        """Gradients are only added up here, and not yet averaged with the other processes'."""
-        return self.model.no_sync() if comm.get_world_size() > 1 else contextlib.nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         scaler = {"grad_scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
@@ -116,17 +112,14 @@ class Trainer(SimpleTrainer):
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict.get("grad_scaler", {}))
 
-    def read_from(self, loader: torch.utils.data.DataLoader) -> None:
-        self.data_loader, self._data_loader_iter = loader, iter(loader)
-
     def after_train(self) -> None:
         try:
             super().after_train()
         finally:
-            self._data_loader_iter = None  # its processes end now: later they are waited for, and take no SIGTERM
+            self.batches = None  # ends the loader workers now: they ignore SIGTERM, and Python would wait for them
 
 
-def _over_processes(values: torch.Tensor, operation: ReduceOp) -> torch.Tensor:
+def _over_processes(values: Tensor, operation: ReduceOp) -> Tensor:
     if comm.get_world_size() > 1:
         distributed.all_reduce(values, operation)
     return values
@@ -140,34 +133,56 @@ def _out_of_memory(batch: list[dict[str, Any]], size: int) -> str:
     return f"{tried}: set execution.images_per_step to {size // 2}, or use more GPUs; results stay the same"
 
 
-class StatusHook(HookBase):
-    """Keep ``status.json`` up to date, at most once a second, and drop checkpoints that a resume no longer needs."""
+class ProgressHook(HookBase):
+    """Report progress and memory, and delete checkpoints that a resume no longer needs; for the main process."""
 
-    def __init__(self, run: RunDir, checkpointer: SafeCheckpointer) -> None:
+    def __init__(self, run: RunDir, checkpointer: weights.SafeCheckpointer) -> None:
         self.run, self.checkpointer = run, checkpointer
 
     def before_train(self) -> None:
-        self.started = time.monotonic()
-        self._write(self.trainer.start_iter)
+        self.status = monitor.Status(self.run, "train", self.trainer.max_iter, self.trainer.start_iter)
 
     def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if time.monotonic() - self.written >= 1 or done == self.trainer.max_iter:
-            self._write(done)
-            stop_without_launcher()
+        self.status.update(self.trainer.iter + 1)
+        self.trainer.storage.put_scalar("memory_gib", monitor.memory_gib(), smoothing_hint=False)
         for old in self.checkpointer.saved()[CHECKPOINTS_KEPT:]:
             old.unlink()
 
-    def _write(self, done: int) -> None:
-        self.written = time.monotonic()
-        steps = done - self.trainer.start_iter
-        rate = steps / (self.written - self.started) if steps else None
-        status = {"stage": "train", "done": done, "total": self.trainer.max_iter, "per_second": rate}
-        self.run.write("status.json", status)
-
 
 def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution, run: RunDir) -> tuple[Trainer, int]:
-    """The trainer of a run, and the iteration from which it goes on."""
+    """The trainer of a run, and the iteration from which it continues."""
+    model, iterations, main = _starting_model(spec, cfg, job), spec.schedule.iterations, comm.is_main_process()
+    optimizer = build_optimizer(cfg, model)
+    trainer = Trainer(model, optimizer, spec.precision, job.images_per_step, spec.schedule.clip_gradient_norm)
+    checkpointer = weights.SafeCheckpointer(model, str(run.path), trainer=trainer)
+    every_process = [hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))]
+    checkpoints = hooks.PeriodicCheckpointer(checkpointer, job.checkpoint_period, iterations)
+    in_main = [checkpoints, ProgressHook(run, checkpointer)] if main else []
+    trainer.register_hooks([*every_process, *in_main, stopping.StopHook(checkpointer)])
+    start = checkpointer.resume()
+    if start == iterations:  # cut off between its last two writes, which have the same content
+        checkpointer.save("model_final", iteration=start - 1)
+    if main:  # what an earlier execution wrote to TensorBoard from iteration `start` on is void
+        writers = [JSONWriter(str(run.path / "metrics.json")), TensorboardXWriter(str(run.path), purge_step=start)]
+        trainer.register_hooks([hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
+    to_sample = mapper.InstanceMapper(mapper.training_augmentations(cfg), cfg.INPUT.FORMAT)
+    samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
+    del data
+    stream.give_back_memory()
+    positions = stream.batches(start, iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
+    loader = DataLoader(
+        samples,
+        batch_sampler=positions,
+        num_workers=job.loader_workers,
+        collate_fn=list,
+        worker_init_fn=stopping.ignore_sigterm,
+    )
+    trainer.batches = iter(loader)
+    return trainer, start
+
+
+def _starting_model(spec: RunSpec, cfg: CfgNode, job: Execution) -> nn.Module:
+    """The model before its first iteration, on its device, with the weights that ``spec.init`` names."""
     torch.manual_seed(spec.seed)
     model = build_model(cfg)
     if spec.init == "imagenet":
@@ -176,43 +191,4 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
         weights.load_initial(model, job.initial_weights, spec.init)
     numerics.prepare(model, spec.precision)
     gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
-    model = create_ddp_model(model, device_ids=gpus, broadcast_buffers=False)
-    optimizer = build_optimizer(cfg, model)
-    if spec.schedule.clip_gradient_norm:  # of all parameters together; Detectron2's own option clips each by itself
-        optimizer.register_step_pre_hook(functools.partial(_clip_gradient, model, spec.schedule.clip_gradient_norm))
-    trainer = Trainer(model, [], optimizer, job.images_per_step, spec.precision)
-    checkpointer = SafeCheckpointer(model, str(run.path), trainer=trainer)
-    trainer.register_hooks([hooks.IterationTimer(), hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))])
-    if comm.is_main_process():
-        trainer.register_hooks(
-            [
-                hooks.PeriodicCheckpointer(checkpointer, job.checkpoint_period, spec.schedule.iterations),
-                StatusHook(run, checkpointer),
-            ]
-        )
-    trainer.register_hooks([stopping.StopHook(checkpointer)])
-    start = checkpointer.resume()
-    if start == spec.schedule.iterations:  # cut off between its last two writes, which have the same content
-        checkpointer.finish()
-    if comm.is_main_process():
-        writers = [JSONWriter(str(run.path / "metrics.json")), monitor.scalar_writer(run.path, start)]
-        trainer.register_hooks([monitor.MemoryHook(SCALARS_PERIOD), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
-    mapper = InstanceMapper(training_augmentations(cfg), cfg.INPUT.FORMAT)
-    samples = TrainingSamples(data.images, data.instances, mapper, spec.seed)
-    del data
-    give_back_memory()
-    sampler = PositionSampler(start, spec.schedule.iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
-    trainer.read_from(
-        torch.utils.data.DataLoader(
-            samples,
-            batch_sampler=sampler,
-            num_workers=job.loader_workers,
-            collate_fn=list,
-            worker_init_fn=stopping.leave_stopping_to_the_main_process,
-        )
-    )
-    return trainer, start
-
-
-def _clip_gradient(model: nn.Module, norm: float, *_: object) -> None:
-    nn.utils.clip_grad_norm_(model.parameters(), norm)
+    return create_ddp_model(model, device_ids=gpus, broadcast_buffers=False)

@@ -1,6 +1,6 @@
 """Execute the run in a folder: ``python -m synlib.pointrend.worker RUN_FOLDER``, alone or as a process of torchrun.
 
-Reads ``spec.yaml`` and ``job.json``; trains, or goes on from the newest checkpoint; evaluates; writes ``result.json``
+Reads ``spec.yaml`` and ``job.json``; trains, or continues from the newest checkpoint; evaluates; writes ``result.json``
 last.
 """
 
@@ -12,11 +12,14 @@ import platform
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pandas as pd
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from torch import distributed, nn
@@ -33,29 +36,34 @@ from synlib.runs.folder import RunBusyError, RunDir
 from synlib.spec import DataSpec, Execution, RunSpec
 
 LOG = logging.getLogger("synlib")
+LOGGED = ("detectron2", "seeded_rcnn", "synlib")
 FINAL = "model_final.pth"
 LOCK_PATIENCE_S = 10
 CLUSTER_PATIENCE_S = 180
-"""A job's: file servers take up to two minutes to notice that the node that held the run's lock is gone."""
+"""On a cluster: file servers take up to two minutes to notice that the node that held the run's lock is gone."""
 
 
 def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
     """Read both domains' tables, check that they are the data of ``spec``, and compose.
 
-    Raises ValueError when a tree's content is not what the spec was made for.
+    Raises ValueError when a tree is missing, or its content is not what the spec was made for.
     """
-    tables = []
-    for name, count, root, expected in (
-        ("real", spec.real_images, job.real_root, spec.real_fingerprint),
-        ("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint),
-    ):
-        if count and not root:
-            raise ValueError(f"the run needs {count} {name} images, and the job names no {name} data set")
-        tables.append(_tables(root, expected, job) if count else None)
-    return compose(spec, *tables)
+    real = _tables("real", spec.real_images, job.real_root, spec.real_fingerprint, job)
+    synthetic = _tables("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint, job)
+    data = compose(spec, real, synthetic)
+    ignored = int(data.instances["crowd"].sum())
+    counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
+    LOG.info("%d images, %d instances, %d images without any; %d instances removed and ignored", *counts)
+    return data
 
 
-def _tables(root: str, expected: str, job: Execution) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(
+    domain: str, count: int, root: str, expected: str, job: Execution
+) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    if not count:
+        return None
+    if not root:
+        raise ValueError(f"the run needs {count} {domain} images, and the job names no {domain} data set")
     images = _checked_images(root, "train", expected, job)
     return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
 
@@ -67,30 +75,20 @@ def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.
         raise ValueError(
             f"{root}: found data {found} in {split}, expected {expected}: changed since the run was planned"
         )
-    if job.stage_dir:
-        return staging.staged(images, root, job.stage_dir, found)
-    return images
+    return staging.staged(images, root, job.stage_dir, found) if job.stage_dir else images
 
 
 def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.Module, dict[str, float]]:
-    """Train to the last iteration; returns the model, and how many iterations were left and how long they took.
+    """Train to the last iteration; returns the model, and what this execution did of the training.
 
-    The latter without the start and without evaluation: ``{"trained": iterations, "training_seconds": seconds}``.
+    The latter is ``{"trained": iterations, "training_seconds": seconds}``, without start-up and evaluation.
     """
-    # Nobody here keeps the tables: loading processes would have them, too.
-    trainer, start = build_trainer(spec, cfg, _described(training_set(spec.data, job)), job, run)
+    # The tables have no name here: loader workers would inherit them.
+    trainer, start = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
     started = time.monotonic()
     trainer.train(start, spec.schedule.iterations)
-    seconds = time.monotonic() - started
-    model = trainer.model.module if comm.get_world_size() > 1 else trainer.model
-    return model, {"trained": spec.schedule.iterations - start, "training_seconds": seconds}
-
-
-def _described(data: TrainingSet) -> TrainingSet:
-    ignored = int(data.instances["crowd"].sum())
-    counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
-    LOG.info("%d images, %d instances, %d images without any; %d instances removed and ignored", *counts)
-    return data
+    done = {"trained": spec.schedule.iterations - start, "training_seconds": time.monotonic() - started}
+    return trainer.network, done
 
 
 def evaluate_all(model: nn.Module, cfg: CfgNode, job: Execution, run: RunDir) -> None:
@@ -113,7 +111,7 @@ def execute(run: RunDir) -> None:
     started = time.time()
     try:
         torch.set_num_threads(job.threads)
-        cfg = detectron2_config(spec, job.device or None)
+        cfg = detectron2_config(spec, job.device)
         numerics.configure(spec.precision, deterministic=job.deterministic, gpu=cfg.MODEL.DEVICE != "cpu")
         if comm.is_main_process():
             run.write("environment.json", environment(cfg))
@@ -124,17 +122,11 @@ def execute(run: RunDir) -> None:
         evaluate_all(model, cfg, job, run)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
-            run.write(
-                "result.json",
-                {
-                    "weights_sha256": weights.sha256(run.path / FINAL),
-                    "seconds": time.time() - started,
-                    "spec": spec.to_dict(),
-                    **training,
-                },
-            )
+            sha256, seconds = weights.sha256(run.path / FINAL), time.time() - started
+            content = {"weights_sha256": sha256, "seconds": seconds, "spec": spec.to_dict(), **training}
+            run.write("result.json", content)
     except BaseException as error:
-        # Any process may be the one in trouble; those that fail because it is gone come later.
+        # Any process may be the one that failed; others then fail because it is gone, and come later.
         if not isinstance(error, KeyboardInterrupt) and run.read("failure.json") is None:
             run.fail(error)
         raise
@@ -143,8 +135,8 @@ def execute(run: RunDir) -> None:
 def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
     """The model of a run that is trained; None if it is still to be trained.
 
-    Damaged final weights go, and ``result.json``, which has their hash, with them: the newest checkpoint leads to the
-    same ones. Raises OSError or MemoryError when the file may be whole but cannot be read now.
+    Deletes damaged final weights, and ``result.json``, which has their hash: training from the newest checkpoint makes
+    the same ones again. Raises OSError or MemoryError when the file may be intact but cannot be read now.
     """
     path, model = run.path / FINAL, None
     if not path.exists():
@@ -152,7 +144,7 @@ def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
     try:
         model = load_model(cfg, path)
     except ValueError as error:
-        LOG.warning("%s; going on from the newest checkpoint", error)
+        LOG.warning("%s; continuing from the newest checkpoint", error)
     comm.synchronize()  # every process has looked at the file
     if model is None and comm.is_main_process():
         for damaged in (run.path / "result.json", path):
@@ -160,16 +152,14 @@ def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
     return model
 
 
-def load_model(cfg: CfgNode, path) -> nn.Module:
+def load_model(cfg: CfgNode, path: Path) -> nn.Module:
     """The model of ``cfg`` with the weights of a checkpoint, in evaluation mode."""
-    from detectron2.modeling import build_model
-
     model = build_model(cfg)
     weights.load_into(model, weights.read_weights(path))
     return model.eval()
 
 
-def environment(cfg: CfgNode) -> dict:
+def environment(cfg: CfgNode) -> dict[str, object]:
     """Versions and hardware of this execution."""
     packages = ("torch", "torchvision", "detectron2", "numpy", "pillow")
     return {
@@ -183,7 +173,7 @@ def environment(cfg: CfgNode) -> dict:
 
 
 @contextlib.contextmanager
-def process_group():
+def process_group() -> Iterator[None]:
     """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -201,11 +191,11 @@ def process_group():
 def main(folder: str) -> int:
     """Exit code 0 when the run is done, 1 when it failed (see ``failure.json`` and ``log.txt``), 3 when it is taken."""
     run = RunDir(folder)
-    with stopping.ending_loading_processes(), process_group():
-        setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="detectron2")
-        setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name="synlib")
+    patience_s = CLUSTER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else LOCK_PATIENCE_S
+    with stopping.ending_loader_workers(), process_group():
+        for name in LOGGED:
+            setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name=name)
         try:
-            patience_s = CLUSTER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else LOCK_PATIENCE_S
             with run.lock(patience_s) if comm.is_main_process() else contextlib.nullcontext():
                 if comm.is_main_process():
                     run.sweep()

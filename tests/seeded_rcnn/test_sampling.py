@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 
 from seeded_rcnn import weights
 from synlib.pointrend import trainer, worker
-from synlib.pointrend.config import detectron2_config, model_names
+from synlib.pointrend.config import CONFIGS, detectron2_config
 from synlib.spec import DataSpec, RunSpec
 from tests.workers import make_run, variant
 
@@ -114,7 +114,7 @@ def test_without_seeds_detectron2_draws(model):
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 def test_every_model_profile_is_seeded(name):
     cfg = detectron2_config(SPEC.replace(model=name), "cpu").MODEL
     found = (cfg.META_ARCHITECTURE, cfg.PROPOSAL_GENERATOR.NAME, cfg.ROI_HEADS.NAME, cfg.ROI_MASK_HEAD.NAME)

@@ -9,7 +9,8 @@ import torch.utils.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seeded_rcnn.stream import PositionSampler, TrainingSamples
+from seeded_rcnn import stream
+from seeded_rcnn.stream import TrainingSamples
 
 IMAGES = 7
 
@@ -40,11 +41,14 @@ def samples(seed: int = 0, images: int = IMAGES) -> TrainingSamples:
 
 
 def batches(start: int, stop: int, *, batch_size: int = 4, rank: int = 0, ranks: int = 1, workers: int = 0, seed=0):
-    sampler = PositionSampler(start, stop, batch_size, rank, ranks)
+    positions, context = stream.batches(start, stop, batch_size, rank, ranks), "fork" if workers else None
     loader = torch.utils.data.DataLoader(
-        samples(seed), batch_sampler=sampler, num_workers=workers, collate_fn=list, multiprocessing_context="fork"
-        if workers else None,
-    )  # fmt: skip
+        samples(seed),
+        batch_sampler=positions,
+        num_workers=workers,
+        collate_fn=list,
+        multiprocessing_context=context,
+    )
     return list(loader)
 
 
@@ -115,8 +119,9 @@ def test_batches_may_cross_the_end_of_an_epoch():
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ValueError, match="batch_size 8 is not a multiple of the 3 training processes"):
-        PositionSampler(0, 10, 8, 0, 3)
+        stream.batches(0, 10, 8, 0, 3)
 
 
-def test_the_length_is_what_comes():
-    assert len(PositionSampler(3, 10, 4, 1, 2)) == len(list(PositionSampler(3, 10, 4, 1, 2))) == 7
+def test_positions_of_the_second_of_two_processes():
+    assert [list(positions) for positions in stream.batches(3, 6, 4, 1, 2)] == [[14, 15], [18, 19], [22, 23]]
+    assert stream.batches(6, 6, 4) == []

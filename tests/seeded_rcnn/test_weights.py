@@ -11,7 +11,6 @@ from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
 from seeded_rcnn import weights
-from seeded_rcnn.checkpoint import SafeCheckpointer
 from synlib.pointrend.config import detectron2_config
 from synlib.spec import DataSpec, RunSpec
 
@@ -76,7 +75,7 @@ def test_a_hostile_checkpoint_is_no_way_into_a_run(tmp_path, name):
     with pytest.raises(ValueError, match="refused"):
         weights.load_initial(torch.nn.Linear(2, 2), str(path), "run:0123")
     with pytest.raises(ValueError, match="refused"):
-        SafeCheckpointer(torch.nn.Linear(2, 2), str(tmp_path)).load(str(path))
+        weights.SafeCheckpointer(torch.nn.Linear(2, 2), str(tmp_path)).load(str(path))
     assert not target.exists()
 
 

@@ -6,7 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from scapes.labels import CLASSES, COLORS
 from scapes.predictions import Detections, read_predictions
-from synlib.pointrend import monitor, worker
+from synlib.pointrend import monitor, trainer, worker
 from tests.workers import make_run, variant
 
 
@@ -18,7 +18,7 @@ def run(tmp_path_factory, study):
     job = study.execution().replace(evaluate_on=(on,), checkpoint_period=15)
     run = make_run(tmp_path_factory.mktemp("runs") / "watched", variant(spec, iterations=40), job)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitor.MemoryHook, "after_step", lambda hook: interrupt(hook.trainer.iter == 25))
+        patch.setattr(trainer.stopping.StopHook, "after_step", lambda hook: interrupt(hook.trainer.iter == 25))
         with pytest.raises(KeyboardInterrupt):
             worker.execute(run)
     worker.execute(run)
@@ -56,10 +56,11 @@ def test_a_few_pictures_of_the_predictions(run, events, study):
         assert (picture.height, picture.width) == (images["height"][image_id], images["width"][image_id])
 
 
-def test_all_predictions_can_be_painted(run):
+def test_all_predictions_can_be_painted(run, monkeypatch):
     found = next(read_predictions(run.path / "evaluations/Cityscapes/predictions.parquet"))
     photo = np.zeros((*found.size, 3), np.uint8)
-    painted = monitor.painted(photo, found, min_score=0.0)
+    monkeypatch.setattr(monitor, "MIN_SCORE", 0.0)
+    painted = monitor.painted(photo, found)
     covered = np.any([found.full_mask(i) for i in range(len(found))], axis=0)
     assert len(found) > 0
     assert (painted[~covered] == 0).all()

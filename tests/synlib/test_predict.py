@@ -1,6 +1,5 @@
 """Predictions: the masks of Detectron2's own post-processing, and the AP of the official evaluator."""
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +15,10 @@ from scapes.labels import LABEL_IDS
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set
 from seeded_rcnn import weights
+from seeded_rcnn.mapper import read_photo
 from seeded_rcnn.mapper import test_augmentation as resize_for_testing
 from synlib.pointrend.config import detectron2_config
-from synlib.pointrend.predict import _to_detections, detections_of, evaluate, predict
+from synlib.pointrend.predict import evaluate, pasted, predict
 from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, EvaluationSet, InputSpec, RunSpec
 from tests import official
@@ -61,7 +61,7 @@ def full_masks(found: Detections) -> np.ndarray:
 
 
 def assert_as_detectron2(raw: Instances, size: tuple[int, int]) -> Detections:
-    ours = _to_detections(raw, "image", size)
+    ours = pasted(raw, "image", size)
     copy = Instances(raw.image_size, **{name: value.clone() for name, value in raw.get_fields().items()})
     theirs = detector_postprocess(copy, *size)
     assert len(ours.masks) == len(theirs)
@@ -72,19 +72,20 @@ def assert_as_detectron2(raw: Instances, size: tuple[int, int]) -> Detections:
 
 
 @pytest.mark.parametrize("size", [(64, 128), (96, 192), (37, 251), (200, 100)])
-def test_masks_of_a_model_are_those_of_detectron2(model, images, size):
-    augmentation = resize_for_testing(model_config := detectron2_config(SPEC, "cpu"))
+def test_masks_of_a_model_are_those_of_detectron2(model, cfg, images, size):
+    augmentation = resize_for_testing(cfg)
     detected = 0
-    for path in images["image_path"]:
-        image = cv2.imread(path)
+    whole = predict(model, cfg, images.assign(height=size[0], width=size[1]))
+    for path, found in zip(images["image_path"], whole, strict=True):
+        image = read_photo(path, "RGB")
         resized = augmentation.get_transform(image).apply_image(image)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         with torch.inference_mode():
             (raw,) = model.inference([{"image": tensor}], do_postprocess=False)
-        detected += len(assert_as_detectron2(raw, size).masks)
-        whole = detections_of(model, augmentation, image, "image", size)
-        assert np.array_equal(full_masks(whole), full_masks(_to_detections(raw, "image", size)))
-    assert model_config.INPUT.MIN_SIZE_TEST == 96
+        ours = assert_as_detectron2(raw, size)
+        assert np.array_equal(full_masks(found), full_masks(ours))
+        detected += len(ours.masks)
+    assert cfg.INPUT.MIN_SIZE_TEST == 96
     assert detected > 50
 
 

@@ -13,7 +13,6 @@ from detectron2.modeling import build_model
 
 from scapes.predictions import read_predictions
 from seeded_rcnn import weights
-from seeded_rcnn.checkpoint import SafeCheckpointer
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
@@ -79,7 +78,8 @@ def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
     lines = [json.loads(line) for line in (undisturbed.path / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [9, 19, 23]
     assert all(line["total_loss"] > 0 for line in lines)
-    assert undisturbed.read("status.json")["total"] == ITERATIONS
+    status = undisturbed.read("status.json")
+    assert (status["stage"], status["done"], status["total"]) == ("evaluate on Cityscapes", 4, 4)
 
 
 def test_the_heads_learned_and_the_frozen_backbone_did_not(undisturbed, spec):
@@ -208,7 +208,7 @@ def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
     model = torch.nn.Linear(2, 2)
     for iteration in (4, 9):
         (tmp_path / f"model_{iteration:07d}.pth").write_bytes(b"damaged")
-    checkpointer = SafeCheckpointer(model, str(tmp_path))
+    checkpointer = weights.SafeCheckpointer(model, str(tmp_path))
     assert checkpointer.resume() == 0
     assert checkpointer.saved() == []
 
