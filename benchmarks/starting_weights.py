@@ -24,7 +24,6 @@ from seeded_rcnn.backbone import EfficientNetLite0
 from seeded_rcnn.weights import sha256
 from synlib.profile import Profile
 from synlib.runs import launch
-from synlib.study.plan import baseline
 from synlib.study.study import Study
 from toyscapes import draw_scene
 
@@ -95,7 +94,7 @@ def thaw(module: nn.Module) -> None:
 
 def measure(study: Study, name: str, iterations: int, init: str, weights: str) -> tuple[float, float]:
     """AP in percent on real images, and the seconds of training and evaluation."""
-    spec = baseline(study.profile, study.fingerprints, 0, real=study.profile.baseline_images)
+    spec = next(run.spec for run in study.planned("table1") if run.name == "Cityscapes")
     spec = spec.replace(init=init, schedule=spec.schedule.replace(iterations=iterations))
     job = study.execution()
     real = tuple(on for on in job.evaluate_on if on.name == "Cityscapes")

@@ -120,13 +120,13 @@ def measured(
 
 
 def specs(options: argparse.Namespace, batch_size: int) -> RunSpec:
-    """The float32 run; an iteration more than is timed, so that no final checkpoint is written."""
+    """The float32 run; one iteration more than is timed, so that no final checkpoint is written."""
     tiny = options.scale == "tiny"
-    schedule = ScheduleSpec(iterations=options.iterations + 1, warmup_iterations=20 if tiny else 1000)
+    warmup = min(20 if tiny else 1000, options.iterations)
     return RunSpec(
         model="pointrend_tiny" if tiny else "pointrend_r50",
         data=DataSpec(real=options.images),
-        schedule=schedule.replace(warmup_iterations=min(schedule.warmup_iterations, options.iterations)),
+        schedule=ScheduleSpec(iterations=options.iterations + 1, warmup_iterations=warmup),
         input=InputSpec(train_short_px=(96,), test_short_px=96, max_long_px=192) if tiny else InputSpec(),
         batch_size=batch_size,
     )

@@ -1,12 +1,18 @@
-"""The embedded data set: drawn streets, written to disk exactly as Cityscapes, Synscapes and UrbanSyn are.
+"""Draws miniature street data sets, written to disk exactly as Cityscapes, Synscapes and UrbanSyn are.
 
-``write_cityscapes`` writes the "real" domain, ``write_synscapes`` and ``write_urbansyn`` the "synthetic" one, so that
-every reader and every notebook works on drawn data as on the data sets themselves. :func:`draw_scene` gives one scene
-in memory.
+For whoever tests or teaches code that reads these data sets, without a download, a licence or a GPU: a "real" domain in
+Cityscapes' format, and a "synthetic" one in the format of Synscapes or UrbanSyn, with the same streets drawn in another
+look. Every image is a function of the seed, its domain and its number::
 
-How a scene comes about: ``layout`` draws up a plan of a ``street`` in metres; ``canvas`` and ``stage`` paint it, with
-the ``solid`` ``models`` seen by ``camera``, into an image and a map of layers; ``look`` holds the colours of both
-domains and what the real one's sensor adds; ``scene`` turns the layers into labels; ``writers`` knows the formats.
+    from toyscapes import draw_scene, write_cityscapes, write_synscapes
+
+    write_cityscapes("data/cityscapes", train=200, val=50, height=96, width=192, seed=0)
+    write_synscapes("data/synscapes", train=200, val=50, height=96, width=192, seed=0)
+    scene = draw_scene("real", 7, height=96, width=192)  # one in memory: scene.image, scene.instance_map, ...
+
+How a scene is made: ``layout`` plans a ``street`` in metres; ``canvas`` and ``stage`` paint it, with the ``solid``
+``models`` seen by ``camera``, into an image and a map of layers; ``look`` holds the colours of both domains and the
+noise of the real one's sensor; ``scene`` turns the layers into labels; ``writers`` knows the formats.
 """
 
 from toyscapes.scene import DOMAINS, Instance, Scene, draw_scene

@@ -48,9 +48,11 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
 
     Raises ValueError when a tree is missing, or its content is not what the spec was made for.
     """
-    real = _tables("real", spec.real_images, job.real_root, spec.real_fingerprint, job)
-    synthetic = _tables("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint, job)
-    data = compose(spec, real, synthetic)
+    domains = (
+        ("real", spec.real_images, job.real_root, spec.real_fingerprint),
+        ("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint),
+    )
+    data = compose(spec, *(_tables(*domain, job) if domain[1] else None for domain in domains))
     ignored = int(data.instances["crowd"].sum())
     counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
     LOG.info("%d images, %d instances, %d images without any; %d instances removed and ignored", *counts)
