@@ -49,7 +49,7 @@ def write_tree(root: Path, images: int, distinct: int) -> None:
         png.write(
             paths["label_path"], np.where(instance_ids < 1000, instance_ids, instance_ids // 1000).astype(np.uint8)
         )
-        paths["polygon_path"].write_text("{}")
+        Path(paths["polygon_path"]).write_text("{}")
 
 
 def time_reading(root: Path, images: int, rounds: int) -> dict[str, float]:
