@@ -1,259 +1,246 @@
-"""The parts of the study that a script needs: ``python -m synlib COMMAND --help``."""
+"""The parts of the study that a script needs."""
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import click
 
-from synlib.cli import exit_code
+from synlib.cli import invoke
+from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
+
+if TYPE_CHECKING:  # what takes seconds is imported where it is used
+    from synlib.runs.store import RunStore
+    from synlib.study.study import Study
+
+PATH = click.Path(path_type=Path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0; 1 when it found or met something wrong, said on standard error; 2 for wrong usage."""
-    options = _parser().parse_args(arguments)
-    return exit_code(lambda: options.command(options))
+    return invoke(commands, "python -m synlib", arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m synlib", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def options(*decorators: Callable) -> Callable:
+    """Options and arguments that several commands have, as one decorator."""
 
-    draw = _add(commands, _toyscapes, "toyscapes", "draw the embedded data set of a profile in both data sets' formats")
-    draw.add_argument("--profile", default="demo")
-    draw.add_argument("--data-dir", default="", help="default: data/PROFILE")
+    def decorate(function: Callable) -> Callable:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
 
-    check = _add(commands, _verify, "verify", "check a data set: files, sizes, ids, counts")
-    check.add_argument("root", type=Path)
-    check.add_argument("--full", action="store_true", help="also check the number of images of the full data set")
-    check.add_argument("--json", action="store_true", help="print the findings as JSON")
-    check.add_argument("--workers", type=int)
+    return decorate
 
-    harmonize = _add(
-        commands, _harmonize, "harmonize", "write a Cityscapes-format copy of a synthetic data set (section 3.2)"
+
+def _of_run(split: str) -> Callable:
+    return options(
+        click.argument("run"),
+        click.option("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder"),
+        click.option("--split", default=split, show_default=True),
     )
-    harmonize.add_argument("source", type=Path)
-    harmonize.add_argument("target", type=Path)
-    harmonize.add_argument("--dataset", default="synscapes")
-    harmonize.add_argument("--variant", default="rgb", help="folder of the images (Synscapes: rgb or rgb-2k)")
-    harmonize.add_argument("--images", choices=("link", "copy"), default="link")
-    harmonize.add_argument("--workers", type=int)
-    _add_policies(harmonize)
-
-    train = _add(commands, _train, "train", "train and evaluate the run that a spec describes")
-    train.add_argument("spec", type=Path, help="YAML; see synlib/spec.py for the fields")
-    _add_study(train)
-    train.add_argument("--processes", type=int, help="torchrun processes, one a GPU (default: the profile's)")
-    train.add_argument("--initial-weights", default="", help="the checkpoint that a spec with `init: sha256:...` names")
-    train.add_argument("--device", default="", help="cpu or cuda (default: cuda if there is one)")
-
-    evaluate = _add(commands, _evaluate, "evaluate", "AP of a finished run on a data set, with intervals")
-    _add_run(evaluate, split="val")
-    _add_study(evaluate)
-
-    coco = _add(commands, _coco, "coco", "export truth and a run's predictions in COCO format, with COCO mask AP")
-    _add_run(coco, split="val")
-    coco.add_argument("folder", type=Path, help="where truth.json and predictions.json go")
-    _add_study(coco)
-
-    submit = _add(commands, _submit, "submit", "pack a run's predictions for the Cityscapes test server")
-    _add_run(submit, split="test")
-    submit.add_argument("target", type=Path, help="OUT.zip")
-    _add_study(submit)
-
-    runs = _add(commands, _runs, "runs", "list the runs with their state, progress, AP and size")
-    runs.add_argument("--runs", default="", help="run folder (default: runs/)")
-    runs.add_argument("--json", action="store_true", help="print the list as JSON")
-
-    cancel = _add(commands, _cancel, "cancel", "take the jobs of runs out of a Slurm cluster's queue")
-    cancel.add_argument("run", nargs="*", help="run ids (default: all of the run folder)")
-    cancel.add_argument("--runs", default="", help="run folder (default: runs/)")
-    return parser
 
 
-def _add(commands, function, name: str, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=function)
-    return parser
+RUNS = click.option("--runs", default="", help="run folder (default: the profile's, or runs/)")
+WORKERS = click.option("--workers", type=int, help="processes (default: one for each CPU core)")
+JSON = click.option("--json", "as_json", is_flag=True, help="print JSON")
+PROFILE = options(
+    click.option("--profile", default="demo", show_default=True, help="whose data and devices to use"),
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="a field of the profile; again for more"
+                 " (data.cityscapes, data.synscapes, data.folder, execution.device, ...)"),
+)  # fmt: skip
+POLICIES = options(*(
+    click.option(f"--{name.replace('_', '-')}", type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name),
+                 show_default=True)
+    for name, choices in POLICY_CHOICES.items()
+))  # fmt: skip
 
 
-def _add_run(parser: argparse.ArgumentParser, split: str) -> None:
-    parser.add_argument("run", help="run id")
-    parser.add_argument("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-    parser.add_argument("--split", default=split, help="default: %(default)s")
+@click.group(help=__doc__)
+def commands() -> None:
+    pass
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default="demo", help="whose data and devices to use (default: demo)")
-    parser.add_argument("--cityscapes", default="", help="root of Cityscapes (default: the profile's)")
-    parser.add_argument("--synscapes", default="", help="root of Synscapes (default: the profile's)")
-    parser.add_argument("--data-dir", default="", help="where derived data go (default: data/PROFILE)")
-    parser.add_argument("--runs", default="", help="run folder (default: runs/)")
-
-
-def _add_policies(parser: argparse.ArgumentParser) -> None:
-    from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES
-
-    for name, choices in POLICY_CHOICES.items():
-        option = "--" + name.replace("_", "-")
-        parser.add_argument(option, choices=choices, default=getattr(DEFAULT_POLICY, name), help="default: %(default)s")
-
-
-def _study(options: argparse.Namespace):
-    from synlib.profile import Profile
-    from synlib.study.study import Study
-
-    given = {
-        "data.cityscapes": options.cityscapes,
-        "data.synscapes": options.synscapes,
-        "data.folder": options.data_dir,
-        "runs": options.runs,
-        "execution.device": getattr(options, "device", ""),
-    }
-    return Study.open(Profile.load(options.profile).with_settings({k: v for k, v in given.items() if v}))
-
-
-def _toyscapes(options: argparse.Namespace) -> int:
-    from synlib.profile import Profile
+@commands.command()
+@PROFILE
+def toyscapes(profile: str, settings: tuple[str, ...]) -> None:
+    """Draw the embedded data set of a profile in both data sets' formats."""
+    from synlib.profile import Profile, parse_settings
     from synlib.study.data import prepare
 
-    profile = Profile.load(options.profile).with_settings({"data.folder": options.data_dir})
-    data = prepare(profile)
+    chosen = Profile.load(profile).with_settings(parse_settings(settings))
+    data = prepare(chosen)
     print(f"Cityscapes: {data.roots['real']}\nSynscapes: {data.raw_synthetic}\nharmonised: {data.roots['synthetic']}")
-    return 0
 
 
-def _verify(options: argparse.Namespace) -> int:
+@commands.command()
+@click.argument("root", type=PATH)
+@click.option("--full", is_flag=True, help="also check the number of images of the full data set")
+@JSON
+@WORKERS
+def verify(root: Path, full: bool, as_json: bool, workers: int | None) -> int:
+    """Check a data set: files, sizes, ids, counts."""
     from scapes.verify import has_errors, summarize, verify_dataset
 
-    findings = verify_dataset(options.root, full=options.full or None, workers=options.workers)
-    if options.json:
+    findings = verify_dataset(root, full=full or None, workers=workers)
+    if as_json:
         print(json.dumps(findings.to_dict("records"), indent=1))
     else:
-        print(summarize(findings).to_string() if len(findings) else f"{options.root}: nothing wrong")
+        print(summarize(findings).to_string() if len(findings) else f"{root}: nothing wrong")
     return int(has_errors(findings))
 
 
-def _harmonize(options: argparse.Namespace) -> int:
-    from synlib.curation.harmonize import Policy, count_table, harmonize_dataset
-    from synlib.curation.rider_rule import POLICY_CHOICES
+@commands.command()
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+@click.option("--dataset", default="synscapes", show_default=True)
+@click.option("--variant", default="rgb", show_default=True, help="folder of the images (Synscapes: rgb or rgb-2k)")
+@click.option("--images", type=click.Choice(["link", "copy"]), default="link", show_default=True)
+@WORKERS
+@POLICIES
+def harmonize(source: Path, target: Path, dataset: str, variant: str, images: str, workers: int | None,
+              **policies: str) -> None:  # fmt: skip
+    """Write a Cityscapes-format copy of a synthetic data set (section 3.2)."""
+    from synlib.curation.harmonize import count_table, harmonize_dataset
 
     manifest = harmonize_dataset(
-        options.source,
-        options.target,
-        dataset=options.dataset,
-        policy=Policy(**{name: getattr(options, name) for name in POLICY_CHOICES}),
-        variant=options.variant,
-        images=options.images,
-        workers=options.workers,
+        source, target, dataset=dataset, policy=Policy(**policies), variant=variant, images=images, workers=workers
     )
     print(count_table(manifest).to_string())
-    return 0
 
 
-def _train(options: argparse.Namespace) -> int:
+@commands.command()
+@click.argument("spec", type=PATH)
+@click.option("--initial-weights", default="", help="the checkpoint that a spec with `init: sha256:...` names")
+@PROFILE
+@RUNS
+def train(spec: Path, initial_weights: str, **where: str) -> None:
+    """Train and evaluate the run that a YAML file describes; synlib/spec.py has the fields."""
     from synlib.runs import launch
     from synlib.spec import RunSpec
 
-    spec = RunSpec.load(options.spec)
-    study = _study(options)
-    spec = study.with_fingerprints(spec)
-    job = study.execution().replace(initial_weights=options.initial_weights)
-    if options.processes:
-        job = job.replace(processes=options.processes)
-    launch.train([spec], study.store, job)
-    print(_mean_rows(study.store.frame([spec])).to_string(index=False))
-    return 0
+    run = RunSpec.load(spec)
+    study = _study(**where)
+    run = study.with_fingerprints(run)
+    launch.train([run], study.store, study.execution().replace(initial_weights=initial_weights))
+    frame = study.store.frame([run])
+    print(frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class").to_string(index=False))
 
 
-def _evaluate(options: argparse.Namespace) -> int:
+@commands.command()
+@_of_run(split="val")
+@PROFILE
+@RUNS
+def evaluate(run: str, on: str, split: str, **where: str) -> None:
+    """AP of a finished run on a data set, with intervals."""
     from scapes.ap import average_precision, outcomes
     from scapes.bootstrap import draw, intervals, summary
     from scapes.instances import instance_table
     from scapes.records import match_data_set
 
-    study = _study(options)
-    on = study.data.evaluation_set(options.on, options.split)
-    images, predictions = study.data.evaluation_images(on), study.predictions(options.run, on)
+    study = _study(**where)
+    data_set = study.data.evaluation_set(on, split)
+    images, predictions = study.data.evaluation_images(data_set), study.predictions(run, data_set)
     instances = instance_table(images, cache_dir=study.data.cache_dir)
-    pooled = outcomes(match_data_set(images, predictions, instances=instances, min_area_px=on.min_area_px))
+    pooled = outcomes(match_data_set(images, predictions, instances=instances, min_area_px=data_set.min_area_px))
     table = intervals(draw(pooled))
     table.insert(2, "ap50", summary(average_precision(pooled).ap)[:, 1])
-    print(f"run {options.run} on {on.name}: AP as fractions, low and high of its 95 % interval over the images")
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
-    return 0
+    print(f"run {run} on {data_set.name}: AP as fractions, low and high of its 95 % interval over the images")
+    print(table.to_string(index=False, float_format="{:.4f}".format))
 
 
-def _coco(options: argparse.Namespace) -> int:
+@commands.command()
+@_of_run(split="val")
+@click.argument("folder", type=PATH)
+@PROFILE
+@RUNS
+def coco(run: str, folder: Path, on: str, split: str, **where: str) -> None:
+    """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
     from scapes.coco import coco_ap, coco_predictions, coco_truth, write_json
     from scapes.instances import instance_table
     from scapes.predictions import read_predictions
 
-    study = _study(options)
-    on = study.data.evaluation_set(options.on, options.split)
-    images = study.data.evaluation_images(on)
+    study = _study(**where)
+    data_set = study.data.evaluation_set(on, split)
+    images = study.data.evaluation_images(data_set)
     truth = coco_truth(images, instance_table(images, cache_dir=study.data.cache_dir))
-    predictions = coco_predictions(images, read_predictions(study.predictions(options.run, on)))
-    write_json(options.folder / "truth.json", truth)
-    write_json(options.folder / "predictions.json", predictions)
+    predictions = coco_predictions(images, read_predictions(study.predictions(run, data_set)))
+    write_json(folder / "truth.json", truth)
+    write_json(folder / "predictions.json", predictions)
     table = coco_ap(truth, predictions).pivot(index="class", columns="metric", values="value")
-    print(table.to_string(float_format=lambda value: f"{value:.4f}"))
-    return 0
+    print(table.to_string(float_format="{:.4f}".format))
 
 
-def _submit(options: argparse.Namespace) -> int:
+@commands.command()
+@_of_run(split="test")
+@click.argument("target", type=PATH)
+@PROFILE
+@RUNS
+def submit(run: str, target: Path, on: str, split: str, **where: str) -> None:
+    """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
     from scapes.predictions import read_predictions
     from scapes.submit import check_submission, write_submission
 
-    study = _study(options)
-    on = study.data.evaluation_set(options.on, options.split)
-    predictions, images = study.predictions(options.run, on), study.data.evaluation_images(on)
+    study = _study(**where)
+    data_set = study.data.evaluation_set(on, split)
+    predictions, images = study.predictions(run, data_set), study.data.evaluation_images(data_set)
     expected = {"expected_images": images["image_id"], "size": (int(images["height"][0]), int(images["width"][0]))}
-    write_submission(read_predictions(predictions), options.target, **expected)
-    counts = check_submission(options.target, **expected)
-    print(f"{options.target}: {len(images)} images; read back, detections by class:")
+    write_submission(read_predictions(predictions), target, **expected)
+    counts = check_submission(target, **expected)
+    print(f"{target}: {len(images)} images; read back, detections by class:")
     print(counts.sum(numeric_only=True).to_string())
-    return 0
 
 
-def _runs(options: argparse.Namespace) -> int:
-    from synlib.profile import ROOT
+@commands.command()
+@RUNS
+@JSON
+def runs(runs: str, as_json: bool) -> None:
+    """List the runs with their state, progress, AP and size."""
     from synlib.runs.slurm import queue_columns
-    from synlib.runs.store import RunStore, readable_size, shown
+    from synlib.runs.store import readable_size, shown
 
-    store = RunStore(options.runs or ROOT / "runs")
+    store = _store(runs)
     frame, jobs = store.table(sizes=True), queue_columns(store)
     if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")
-    if options.json:
-        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        print(json.dumps(records, indent=1))
+    if as_json:
+        print(json.dumps(frame.astype(object).where(frame.notna(), None).to_dict("records"), indent=1))
     elif frame.empty:
         print(f"{store.root}: no runs")
     else:
         print(shown(frame))
         print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
-    return 0
 
 
-def _cancel(options: argparse.Namespace) -> int:
-    from synlib.profile import ROOT
-    from synlib.runs.slurm import cancel
-    from synlib.runs.store import RunStore
+@commands.command()
+@click.argument("run", nargs=-1)
+@RUNS
+def cancel(run: tuple[str, ...], runs: str) -> None:
+    """Take the jobs of RUN..., or of all runs, out of a Slurm cluster's queue."""
+    from synlib.runs import slurm
 
-    store = RunStore(options.runs or ROOT / "runs")
-    cancelled = cancel(store, options.run)
+    store = _store(runs)
+    cancelled = slurm.cancel(store, run)
     for run_id, job in cancelled.items():
         print(f"run {run_id}: job {job.id} cancelled")
     if not cancelled:
         print(f"{store.root}: none of its runs has a job in the queue")
-    return 0
 
 
-def _mean_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class")
+def _study(profile: str, settings: Sequence[str], runs: str) -> "Study":
+    from synlib.profile import Profile, parse_settings
+    from synlib.study.study import Study
+
+    given = parse_settings(settings) | ({"runs": runs} if runs else {})
+    return Study.open(Profile.load(profile).with_settings(given))
+
+
+def _store(runs: str) -> "RunStore":
+    from synlib.profile import ROOT
+    from synlib.runs.store import RunStore
+
+    return RunStore(runs or ROOT / "runs")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,27 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import click
 
 
-def exit_code(command: Callable[[], int]) -> int:
-    """The code that ``command`` returns, or, told on standard error, 1 for an error and 130 for an interrupt.
+def exit_code(command: Callable[[], int | None]) -> int:
+    """The code that ``command`` returns (None: 0); told on standard error: 1 an error, 2 wrong usage, 130 an interrupt.
 
-    Where the reader of its output has left, as ``| head`` does, it ends without a word.
+    It ends silently where the reader of its output has left, as ``| head`` does.
     """
     try:
         code = command()
         sys.stdout.flush()
-        return code
+        return code or 0
+    except click.exceptions.Exit as end:  # after --help
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
@@ -23,3 +30,13 @@ def exit_code(command: Callable[[], int]) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def invoke(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
+    """:func:`exit_code` of a click command; ``arguments``: default those of this process."""
+
+    def run() -> int | None:
+        with command.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context:
+            return command.invoke(context)
+
+    return exit_code(run)

@@ -17,19 +17,19 @@ from tests.workers import variant
 
 @pytest.fixture
 def folders(trained, smoke_data) -> list[str]:
-    return ["--profile", "smoke", "--data-dir", str(smoke_data), "--runs", str(trained.study.store.root)]
+    return ["--profile", "smoke", "--set", f"data.folder={smoke_data}", "--runs", str(trained.study.store.root)]
 
 
 def test_help_names_every_command():
     ended = subprocess.run([sys.executable, "-m", "synlib", "--help"], capture_output=True, text=True)
     assert ended.returncode == 0
-    for command in ("toyscapes", "verify", "harmonize", "train", "evaluate", "coco", "submit", "runs"):
-        assert re.search(rf"^    {command}\b", ended.stdout, re.MULTILINE)
+    for command in ("toyscapes", "verify", "harmonize", "train", "evaluate", "coco", "submit", "runs", "cancel"):
+        assert re.search(rf"^  {command}\b", ended.stdout, re.MULTILINE)
 
 
 def test_toyscapes_says_where_the_data_are(smoke_data, capsys):
     before = {path: path.stat().st_mtime_ns for path in smoke_data.rglob("*.png")}
-    assert main(["toyscapes", "--profile", "smoke", "--data-dir", str(smoke_data)]) == 0
+    assert main(["toyscapes", "--profile", "smoke", "--set", f"data.folder={smoke_data}"]) == 0
     assert f"Cityscapes: {smoke_data / 'cityscapes'}" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in smoke_data.rglob("*.png")} == before
 
@@ -68,8 +68,8 @@ def test_train_runs_a_spec_from_a_file_once(tmp_path, trained, smoke_data, capsy
     values = variant(spec, iterations=1, warmup_iterations=0).to_dict()
     values["data"]["real_fingerprint"] = ""  # left to the command, as a person would
     RunSpec.from_dict(values).save(tmp_path / "mine.yaml")
-    command = ["train", str(tmp_path / "mine.yaml"), "--profile", "smoke", "--data-dir", str(smoke_data)]
-    command += ["--runs", str(tmp_path / "runs"), "--device", "cpu"]
+    command = ["train", str(tmp_path / "mine.yaml"), "--profile", "smoke", "--set", f"data.folder={smoke_data}"]
+    command += ["--runs", str(tmp_path / "runs"), "--set", "execution.device=cpu"]
     assert main(command) == 0
     first = capsys.readouterr().out
     assert "Cityscapes" in first
@@ -124,7 +124,7 @@ def test_runs_lists_the_runs(trained, tmp_path, capsys):
         (["evaluate", "0123456789ab", "FOLDERS"], "0123456789ab"),
         (["evaluate", "RUN", "--on", "KITTI", "FOLDERS"], "KITTI"),
         (["submit", "0123456789ab", "TMP/o.zip", "--split", "val", "FOLDERS"], "0123456789ab"),
-        (["toyscapes", "--profile", "smoke", "--data-dir", "/dev/null/data"], "/dev/null/data"),
+        (["toyscapes", "--profile", "smoke", "--set", "data.folder=/dev/null/data"], "/dev/null/data"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -140,6 +140,17 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, trained, folders, capsys, a
     assert not any("Traceback" in line for line in errors)
 
 
-def test_an_unknown_command_is_wrong_usage():
-    with pytest.raises(SystemExit, match="2"):
-        main(["trian"])
+@pytest.mark.parametrize("arguments", [["trian"], ["train"], ["harmonize", "a", "b", "--orphans", "lost"], []])
+def test_wrong_usage(arguments, capsys):
+    assert main(arguments) == 2
+    assert "Usage: python -m synlib" in capsys.readouterr().err
+
+
+def test_help_of_a_command_is_no_error(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    assert "--set NAME=VALUE" in capsys.readouterr().out
+
+
+def test_a_wrong_setting_is_named(capsys):
+    assert main(["toyscapes", "--set", "data.size=5"]) == 1
+    assert "data: unknown field 'size'; expected some of toyscapes" in capsys.readouterr().err
