@@ -1,16 +1,9 @@
 """How fast toy streets are drawn and written, against the encoding of their PNG files alone.
 
-<<<<<<<< HEAD:benchmarks/draw_toyscapes.py
 Run: ``python benchmarks/draw_toyscapes.py [--pairs 30] [--rounds 5] [--height 96]``. A pair is one real and one
 synthetic image with all their files: two images, two label maps of each, polygons, metadata. Everything runs in one
 process and one thread. What counts is the CPU time of the best round, since other programs on the machine can only add
 to it. The peer encodes the same six pixel arrays of each pair with OpenCV, as the writers do, and writes nothing.
-========
-Run: ``python benchmarks/drawing.py [--pairs 30] [--rounds 5] [--height 96]``. A pair is one real and one synthetic
-image with all their files: two images, two label maps of each, polygons, metadata. Everything runs in one process and
-one thread. What counts is the CPU time of the best round, since other programs on the machine can only add to it. The
-peer encodes the same six pixel arrays of each pair with OpenCV, as the writers do, and writes nothing.
->>>>>>>> 2506396 (Benchmarks run again: no script shadows the package toyscapes, warm-up fits the run; docstring of toyscapes):benchmarks/drawing.py
 """
 
 import argparse
