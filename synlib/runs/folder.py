@@ -60,6 +60,7 @@ class RunDir:
         self.path = Path(path)
         self.spec_path = self.path / "spec.yaml"
         self.log_path = self.path / "log.txt"
+        self.output_path = self.path / "output.txt"
 
     def create(self, spec: RunSpec) -> None:
         """Make the folder and write the spec, if it is not there; raises ValueError as :meth:`check`."""

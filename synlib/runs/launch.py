@@ -210,10 +210,10 @@ class _Launch:
             try:
                 outcome = self._result(process.run, "trained")
             except (OSError, ValueError) as error:
-                outcome = Outcome(run_id, "failed", str(error), str(process.log))
+                outcome = Outcome(run_id, "failed", str(error), str(process.run.output_path))
             if not outcome and initial and not self.store.run(initial).has_result():
                 outcome = self._not_started(self.specs[run_id])  # the queue has dropped it with its beginning
-            self._end(outcome or Outcome(run_id, "failed", process.reason(), str(process.log)))
+            self._end(outcome or Outcome(run_id, "failed", process.reason(), str(process.run.output_path)))
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes[outcome.run] = outcome

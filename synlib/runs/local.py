@@ -49,8 +49,8 @@ class WorkerProcess:
 
     def __init__(self, spec: RunSpec, store: RunStore, execution: Execution, gpus: Sequence[str] = ()) -> None:
         self.gpus = gpus
-        with prepare(spec, store, execution) as self.run:
-            self.log = self.run.path / "output.txt"
+        with prepare(spec, store, execution) as run:  # then the worker takes the lock itself
+            self.run = run
         count = execution.processes
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
         environment = os.environ | {
@@ -60,7 +60,7 @@ class WorkerProcess:
         }
         if gpus:
             environment[GPU_VARIABLE] = ",".join(gpus)
-        with open(self.log, "ab") as output:
+        with open(self.run.output_path, "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *torchrun, "-m", "synlib.pointrend.worker", str(self.run.path)],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,

@@ -121,10 +121,6 @@ class SlurmJob:
     over_since: float = 0.0
 
     @property
-    def log(self) -> Path:
-        return self.run.path / "output.txt"
-
-    @property
     def job(self) -> QueuedJob:
         return self.executor.jobs.get(self.id, QueuedJob(self.id, "GONE"))
 
@@ -167,8 +163,8 @@ class SlurmJob:
     def _said(self) -> str | None:
         """The end of the log, without what earlier jobs of the run have left in it; None when it cannot be read."""
         try:
-            with open(self.log, "rb") as file:
-                file.seek(max(0, self.log.stat().st_size - LOG_BYTES))
+            with open(self.run.output_path, "rb") as file:
+                file.seek(max(0, self.run.output_path.stat().st_size - LOG_BYTES))
                 text = file.read().decode(errors="replace")
         except OSError:
             return None
@@ -256,7 +252,7 @@ def script(run: RunDir, execution: Execution) -> str:
     given = {name: getattr(settings, name) for name in ("mem", "time", "partition", "account")}
     options = [
         f"--job-name={run.path.name}", f"--chdir={_quoted(folder)}",
-        f"--output={_quoted(folder.replace('%', '%%') + '/output.txt')}", "--open-mode=append",
+        f"--output={_quoted(str(run.output_path).replace('%', '%%'))}", "--open-mode=append",
         f"--nodes={settings.nodes}", "--ntasks-per-node=1", f"--cpus-per-task={cpus}",
         "--requeue", f"--signal=B:USR1@{settings.stop_before_s}", "--kill-on-invalid-dep=yes",
         *([f"--gpus-per-node={on_node}"] if settings.gpus else []),

@@ -21,8 +21,6 @@ TABLE = (
     "run", "state", "trained on", "real", "synthetic", "removal", "from",
     "iterations done", "iterations", "epochs", "seed", "seconds left",
 )  # fmt: skip
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a damaged folder, or one of another version, raises."""
 AP = "AP "
 """Start of the names of the columns with the mean AP in percent: one column per evaluation set."""
 
@@ -71,9 +69,11 @@ class RunStore:
         ``ap50`` (averaged over overlaps; at overlap 0.5), ``state`` as in :meth:`table`. Runs that failed or diverged
         have all their rows, with AP missing; other runs without a result have one row each.
         """
-        distinct = {spec.run_id: spec for spec in specs}
-        rows = [row for run_id, spec in distinct.items() for row in _result_rows(self.run(run_id), spec)]
-        return pd.DataFrame(rows, columns=list(RESULTS))
+        table = self.table(specs)
+        readable = table.loc[table["seed"].notna(), "run"]
+        scores = [{"run": run_id} | row for run_id in readable for row in _all_scores(self.run(run_id))]
+        scores = pd.DataFrame(scores, columns=["run", "evaluated on", "class", "ap", "ap50"])
+        return table.merge(scores, on="run", how="left")[list(RESULTS)]
 
     def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
         """AP in percent with bootstrap intervals: one row per run, evaluation set and class ("mean" among them).
@@ -161,7 +161,13 @@ def _scores(path: Path) -> list[dict[str, Any]]:
 
 
 def _all_scores(run: RunDir) -> list[dict[str, Any]]:
-    return [row for path in sorted(run.path.glob("evaluations/*/result.json")) for row in _scores(path)]
+    """The rows of all evaluations of a run; those that a failed run has not come to have no AP."""
+    scores = [row for path in sorted(run.path.glob("evaluations/*/result.json")) for row in _scores(path)]
+    if run.state() not in ("failed", "diverged"):
+        return scores
+    found = {row["evaluated on"] for row in scores}
+    wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", []) if on["name"] not in found]
+    return [{"evaluated on": on, "class": name, "ap": np.nan} for on in wanted for name in (*CLASSES, "mean")] + scores
 
 
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
@@ -175,12 +181,8 @@ def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
             return row | {"state": f"of another version: its spec is run {spec.run_id} here"}
         ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
         return row | _described(spec) | _progress(run, spec) | ap
-    except UNREADABLE as error:
-        return row | _unreadable(error)
-
-
-def _unreadable(error: Exception) -> dict[str, str]:
-    return {"state": " ".join(f"unreadable: {error}".split())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # damaged, or of another version
+        return row | {"state": " ".join(f"unreadable: {error}".split())}
 
 
 def _described(spec: RunSpec) -> dict[str, Any]:
@@ -206,7 +208,7 @@ def _progress(run: RunDir, spec: RunSpec) -> dict[str, Any]:
     return {
         "state": state,
         "iterations done": run.iterations_done(spec.schedule.iterations),
-        "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else float("nan"),
+        "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan,
     }
 
 
@@ -218,20 +220,3 @@ def _trained_on(real: int, synthetic: int, removal: Mapping[str, float]) -> str:
     (usual, _), *_ = Counter(removal.values()).most_common(1)
     others = [f"{name} {100 * value:.0f} %" for name, value in removal.items() if value != usual]
     return text + f" without {100 * usual:.0f} %" + (f" ({', '.join(others)})" if others else "")
-
-
-def _result_rows(run: RunDir, spec: RunSpec) -> list[dict[str, Any]]:
-    """What :meth:`RunStore.frame` tells of one run."""
-    known = _row(run, spec)
-    common = {name: value for name, value in known.items() if name in RESULTS}
-    if "seed" not in known:  # of another version, or damaged: its state says so
-        return [common]
-    scores, missing = _all_scores(run), []
-    if run.state() in ("failed", "diverged"):
-        try:
-            wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", [])]
-        except UNREADABLE as error:
-            return [common | _unreadable(error)]
-        found = {score["evaluated on"] for score in scores}
-        missing = [{"evaluated on": on, "class": of} for on in wanted if on not in found for of in (*CLASSES, "mean")]
-    return [common | row for row in (*missing, *scores)] or [common]
