@@ -1,12 +1,12 @@
-"""Figures 4 to 6, and Table 3 as a figure: AP against what an experiment varies.
+"""Figures 4 to 6, AP by instance size, and Table 3 as a figure: AP against what an experiment varies.
 
-Pure functions of tidy results (:mod:`synlib.report.frames`) that return Matplotlib figures. A line is the mean over
-seeds; its band is the 95 % bootstrap interval over the evaluation images with one seed, and from the smallest to the
-largest AP with several. The paper gives these figures as pictures only: thin and hollow marks show what its text and
-tables state.
+Functions of tidy results (:mod:`synlib.report.frames`) that return :func:`~synlib.report.style.named` figures. A line
+is the mean over seeds; its band is the 95 % bootstrap interval over the evaluation images with one seed, and from the
+smallest to the largest AP with several. The paper gives these figures as pictures only: thin and hollow marks show
+what its text and tables state.
 """
 
-from collections.abc import Sequence
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,43 +15,97 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scapes.ap import outcomes
 from scapes.labels import CLASSES, COLORS
+from scapes.records import read_records
+from scapes.sizes import ap_by_size
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
 from synlib.report.limits import limit_text
-from synlib.report.style import DOMAIN_COLORS, PAPER, style
+from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
+from synlib.runs.store import RunStore
+from synlib.spec import ScheduleSpec
 
-MARKERS = {"Cityscapes": "o", "Synscapes": "s"}
-LINES = {"Cityscapes": "-", "Synscapes": "--"}
-MOMENTUM_STYLES = (("#e69f00", "s", "--"), ("#0072b2", "o", "-"), ("#009e73", "^", ":"), ("#cc79a7", "D", "-."))
-"""Colour, marker and line for rising momenta: orange for 0 and blue for 0.9, as in the paper."""
+LOOKS = {"Cityscapes": {"marker": "o", "linestyle": "-"}, "Synscapes": {"marker": "s", "linestyle": "--"}}
+"""How the curve of an evaluation set is told apart where its colour is not seen."""
+MOMENTUM_LOOKS = tuple(
+    {"color": color, "marker": marker, "linestyle": line}
+    for color, marker, line in (
+        ("#e69f00", "s", "--"), ("#0072b2", "o", "-"), ("#009e73", "^", ":"), ("#cc79a7", "D", "-."),
+    )
+)  # fmt: skip
+"""Curves of rising momenta: orange for 0 and blue for 0.9, as in the paper."""
+SIZES = ("small", "medium", "large")
+X_LABELS = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
 
 
-def figure4(results: pd.DataFrame, limits: pd.DataFrame | None = None, *, on: str = "Synscapes") -> Figure:
-    """Figure 4 (section 4.1): AP on Synscapes against the share of smallest instances removed, a panel a class.
+def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
+    """Figure 4 (section 4.1): AP on Synscapes against the share of smallest instances removed, one panel per class.
 
-    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.limits.limits`; draws the fitted
+    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.limits.limits`; drawn as the fitted
     second phase, where it begins, and the interval of that.
     """
-    table = across_seeds(results[results["evaluated on"] == on], ["threshold"], name=None)
+    table = across_seeds(results[results["evaluated on"] == "Synscapes"], ["threshold"], name=None)
     table = table.sort_values("threshold")
+    last = table["threshold"].max()
     with style():
         figure, axes = plt.subplots(3, 3, figsize=(9, 6.6), sharex=True, layout="constrained")
         for name, axis in zip([*CLASSES, MEAN], axes.flat, strict=True):
-            rows = table[table["class"] == name]
             color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
-            _curve(axis, rows, "threshold", color=color, edge="black", marker="o", line="-", label="AP")
-            if limits is not None and (limits["class"] == name).any():
-                _limit(axis, limits[limits["class"] == name].iloc[0], rows["threshold"].max())
+            _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
+            limit = limits[limits["class"] == name].iloc[0]
+            _draw_limit(axis, limit, last)
             if name != MEAN:
                 axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
-            axis.set_title(_limit_title(name, limits), loc="left", fontsize=9)
+            text = "no limit" if np.isnan(limit["limit"]) else "limit {} % ({})".format(*limit_text(limit))
+            axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
             axis.set_ylim(bottom=0)
-            axis.set_xlim(-3, max(93, table["threshold"].max() + 3))
+            axis.set_xlim(-3, max(93, last + 3))
         figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
-        figure.supylabel(f"AP on {on} (%)", fontsize=9)
+        figure.supylabel("AP on Synscapes (%)", fontsize=9)
         _legend(figure, axes.flat[0], table)
-    return figure
+    return named(figure, "figure4", figure4=results, figure4_limits=limits)
+
+
+def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
+    """AP of small, medium and large instances on Synscapes against the share removed: who pays for removal?
+
+    ``results``: of the experiment ``thresholds``; ``store``: where its runs are. See :func:`ap_of_sizes`.
+    """
+    table = ap_of_sizes(results, store)
+    found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")
+    ends = table.groupby("class")["up_to_px"].first()
+    with style():
+        figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+        shades = plt.colormaps["viridis"]((0.8, 0.45, 0.1))
+        for name, color, marker in zip(SIZES, shades, "os^", strict=True):
+            rows = found[found["class"] == name]
+            _curve(axis, rows, "threshold", color=color, marker=marker, label=f"{name}: up to {ends[name]:,} px")
+        axis.set_xlabel("smallest instances removed (% of each class)")
+        axis.set_ylabel("AP on Synscapes (%)")
+        axis.set_ylim(bottom=0)
+        _legend(figure, axis, found)
+    return named(figure, "figure4_sizes", figure4_sizes=table)
+
+
+def ap_of_sizes(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
+    """AP on Synscapes of the smallest, middle and largest third of the evaluated ground truth, from stored records.
+
+    One row per run and third. Columns: ``class`` (the third, a name in :data:`SIZES`), ``threshold``, ``run``,
+    ``seed``, ``evaluated on``, ``ap`` (percent, the mean over the classes that the third has) and ``up_to_px``, the
+    largest area in the third. Thirds are of all classes together, and the same for all runs.
+    """
+    rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
+    frames = []
+    for _, row in rows.iterrows():
+        pooled = outcomes(read_records(store.run(row["run"]).evaluation("Synscapes") / "records.npz"))
+        areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
+        ends = np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")
+        bands = dict(zip(SIZES, zip((0, *ends[:2] + 1), ends + 1, strict=True), strict=True))
+        ap = 100 * ap_by_size(pooled, bands).groupby("band")["ap"].mean()
+        common = row[["threshold", "run", "seed", "evaluated on"]].to_dict()
+        frames.append(pd.DataFrame({"class": SIZES, "ap": ap[list(SIZES)].to_numpy(), "up_to_px": ends, **common}))
+    return pd.concat(frames, ignore_index=True).assign(low=np.nan, high=np.nan)
 
 
 def figure5(results: pd.DataFrame) -> Figure:
@@ -65,93 +119,96 @@ def figure5(results: pd.DataFrame) -> Figure:
         figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
         for on, color in DOMAIN_COLORS.items():
             rows = table[table["evaluated on"] == on]
-            _curve(axis, rows, "real_percent", color=color, marker=MARKERS[on], line=LINES[on], label=f"on {on}")
+            _curve(axis, rows, "real_percent", color=color, label=f"on {on}", **LOOKS[on])
             ends = [paper.TABLE1[trained, on] for trained in ("Synscapes", "Cityscapes")]
-            label = f"paper's Table 1, on {on}"
-            axis.plot([0, 100], ends, linestyle="", marker=MARKERS[on], **_hollow(color), label=label)
-        doubled = paper.FIRST_TENTH_GAIN * paper.TABLE1["Synscapes", "Cityscapes"]
+            _hollow(axis, [0, 100], ends, color, LOOKS[on]["marker"], label=f"paper's Table 1, on {on}")
         start = paper.TABLE1["Synscapes", "Cityscapes"]
-        axis.annotate(
-            "", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"], "linewidth": 0.8}
-        )
+        doubled = paper.FIRST_TENTH_GAIN * start
+        arrow = {"arrowstyle": "->", "color": PAPER["color"], "linewidth": 0.8}
+        axis.annotate("", (10, doubled), (0, start), arrowprops=arrow)
         axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7, va="center")
         axis.set_xlabel("real images in the training set (%)")
         axis.set_ylabel("AP (%)")
         axis.set_ylim(bottom=0)
         axis.set_xticks(range(0, 101, 10))
         _legend(figure, axis, table)
-    return figure
+    return named(figure, "figure5", figure5=results)
 
 
-def figure6(
-    results: pd.DataFrame,
-    x: str = "learning_rate",
-    *,
-    baseline: tuple[float, float] = (paper.BASELINE["learning_rate"], paper.BASELINE["momentum"]),
-    on: str = "Cityscapes",
-) -> Figure:
-    """Figure 6 (section 4.3): AP after fine-tuning against the learning rate, a curve a momentum; crosses diverged.
+def figure6(results: pd.DataFrame, *, baseline: ScheduleSpec, x: str = "learning_rate") -> Figure:
+    """Figure 6 (section 4.3): AP on Cityscapes after fine-tuning against the learning rate; crosses diverged.
 
-    ``results``: of the experiment ``fine_tuning``. ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m).
-    ``baseline``: learning rate and momentum of the baseline. The paper's maxima, and where it
-    says that fine-tuning is too slow or diverges, are drawn at their multiples of the baseline's learning rate, which
-    makes them comparable where model and batch are others than the paper's.
+    ``results``: of the experiment ``fine_tuning``; one curve per momentum. ``baseline``: the schedule of the baseline.
+    ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m). The paper's maxima, and where it says that fine-tuning
+    is too slow or diverges, are drawn at their multiples of the baseline's learning rate, which makes them comparable
+    where model and batch differ from the paper's. ``figure.tooltips`` says which runs each mark stands for
+    (:func:`synlib.report.widgets.with_tooltips`).
 
     Raises ValueError for another ``x``.
     """
-    if x not in ("learning_rate", "effective"):
+    if x not in X_LABELS:
         raise ValueError(f"x: found {x!r}, expected 'learning_rate' or 'effective'")
-    table = across_seeds(results[results["evaluated on"] == on], ["momentum", "learning_rate"])
+    rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
+    table = across_seeds(rows, ["momentum", "learning_rate"])
+    table = table.join(_runs_of_marks(rows), on=["momentum", "learning_rate"])
     table["x"] = _rate(table["learning_rate"], table["momentum"], x)
+    unit = baseline.base_lr / paper.BASELINE["learning_rate"]
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
         axis.set_xscale("log")
-        styles = dict(zip(sorted(table["momentum"].unique()), MOMENTUM_STYLES, strict=False))
-        unit = baseline[0] / paper.BASELINE["learning_rate"]
-        for k, (momentum, (color, marker, line)) in enumerate(styles.items()):
-            rows = table[table["momentum"] == momentum].sort_values("x")
-            _curve(axis, rows, "x", color=color, marker=marker, line=line, label=f"momentum {momentum:g}")
-            _diverged(axis, rows[rows["diverged"] > 0], color)
+        figure.tooltips = {}
+        looks = zip(sorted(table["momentum"].unique()), itertools.cycle(MOMENTUM_LOOKS), strict=False)
+        for k, (momentum, look) in enumerate(looks):
+            of_momentum = table[table["momentum"] == momentum].sort_values("x")
+            curve = _curve(axis, of_momentum, "x", label=f"momentum {momentum:g}", **look)
+            diverged = of_momentum[of_momentum["diverged"] > 0]
+            crosses = _crosses(axis, diverged["x"], look["color"])
+            for line, marked in ((curve, of_momentum[of_momentum["ap"].notna()]), (crosses, diverged)):
+                line.set_gid(f"marks{len(figure.tooltips)}")
+                figure.tooltips[line.get_gid()] = marked["runs"].tolist()
             if momentum in paper.BEST_LEARNING_RATE:
-                best = unit * paper.BEST_LEARNING_RATE[momentum]
-                _top_mark(axis, _rate(best, momentum, x), 0.97 - 0.05 * k, color)
-        label = f"baseline (momentum {baseline[1]:g})"
-        axis.axvline(_rate(*baseline, x), color="black", linestyle=":", linewidth=1, label=label)
+                best = _rate(unit * paper.BEST_LEARNING_RATE[momentum], momentum, x)
+                _hollow(axis, [best], [0.97 - 0.05 * k], look["color"], "v", transform=axis.get_xaxis_transform())
+        base = _rate(baseline.base_lr, baseline.momentum, x)
+        axis.axvline(
+            base, color="black", linestyle=":", linewidth=1, label=f"baseline (momentum {baseline.momentum:g})"
+        )
         if x == "learning_rate":  # the text does not say for which momentum
             for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
                 axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
-        axis.plot([], [], linestyle="", marker="v", **_hollow(PAPER["color"]), label="paper: best learning rate")
-        names = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
+        _hollow(axis, [], [], PAPER["color"], "v", label="paper: best learning rate")
         scaled = "" if unit == 1 else f"\nthe paper's marks: × {unit:g}, as the baseline's learning rate"
-        axis.set_xlabel(names[x] + scaled)
-        axis.set_ylabel(f"AP on {on} (%)")
+        axis.set_xlabel(X_LABELS[x] + scaled)
+        axis.set_ylabel("AP on Cityscapes (%)")
         axis.set_ylim(0, 1.12 * axis.get_ylim()[1])  # room for the paper's marks
         _legend(figure, axis, table)
-    return figure
+    name = "figure6" if x == "learning_rate" else "figure6_effective"
+    return named(figure, name, **{name: results})
 
 
-def amounts(results: pd.DataFrame, *, on: str = "Cityscapes") -> Figure:
-    """Table 3 (section 4.2) as curves: AP against iterations, a line an amount of synthetic images; right: the paper's.
+def amounts(results: pd.DataFrame) -> Figure:
+    """Table 3 (section 4.2) as curves: AP on Cityscapes against iterations; left: ours, right: the paper's.
 
-    ``results``: of the experiment ``amounts``.
+    ``results``: of the experiment ``amounts``; one line per number of synthetic images added.
     """
-    ours = across_seeds(results[results["evaluated on"] == on], ["added", "epochs", "iterations"])
+    ours = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["added", "epochs", "iterations"])
     published = pd.DataFrame(paper.table3_rows())
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
         for axis, table, title in ((axes[0], ours, "ours"), (axes[1], published, "paper")):
             values = sorted(table["added"].unique())
-            colors = plt.colormaps["viridis"](np.linspace(0, 0.85, len(values)))
-            for added, color, marker in zip(values, colors, _cycle("osD^vP*X", len(values)), strict=True):
+            shades = plt.colormaps["viridis"](np.linspace(0, 0.85, len(values)))
+            for added, color, marker in zip(values, shades, itertools.cycle("osD^vP*X"), strict=False):
                 rows = table[table["added"] == added].sort_values("iterations")
-                _curve(axis, rows, "iterations", color=color, marker=marker, line="-", label=f"{added:,}")
+                _curve(axis, rows, "iterations", color=color, marker=marker, label=f"{added:,}")
             axis.set_title(title, loc="left")
             epochs = ", ".join(f"{value:g}" for value in sorted(table["epochs"].unique()))
             axis.set_xlabel(f"iterations (points of a line: {epochs} epochs)")
             axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.locator_params(axis="x", nbins=5)
             axis.legend(fontsize=7, title="synthetic images added", title_fontsize=7)
-        axes[0].set_ylabel(f"AP on {on} (%)")
-    return figure
+        axes[0].set_ylabel("AP on Cityscapes (%)")
+    return named(figure, "table3_cost", table3_cost=results)
 
 
 def band_label(table: pd.DataFrame) -> str:
@@ -159,75 +216,60 @@ def band_label(table: pd.DataFrame) -> str:
     return band(table).replace(INTERVAL, f"{INTERVAL} over images")
 
 
-def _curve(
-    axis: Axes,
-    rows: pd.DataFrame,
-    x: str,
-    *,
-    color,
-    marker: str,
-    line: str,
-    label: str,
-    edge="white",
-) -> None:
-    """Mean, band, and a dot a seed at the band's ends; ``rows`` without a band (the paper's) get none."""
+def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
+    """Draw the mean over seeds, and its band; ``rows`` without ``low`` (the paper's) have none."""
     rows = rows[rows["ap"].notna()]
-    axis.plot(
-        rows[x], rows["ap"], color=color, linestyle=line, marker=marker, markersize=5.5, markeredgecolor=edge,
-        markeredgewidth=0.6, label=label, zorder=3,
-    )  # fmt: skip
+    look = {"marker": "o", "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6, "zorder": 3} | look
+    (line,) = axis.plot(rows[x], rows["ap"], **look)
     if "low" in rows:
-        axis.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.2, linewidth=0, zorder=2)
+        axis.fill_between(rows[x], rows["low"], rows["high"], color=look["color"], alpha=0.2, linewidth=0, zorder=2)
+    return line
 
 
-def _limit(axis: Axes, row: pd.Series, last: float) -> None:
-    """The fitted fall of a class, and where it begins with the interval at the bottom of the panel."""
+def _draw_limit(axis: Axes, row: pd.Series, last: float) -> None:
+    """Draw the fitted fall of a class, and at the bottom of the panel where it begins, with the interval."""
     if np.isnan(row["limit"]):
         return
     x = np.array([row["limit"], last])
     fall = row["level"] - row["slope"] * (x - row["limit"])
     axis.plot(x, fall, color="black", linewidth=1, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
-    bar = {"xerr": [[max(0, row["limit"] - row["low"])], [max(0, row["high"] - row["limit"])]]}
-    bottom = axis.get_xaxis_transform()
+    ends = [[max(0, row["limit"] - row["low"])], [max(0, row["high"] - row["limit"])]]
     axis.errorbar(
-        row["limit"], 0.06, transform=bottom, color="black", marker="^", markersize=5, capsize=2, linewidth=1,
-        linestyle="", label=f"limit, {INTERVAL}", **bar,
+        row["limit"], 0.06, xerr=ends, transform=axis.get_xaxis_transform(), color="black", marker="^", markersize=5,
+        capsize=2, linewidth=1, linestyle="", label=f"limit, {INTERVAL}",
     )  # fmt: skip
-
-
-def _limit_title(name: str, limits: pd.DataFrame | None) -> str:
-    if limits is None or not (limits["class"] == name).any():
-        return name
-    row = limits[limits["class"] == name].iloc[0]
-    if np.isnan(row["limit"]):
-        return f"{name}: no limit"
-    limit, interval = limit_text(row)
-    return f"{name}: limit {limit} % ({interval})"
 
 
 def _rate(learning_rate, momentum, x: str):
     return learning_rate if x == "learning_rate" else learning_rate / (1 - momentum)
 
 
-def _diverged(axis: Axes, rows: pd.DataFrame, color: str) -> None:
-    axis.plot(
-        rows["x"], [0.04] * len(rows), transform=axis.get_xaxis_transform(), color=color, linestyle="", marker="X",
-        markersize=8, markeredgecolor="black", markeredgewidth=0.6, zorder=4, label="diverged" if len(rows) else None,
+def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:
+    """What to say of a mark of Figure 6, by momentum and learning rate: one line per run."""
+
+    def line(row: pd.Series) -> str:
+        interval = "" if pd.isna(row["low"]) else f" ({row['low']:.1f} – {row['high']:.1f})"
+        result = row["state"] if pd.isna(row["ap"]) else f"AP {row['ap']:.1f}{interval}"
+        setting = f"learning rate {row['learning_rate']:g}, momentum {row['momentum']:g}"
+        return f"run {row['run']}, seed {row['seed']:g}, {setting}, {result}"
+
+    lines = rows.assign(runs=[line(row) for _, row in rows.iterrows()])
+    return lines.groupby(["momentum", "learning_rate"])["runs"].agg("\n".join)
+
+
+def _crosses(axis: Axes, x: pd.Series, color: str) -> Line2D:
+    """Draw crosses at the bottom of the panel."""
+    (line,) = axis.plot(
+        x, [0.04] * len(x), transform=axis.get_xaxis_transform(), color=color, linestyle="", marker="X",
+        markersize=8, markeredgecolor="black", markeredgewidth=0.6, zorder=4, label="diverged" if len(x) else None,
     )  # fmt: skip
+    return line
 
 
-def _top_mark(axis: Axes, x: float, height: float, color: str) -> None:
-    """A hollow triangle at a share of the panel's height."""
-    transform = axis.get_xaxis_transform()
-    axis.plot([x], [height], transform=transform, linestyle="", marker="v", markersize=7, **_hollow(color))
-
-
-def _hollow(color) -> dict:
-    return {"markerfacecolor": "none", "markeredgecolor": color, "markeredgewidth": 0.9, "color": color}
-
-
-def _cycle(values: Sequence, count: int) -> list:
-    return [values[k % len(values)] for k in range(count)]
+def _hollow(axis: Axes, x: list[float], y: list[float], color: str, marker: str, **options) -> None:
+    """Draw marks of the paper's numbers."""
+    look = {"markerfacecolor": "none", "markeredgecolor": color, "markeredgewidth": 0.9, "color": color}
+    axis.plot(x, y, linestyle="", marker=marker, **look, **options)
 
 
 def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
@@ -237,6 +279,7 @@ def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
     for label in {"AP", "diverged"} & once.keys():  # of all colours
         kept = {name: getattr(once[label], f"get_{name}")() for name in ("linestyle", "marker", "markersize")}
         once[label] = Line2D([], [], color="0.4", markeredgecolor="black", markeredgewidth=0.6, **kept)
-    once[f"band: {band_label(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
+    if table["low"].notna().any():
+        once[f"band: {band_label(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
     columns = min(3, -(-len(once) // 2))
     figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=columns, fontsize=7.5, frameon=False)

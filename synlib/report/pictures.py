@@ -3,10 +3,10 @@
 Shapes: images uint8 (H, W, 3) RGB, maps integer (H, W).
 """
 
-import colorsys
-
+import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
+from matplotlib.colors import hsv_to_rgb
 
 from scapes.labels import INSTANCE_BASE
 
@@ -28,7 +28,9 @@ def color_instances(instance_map: np.ndarray, ids: np.ndarray | None = None) -> 
     ``ids``, sorted, holds all ids of several maps whose colours should agree; default: those of this map.
     """
     ids = np.unique(instance_map) if ids is None else ids
-    colors = np.array([_distinct_color(k) for k in range(len(ids))], np.uint8)
+    k = np.arange(len(ids))
+    hues, saturations, values = k * GOLDEN_RATIO % 1, 0.55 + 0.225 * (k % 3), 1 - 0.25 * (k % 2)
+    colors = (255 * hsv_to_rgb(np.stack([hues, saturations, values], axis=1))).round().astype(np.uint8)
     colors[ids == 0] = 0
     return colors[np.searchsorted(ids, instance_map)]
 
@@ -38,17 +40,12 @@ def instances_only(instance_ids: np.ndarray) -> np.ndarray:
     return np.where(instance_ids >= INSTANCE_BASE, instance_ids, 0)
 
 
-def overlay(
-    image: np.ndarray, colors: np.ndarray, mask: np.ndarray, alpha: float = 0.55, ids: np.ndarray | None = None
-) -> np.ndarray:
-    """``colors`` blended over ``image`` where ``mask`` (bool) holds, with ``mask``'s regions outlined in white.
-
-    ``ids`` (H, W): what tells regions apart; default: their colours.
-    """
+def paint(image: np.ndarray, colors: np.ndarray, ids: np.ndarray, alpha: float = 0.55) -> np.ndarray:
+    """``colors`` (H, W, 3) blended over ``image`` where ``ids`` (H, W) is above 0, each region outlined in white."""
     blended = image.astype(np.float32)
-    blended[mask] = (1 - alpha) * blended[mask] + alpha * colors[mask]
-    ids = colors.astype(np.int32) @ np.array([1, 256, 65536]) if ids is None else ids
-    blended[outline(ids * mask) & mask] = 255
+    inside = ids > 0
+    blended[inside] = (1 - alpha) * blended[inside] + alpha * colors[inside]
+    blended[outline(ids) & inside] = 255
     return blended.round().astype(np.uint8)
 
 
@@ -60,19 +57,20 @@ def outline(ids: np.ndarray) -> np.ndarray:
     return edge
 
 
-def crop_around(mask: np.ndarray, margin: float = 0.4, aspect: float = 1.0) -> tuple[slice, slice]:
-    """Rows and columns of a window around the true pixels, with ``aspect`` = width / height, inside the frame."""
-    height, width = mask.shape
+def fit(image: np.ndarray, width: int) -> np.ndarray:
+    """An image or map at ``width`` px: maps and magnified images keep their pixels, reduced images are averaged."""
+    height = round(image.shape[0] * width / image.shape[1])
+    average = image.ndim == 3 and width < image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if average else cv2.INTER_NEAREST)
+
+
+def crop_around(mask: np.ndarray, margin: float = 0.4) -> tuple[slice, slice]:
+    """Rows and columns of a square window around the true pixels, as far as it fits inside the frame."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    size = max(rows[-1] - rows[0] + 1, (columns[-1] - columns[0] + 1) / aspect) * (1 + margin)
-    tall = min(height, round(size))
-    wide = min(width, round(tall * aspect))
-    top = min(max(0, (rows[0] + rows[-1] - tall) // 2), height - tall)
-    left = min(max(0, (columns[0] + columns[-1] - wide) // 2), width - wide)
-    return slice(top, top + tall), slice(left, left + wide)
-
-
-def _distinct_color(k: int) -> tuple[int, int, int]:
-    """The k-th of a sequence of bright colours, hues spread by the golden ratio."""
-    red, green, blue = colorsys.hsv_to_rgb(k * GOLDEN_RATIO % 1, 0.55 + 0.45 * (k % 3) / 2, 1.0 - 0.25 * (k % 2))
-    return round(255 * red), round(255 * green), round(255 * blue)
+    side = round(max(np.ptp(rows) + 1, np.ptp(columns) + 1) * (1 + margin))
+    side = min(side, *mask.shape)
+    top, left = (
+        min(max(0, (found[0] + found[-1] - side) // 2), length - side)
+        for found, length in zip((rows, columns), mask.shape, strict=True)
+    )
+    return slice(top, top + side), slice(left, left + side)

@@ -25,6 +25,17 @@ def style() -> Iterator[None]:
         yield
 
 
+def named(figure: Figure, name: str, **tables: pd.DataFrame) -> Figure:
+    """The figure with what :meth:`synlib.study.study.Study.save` needs to write it.
+
+    ``name``: its file name without suffix. ``tables``: file name without suffix -> table that the figure was drawn
+    from; the first has the figure's name. Tidy results keep their column ``run``, so the file says which runs a figure
+    shows.
+    """
+    figure.name, figure.tables = name, tables
+    return figure
+
+
 def figure_folder(chosen: str | Path, profile: str) -> Path:
     """Where a notebook saves its figures: the folder chosen, or ``figures/PROFILE``.
 
@@ -35,20 +46,13 @@ def figure_folder(chosen: str | Path, profile: str) -> Path:
     return Path(chosen) if chosen else ROOT / "figures" / profile
 
 
-def save(
-    figure: Figure, name: str, folder: str | Path, data: pd.DataFrame | None = None, **more: pd.DataFrame
-) -> Figure:
-    """Write ``NAME.png``, ``NAME.pdf`` and, if given, the table behind it as ``NAME.csv``; returns the figure.
-
-    ``more``: further tables that the figure was drawn from, written as ``NAME_KEY.csv``. Tidy results keep their column
-    ``run``, so the file says which runs a figure shows; reading it back and calling the figure's function redraws it.
-    """
+def save(figure: Figure, folder: str | Path) -> Figure:
+    """Write a :func:`named` figure as ``NAME.png`` and ``NAME.pdf``, and its tables as CSV; close and return it."""
     for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
-        with replacing(Path(folder) / (name + suffix)) as temporary:
+        with replacing(Path(folder) / (figure.name + suffix)) as temporary:
             figure.savefig(temporary, bbox_inches="tight", **options)
-    tables = {} if data is None else {name: data}
-    for key, table in (tables | {f"{name}_{key}": table for key, table in more.items()}).items():
-        save_table(table, key, folder)
+    for name, table in figure.tables.items():
+        save_table(table, name, folder)
     plt.close(figure)  # the notebook shows what the cell returns, and nothing twice
     return figure
 

@@ -8,14 +8,18 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 
 from scapes.labels import CLASSES, COLORS
+from scapes.match import PREDICTION, TRUTH, ImageMatch
+from scapes.records import write_records
 from synlib import paper
-from synlib.report import curves
+from synlib.report import curves, figures
 from synlib.report.examples import removal_sample
-from synlib.report.figures import figure3
 from synlib.report.limits import limits
-from synlib.report.overview import APPROACHES, approaches, figure1
 from synlib.report.style import DOMAIN_COLORS, figure_folder, save
+from synlib.runs.store import RunStore
+from synlib.spec import ScheduleSpec
 from tests.fake_results import RATES, FakeStudy
+
+BASELINE = ScheduleSpec()
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +75,13 @@ def test_figure4_draws_each_class_with_its_band_and_limit(one):
             assert line(axis, "limit in the paper").get_xdata()[0] == paper.limit(name)
 
 
-def test_figure4_with_a_class_missing_and_without_limits(one):
+def test_figure4_with_a_class_missing(one):
     results = one.results["thresholds"]
+    found = limits(results, one.draws)
     results = results.assign(ap=results["ap"].mask(results["class"] == "train"))
     results = results[results["class"] != "bus"]
-    figure = curves.figure4(results)
-    titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert titles == [*CLASSES, "mean"]
+    figure = curves.figure4(results, found)
+    assert [axis.get_title(loc="left").split(":")[0] for axis in figure.axes] == [*CLASSES, "mean"]
     assert not len(line(figure.axes[CLASSES.index("train")], "AP").get_xdata())
     assert not len(line(figure.axes[CLASSES.index("bus")], "AP").get_xdata())
     assert len(line(figure.axes[0], "AP").get_xdata()) == 10
@@ -88,6 +92,33 @@ def test_a_class_without_ap_has_no_limit(one):
     found = limits(results, one.draws)
     found.loc[found["class"] == "rider", ["limit", "low", "high"]] = np.nan
     assert "rider: no limit" in [axis.get_title(loc="left") for axis in curves.figure4(results, found).axes]
+
+
+def records(thirds_found: int) -> list[ImageMatch]:
+    """One image with cars of 10, 20, ... 90 px, of which the largest ``thirds_found`` thirds are found."""
+    truths, predictions = np.zeros(9, TRUTH), np.zeros(9, PREDICTION)
+    truths["category"] = predictions["category"] = CLASSES.index("car")
+    truths["area_px"] = predictions["area_px"] = np.arange(10, 100, 10)
+    truths["evaluated"], predictions["score"], predictions["iou"] = True, 0.9, 1.0
+    predictions["truth"] = np.arange(9)
+    return [ImageMatch("a", 1, truths, predictions[9 - 3 * thirds_found :])]
+
+
+def test_ap_by_size_comes_from_the_records_of_the_runs(one, tmp_path):
+    store, results = RunStore(tmp_path), one.results["thresholds"]
+    results = results[results["threshold"].isin([0, 50, 90])]
+    results = results.assign(run=results["run"].str.replace("/", "-"))
+    for run, threshold in results[["run", "threshold"]].drop_duplicates().itertuples(index=False):
+        folder = store.run(run).evaluation("Synscapes")
+        folder.mkdir(parents=True)
+        write_records(folder / "records.npz", records({0: 3, 50: 2, 90: 1}[threshold]))
+    figure = curves.figure4_sizes(results, store)
+    (axis,) = figure.axes
+    assert line(axis, "large: up to 90 px").get_xydata().tolist() == [[0, 100], [50, 100], [90, 100]]
+    assert line(axis, "medium: up to 60 px").get_ydata().tolist() == [100, 100, 0]
+    assert line(axis, "small: up to 30 px").get_ydata().tolist() == [100, 0, 0]
+    assert set(figure.tables["figure4_sizes"]["run"]) == set(results["run"])
+    assert not [text for text in figure.legends[0].get_texts() if "band" in text.get_text()]
 
 
 def test_figure5_draws_both_curves_and_the_papers_marks(one):
@@ -121,7 +152,7 @@ def test_bands_of_several_seeds_are_their_range(three):
 @pytest.mark.parametrize("x", ["learning_rate", "effective"])
 def test_figure6_draws_a_curve_a_momentum_and_crosses(one, x):
     results = one.results["fine_tuning"]
-    (axis,) = curves.figure6(results, x, baseline=(0.04, 0.9)).axes
+    (axis,) = curves.figure6(results, x=x, baseline=ScheduleSpec(base_lr=0.04)).axes
     assert axis.get_xscale() == "log"
     crosses = [item for item in axis.get_lines() if item.get_marker() == "X"]
     for momentum, rates in RATES.items():
@@ -146,11 +177,11 @@ def test_figure6_leaves_out_what_is_not_trained_yet(one):
     results = one.results["fine_tuning"]
     waiting = results["learning_rate"] == 0.006
     results = results.assign(ap=results["ap"].mask(waiting), state=results["state"].mask(waiting, "planned"))
-    (axis,) = curves.figure6(results).axes
+    (axis,) = curves.figure6(results, baseline=BASELINE).axes
     crosses = [x for item in axis.get_lines() if item.get_marker() == "X" for x in item.get_xdata()]
     assert sorted(crosses) == [0.02, 0.2]
     with pytest.raises(ValueError, match="found 'lr'"):
-        curves.figure6(results, "lr")
+        curves.figure6(results, baseline=BASELINE, x="lr")
 
 
 def test_amounts_draws_ours_and_the_papers(one):
@@ -166,11 +197,12 @@ def test_amounts_draws_ours_and_the_papers(one):
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
     study = FakeStudy(seeds)
-    bars = approaches(study.results)
-    pipeline, axis = figure1(bars).axes
-    assert {text.get_text() for text in pipeline.texts} > set(APPROACHES)
+    figure = figures.figure1(study.results)
+    bars = figure.tables["figure1"]
+    pipeline, axis = figure.axes
+    assert {text.get_text() for text in pipeline.texts} > set(figures.APPROACHES)
     for on, container in zip(DOMAIN_COLORS, axis.containers[1::2], strict=True):
-        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(APPROACHES)]
+        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(figures.APPROACHES)]
         np.testing.assert_allclose([bar.get_width() for bar in container], rows["ap"])
         segments = container.errorbar.lines[2][0].get_segments()
         np.testing.assert_allclose([segment[:, 0] for segment in segments], rows[["low", "high"]])
@@ -191,27 +223,50 @@ def test_a_folder_that_is_no_text_is_named():
 
 def test_figures_are_redrawn_from_their_tables(one, tmp_path):
     """What is saved beside a figure is all that its function needs."""
-    found = limits(one.results["thresholds"], one.draws)
-    bars = approaches(one.results)
-    drawn = {
-        "figure1": (figure1, bars, {}),
-        "figure4": (curves.figure4, one.results["thresholds"], {"limits": found}),
-        "figure5": (curves.figure5, one.results["ratios"], {}),
-        "figure6": (curves.figure6, one.results["fine_tuning"], {}),
-        "amounts": (curves.amounts, one.results["amounts"], {}),
+    results = one.results
+    found = limits(results["thresholds"], one.draws)
+    functions = {
+        "figure1": figures.draw_figure1,
+        "figure4": curves.figure4,
+        "figure5": curves.figure5,
+        "figure6": lambda table: curves.figure6(table, baseline=BASELINE),
+        "figure6_effective": lambda table: curves.figure6(table, baseline=BASELINE, x="effective"),
+        "table3_cost": curves.amounts,
+        "table1_classes": figures.per_class_bars,
     }
-    for name, (function, data, more) in drawn.items():
-        figure = save(function(data, **more), name, tmp_path, data, **more)
-        read = pd.read_csv(tmp_path / f"{name}.csv")
-        assert set(read["run"]) == set(data["run"])
-        others = {key: pd.read_csv(tmp_path / f"{name}_{key}.csv") for key in more}
-        again = function(read, **others)
+    drawn = [
+        figures.figure1(results),
+        curves.figure4(results["thresholds"], found),
+        curves.figure5(results["ratios"]),
+        functions["figure6"](results["fine_tuning"]),
+        functions["figure6_effective"](results["fine_tuning"]),
+        curves.amounts(results["amounts"]),
+        figures.per_class_bars(results["table1"]),
+    ]
+    assert [figure.name for figure in drawn] == list(functions)
+    for figure in drawn:
+        save(figure, tmp_path)
+        assert next(iter(figure.tables)) == figure.name
+        tables = [pd.read_csv(tmp_path / f"{name}.csv") for name in figure.tables]
+        assert set(tables[0]["run"]) == set(figure.tables[figure.name]["run"])
+        again = functions[figure.name](*tables)
         for first, second in zip(figure.axes, again.axes, strict=True):
             assert len(first.get_lines()) == len(second.get_lines()) > 0 or not first.get_lines()
             for a, b in zip(first.get_lines(), second.get_lines(), strict=True):
                 np.testing.assert_allclose(np.asarray(a.get_ydata(), float), np.asarray(b.get_ydata(), float))
-        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
-        assert (tmp_path / f"{name}.pdf").read_bytes()[:5] == b"%PDF-"
+        assert (tmp_path / f"{figure.name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / f"{figure.name}.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_figures_of_the_data_carry_their_names(study):
+    removal = {"person": 0.6, "car": 0.3}
+    plain, pruned = figures.sizes(study.data), figures.sizes(study.data, removal)
+    assert [figure.name for figure in (plain, pruned)] == ["sizes", "sizes_after_removal"]
+    assert set(plain.tables["sizes"]["stage"]) == {"before"}
+    table = pruned.tables["sizes_after_removal"].groupby(["dataset", "stage", "class"])["instances"].sum()
+    assert table["synscapes", "after", "person"] < table["synscapes", "before", "person"]
+    drawn = (figures.glance, figures.figure2, figures.figure3)
+    assert [function(study.data).name for function in drawn] == ["glance", "figure2", "figure3"]
 
 
 def test_figure3_shows_what_is_left(study):
@@ -220,7 +275,7 @@ def test_figure3_shows_what_is_left(study):
     assert list(kept) == [0, 40, 90]
     assert set(kept[0]) == set(np.unique(instance_ids[instance_ids >= 1000]))
     assert set(kept[90]) <= set(kept[40]) < set(kept[0])
-    figure = figure3(image, instance_ids, kept)
+    figure = figures.draw_figure3(image, instance_ids, kept)
     for axis, (threshold, chosen) in zip(figure.axes, kept.items(), strict=True):
         assert axis.get_title(loc="left") == f"{threshold} %: {len(chosen)} of {len(kept[0])} labels left"
         shown = axis.get_images()[0].get_array()
@@ -230,5 +285,3 @@ def test_figure3_shows_what_is_left(study):
         assert changed[left].mean() > 0.9
     same = removal_sample(study.data, (0, 40, 90))
     assert np.array_equal(same[1], instance_ids)
-    with pytest.raises(ValueError, match="image 'nowhere': not in the training split"):
-        removal_sample(study.data, (0,), "nowhere")

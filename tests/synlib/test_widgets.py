@@ -1,17 +1,27 @@
-"""The explorers as a person moves them, and what is left of them where no kernel answers."""
+"""The explorers as a person moves them, what they show, and what is left of them where no kernel answers."""
 
+import base64
 import re
+import xml.etree.ElementTree as ET
 
 import cv2
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from synlib.curation.mix import composition_for_budget
-from synlib.report import site, widgets
+from scapes import png
+from scapes.labels import CLASSES
+from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, write_predictions
+from synlib.curation.mix import Composition, composition_for_budget
+from synlib.curation.prune import prune
+from synlib.report import curves, site, widgets
+from synlib.report.pictures import fit
+from synlib.spec import ScheduleSpec
 
+HEIGHT, WIDTH = 20, 40
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -118,7 +128,7 @@ def test_each_explorer_carries_what_it_shows_as_plain_html(removal, study, train
         bundle = explorer._repr_mimebundle_()
         assert {VIEW, "text/html", "text/plain"} == set(bundle)
         assert not re.search(r"https?:|<script", bundle["text/html"])
-        assert "data:image/png;base64," in bundle["text/html"] or "<table" in bundle["text/html"]
+        assert "data:image/jpeg;base64," in bundle["text/html"] or "<table" in bundle["text/html"]
 
 
 def test_executed_without_a_browser_the_report_shows_the_still_picture(smoke_data, tmp_path):
@@ -137,3 +147,169 @@ def test_executed_without_a_browser_the_report_shows_the_still_picture(smoke_dat
     html = site.render(executed).read_text()
     assert "instances are left. In JupyterLab" in html
     assert "widget-view" not in html and "<script" not in html
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_picture_shows_exactly_what_pruning_keeps(study, removal, seed):
+    fractions = np.random.default_rng(seed).integers(0, 101, len(CLASSES)) / 100
+    images, table = (read("synthetic", "train") for read in (study.data.images, study.data.instances))
+    keep = prune(table, dict(zip(CLASSES, fractions, strict=True))) & ~table["crowd"]
+    chooser, (_, *sliders) = parts(removal, "Dropdown")[0], parts(removal, "IntSlider")
+    for slider, fraction in zip(sliders, fractions, strict=True):
+        slider.value = round(100 * fraction)
+    for row in images[images["image_id"].isin(chooser.options)].itertuples():
+        own = keep & (table["image_id"] == row.image_id)
+        chooser.value = row.image_id
+        counted = [(table["category"][own] == number).sum() for number in range(len(CLASSES))]
+        assert [kept for kept, _ in numbers(removal)] == counted
+        ids, image = png.read(row.instance_path, "gray 16"), png.read(row.image_path, "RGB 8")[..., ::-1]
+        picture = widgets.removal_picture(image, ids, table["instance_id"][own].to_numpy())
+        kept = np.isin(ids, table["instance_id"][own])
+        assert (picture[~kept] == image[~kept]).all()  # groups and background stay as they are
+        assert (picture[kept] != image[kept]).any(-1).mean() > 0.9 or not kept.any()
+
+
+def test_a_picture_is_shown_at_the_width_asked_for():
+    image = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    assert (fit(image, 24)[1::3, 1::3] == image).all()
+    assert fit(image, 4).shape == (3, 4, 3)
+    labels = np.array([[7, 7, 900, 900]], np.uint16)
+    assert set(fit(labels, 9).ravel()) == {7, 900}
+
+
+def ground_truth() -> np.ndarray:
+    """Two cars, a tiny car, a group of persons, on a road."""
+    ids = np.full((HEIGHT, WIDTH), 7, np.uint16)
+    ids[2:12, 2:12], ids[2:12, 20:30], ids[0, 0], ids[14:20, 0:12] = 26000, 26001, 26002, 24
+    return ids
+
+
+def detections(*found) -> Detections:
+    """Of (class, score, rows and columns)."""
+    masks = [np.zeros((HEIGHT, WIDTH), bool) for _ in found]
+    for mask, (_, _, box) in zip(masks, found, strict=True):
+        mask[box] = True
+    categories = [CLASSES.index(name) for name, _, _ in found]
+    return Detections.from_masks("a", (HEIGHT, WIDTH), categories, [score for _, score, _ in found], masks)
+
+
+FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]
+
+
+@pytest.mark.parametrize(
+    ("found", "true", "false"),
+    [
+        ([], 0, 0),
+        ([("car", 0.9, FIRST), ("car", 0.8, SECOND)], 2, 0),
+        ([("car", 0.7, FIRST), ("car", 0.9, FIRST)], 1, 1),  # found twice: the better score is right
+        ([("bus", 0.9, FIRST)], 0, 1),
+        ([("car", 0.9, np.s_[2:12, 2:7])], 0, 1),  # half is not enough
+        ([("person", 0.9, np.s_[14:20, 0:6])], 0, 0),  # part of a group: ignored
+        ([("car", 0.9, np.s_[0:1, 0:1])], 0, 0),  # ground truth too small to count
+    ],
+)
+def test_detections_are_judged_as_the_official_metric_does(found, true, false):
+    image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    _, said = widgets.prediction_panels(image, ground_truth(), detections(*found), 0.0, 10, width=WIDTH)
+    expected = f"found: {true} of 2; detections with a score of 0.00 or more: {len(found)}, false ones: {false}"
+    assert said == f"Instances {expected}"
+
+
+def test_panels_show_the_detections_from_a_score_on_and_mark_errors():
+    image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    found = detections(("car", 0.9, FIRST), ("bus", 0.6, np.s_[15:19, 30:38]), ("car", 0.2, SECOND))
+    gap = WIDTH + 6
+    for score, text, true_car, false_bus, weak_car in (
+        (0.0, "Instances found: 2 of 2; detections with a score of 0.00 or more: 3, false ones: 1", 1, 1, 1),
+        (0.5, "Instances found: 1 of 2; detections with a score of 0.50 or more: 2, false ones: 1", 1, 1, 0),
+        (0.8, "Instances found: 1 of 2; detections with a score of 0.80 or more: 1, false ones: 0", 1, 0, 0),
+        (1.0, "Instances found: 0 of 2; detections with a score of 1.00 or more: 0, false ones: 0", 0, 0, 0),
+    ):
+        picture, said = widgets.prediction_panels(image, ground_truth(), found, score, 10, width=WIDTH)
+        assert said == text
+        assert picture.shape == (HEIGHT, 3 * WIDTH + 12, 3)
+        plain, truth, predicted = (picture[:, start : start + WIDTH] for start in (0, gap, 2 * gap))
+        assert (plain == 100).all()
+        painted = (predicted != 100).any(-1)
+        assert (painted[7, 7], painted[17, 34], painted[7, 25]) == (true_car, false_bus, weak_car)
+        wrong = (truth == widgets.WRONG).all(-1)
+        assert (wrong[:13, :15].any(), wrong[:13, 17:].any()) == (not true_car, not weak_car)
+        assert (predicted == widgets.WRONG).all(-1).any() == false_bus
+        assert (truth[15:19, 1:11] == 100).all()  # a group is no instance
+
+
+def test_better_detections_cover_worse_ones():
+    chosen = widgets.at_least(detections(("car", 0.9, FIRST), ("bus", 0.5, FIRST), ("car", 0.1, SECOND)), 0.5)
+    assert chosen.score.tolist() == pytest.approx([0.5, 0.9])
+
+
+def test_one_image_is_read_from_a_file_of_many(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    ids = [f"image{number}" for number in range(IMAGES_PER_ROW_GROUP + 3)]
+    empty = np.empty(0)
+    write_predictions(path, (Detections(name, (2, 3), empty, empty, empty, []) for name in ids))
+    assert [widgets.read_detections(path, name).image_id for name in (ids[0], ids[-1])] == [ids[0], ids[-1]]
+    with pytest.raises(KeyError, match="no image other"):
+        widgets.read_detections(path, "other")
+
+
+def test_a_composition_says_how_often_its_images_are_seen():
+    text = widgets.composition_html(Composition(2975, 9825), Composition(2975, 20000), batch_size=8, iterations=80_000)
+    assert "12,800 images 50.0 times" in text
+    assert re.findall(r"<td>(.*?)</td>", text) == ["2,975", "23 %", "2,975", "9,825", "77 %", "20,000"]
+    assert sum(map(float, re.findall(r"width:([\d.]+)%", text))) == pytest.approx(100, abs=0.02)
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    rows = [
+        {"run": f"run{seed}{lr}{momentum}", "seed": seed, "learning_rate": lr, "momentum": momentum}
+        | {"evaluated on": on, "class": name, "ap": 20 + 1000 * lr, "low": 19.0, "high": 31.0, "state": "done"}
+        for seed in (0, 1)
+        for momentum, rates in {0.9: (0.0001, 0.001), 0.0: (0.001, 0.01)}.items()
+        for lr in rates
+        for on in ("Cityscapes", "Synscapes")
+        for name in ("car", "mean")
+    ]
+    table = pd.DataFrame(rows)
+    failed = table["run"] == "run10.010.0"
+    return table.assign(
+        ap=table["ap"].mask(failed), state=table["state"].mask(failed, "failed: diverged at iteration 7 & <8")
+    )
+
+
+def titles(svg: bytes) -> dict[str, list[str]]:
+    """Of each line of marks: what its marks say."""
+    marks = {group.get("id"): list(group.iter()) for group in ET.fromstring(svg).iter(f"{{{widgets.SVG}}}g")}
+    return {
+        name: [item.text for item in items if item.tag == f"{{{widgets.SVG}}}title"]
+        for name, items in marks.items()
+        if (name or "").startswith("marks")
+    }
+
+
+@pytest.mark.parametrize("x", ["learning_rate", "effective"])
+def test_each_run_can_be_pointed_at(results, x):
+    figure = curves.figure6(results, baseline=ScheduleSpec(), x=x)
+    said = titles(widgets.svg_with_tooltips(figure))
+    assert said == figure.tooltips
+    assert [len(texts) for texts in figure.tooltips.values()] == [
+        2,
+        1,
+        2,
+        0,
+    ]  # momentum 0, its crosses, momentum 0.9, its crosses
+    first = "run run00.0010.9, seed 0, learning rate 0.001, momentum 0.9, AP 21.0 (19.0 – 31.0)"
+    assert said["marks2"][1].split("\n") == [first, first.replace("run0", "run1").replace("seed 0", "seed 1")]
+    failed = "run run10.010.0, seed 1, learning rate 0.01, momentum 0, failed: diverged at iteration 7 & <8"
+    assert said["marks1"][0].split("\n")[1] == said["marks0"][1].split("\n")[1] == failed
+
+
+def test_tooltips_come_with_a_picture_for_notebooks_that_are_not_trusted(results):
+    figure = curves.figure6(results, baseline=ScheduleSpec())
+    bundle = widgets.Tooltips(figure)._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    document = ET.fromstring(bundle["text/html"].replace('">', '"/>').replace("/><img", "><img"))
+    assert document.find("img").get("src").endswith(bundle["image/png"])
+    svg = base64.b64decode(document.get("data").split(",")[1])
+    assert titles(svg) == figure.tooltips
