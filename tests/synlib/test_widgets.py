@@ -293,12 +293,8 @@ def test_each_run_can_be_pointed_at(results, x):
     figure = curves.figure6(results, baseline=ScheduleSpec(), x=x)
     said = titles(widgets.svg_with_tooltips(figure))
     assert said == figure.tooltips
-    assert [len(texts) for texts in figure.tooltips.values()] == [
-        2,
-        1,
-        2,
-        0,
-    ]  # momentum 0, its crosses, momentum 0.9, its crosses
+    counts = [len(texts) for texts in figure.tooltips.values()]
+    assert counts == [2, 1, 2, 0]  # of momentum 0, its crosses, momentum 0.9, its crosses
     first = "run run00.0010.9, seed 0, learning rate 0.001, momentum 0.9, AP 21.0 (19.0 – 31.0)"
     assert said["marks2"][1].split("\n") == [first, first.replace("run0", "run1").replace("seed 0", "seed 1")]
     failed = "run run10.010.0, seed 1, learning rate 0.01, momentum 0, failed: diverged at iteration 7 & <8"
