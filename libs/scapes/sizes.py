@@ -1,11 +1,12 @@
 """AP by the size of instances: small, medium and large ones.
 
-Source of the bands: COCO's evaluation (``pycocotools/cocoeval.py``: ``areaRng`` and ``evaluateImg``). Its limits, 32 x
-32 and 96 x 96 pixels, are taken at the size of Cityscapes, 1024 x 2048 pixels, and scaled to the size of the images.
+Source: COCO's evaluation (``pycocotools/cocoeval.py``: ``areaRng`` and ``evaluateImg``). Its limits, 32 x 32 and 96 x
+96 pixels, suit the size of Cityscapes, 1024 x 2048 pixels; :func:`thirds` suit images of any size.
 """
 
 import dataclasses
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,25 @@ from scapes.ap import FALSE_POSITIVE, IGNORED, Outcomes, average_precision, outc
 from scapes.bootstrap import NAMES, summary
 from scapes.match import ImageMatch
 
-FULL_SIZE = (1024, 2048)
-BANDS_PX = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}
-"""Half-open ranges of area ``[low, high)``, in pixels of an image of :data:`FULL_SIZE`."""
+Bands = Mapping[str, tuple[float, float]]
+"""Name -> half-open range of area ``[low, high)`` in pixels."""
+BANDS_PX: Bands = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}
+"""COCO's."""
 
 
-def ap_by_size(records: Iterable[ImageMatch] | Outcomes, size: tuple[int, int] = FULL_SIZE) -> pd.DataFrame:
+def thirds(pooled: Outcomes) -> Bands:
+    """Small, medium and large: each with a third of the evaluated ground truth, of all classes together.
+
+    Raises ValueError without any.
+    """
+    areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
+    if not len(areas):
+        raise ValueError("found no evaluated ground truth, expected some to divide into thirds")
+    ends = [0, *(1 + np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")).tolist()]
+    return dict(zip(BANDS_PX, itertools.pairwise(ends), strict=True))
+
+
+def ap_by_size(records: Iterable[ImageMatch] | Outcomes, bands_px: Bands = BANDS_PX) -> pd.DataFrame:
     """AP of the ground truth of each band of area: one row per band and class, and one for the mean over classes.
 
     As in COCO, ground truth outside the band absorbs detections, and a detection that matches nothing counts as a false
@@ -27,17 +41,16 @@ def ap_by_size(records: Iterable[ImageMatch] | Outcomes, size: tuple[int, int] =
 
     Args:
         records: of a run on an evaluation set, such as :func:`scapes.records.read_records` reads, or their outcomes.
-        size: ``(H, W)`` of the images, in pixels.
+        bands_px: the bands by name; what is in none of them is not looked at.
 
     Returns:
         Columns ``class``, ``size`` (the band's name), ``ap`` (fraction 0..1, over the ten overlaps; NaN where a class
         has no ground truth in the band), ``count`` (evaluated ground truths in the band).
     """
     pooled = records if isinstance(records, Outcomes) else outcomes(records)
-    scale = size[0] * size[1] / (FULL_SIZE[0] * FULL_SIZE[1])
     tables = []
-    for name, (low, high) in BANDS_PX.items():
-        found = average_precision(_restricted(pooled, low * scale, high * scale))
+    for name, (low, high) in bands_px.items():
+        found = average_precision(_restricted(pooled, low, high))
         count = np.append(found.truths, found.truths.sum())
         tables.append(pd.DataFrame({"class": NAMES, "size": name, "ap": summary(found.ap)[:, 0], "count": count}))
     return pd.concat(tables, ignore_index=True)

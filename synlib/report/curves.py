@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from scapes.ap import outcomes
 from scapes.labels import CLASSES, COLORS
 from scapes.records import read_records
-from scapes.sizes import ap_by_size
+from scapes.sizes import ap_by_size, thirds
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
 from synlib.report.limits import limit_text
@@ -35,7 +35,6 @@ MOMENTUM_LOOKS = tuple(
     )
 )  # fmt: skip
 """Curves of rising momenta: orange for 0 and blue for 0.9, as in the paper."""
-SIZES = ("small", "medium", "large")
 X_LABELS = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
 
 
@@ -74,11 +73,11 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """
     table = ap_of_sizes(results, store)
     found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")
-    ends = table.groupby("class")["up_to_px"].first()
+    ends = table.groupby("class", sort=False)["up_to_px"].first()
     with style():
         figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
         shades = plt.colormaps["viridis"]((0.8, 0.45, 0.1))
-        for name, color, marker in zip(SIZES, shades, "os^", strict=True):
+        for name, color, marker in zip(ends.index, shades, "os^", strict=True):
             rows = found[found["class"] == name]
             _curve(axis, rows, "threshold", color=color, marker=marker, label=f"{name}: up to {ends[name]:,} px")
         axis.set_xlabel("smallest instances removed (% of each class)")
@@ -91,21 +90,22 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
 def ap_of_sizes(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
     """AP on Synscapes of the smallest, middle and largest third of the evaluated ground truth, from stored records.
 
-    One row per run and third. Columns: ``class`` (the third, a name in :data:`SIZES`), ``threshold``, ``run``,
-    ``seed``, ``evaluated on``, ``ap`` (percent, the mean over the classes that the third has) and ``up_to_px``, the
-    largest area in the third. Thirds are of all classes together, and the same for all runs.
+    One row per run and third. Columns: ``class`` (the third: ``small``, ``medium`` or ``large``), ``threshold``,
+    ``run``, ``seed``, ``evaluated on``, ``count`` (ground truths), ``ap`` (percent, the mean over the classes that the
+    third has), ``up_to_px`` (the largest area in the third), and ``low`` and ``high``, which are missing. Thirds are of
+    all classes together (:func:`scapes.sizes.thirds`), and the same for all runs.
     """
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     frames = []
     for _, row in rows.iterrows():
         pooled = outcomes(read_records(store.run(row["run"]).evaluation("Synscapes") / "records.npz"))
-        areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
-        ends = np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")
-        bands = dict(zip(SIZES, zip((0, *ends[:2] + 1), ends + 1, strict=True), strict=True))
-        ap = 100 * ap_by_size(pooled, bands).groupby("band")["ap"].mean()
-        common = row[["threshold", "run", "seed", "evaluated on"]].to_dict()
-        frames.append(pd.DataFrame({"class": SIZES, "ap": ap[list(SIZES)].to_numpy(), "up_to_px": ends, **common}))
-    return pd.concat(frames, ignore_index=True).assign(low=np.nan, high=np.nan)
+        bands = thirds(pooled)
+        table = ap_by_size(pooled, bands)
+        table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
+        known = {"ap": 100 * table["ap"], "up_to_px": [high - 1 for _, high in bands.values()]}
+        unknown = {"low": np.nan, "high": np.nan}
+        frames.append(table.assign(**known, **unknown, **row[["threshold", "run", "seed", "evaluated on"]]))
+    return pd.concat(frames, ignore_index=True)
 
 
 def figure5(results: pd.DataFrame) -> Figure:

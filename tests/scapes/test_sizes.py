@@ -6,11 +6,12 @@ import pytest
 from scapes.ap import average_precision, outcomes
 from scapes.bootstrap import MEAN, NAMES, summary
 from scapes.match import match_image
-from scapes.sizes import FULL_SIZE, ap_by_size
+from scapes.sizes import ap_by_size, thirds
 from tests.cases import as_detections, draw_data_set
 
 PERSON, CAR = 24, 26
-SIZE = (64, 128)  # a sixteenth of Cityscapes in each direction: small is under 4 px, large from 36 px
+SIZE = (64, 128)
+BANDS = {"small": (0, 4), "medium": (4, 36), "large": (36, np.inf)}
 
 
 def box(x0, y0, x1, y1):
@@ -30,7 +31,7 @@ def test_a_scene_by_hand():
         (PERSON, 0.6, box(0, 20, 6, 25)),  # the same person again, 30 px: false where that person counts, not by area
         (CAR, 0.5, box(100, 40, 120, 50)),  # large, 200 px: false
     ]
-    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], SIZE)
+    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], BANDS)
     assert list(table) == ["class", "size", "ap", "count"]
     assert table["class"].tolist() == 3 * list(NAMES)
     rows = table.set_index(["size", "class"])
@@ -47,7 +48,7 @@ def test_what_another_band_found_does_not_count_as_false():
     frame = np.full(SIZE, 7, np.uint16)
     frame[0, 0:3], frame[20:26, 0:6] = 24000, 24001
     predictions = [(PERSON, 0.9, box(0, 20, 6, 26)), (PERSON, 0.8, box(30, 30, 50, 50)), (PERSON, 0.7, box(0, 0, 3, 1))]
-    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], SIZE)
+    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], BANDS)
     ap = table[table["class"] == "person"].set_index("size")["ap"]
     assert ap["small"] == 1.0
     assert ap["large"] == 1.0  # what is wrong comes after what is right
@@ -58,11 +59,23 @@ def test_bands_make_up_the_whole(tmp_path, seed):
     paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
     pooled = outcomes([match_image(p, d, min_area_px=4) for p, d in zip(paths, detections, strict=True)])
     whole = average_precision(pooled)
-    small = ap_by_size(pooled, FULL_SIZE).query("size == 'small'")  # as frames of 24 px are smaller than 32 x 32 px
+    small = ap_by_size(pooled).query("size == 'small'")  # as frames of 24 px are smaller than 32 x 32 px
     np.testing.assert_array_equal(small["ap"], summary(whole.ap)[:, 0])
-    parts = ap_by_size(pooled, (160, 256))  # the limits are 20 and 180 px
+    parts = ap_by_size(pooled, {"small": (0, 20), "medium": (20, 180), "large": (180, np.inf)})
     counts = parts.groupby("class", sort=False)["count"].sum()
     assert counts.tolist() == [*whole.truths.tolist(), whole.truths.sum()]
     areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
     by_area = [(areas < 20).sum(), ((areas >= 20) & (areas < 180)).sum(), (areas >= 180).sum()]
     assert parts[parts["class"] == MEAN]["count"].tolist() == by_area
+
+
+def test_thirds_hold_as_many_each():
+    frame = np.full(SIZE, 7, np.uint16)
+    for number in range(6):
+        frame[number, : 10 + number] = 24000 + number
+    frame[10, 0:2], frame[20, 0:50] = 24006, 24  # too small to count, and a group
+    pooled = outcomes([match_image(frame, as_detections("a", frame, []), min_area_px=3)])
+    assert thirds(pooled) == {"small": (0, 12), "medium": (12, 14), "large": (14, 16)}
+    assert ap_by_size(pooled, thirds(pooled)).query("`class` == 'mean'")["count"].tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="no evaluated ground truth"):
+        thirds(outcomes([]))
