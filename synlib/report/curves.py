@@ -135,14 +135,14 @@ def figure5(results: pd.DataFrame) -> Figure:
     return named(figure, "figure5", figure5=results)
 
 
-def figure6(results: pd.DataFrame, *, baseline: ScheduleSpec, x: str = "learning_rate") -> Figure:
+def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_rate") -> Figure:
     """Figure 6 (section 4.3): AP on Cityscapes after fine-tuning against the learning rate; crosses diverged.
 
     ``results``: of the experiment ``fine_tuning``; one curve per momentum. ``baseline``: the schedule of the baseline.
     ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m). The paper's maxima, and where it says that fine-tuning
     is too slow or diverges, are drawn at their multiples of the baseline's learning rate, which makes them comparable
     where model and batch differ from the paper's. ``figure.tooltips`` says which runs each mark stands for
-    (:func:`synlib.report.widgets.with_tooltips`).
+    (:class:`synlib.report.widgets.Tooltips`).
 
     Raises ValueError for another ``x``.
     """

@@ -1,5 +1,7 @@
 """Figures 1 and 3 to 6 from made-up results: what is in the artists, and that each can be redrawn from its CSV."""
 
+from types import SimpleNamespace
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -14,9 +16,10 @@ from synlib import paper
 from synlib.report import curves, figures
 from synlib.report.examples import removal_sample
 from synlib.report.limits import limits
-from synlib.report.style import DOMAIN_COLORS, figure_folder, save
+from synlib.report.style import DOMAIN_COLORS
 from synlib.runs.store import RunStore
 from synlib.spec import ScheduleSpec
+from synlib.study.study import Study
 from tests.fake_results import RATES, FakeStudy
 
 BASELINE = ScheduleSpec()
@@ -152,7 +155,7 @@ def test_bands_of_several_seeds_are_their_range(three):
 @pytest.mark.parametrize("x", ["learning_rate", "effective"])
 def test_figure6_draws_a_curve_a_momentum_and_crosses(one, x):
     results = one.results["fine_tuning"]
-    (axis,) = curves.figure6(results, x=x, baseline=ScheduleSpec(base_lr=0.04)).axes
+    (axis,) = curves.figure6(results, ScheduleSpec(base_lr=0.04), x=x).axes
     assert axis.get_xscale() == "log"
     crosses = [item for item in axis.get_lines() if item.get_marker() == "X"]
     for momentum, rates in RATES.items():
@@ -177,11 +180,11 @@ def test_figure6_leaves_out_what_is_not_trained_yet(one):
     results = one.results["fine_tuning"]
     waiting = results["learning_rate"] == 0.006
     results = results.assign(ap=results["ap"].mask(waiting), state=results["state"].mask(waiting, "planned"))
-    (axis,) = curves.figure6(results, baseline=BASELINE).axes
+    (axis,) = curves.figure6(results, BASELINE).axes
     crosses = [x for item in axis.get_lines() if item.get_marker() == "X" for x in item.get_xdata()]
     assert sorted(crosses) == [0.02, 0.2]
     with pytest.raises(ValueError, match="found 'lr'"):
-        curves.figure6(results, baseline=BASELINE, x="lr")
+        curves.figure6(results, BASELINE, x="lr")
 
 
 def test_amounts_draws_ours_and_the_papers(one):
@@ -216,11 +219,6 @@ def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
         assert set(first["run"].split()) == set(rows["run"])
 
 
-def test_a_folder_that_is_no_text_is_named():
-    with pytest.raises(ValueError, match="figure_dir: found 5, expected the path of a folder"):
-        figure_folder(5, "demo")
-
-
 def test_figures_are_redrawn_from_their_tables(one, tmp_path):
     """What is saved beside a figure is all that its function needs."""
     results = one.results
@@ -229,8 +227,8 @@ def test_figures_are_redrawn_from_their_tables(one, tmp_path):
         "figure1": figures.draw_figure1,
         "figure4": curves.figure4,
         "figure5": curves.figure5,
-        "figure6": lambda table: curves.figure6(table, baseline=BASELINE),
-        "figure6_effective": lambda table: curves.figure6(table, baseline=BASELINE, x="effective"),
+        "figure6": lambda table: curves.figure6(table, BASELINE),
+        "figure6_effective": lambda table: curves.figure6(table, BASELINE, x="effective"),
         "table3_cost": curves.amounts,
         "table1_classes": figures.per_class_bars,
     }
@@ -245,17 +243,29 @@ def test_figures_are_redrawn_from_their_tables(one, tmp_path):
     ]
     assert [figure.name for figure in drawn] == list(functions)
     for figure in drawn:
-        save(figure, tmp_path)
         assert next(iter(figure.tables)) == figure.name
-        tables = [pd.read_csv(tmp_path / f"{name}.csv") for name in figure.tables]
+        tables = []
+        for name, table in figure.tables.items():
+            table.to_csv(tmp_path / f"{name}.csv", index=False)
+            tables.append(pd.read_csv(tmp_path / f"{name}.csv"))
         assert set(tables[0]["run"]) == set(figure.tables[figure.name]["run"])
         again = functions[figure.name](*tables)
         for first, second in zip(figure.axes, again.axes, strict=True):
             assert len(first.get_lines()) == len(second.get_lines()) > 0 or not first.get_lines()
             for a, b in zip(first.get_lines(), second.get_lines(), strict=True):
                 np.testing.assert_allclose(np.asarray(a.get_ydata(), float), np.asarray(b.get_ydata(), float))
-        assert (tmp_path / f"{figure.name}.png").read_bytes()[:4] == b"\x89PNG"
-        assert (tmp_path / f"{figure.name}.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_a_study_saves_a_figure_and_its_tables(one, tmp_path):
+    of_folder = SimpleNamespace(profile=SimpleNamespace(figures_dir=tmp_path / "new"))
+    results = one.results["thresholds"]
+    figure = curves.figure4(results, limits(results, one.draws))
+    assert Study.save(of_folder, figure) is figure
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert names == {"figure4.png", "figure4.pdf", "figure4.csv", "figure4_limits.csv"}
+    assert (tmp_path / "new" / "figure4.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "new" / "figure4.pdf").read_bytes()[:5] == b"%PDF-"
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "figure4.csv"), results)
 
 
 def test_figures_of_the_data_carry_their_names(study):

@@ -14,7 +14,6 @@ from synlib.report import curves, tables, verdicts
 from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import Missing
 from synlib.report.limits import limits
-from synlib.report.style import save_table
 from tests.fake_results import FakeStudy
 
 
@@ -286,13 +285,6 @@ def test_runs_have_their_names_in_the_experiment():
     table = tables.runs(store, planned).data
     assert table["name"].to_dict() == {"1": "a", "2": "b"}
     assert list(table) == ["name", "trained on", "seed", "iterations", "epochs", "state"]
-
-
-def test_save_table(tmp_path):
-    table = pd.DataFrame({"claim": ["a, b", "c"], "ours": [1.5, np.nan]}, index=[7, 8])
-    path = save_table(table, "claims", tmp_path / "new")
-    assert path == tmp_path / "new" / "claims.csv"
-    pd.testing.assert_frame_equal(pd.read_csv(path), table.reset_index(drop=True))
 
 
 def cells_of(styled):

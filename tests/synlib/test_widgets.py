@@ -290,7 +290,7 @@ def titles(svg: bytes) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("x", ["learning_rate", "effective"])
 def test_each_run_can_be_pointed_at(results, x):
-    figure = curves.figure6(results, baseline=ScheduleSpec(), x=x)
+    figure = curves.figure6(results, ScheduleSpec(), x=x)
     said = titles(widgets.svg_with_tooltips(figure))
     assert said == figure.tooltips
     counts = [len(texts) for texts in figure.tooltips.values()]
@@ -302,7 +302,7 @@ def test_each_run_can_be_pointed_at(results, x):
 
 
 def test_tooltips_come_with_a_picture_for_notebooks_that_are_not_trusted(results):
-    figure = curves.figure6(results, baseline=ScheduleSpec())
+    figure = curves.figure6(results, ScheduleSpec())
     bundle = widgets.Tooltips(figure)._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     document = ET.fromstring(bundle["text/html"].replace('">', '"/>').replace("/><img", "><img"))
