@@ -46,13 +46,13 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """
     table = across_seeds(results[results["evaluated on"] == "Synscapes"], ["threshold"], name=None)
     table = table.sort_values("threshold")
-    last = table["threshold"].max()
+    last, found = table["threshold"].max(), limits.set_index("class").reindex([*CLASSES, MEAN])
     with style():
         figure, axes = plt.subplots(3, 3, figsize=(9, 6.6), sharex=True, layout="constrained")
         for name, axis in zip([*CLASSES, MEAN], axes.flat, strict=True):
             color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
             _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
-            limit = limits[limits["class"] == name].iloc[0]
+            limit = found.loc[name]
             _draw_limit(axis, limit, last)
             if name != MEAN:
                 axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
