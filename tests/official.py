@@ -7,7 +7,7 @@ Replaced, in memory and for the length of a call, is only what keeps it from run
 - ``writeDict2JSON``, which fails on NumPy integers and writes into the working and installation folders, by nothing;
 - the module's ``args`` by a copy with ``minRegionSizes[0]`` and the folder set, nothing printed or cached.
 
-:func:`evaluate_masks` replaces two more, ``readPredInfo`` and ``Image.open`` of predictions, to spare a PNG a mask.
+:func:`evaluate_masks` replaces two more, ``readPredInfo`` and ``Image.open`` of predictions, to spare one PNG per mask.
 """
 
 import types
