@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     experiments = list(dict.fromkeys(experiment for name in names for experiment in plan.NOTEBOOKS[name]))
     if options.plan:
         study = Study.if_ready(profile)
-        planned = study.planned(*experiments) if study else plan.unplaced(profile, experiments)
+        planned = study.planned(*experiments) if study else plan.plan(profile, experiments)
         print(plan.text(planned, profile, study.store if study else None))
         return 0
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from synlib.profile import Profile
 from synlib.runs import launch
 from synlib.spec import RunSpec
-from synlib.study.plan import EXPERIMENTS, unplaced
+from synlib.study.experiments import EXPERIMENTS
+from synlib.study.plan import plan
 
 NODES = (1, 2, 4, 8, 16, 32)
 
@@ -49,7 +50,7 @@ def main() -> None:
     seconds = options.seconds_per_iteration or profile.execution.seconds_per_iteration
     gpus = profile.execution.slurm.gpus or profile.execution.processes
 
-    specs = list({item.spec.run_id: item.spec for item in unplaced(profile, list(EXPERIMENTS))}.values())
+    specs = list({item.spec.run_id: item.spec for item in plan(profile, list(EXPERIMENTS))}.values())
     hours = {spec.run_id: spec.schedule.iterations * seconds / 3600 + options.evaluation_minutes / 60 for spec in specs}
     work = sum(hours.values())
     chain = max(critical_path(spec, hours, specs) for spec in specs)

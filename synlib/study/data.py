@@ -1,6 +1,5 @@
 """From a profile's data source to two Cityscapes-format trees: draw (toyscapes), harmonise, and fingerprint."""
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,28 +32,28 @@ class StudyData:
     raw_synthetic: Path
     cache_dir: Path
     min_area_px: int
-    _tables: dict[tuple[str, str, str], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
-    _fingerprints: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
-        """Image table of a split, read once."""
+        """Image table of a split."""
         return self._once("images", domain, split, lambda: cityscapes.read_images(self.roots[domain], split))
 
-    def instances(self, domain: str, split: str) -> pd.DataFrame:
-        """Instance table of a split, counted once and kept."""
+    def instances(self, domain: str, split: str = "train") -> pd.DataFrame:
+        """Instance table of a split, counted by all cores when it is asked for first, and kept on disk."""
         images = self.images(domain, split)
-        table = functools.partial(instances.instance_table, images, cache_dir=self.cache_dir)
-        return self._once("instances", domain, split, table)
+        return self._once("instances", domain, split, lambda: instances.instance_table(images, self.cache_dir))
 
-    def _once(self, kind: str, domain: str, split: str, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    def fingerprint(self, domain: str, split: str = "train") -> str:
+        """Of a split's content."""
+        images = self.images(domain, split)
+        return self._once("fingerprint", domain, split, lambda: instances.fingerprint(images, self.cache_dir))
+
+    def _once(self, kind: str, domain: str, split: str, read: Callable[[], Any]) -> Any:
         """What ``read`` gives at the first call. A notebook asks often; 20,000 images take seconds."""
-        if (kind, domain, split) not in self._tables:
-            self._tables[kind, domain, split] = read()
-        return self._tables[kind, domain, split].copy()
-
-    def training_instances(self) -> dict[str, pd.DataFrame]:
-        """Instance tables of both training splits, by the data sets' names."""
-        return {NAMES[domain]: self.instances(domain, "train") for domain in DOMAINS}
+        if (kind, domain, split) not in self._known:
+            self._known[kind, domain, split] = read()
+        found = self._known[kind, domain, split]
+        return found.copy() if isinstance(found, pd.DataFrame) else found
 
     def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
         """How large the training instances of both domains are, and the synthetic ones after ``removal`` (section 4.1).
@@ -63,7 +62,7 @@ class StudyData:
         """
         frames = []
         for domain in DOMAINS:
-            table = self.instances(domain, "train")
+            table = self.instances(domain)
             keep = prune(table, removal) if removal and domain == "synthetic" else None
             frames.append(size_distribution(table, self.images(domain, "train"), keep))
         return pd.concat(frames, ignore_index=True)
@@ -71,12 +70,6 @@ class StudyData:
     def manifest(self) -> dict[str, Any]:
         """What harmonisation wrote down about the synthetic data set."""
         return cityscapes.read_manifest(self.roots["synthetic"])
-
-    def fingerprint(self, domain: str, split: str = "train") -> str:
-        """Of a split's content, read once."""
-        if (domain, split) not in self._fingerprints:
-            self._fingerprints[domain, split] = instances.fingerprint(self.images(domain, split), self.cache_dir)
-        return self._fingerprints[domain, split]
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of both domains, named as in the paper's tables."""

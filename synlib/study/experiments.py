@@ -1,17 +1,20 @@
 """The paper's experiments as runs: pure functions of a profile, the data's fingerprints and a seed.
 
-One function an experiment, named as in :data:`synlib.study.plan.EXPERIMENTS`; each yields (name, spec, factors). Equal
+One function per experiment, listed in :data:`EXPERIMENTS`; each yields (name, spec, factors). Equal
 specs are one run, whichever experiment asks for it.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from synlib.curation.mix import composition_for_ratio
 from synlib.profile import Profile
 from synlib.spec import DataSpec, RunSpec, iterations_for_epochs
+
+COMMON = ("model", "input", "init", "precision", "batch_size", "schedule")
+"""What a run has from its profile, if its experiment does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -23,50 +26,38 @@ class Planner:
     seed: int
 
     def run(
-        self,
-        *,
-        real: int = 0,
-        synthetic: int = 0,
-        removal: float | Mapping[str, float] = 0.0,
-        epochs: float = 0,
-        **changes: Any,
+        self, *, real: int = 0, synthetic: int = 0, removal: str = "off", epochs: float = 0, **changes: Any
     ) -> RunSpec:
         """The profile's baseline on ``real`` + ``synthetic`` images; the seed draws images and weights alike.
 
-        ``epochs``: other than the baseline's number of iterations. ``changes``: other fields of the spec.
-        """  # fmt: skip
-        data = DataSpec(
-            real=real,
-            synthetic=synthetic,
-            real_fingerprint=self.fingerprints.get("real", ""),
-            synthetic_fingerprint=self.fingerprints.get("synthetic", ""),
-            removal=removal,
-            seed=self.seed,
-        )
-        profile, schedule = self.profile, self.profile.schedule
+        ``removal``: ``on`` removes the shares chosen in section 4.1. ``epochs``: other than the baseline's iterations.
+        ``changes``: other fields of the spec.
+        """
+        profile = self.profile
+        changes.setdefault("data", self.data(real, synthetic, self.chosen if removal == "on" else 0.0))
         if epochs:
-            iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
-            schedule = schedule.replace(iterations=iterations)
-        names = ("model", "input", "init", "precision", "batch_size")
-        common = {name: getattr(profile, name) for name in names} | {"schedule": schedule, "seed": self.seed}
-        return RunSpec(data=data, **common | changes)
+            iterations = iterations_for_epochs(epochs, changes["data"].images, profile.batch_size)
+            changes["schedule"] = profile.schedule.replace(iterations=iterations)
+        common = {name: getattr(profile, name) for name in COMMON}
+        return RunSpec(**common | {"seed": self.seed} | changes)
 
-    def removed(self, removal: str) -> dict[str, float] | float:
-        """Fractions to remove with removal ``on`` (the chosen thresholds of section 4.1) or ``off``."""
-        return self.profile.grids.removal_fractions() if removal == "on" else 0.0
+    def data(self, real: int, synthetic: int, removal: float | Mapping[str, float]) -> DataSpec:
+        prints = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
+        return DataSpec(real=real, synthetic=synthetic, removal=removal, seed=self.seed, **prints)
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """Fractions of each class to remove, chosen in section 4.1."""
+        return self.profile.grids.removal_fractions()
 
     def mixed(self, added: int, epochs: float, removal: str = "on") -> RunSpec:
         """All real images and ``added`` synthetic ones (section 4.2)."""
-        return self.run(
-            real=self.profile.baseline_images, synthetic=added, removal=self.removed(removal), epochs=epochs
-        )
+        return self.run(real=self.profile.baseline_images, synthetic=added, removal=removal, epochs=epochs)
 
     def pretrained(self, removal: str) -> RunSpec:
         """Trained on synthetic images only, for long (section 4.3)."""
         grids = self.profile.grids
-        return self.run(
-            synthetic=grids.pretraining_images, removal=self.removed(removal), epochs=grids.pretraining_epochs
-        )
+        return self.run(synthetic=grids.pretraining_images, removal=removal, epochs=grids.pretraining_epochs)
 
     def fine_tuned(self, learning_rate: float, momentum: float, removal: str = "on") -> RunSpec:
         """Trained on the real images from the weights of :meth:`pretrained` (section 4.3)."""
@@ -90,14 +81,15 @@ def thresholds(planner: Planner) -> Runs:
     """Figure 4 (section 4.1): the baseline on synthetic images, without the smallest instances of each class."""
     images = planner.profile.baseline_images
     for percent in planner.profile.grids.thresholds:
-        yield f"{percent:g} % removed", planner.run(synthetic=images, removal=percent / 100), {"threshold": percent}
+        spec = planner.run(data=planner.data(0, images, percent / 100))
+        yield f"{percent:g} % removed", spec, {"threshold": percent}
 
 
 def ratios(planner: Planner) -> Runs:
     """Figure 5 (section 4.2): as many images as in the baseline, of which a share is real."""
     for percent in planner.profile.grids.ratios:
         real, synthetic = composition_for_ratio(planner.profile.baseline_images, percent / 100)
-        spec = planner.run(real=real, synthetic=synthetic, removal=planner.removed("on"))
+        spec = planner.run(real=real, synthetic=synthetic, removal="on")
         yield f"{percent:g} % real", spec, {"real_percent": percent}
 
 
@@ -149,3 +141,9 @@ def steps(planner: Planner) -> Runs:
         "optimized": planner.fine_tuned(grids.tuned_learning_rate, grids.tuned_momentum),
     }.items():
         yield step, spec, {"step": step}
+
+
+EXPERIMENTS: dict[str, Callable[[Planner], Runs]] = {
+    function.__name__: function
+    for function in (table1, thresholds, ratios, amounts, pre_training, fine_tuning, removal, steps)
+}

@@ -1,7 +1,7 @@
 """Which runs a notebook needs, without training any: experiments -> planned runs -> the table with their cost."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,7 @@ from synlib.profile import Grids, Profile
 from synlib.runs.folder import RunDir
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
-from synlib.study import experiments
-from synlib.study.experiments import Planner, Runs
+from synlib.study.experiments import EXPERIMENTS, Planner
 
 COLUMNS = ("run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state")
 MEASURED_ITERATIONS = 20
@@ -32,19 +31,6 @@ class Planned:
     factors: Mapping[str, Any] = field(default_factory=dict)
 
 
-EXPERIMENTS: dict[str, Callable[[Planner], Runs]] = {
-    function.__name__: function
-    for function in (
-        experiments.table1,
-        experiments.thresholds,
-        experiments.ratios,
-        experiments.amounts,
-        experiments.pre_training,
-        experiments.fine_tuning,
-        experiments.removal,
-        experiments.steps,
-    )
-}
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "01_harmonization": ("table1",),
     "02_pruning_study": ("thresholds",),
@@ -55,24 +41,20 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
 """Notebook -> the experiments whose runs it shows."""
 
 
-def plan(experiment: str, profile: Profile, fingerprints: Mapping[str, str], seeds: Sequence[int]) -> list[Planned]:
-    """The runs of ``experiment``, once for each seed.
+def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str] | None = None) -> list[Planned]:
+    """The runs of the experiments ``names``, once for each seed of the profile.
 
-    ``fingerprints``: of the training splits, by domain; empty for a plan without data. Raises ValueError for an unknown
-    experiment.
+    ``fingerprints``: of the training splits, by domain; none for a plan without data, which cannot be trained. Raises
+    ValueError for an unknown experiment.
     """
-    if experiment not in EXPERIMENTS:
-        raise ValueError(f"experiment {experiment!r}: expected one of {', '.join(EXPERIMENTS)}")
+    if unknown := [name for name in names if name not in EXPERIMENTS]:
+        raise ValueError(f"experiment {unknown[0]!r}: expected one of {', '.join(EXPERIMENTS)}")
     return [
         Planned(experiment, name, spec, factors)
-        for seed in seeds
-        for name, spec, factors in EXPERIMENTS[experiment](Planner(profile, fingerprints, seed))
+        for experiment in names
+        for seed in profile.seeds
+        for name, spec, factors in EXPERIMENTS[experiment](Planner(profile, fingerprints or {}, seed))
     ]
-
-
-def unplaced(profile: Profile, names: Sequence[str]) -> list[Planned]:
-    """The runs of experiments ``names`` from the profile alone, without any data: for a plan, not for training."""
-    return [run for name in names for run in plan(name, profile, {}, profile.seeds)]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:

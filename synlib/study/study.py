@@ -13,6 +13,7 @@ from synlib.runs.store import RunStore
 from synlib.spec import EvaluationSet, Execution, RunSpec
 from synlib.study import plan
 from synlib.study.data import DOMAINS, NAMES, StudyData, existing, prepare
+from synlib.study.experiments import EXPERIMENTS
 from synlib.study.notebooks import refuse_unknown_parameters
 from synlib.study.plan import Planned
 
@@ -51,15 +52,11 @@ class Study:
         return cls(profile, data) if data else None
 
     def planned(self, *experiments: str) -> list[Planned]:
-        """The runs of experiments of the paper, by their names in :data:`synlib.study.plan.EXPERIMENTS`.
+        """The runs of experiments of the paper, by their names in :data:`synlib.study.experiments.EXPERIMENTS`.
 
         Raises ValueError for an unknown experiment, and when a run wants more training images than there are.
         """
-        planned = [
-            item
-            for name in experiments
-            for item in plan.plan(name, self.profile, self.fingerprints, self.profile.seeds)
-        ]
+        planned = plan.plan(self.profile, experiments, self.fingerprints)
         for domain in DOMAINS:
             self._check_amounts(planned, domain)
         return planned
@@ -83,7 +80,7 @@ class Study:
 
     def run_all(self) -> dict[str, pd.DataFrame]:
         """:meth:`run` for all experiments of the paper together: experiment -> results."""
-        planned = {name: self.planned(name) for name in plan.EXPERIMENTS}
+        planned = {name: self.planned(name) for name in EXPERIMENTS}
         specs = [item.spec for items in planned.values() for item in items]
         launch.train(specs, self.store, self.execution(), jobs=self.jobs)
         return {name: self.results(items) for name, items in planned.items()}

@@ -54,7 +54,7 @@ def code_cells(notebook) -> list:
 
 
 def test_every_planned_notebook_is_there():
-    from synlib.study.plan import EXPERIMENTS
+    from synlib.study.experiments import EXPERIMENTS
     from synlib.study.plan import NOTEBOOKS as PLANNED
 
     assert [path.stem for path in NOTEBOOKS] == sorted(PLANNED)
@@ -250,12 +250,12 @@ GRIDS = {
 def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
     """But the summary, which shows the study of the profile as it is."""
     from synlib.study.plan import NOTEBOOKS as EXPERIMENTS_OF
-    from synlib.study.plan import unplaced
+    from synlib.study.plan import plan
 
     profile, experiments = Profile.load("paper"), EXPERIMENTS_OF[path.stem]
 
     def runs(grids: dict) -> set[str]:
-        return {item.spec.run_id for item in unplaced(profile.with_settings(grids), experiments)}
+        return {item.spec.run_id for item in plan(profile.with_settings(grids), experiments)}
 
     effective = {name for name, values in GRIDS.items() if runs({name: values}) != runs({})}
     parameters = set(papermill.inspect_notebook(str(path)))

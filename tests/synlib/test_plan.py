@@ -6,13 +6,14 @@ import pytest
 
 from synlib.profile import Grids, Profile
 from synlib.runs.store import RunStore
-from synlib.study.plan import EXPERIMENTS, NOTEBOOKS, overview, plan, reductions, seconds_per_iteration, unplaced
+from synlib.study.experiments import EXPERIMENTS
+from synlib.study.plan import NOTEBOOKS, overview, plan, reductions, seconds_per_iteration
 
 PAPER = Profile.load("paper")
 
 
 def of(experiment: str, profile: Profile = PAPER, seeds=(0,)):
-    return plan(experiment, profile, {}, seeds)
+    return plan(profile.replace(seeds=seeds), [experiment])
 
 
 def distinct(planned):
@@ -20,7 +21,7 @@ def distinct(planned):
 
 
 def test_the_papers_study_is_63_runs_of_29_million_iterations():
-    runs = distinct(unplaced(PAPER, list(EXPERIMENTS)))
+    runs = distinct(plan(PAPER, list(EXPERIMENTS)))
     assert len(runs) == 63
     assert sum(item.spec.schedule.iterations for item in runs.values()) == pytest.approx(2.9e6, rel=0.02)
 
@@ -91,7 +92,7 @@ def test_tables_2_and_5_are_made_of_runs_that_the_figures_show(name):
 
 
 def test_shared_runs_are_listed_once_with_all_their_uses():
-    table = overview(unplaced(PAPER, ["table1", "thresholds", "ratios"]), PAPER, None)
+    table = overview(plan(PAPER, ["table1", "thresholds", "ratios"]), PAPER, None)
     assert len(table) == 2 + 9 + 10 + 1
     assert "table1: Synscapes, thresholds: 0 % removed" in table["used by"].tolist()
 

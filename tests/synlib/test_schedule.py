@@ -6,7 +6,8 @@ import pytest
 
 from synlib.profile import ROOT, Profile
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
-from synlib.study.plan import EXPERIMENTS, unplaced
+from synlib.study.experiments import EXPERIMENTS
+from synlib.study.plan import plan
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_a_run_waits_for_the_one_it_starts_from_and_its_chain_begins_first(sched
 
 
 def test_the_papers_plan_keeps_eight_nodes_busy(schedule):
-    specs = list({p.spec.run_id: p.spec for p in unplaced(Profile.load("paper"), list(EXPERIMENTS))}.values())
+    specs = list({p.spec.run_id: p.spec for p in plan(Profile.load("paper"), list(EXPERIMENTS))}.values())
     hours = lengths(specs)
     chain = max(schedule.critical_path(spec, hours, specs) for spec in specs)
     for nodes in schedule.NODES:

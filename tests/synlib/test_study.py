@@ -7,7 +7,8 @@ import pytest
 from scapes import cityscapes, instances
 from synlib.profile import ROOT, Profile
 from synlib.runs.launch import train
-from synlib.study.plan import EXPERIMENTS, overview
+from synlib.study.experiments import EXPERIMENTS
+from synlib.study.plan import overview
 from synlib.study.study import Study
 
 
