@@ -5,22 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, Strict, WrapValidator, field_validator, model_validator
+from pydantic import AfterValidator, Field, WrapValidator, field_validator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.spec import (
-    Count,
-    ExecutionSettings,
-    Init,
-    InputSpec,
-    List,
-    Momentum,
-    Natural,
-    Precision,
-    ScheduleSpec,
-    Section,
-    check,
-)  # fmt: skip
+from synlib.section import Count, List, Natural, Section
+from synlib.spec import ExecutionSettings, Init, InputSpec, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
@@ -31,6 +20,7 @@ LEARNING_RATES = {
     0.9: (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
     0.0: (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
 }
+FINE_TUNING = tuple(name for name in ScheduleSpec.model_fields if name not in ("base_lr", "momentum"))
 
 
 class ToyPart(Section):
@@ -105,18 +95,10 @@ class Grids(Section):
     mixed_epochs: Above0 = 50
     pretraining_images: Count = 20_000
     pretraining_epochs: Above0 = 100
-    learning_rates: dict[Annotated[Momentum, Strict(False)], Values[Above0]] = LEARNING_RATES
+    learning_rates: dict[Annotated[Momentum, Field(strict=False)], Values[Above0]] = LEARNING_RATES
     tuned_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     tuned_learning_rate: Above0 = 0.005
-    fine_tuning_schedule: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("fine_tuning_schedule")
-    @classmethod
-    def _fields_of_a_schedule(cls, schedule: dict[str, Any]) -> dict[str, Any]:
-        known = [name for name in ScheduleSpec.model_fields if name not in ("base_lr", "momentum")]
-        if unknown := [name for name in schedule if name not in known]:
-            raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(known)}")
-        return schedule
+    fine_tuning_schedule: dict[Literal[FINE_TUNING], Any] = Field(default_factory=dict)
 
     def removal_fractions(self) -> dict[str, float]:
         """``removal`` as fractions, for a data spec."""
@@ -150,7 +132,8 @@ class Profile(Section):
     @classmethod
     def _known_model(cls, model: str) -> str:
         models = sorted(path.stem for path in MODELS.glob("*.yaml"))
-        check(model in models, model, f"one of {', '.join(models)}")
+        if model not in models:
+            raise ValueError(f"found {model!r}, expected one of {', '.join(models)}")
         return model
 
     @model_validator(mode="after")
@@ -171,7 +154,7 @@ class Profile(Section):
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in (ROOT / "profiles").glob("*.yaml")))
             raise FileNotFoundError(f"profile {str(name)!r}: no file {path}; known profiles: {known}")
-        return cls.from_yaml(path, "profile", {"name": path.stem})
+        return super().load(path, name=path.stem)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """The profile with other values of some fields: ``{"data.cityscapes": "/data/cs", "thresholds": [0, 40]}``.

@@ -8,130 +8,16 @@ fingerprint of its content (:func:`scapes.instances.fingerprint`).
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)  # fmt: skip
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from scapes.files import replacing
 from scapes.labels import CLASSES
+from synlib.section import Count, List, Natural, NotNegative, Positive, Section, check
 
 RECIPE = 2
 """Raised by hand when a change of the code alters what a spec produces, so that old runs are not taken for new ones."""
-
-EXPECTED = {
-    "int_type": "an integer", "float_type": "a number", "float_parsing": "a number", "string_type": "text in quotes",
-    "bool_type": "true or false", "tuple_type": "a list", "dict_type": "a mapping", "model_type": "a mapping of fields",
-    "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}", "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}", "literal_error": "{expected}", "too_short": "at least one value",
-}  # fmt: skip
-"""pydantic's kind of error -> what our sentence says; another kind keeps pydantic's words."""
-
-
-class Section(BaseModel):
-    """A section of a YAML or JSON file: immutable and strict (text is no number, true is no integer).
-
-    Its constructor, :meth:`from_dict` and :meth:`replace` raise ValueError, one line with the field, what was found and
-    what is expected; an unknown field is an error that lists the known ones.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def __init__(self, /, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ValueError(_sentence(error)) from None
-
-    __init__.__pydantic_base_init__ = True  # sections within sections are validated at once, with their full names
-
-    @classmethod
-    def from_dict(cls, values: Any) -> Self:
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ValueError(_sentence(error)) from None
-
-    @classmethod
-    def from_yaml(cls, path: Path, kind: str, defaults: Mapping[str, Any] | None = None) -> Self:
-        """Read a YAML file; any error names it, and says that it is not a ``kind``."""
-        try:
-            values = yaml.safe_load(path.read_text())
-            return cls.from_dict({**(defaults or {}), **values} if isinstance(values, dict) else values)
-        except (ValueError, yaml.YAMLError) as error:  # YAML's errors have several lines
-            raise ValueError(f"{path}: not a {kind}: {' '.join(str(error).split())}") from error
-
-    def replace(self, **changes: Any) -> Self:
-        """A validated copy with other values."""
-        return type(self)(**{**dict(self), **changes})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Of JSON's types only."""
-        return self.model_dump(mode="json")
-
-    def save(self, path: str | Path) -> None:
-        """Write YAML that gives an equal section back."""
-        with replacing(path) as temporary:
-            temporary.write_text(yaml.safe_dump(self.model_dump(), sort_keys=False))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_known_fields(cls, values: Any) -> Any:
-        unknown = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
-        if unknown:
-            raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(cls.model_fields)}")
-        return values
-
-    def _set(self, **values: Any) -> None:
-        """For validators, which complete what was given."""
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first of pydantic's errors as ``section.field: found ..., expected ...``."""
-    first = error.errors(include_url=False)[0]
-    kind, found, context = first["type"], first["input"], first.get("ctx", {})
-    names = [part for part in first["loc"] if isinstance(part, str)]
-    names = names[:-2] if names[-1:] == ["[key]"] else names
-    if kind == "missing":
-        problem = f"missing field {names.pop()!r}"
-    elif kind == "value_error":
-        problem = str(context["error"])
-    else:
-        problem = f"found {found!r}, expected {EXPECTED.get(kind, first['msg']).format(**context)}{_hint(kind, found)}"
-    if names and not problem.startswith(("found", "unknown", "missing")):  # it begins with the name of a field
-        return f"{'.'.join(names)}.{problem}"
-    return ": ".join([*filter(None, [".".join(names)]), problem])
-
-
-def _hint(kind: str, found: Any) -> str:
-    """What to write in place of a number in quotes, and of ``1e-3``, which YAML reads as text."""
-    try:
-        number = (int if kind == "int_type" else float)(found) if isinstance(found, str) else None
-    except ValueError:
-        return ""
-    return "" if number is None else f"; write {yaml.safe_dump(number).split()[0]}"
-
-
-def check(condition: bool, found: Any, expected: str, field: str = "") -> None:
-    """For validators: raise ValueError unless ``condition``; ``field`` where a whole section is validated."""
-    if not condition:
-        raise ValueError(f"{field}{': ' if field else ''}found {found!r}, expected {expected}")
 
 
 def removal_fractions(value: float | Mapping[str, float]) -> dict[str, float]:
@@ -157,22 +43,10 @@ def _images(value: Any) -> int | tuple[str, ...]:
     return value
 
 
-def _initial_weights(value: str) -> str:
-    known = re.fullmatch(r"imagenet|random|run:.+|sha256:[0-9a-f]{64}", value)
-    check(bool(known), value, "'imagenet', 'random', 'run:<run id>' or 'sha256:<hash>'")
-    return value
-
-
-T = TypeVar("T")
-List = Annotated[tuple[T, ...], Strict(False)]
-"""A list in a file, a tuple here."""
-Natural = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=32)]
 Images = Annotated[int | tuple[str, ...], BeforeValidator(_images)]
-Init = Annotated[str, AfterValidator(_initial_weights)]
+Init = Annotated[str, Field(pattern="^(imagenet|random|run:.+|sha256:[0-9a-f]{64})$")]
 Precision = Literal["float32", "tf32", "bf16", "fp16"]
 
 
@@ -210,17 +84,14 @@ class DataSpec(Section):
 
     @property
     def real_images(self) -> int:
-        """Number of real images."""
         return self.real if isinstance(self.real, int) else len(self.real)
 
     @property
     def synthetic_images(self) -> int:
-        """Number of synthetic images."""
         return self.synthetic if isinstance(self.synthetic, int) else len(self.synthetic)
 
     @property
     def images(self) -> int:
-        """Number of training images."""
         return self.real_images + self.synthetic_images
 
 
@@ -234,11 +105,11 @@ class ScheduleSpec(Section):
     iterations: Count = 24_000
     base_lr: Positive = 0.01
     momentum: Momentum = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: NotNegative = 1e-4
     policy: Literal["steps", "cosine"] = "steps"
     steps: List[Annotated[float, Field(gt=0, le=1)]] = (0.75, 11 / 12)
     warmup_iterations: Natural | None = None
-    clip_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
+    clip_gradient_norm: NotNegative = 0.0
 
     @model_validator(mode="after")
     def _steps_and_warmup(self) -> Self:
@@ -312,11 +183,6 @@ class RunSpec(Section):
     def run_id(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a YAML spec; any error names the file."""
-        return cls.from_yaml(Path(path), "run spec")
 
 
 def iterations_for_epochs(epochs: float, images: int, batch_size: int) -> int:

@@ -120,7 +120,7 @@ def test_runs_lists_the_runs(trained, tmp_path, capsys):
         (["toyscapes", "--profile", "huge"], "profile 'huge'"),
         (["harmonize", "/no/such/folder", "TMP/out"], "/no/such/folder"),
         (["train", "TMP/none.yaml"], "none.yaml"),
-        (["train", "TMP/bad.yaml"], "bad.yaml: not a run spec: unknown field 'reel'"),
+        (["train", "TMP/bad.yaml"], "bad.yaml: unknown field 'reel'"),
         (["evaluate", "0123456789ab", "FOLDERS"], "0123456789ab"),
         (["evaluate", "RUN", "--on", "KITTI", "FOLDERS"], "KITTI"),
         (["submit", "0123456789ab", "TMP/o.zip", "--split", "val", "FOLDERS"], "0123456789ab"),

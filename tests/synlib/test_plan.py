@@ -127,7 +127,7 @@ def test_an_unknown_experiment_lists_the_known_ones():
         ({"learning_rates": {0.9: [0]}}, "learning_rates.0.9: found 0, expected more than 0"),
         ({"thresholds": []}, r"grids.thresholds: found \[\], expected at least one value"),
         ({"fine_tuning_schedule": {"warmup_iterations": "1"}}, "fine_tuning_schedule.warmup_iterations: found '1'"),
-        ({"fine_tuning_schedule": {"base_lr": 1}}, "fine_tuning_schedule: unknown field 'base_lr'"),
+        ({"fine_tuning_schedule": {"base_lr": 1}}, "fine_tuning_schedule: found 'base_lr', expected 'iterations'"),
     ],
 )  # fmt: skip
 def test_a_bad_grid_is_named(changes, message):

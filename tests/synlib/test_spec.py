@@ -171,7 +171,10 @@ BAD = {
     "iterations": ({"schedule": {"iterations": 0}}, "iterations: found 0"),
     "iterations text": ({"schedule": {"iterations": "many"}}, "iterations: found 'many'"),
     "base_lr": ({"schedule": {"base_lr": 0}}, "base_lr: found 0"),
-    "base_lr text": ({"schedule": {"base_lr": "1e-3"}}, "base_lr: found '1e-3', expected a number; write 0.001$"),
+    "base_lr text": (
+        {"schedule": {"base_lr": "1e-3"}},
+        "base_lr: found '1e-3', expected .* such as 0.001 or 1.0e-3",
+    ),
     "base_lr nan": ({"schedule": {"base_lr": math.nan}}, "base_lr: found nan"),
     "momentum": ({"schedule": {"momentum": 1.0}}, "momentum: found 1.0"),
     "weight_decay": ({"schedule": {"weight_decay": -1e-4}}, "weight_decay: found -0.0001"),
@@ -194,14 +197,14 @@ BAD = {
     "test size": ({"input": {"test_short_px": 1024.0}}, "test_short_px: found 1024.0"),
     "long side": ({"input": {"max_long_px": None}}, "max_long_px: found None"),
     "model": ({"model": ""}, "model: found ''"),
-    "init": ({"init": "coco"}, "init: found 'coco'"),
+    "init": ({"init": "coco"}, "init: found 'coco', expected .*imagenet\\|random\\|run"),
     "init number": ({"init": 5}, "init: found 5"),
     "batch_size": ({"batch_size": 0}, "batch_size: found 0"),
     "precision": ({"precision": "float16"}, "precision: found 'float16', expected 'float32', 'tf32', 'bf16' or 'fp16'"),
     "seed": ({"seed": 2**31}, "seed: found 2147483648"),
     "recipe": ({"recipe": "new"}, "recipe: found 'new'"),
-    "unknown": ({"learning_rate": 0.1}, "not a run spec: unknown field 'learning_rate'; expected some of model, data"),
-    "unknown number": ({1: 2, "x": 3}, "not a run spec: unknown field 1"),
+    "unknown": ({"learning_rate": 0.1}, "bad.yaml: unknown field 'learning_rate'; expected some of model, data"),
+    "unknown number": ({1: 2, "x": 3}, "bad.yaml: unknown field 1"),
 }
 
 
@@ -219,7 +222,7 @@ def test_a_bad_spec_names_file_and_field(tmp_path, values, message):
 def test_what_is_no_mapping_is_named(tmp_path, content):
     path = tmp_path / "bad.yaml"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"bad\.yaml: not a run spec") as caught:
+    with pytest.raises(ValueError, match=r"bad\.yaml: ") as caught:
         RunSpec.load(path)
     assert "\n" not in str(caught.value)
 
