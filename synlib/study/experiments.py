@@ -26,29 +26,22 @@ class Planner:
     seed: int
 
     def run(
-        self, *, real: int = 0, synthetic: int = 0, removal: str = "off", epochs: float = 0, **changes: Any
+        self, *, real: int = 0, synthetic: int = 0, removal: str | float = "off", epochs: float = 0, **changes: Any
     ) -> RunSpec:
         """The profile's baseline on ``real`` + ``synthetic`` images; the seed draws images and weights alike.
 
-        ``removal``: ``on`` removes the shares chosen in section 4.1. ``epochs``: other than the baseline's iterations.
-        ``changes``: other fields of the spec.
+        ``removal``: ``off``, ``on`` (the shares chosen in section 4.1), or a fraction of each class. ``epochs``: other
+        than the baseline's iterations. ``changes``: other fields of the spec.
         """
         profile = self.profile
-        changes.setdefault("data", self.data(real, synthetic, self.chosen if removal == "on" else 0.0))
+        fractions = {"off": 0.0, "on": profile.grids.removal_fractions()}.get(removal, removal)
+        prints = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
+        data = DataSpec(real=real, synthetic=synthetic, removal=fractions, seed=self.seed, **prints)
         if epochs:
-            iterations = iterations_for_epochs(epochs, changes["data"].images, profile.batch_size)
+            iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
             changes["schedule"] = profile.schedule.replace(iterations=iterations)
         common = {name: getattr(profile, name) for name in COMMON}
-        return RunSpec(**common | {"seed": self.seed} | changes)
-
-    def data(self, real: int, synthetic: int, removal: float | Mapping[str, float]) -> DataSpec:
-        prints = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
-        return DataSpec(real=real, synthetic=synthetic, removal=removal, seed=self.seed, **prints)
-
-    @property
-    def chosen(self) -> dict[str, float]:
-        """Fractions of each class to remove, chosen in section 4.1."""
-        return self.profile.grids.removal_fractions()
+        return RunSpec(**common | {"data": data, "seed": self.seed} | changes)
 
     def mixed(self, added: int, epochs: float, removal: str = "on") -> RunSpec:
         """All real images and ``added`` synthetic ones (section 4.2)."""
@@ -81,8 +74,7 @@ def thresholds(planner: Planner) -> Runs:
     """Figure 4 (section 4.1): the baseline on synthetic images, without the smallest instances of each class."""
     images = planner.profile.baseline_images
     for percent in planner.profile.grids.thresholds:
-        spec = planner.run(data=planner.data(0, images, percent / 100))
-        yield f"{percent:g} % removed", spec, {"threshold": percent}
+        yield f"{percent:g} % removed", planner.run(synthetic=images, removal=percent / 100), {"threshold": percent}
 
 
 def ratios(planner: Planner) -> Runs:
