@@ -49,8 +49,7 @@ class Outcomes:
 def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
     """Pool the records of a data set, in any order, and decide each prediction at each overlap.
 
-    Raises:
-        ValueError: if an image comes twice, or if the records were made with different minimum areas.
+    Raises ValueError if an image comes twice, or if the records were made with different minimum areas.
     """
     records = sorted(records, key=lambda record: record.image_id)
     image_ids = tuple(record.image_id for record in records)

@@ -56,10 +56,7 @@ class Draws:
 
 
 def draw(pooled: Outcomes, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
-    """AP and bootstrap draws of pooled records; 1,000 resamples of 500 images take seconds.
-
-    Raises ValueError if there are no images.
-    """
+    """AP and bootstrap draws of pooled records. Raises ValueError if there are no images."""
     if not pooled.image_ids:
         raise ValueError("found no images to draw from, expected at least one")
     value = summary(average_precision(pooled).ap)[..., 0]

@@ -71,11 +71,10 @@ class Detections:
         x0, y0, x1, y1 = self.boxes.T
         outside = (x0 < 0) | (y0 < 0) | (x1 < x0) | (y1 < y0) | (x1 > width) | (y1 > height)
         self._refuse(outside, self.boxes, f"box x0, y0, x1, y1, expected inside {width} x {height} pixels")
-        shapes, types = [mask.shape for mask in self.masks], [mask.dtype for mask in self.masks]
-        wanted = zip((y1 - y0).tolist(), (x1 - x0).tolist(), strict=True)
-        wrong = [shape != box for shape, box in zip(shapes, wanted, strict=True)]
-        self._refuse(wrong, shapes, "mask shape, expected the height and width of its box")
-        self._refuse([dtype.kind != "b" for dtype in types], types, "mask type, expected bool")
+        masks = [(mask.dtype.name, mask.shape) for mask in self.masks]
+        wanted = [("bool", tuple(shape)) for shape in np.stack([y1 - y0, x1 - x0], axis=1).tolist()]
+        wrong = [mask != box for mask, box in zip(masks, wanted, strict=True)]
+        self._refuse(wrong, masks, "mask, expected bool, and the height and width of its box")
 
     def _refuse(self, wrong, values, what: str) -> None:
         if np.any(wrong):
@@ -111,10 +110,7 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
     """Write the detections of a data set to one Parquet file, one row per image, as they come.
 
     Images without a detection have a row too, so that a missing image is told from an empty one. Masks are stored with
-    one bit per pixel and compressed.
-
-    Raises:
-        ValueError: if an image comes twice; the file is then not written.
+    one bit per pixel and compressed. Raises ValueError if an image comes twice; the file is then not written.
     """
     rows = _rows(detections)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:

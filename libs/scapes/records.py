@@ -34,8 +34,7 @@ def match_data_set(
         workers: processes, default one per core.
 
     Raises:
-        ValueError: before anything is compared, if predictions of an image are missing, or belong to no image of the
-            table; and as ``match_image`` does.
+        ValueError: at once, if predictions of an image are missing or of no image of the table; as ``match_image``.
     """
     groups = images_by_row_group(predictions_path)
     check_images([image_id for ids in groups for image_id in ids], images["image_id"])

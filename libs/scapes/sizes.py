@@ -1,7 +1,6 @@
 """AP by the size of instances: small, medium and large ones.
 
-Source: COCO's evaluation (``pycocotools/cocoeval.py``: ``areaRng`` and ``evaluateImg``). Its limits, 32 x 32 and 96 x
-96 pixels, suit the size of Cityscapes, 1024 x 2048 pixels; :func:`thirds` suit images of any size.
+Source: COCO's evaluation (``pycocotools/cocoeval.py``: ``evaluateImg``), but with bands that suit images of any size.
 """
 
 import dataclasses
@@ -17,8 +16,7 @@ from scapes.match import ImageMatch
 
 Bands = Mapping[str, tuple[float, float]]
 """Name -> half-open range of area ``[low, high)`` in pixels."""
-BANDS_PX: Bands = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}
-"""COCO's."""
+SIZES = ("small", "medium", "large")
 
 
 def thirds(pooled: Outcomes) -> Bands:
@@ -30,10 +28,10 @@ def thirds(pooled: Outcomes) -> Bands:
     if not len(areas):
         raise ValueError("found no evaluated ground truth, expected some to divide into thirds")
     ends = [0, *(1 + np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")).tolist()]
-    return dict(zip(BANDS_PX, itertools.pairwise(ends), strict=True))
+    return dict(zip(SIZES, itertools.pairwise(ends), strict=True))
 
 
-def ap_by_size(records: Iterable[ImageMatch] | Outcomes, bands_px: Bands = BANDS_PX) -> pd.DataFrame:
+def ap_by_size(records: Iterable[ImageMatch] | Outcomes, bands_px: Bands) -> pd.DataFrame:
     """AP of the ground truth of each band of area: one row per band and class, and one for the mean over classes.
 
     As in COCO, ground truth outside the band absorbs detections, and a detection that matches nothing counts as a false
@@ -41,7 +39,7 @@ def ap_by_size(records: Iterable[ImageMatch] | Outcomes, bands_px: Bands = BANDS
 
     Args:
         records: of a run on an evaluation set, such as :func:`scapes.records.read_records` reads, or their outcomes.
-        bands_px: the bands by name; what is in none of them is not looked at.
+        bands_px: the bands by name, such as :func:`thirds`; what is in none of them is not looked at.
 
     Returns:
         Columns ``class``, ``size`` (the band's name), ``ap`` (fraction 0..1, over the ten overlaps; NaN where a class

@@ -70,8 +70,8 @@ BOX, MASK = [[0, 0, 2, 2]], [np.ones((2, 2), bool)]
         (([0], [np.inf], BOX, MASK), "found inf as score"),
         (([0], [0.5], [[0, 0, 2, 4]], [np.ones((4, 2), bool)]), r"found \[0 0 2 4\] as box .* inside 4 x 3 pixels"),
         (([0], [0.5], [[2, 2, 0, 0]], MASK), "as box"),
-        (([0], [0.5], [[0, 0, 3, 2]], MASK), r"found \(2, 2\) as mask shape"),
-        (([0], [0.5], BOX, [np.ones((2, 2), np.uint8)]), "found uint8 as mask type"),
+        (([0], [0.5], [[0, 0, 3, 2]], MASK), r"found \('bool', \(2, 2\)\) as mask, expected"),
+        (([0], [0.5], BOX, [np.ones((2, 2), np.uint8)]), "found .'uint8', .* as mask, expected bool"),
         (([0, 1], [0.5], BOX, MASK), "found lengths .*'category': 2"),
     ],
 )
