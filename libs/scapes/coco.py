@@ -70,7 +70,7 @@ def _image(number: int, row: tuple) -> dict:
 
 
 def coco_predictions(images: pd.DataFrame, detections: Iterable[Detections]) -> list[dict]:
-    """Detections as COCO results, with the ids of :func:`coco_truth`. Raises ValueError for an image not in the table."""
+    """Detections as COCO results with the ids of :func:`coco_truth`. Raises ValueError for images not in the table."""
     numbers = {image_id: number for number, image_id in enumerate(images["image_id"], start=1)}
     results = []
     for item in detections:
