@@ -58,8 +58,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
                 axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
             text = "no limit" if np.isnan(limit["limit"]) else "limit {} % ({})".format(*limit_text(limit))
             axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
-            axis.set_ylim(bottom=0)
-            axis.set_xlim(-3, max(93, last + 3))
+            axis.set(xlim=(-3, max(93, last + 3)), ylim=(0, None))
         figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
         figure.supylabel("AP on Synscapes (%)", fontsize=9)
         _legend(figure, axes.flat[0], table)
@@ -80,9 +79,8 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
         for name, color, marker in zip(ends.index, shades, "os^", strict=True):
             rows = found[found["class"] == name]
             _curve(axis, rows, "threshold", color=color, marker=marker, label=f"{name}: up to {ends[name]:,} px")
-        axis.set_xlabel("smallest instances removed (% of each class)")
-        axis.set_ylabel("AP on Synscapes (%)")
-        axis.set_ylim(bottom=0)
+        label = "smallest instances removed (% of each class)"
+        axis.set(xlabel=label, ylabel="AP on Synscapes (%)", ylim=(0, None))
         _legend(figure, axis, found)
     return named(figure, "figure4_sizes", figure4_sizes=table)
 
@@ -127,10 +125,8 @@ def figure5(results: pd.DataFrame) -> Figure:
         arrow = {"arrowstyle": "->", "color": PAPER["color"], "linewidth": 0.8}
         axis.annotate("", (10, doubled), (0, start), arrowprops=arrow)
         axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7, va="center")
-        axis.set_xlabel("real images in the training set (%)")
-        axis.set_ylabel("AP (%)")
-        axis.set_ylim(bottom=0)
-        axis.set_xticks(range(0, 101, 10))
+        axis.set(xlabel="real images in the training set (%)", xticks=range(0, 101, 10))
+        axis.set(ylabel="AP (%)", ylim=(0, None))
         _legend(figure, axis, table)
     return named(figure, "figure5", figure5=results)
 
@@ -178,9 +174,8 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_ra
                 axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
         _hollow(axis, [], [], PAPER["color"], "v", label="paper: best learning rate")
         scaled = "" if unit == 1 else f"\nthe paper's marks: × {unit:g}, as the baseline's learning rate"
-        axis.set_xlabel(X_LABELS[x] + scaled)
-        axis.set_ylabel("AP on Cityscapes (%)")
-        axis.set_ylim(0, 1.12 * axis.get_ylim()[1])  # room for the paper's marks
+        top = 1.12 * axis.get_ylim()[1]  # room for the paper's marks
+        axis.set(xlabel=X_LABELS[x] + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, top))
         _legend(figure, axis, table)
     name = "figure6" if x == "learning_rate" else "figure6_effective"
     return named(figure, name, **{name: results})

@@ -21,13 +21,16 @@ from synlib.study.data import StudyData
 
 NEW = 1 << 24
 """Added to the id of a merged instance to name the rider that is split from it; raw ids are below."""
-APPROACHES = {
-    "real-world training": ("steps", {"step": "basic"}),
-    "mixed training": ("removal", {"approach": "mixing", "removal": "on"}),
-    "fine-tuning": ("removal", {"approach": "fine-tuning", "removal": "on"}),
-    "synthetic training": ("removal", {"approach": "pre-training", "removal": "on"}),
+WITH_REMOVAL = {
+    approach: {on: paper.TABLE2[approach, on]["on"] for on in DOMAIN_COLORS} for approach in paper.APPROACHES
 }
-"""Training approach of Figure 1 -> the experiment and factors of its run."""
+APPROACHES = {
+    "real-world training": ("steps", {"step": "basic"}, paper.TABLE5["basic"]),
+    "mixed training": ("removal", {"approach": "mixing", "removal": "on"}, WITH_REMOVAL["mixing"]),
+    "fine-tuning": ("removal", {"approach": "fine-tuning", "removal": "on"}, WITH_REMOVAL["fine-tuning"]),
+    "synthetic training": ("removal", {"approach": "pre-training", "removal": "on"}, WITH_REMOVAL["pre-training"]),
+}
+"""Training approach of Figure 1 -> the experiment and factors of its run, and the paper's AP by evaluation set."""
 
 
 def figure1(results: Mapping[str, pd.DataFrame]) -> Figure:
@@ -46,12 +49,12 @@ def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     to the largest), ``seeds``, ``run``, ``paper``.
     """
     frames = []
-    for name, (experiment, where) in APPROACHES.items():
+    for name, (experiment, where, _) in APPROACHES.items():
         rows = results[experiment]
         chosen = (rows[list(where)] == pd.Series(where)).all(axis=1)
         frames.append(rows[chosen].assign(approach=name))
     table = across_seeds(pd.concat(frames, ignore_index=True), ["approach"])
-    table["paper"] = [_published(row["approach"], row["evaluated on"]) for _, row in table.iterrows()]
+    table["paper"] = [APPROACHES[row["approach"]][2][row["evaluated on"]] for _, row in table.iterrows()]
     return table[["approach", "evaluated on", "ap", "low", "high", "seeds", "run", "paper"]]
 
 
@@ -65,9 +68,8 @@ def draw_figure1(bars: pd.DataFrame) -> Figure:
         )
         _bars(right, bars, places)
         _pipeline(left, places)
-        right.set_ylim(-0.6, len(names) - 0.4)
+        right.set(ylim=(-0.6, len(names) - 0.4), xlabel=f"AP (%), {band_label(bars)}")
         right.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=7.5, ncols=3, frameon=False)
-        right.set_xlabel(f"AP (%), {band_label(bars)}")
     return figure
 
 
@@ -172,9 +174,7 @@ def draw_sizes(distribution: pd.DataFrame) -> Figure:
                 if stage == "after":
                     look = {"label": f"{domain} after removal", "linestyle": "--"}
                 axis.stairs(rows["per_image"], 100 * edges, color=DOMAIN_COLORS[domain], **look)
-            axis.set_title(name)
-            axis.set_xscale("log")
-            axis.set_ylim(bottom=0)
+            axis.set(title=name, xscale="log", ylim=(0, None))
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8)
         figure.supxlabel("area (% of the image)", fontsize=9)
         figure.supylabel("instances per image", fontsize=9)
@@ -243,13 +243,6 @@ def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], col
     axis.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color}, zorder=1)
 
 
-def _published(approach: str, on: str) -> float:
-    experiment, where = APPROACHES[approach]
-    if experiment == "steps":
-        return paper.TABLE5[where["step"]][on]
-    return paper.TABLE2[where["approach"], on][where["removal"]]
-
-
 def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float) -> tuple[Figure, np.ndarray]:
     """Pictures of one size close together, with room above each for ``titles``, a fraction of a picture's width."""
     height, width = rows[0][0].shape[:2]
@@ -267,6 +260,4 @@ def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float) -> tuple[Figure, 
 
 def _show(axis: Axes, image: np.ndarray) -> None:
     axis.imshow(image, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.grid(visible=False)
+    axis.set(xticks=[], yticks=[])
