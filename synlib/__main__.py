@@ -2,20 +2,40 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from synlib.cli import invoke
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
 
-if TYPE_CHECKING:  # what takes seconds is imported where it is used
-    from synlib.runs.store import RunStore
-    from synlib.study.study import Study
-
-PATH = click.Path(path_type=Path)
+PROFILE = [
+    click.Option(["--profile"], default="demo", show_default=True, help="whose data and devices to use"),
+    click.Option(["--set", "settings"], multiple=True, metavar="NAME=VALUE",
+                 help="a field of the profile, such as data.cityscapes, data.synscapes, data.folder, execution.device"),
+]  # fmt: skip
+RUNS = click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")
+STUDY = [*PROFILE, RUNS]
+RUN = click.Argument(["run"])
+ON = click.Option(["--on"], default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
+SPLITS = {name: click.Option(["--split"], default=name, show_default=True) for name in ("val", "test")}
+WEIGHTS = click.Option(["--initial-weights"], default="", help="checkpoint of a spec with `init: sha256:...`")
+WORKERS = click.Option(["--workers"], type=int, help="processes (default: one for each CPU core)")
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
+FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
+HARMONIZE = [
+    click.Option(["--dataset"], default="synscapes", show_default=True),
+    click.Option(["--variant"], default="rgb", show_default=True, help="folder of images (Synscapes: rgb or rgb-2k)"),
+    click.Option(["--images"], type=click.Choice(["link", "copy"]), default="link", show_default=True),
+    WORKERS,
+]
+POLICIES = [
+    click.Option([f"--{name.replace('_', '-')}"], type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name),
+                 show_default=True)
+    for name, choices in POLICY_CHOICES.items()
+]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,38 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return invoke(commands, "python -m synlib", arguments)
 
 
-def options(*decorators: Callable) -> Callable:
-    """Options and arguments that several commands have, as one decorator."""
-
-    def decorate(function: Callable) -> Callable:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return decorate
-
-
-def _of_run(split: str) -> Callable:
-    return options(
-        click.argument("run"),
-        click.option("--on", default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder"),
-        click.option("--split", default=split, show_default=True),
-    )
-
-
-RUNS = click.option("--runs", default="", help="run folder (default: the profile's, or runs/)")
-WORKERS = click.option("--workers", type=int, help="processes (default: one for each CPU core)")
-JSON = click.option("--json", "as_json", is_flag=True, help="print JSON")
-PROFILE = options(
-    click.option("--profile", default="demo", show_default=True, help="whose data and devices to use"),
-    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="a field of the profile; again for more"
-                 " (data.cityscapes, data.synscapes, data.folder, execution.device, ...)"),
-)  # fmt: skip
-POLICIES = options(*(
-    click.option(f"--{name.replace('_', '-')}", type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name),
-                 show_default=True)
-    for name, choices in POLICY_CHOICES.items()
-))  # fmt: skip
+def _path(name: str) -> click.Argument:
+    return click.Argument([name], type=click.Path(path_type=Path))
 
 
 @click.group(help=__doc__)
@@ -62,8 +52,7 @@ def commands() -> None:
     pass
 
 
-@commands.command()
-@PROFILE
+@commands.command(params=PROFILE)
 def toyscapes(profile: str, settings: tuple[str, ...]) -> None:
     """Draw the embedded data set of a profile in both data sets' formats."""
     from synlib.profile import Profile, parse_settings
@@ -74,11 +63,7 @@ def toyscapes(profile: str, settings: tuple[str, ...]) -> None:
     print(f"Cityscapes: {data.roots['real']}\nSynscapes: {data.raw_synthetic}\nharmonised: {data.roots['synthetic']}")
 
 
-@commands.command()
-@click.argument("root", type=PATH)
-@click.option("--full", is_flag=True, help="also check the number of images of the full data set")
-@JSON
-@WORKERS
+@commands.command(params=[_path("root"), FULL, JSON, WORKERS])
 def verify(root: Path, full: bool, as_json: bool, workers: int | None) -> int:
     """Check a data set: files, sizes, ids, counts."""
     from scapes.verify import has_errors, summarize, verify_dataset
@@ -91,30 +76,17 @@ def verify(root: Path, full: bool, as_json: bool, workers: int | None) -> int:
     return int(has_errors(findings))
 
 
-@commands.command()
-@click.argument("source", type=PATH)
-@click.argument("target", type=PATH)
-@click.option("--dataset", default="synscapes", show_default=True)
-@click.option("--variant", default="rgb", show_default=True, help="folder of the images (Synscapes: rgb or rgb-2k)")
-@click.option("--images", type=click.Choice(["link", "copy"]), default="link", show_default=True)
-@WORKERS
-@POLICIES
-def harmonize(source: Path, target: Path, dataset: str, variant: str, images: str, workers: int | None,
-              **policies: str) -> None:  # fmt: skip
+@commands.command(params=[_path("source"), _path("target"), *HARMONIZE, *POLICIES])
+def harmonize(source: Path, target: Path, **given: Any) -> None:
     """Write a Cityscapes-format copy of a synthetic data set (section 3.2)."""
     from synlib.curation.harmonize import count_table, harmonize_dataset
 
-    manifest = harmonize_dataset(
-        source, target, dataset=dataset, policy=Policy(**policies), variant=variant, images=images, workers=workers
-    )
+    policy = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
+    manifest = harmonize_dataset(source, target, policy=policy, **given)
     print(count_table(manifest).to_string())
 
 
-@commands.command()
-@click.argument("spec", type=PATH)
-@click.option("--initial-weights", default="", help="the checkpoint that a spec with `init: sha256:...` names")
-@PROFILE
-@RUNS
+@commands.command(params=[_path("spec"), WEIGHTS, *STUDY])
 def train(spec: Path, initial_weights: str, **where: str) -> None:
     """Train and evaluate the run that a YAML file describes; synlib/spec.py has the fields."""
     from synlib.runs import launch
@@ -128,10 +100,7 @@ def train(spec: Path, initial_weights: str, **where: str) -> None:
     print(frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class").to_string(index=False))
 
 
-@commands.command()
-@_of_run(split="val")
-@PROFILE
-@RUNS
+@commands.command(params=[RUN, ON, SPLITS["val"], *STUDY])
 def evaluate(run: str, on: str, split: str, **where: str) -> None:
     """AP of a finished run on a data set, with intervals."""
     from scapes.ap import average_precision, outcomes
@@ -150,11 +119,7 @@ def evaluate(run: str, on: str, split: str, **where: str) -> None:
     print(table.to_string(index=False, float_format="{:.4f}".format))
 
 
-@commands.command()
-@_of_run(split="val")
-@click.argument("folder", type=PATH)
-@PROFILE
-@RUNS
+@commands.command(params=[RUN, _path("folder"), ON, SPLITS["val"], *STUDY])
 def coco(run: str, folder: Path, on: str, split: str, **where: str) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
     from scapes.coco import coco_ap, coco_predictions, coco_truth, write_json
@@ -172,11 +137,7 @@ def coco(run: str, folder: Path, on: str, split: str, **where: str) -> None:
     print(table.to_string(float_format="{:.4f}".format))
 
 
-@commands.command()
-@_of_run(split="test")
-@click.argument("target", type=PATH)
-@PROFILE
-@RUNS
+@commands.command(params=[RUN, _path("target"), ON, SPLITS["test"], *STUDY])
 def submit(run: str, target: Path, on: str, split: str, **where: str) -> None:
     """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
     from scapes.predictions import read_predictions
@@ -192,9 +153,7 @@ def submit(run: str, target: Path, on: str, split: str, **where: str) -> None:
     print(counts.sum(numeric_only=True).to_string())
 
 
-@commands.command()
-@RUNS
-@JSON
+@commands.command(params=[RUNS, JSON])
 def runs(runs: str, as_json: bool) -> None:
     """List the runs with their state, progress, AP and size."""
     from synlib.runs.slurm import queue_columns
@@ -213,9 +172,7 @@ def runs(runs: str, as_json: bool) -> None:
         print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
 
 
-@commands.command()
-@click.argument("run", nargs=-1)
-@RUNS
+@commands.command(params=[click.Argument(["run"], nargs=-1), RUNS])
 def cancel(run: tuple[str, ...], runs: str) -> None:
     """Take the jobs of RUN..., or of all runs, out of a Slurm cluster's queue."""
     from synlib.runs import slurm
@@ -228,7 +185,7 @@ def cancel(run: tuple[str, ...], runs: str) -> None:
         print(f"{store.root}: none of its runs has a job in the queue")
 
 
-def _study(profile: str, settings: Sequence[str], runs: str) -> "Study":
+def _study(profile: str, settings: Sequence[str], runs: str) -> Any:
     from synlib.profile import Profile, parse_settings
     from synlib.study.study import Study
 
@@ -236,7 +193,7 @@ def _study(profile: str, settings: Sequence[str], runs: str) -> "Study":
     return Study.open(Profile.load(profile).with_settings(given))
 
 
-def _store(runs: str) -> "RunStore":
+def _store(runs: str) -> Any:
     from synlib.profile import ROOT
     from synlib.runs.store import RunStore
 

@@ -1,14 +1,14 @@
 """The published numbers, from "Boosting Instance Segmentation with Synthetic Data" (Poucin, Kraus, Simon, 2021).
 
-All APs are percent: the mean over 8 classes and 10 overlaps, on the validation splits if nothing else is said. Figures
-4 to 6 are not given as numbers: what is here are the readings that the text states, in its own words where they matter.
+All APs are percent: the mean over 8 classes and 10 overlaps, on the validation splits unless stated otherwise. The
+paper gives no numbers for Figures 4 to 6: their values here are those that its text states, quoted where words matter.
 """
 
 BATCH_SIZE = 8
 BASELINE = {"learning_rate": 0.01, "momentum": 0.9, "iterations": 24_000, "steps": (18_000, 22_000)}
 """Section 3.3."""
 IMAGES = {"Cityscapes": 2_975, "Synscapes": 20_000}
-"""Training images there are (section 3.1); the first experiments take 2,975 of either."""
+"""Number of training images (section 3.1); the first experiments use 2,975 of each data set."""
 
 TABLE1 = {
     ("Synscapes", "Synscapes"): 31.6,
@@ -43,10 +43,10 @@ TABLE4 = {
     100_000: (40.3, 20_000),
     150_000: (40.9, 20_000),
 }
-"""Most iterations allowed -> best AP on Cityscapes, synthetic images added for it (section 4.2).
+"""Maximum number of iterations -> (best AP on Cityscapes, number of synthetic images added) (section 4.2).
 
-It follows from Table 3 (:func:`table3_iterations`) but for the first row: the run of 50 epochs on 2,975 images takes
-18,594 iterations and has 36.2.
+It follows from Table 3 (:func:`table3_iterations`), except for the first row: there, training for 50 epochs on 2,975
+images takes only 18,594 iterations and reaches 36.2.
 """
 
 TABLE5 = {
@@ -57,7 +57,7 @@ TABLE5 = {
     "fine-tuned": {"Synscapes": 19.7, "Cityscapes": 38.0},
     "optimized": {"Synscapes": 29.6, "Cityscapes": 39.6},
 }
-"""Step of the fine-tuning approach -> evaluated on -> AP (section 4.3); its names are :data:`STEPS`."""
+"""Step of the fine-tuning approach -> evaluated on -> AP (section 4.3). :data:`STEPS` has the paper's names."""
 STEPS = {
     "basic": "Basic train on Cityscapes",
     "3k": "Pre-train on 3k Synscapes images",
@@ -77,14 +77,14 @@ INSTANCE_IMAGES = 2975
 INSTANCES = {"Synscapes": 137_255, "Synscapes pruned": 70_744, "Cityscapes": 54_060}
 """Labelled instances in 2,975 training images (section 4.1).
 
-48 % are removed where the text says "around 40%"; 30 % of each class and 60 % of the persons give 48 % if 62 % of the
-instances are persons.
+These numbers mean that 48 % are removed; the text says "around 40%". Removing 60 % of the persons and 30 % of each
+other class gives 48 % if 62 % of the instances are persons.
 """
 
 FIGURE3_THRESHOLDS = (0, 40, 60, 70, 80, 90)
 """Percent of each class's instances removed in the panels of Figure 3 (section 4.1)."""
 LIMITS = {"person": 60.0, "others": 30.0}
-"""Figure 4, removal threshold in percent where AP begins to fall: "for most of them [...] around 30% but regarding
+"""Figure 4, removal threshold in percent above which AP falls: "for most of them [...] around 30% but regarding
 'person' class it is rather around 60%" (section 4.1)."""
 
 FIRST_TENTH_GAIN = 2.0
@@ -96,8 +96,8 @@ DIVERGES_ABOVE = 0.02
 TOO_SLOW_BELOW = 0.00005
 """Figure 6: learning rates between which fine-tuning works (section 4.3).
 
-There, the learning rate is lowered "in the last 60k and last 20k iterations", which a run of 24,000 iterations does not
-have; 6,000 and 2,000 would be the baseline's steps.
+That section lowers the learning rate "in the last 60k and last 20k iterations", which is impossible in a run of 24,000
+iterations; 6,000 and 2,000 would be the baseline's steps.
 """
 
 TEST_SET = {"baseline": 30.5, "mixing": 34.8}
@@ -105,17 +105,17 @@ TEST_SET = {"baseline": 30.5, "mixing": 34.8}
 
 
 def limit(name: str) -> float:
-    """Figure 4: the removal threshold in percent where AP of class ``name`` begins to fall."""
+    """Figure 4: the removal threshold in percent above which AP of class ``name`` falls."""
     return LIMITS.get(name, LIMITS["others"])
 
 
 def table3_iterations(epochs: float, added: int) -> float:
-    """Iterations of a run of Table 3: ``epochs`` on the real images and ``added`` synthetic ones."""
+    """Iterations of a training in Table 3: ``epochs`` epochs on all real and ``added`` synthetic images."""
     return epochs * (IMAGES["Cityscapes"] + added) / BATCH_SIZE
 
 
 def table3_rows() -> list[dict]:
-    """:data:`TABLE3` in tidy form: one dictionary a run with ``epochs``, ``added``, ``iterations`` and ``ap``."""
+    """:data:`TABLE3` in tidy form: one dictionary per run, with ``epochs``, ``added``, ``iterations`` and ``ap``."""
     return [
         {"epochs": epochs, "added": added, "iterations": table3_iterations(epochs, added), "ap": ap}
         for epochs, row in TABLE3.items()
