@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, Field, WrapValidator, field_validator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, Natural, Section
+from synlib.section import Count, List, Natural, Section, T
 from synlib.spec import ExecutionSettings, Init, InputSpec, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,6 @@ def _as_written(value: Any, validate: Any) -> Any:
     return value
 
 
-T = TypeVar("T")
 Number = Annotated[float, WrapValidator(_as_written)]
 """A number, of which 30 stays an integer: tables then say 30, not 30.0."""
 Percent = Annotated[Number, Field(ge=0, le=100)]
