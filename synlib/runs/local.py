@@ -80,18 +80,18 @@ class WorkerProcess:
             return f"its process was killed by signal {-self.process.returncode} (out of memory?)"
         return f"its process ended with exit code {self.process.returncode} and no result"
 
-    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+    def send_signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal to all of the worker's processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
         """Ask all of the worker's processes to end; those that have not after :data:`STOP_SECONDS` are killed."""
-        self.signal()
+        self.send_signal()
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
+            self.send_signal(signal.SIGKILL)
             self.process.wait()
 
 
@@ -118,7 +118,7 @@ class LocalExecutor:
     def leave(self, active: Sequence[WorkerProcess]) -> None:
         """Stop the workers that are still active, all at once."""
         for worker in active:
-            worker.signal()
+            worker.send_signal()
         for worker in active:
             worker.stop()
 

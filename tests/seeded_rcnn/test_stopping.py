@@ -40,7 +40,7 @@ def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes
     worker = WorkerProcess(spec, store, job)
     try:
         wait_for(lambda: (run.progress() or {"done": 0})["done"] >= 3, worker.process)
-        worker.ask_to_stop()
+        worker.send_signal()
         worker.process.wait(PATIENCE_S)  # ends by itself, and its loading processes with it
     finally:
         worker.stop()
