@@ -36,8 +36,7 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: Tensor, norm: FrozenBatchNorm2d) -> Tensor:
         """Convolution and frozen batch normalisation in one: the weights are scaled and not the larger feature map."""
         if self.stride[0] == 2:  # sizes are multiples of 16, so the padding of a stride 2 is always lopsided
-            before = (self.kernel_size[0] - 2) // 2
-            after = self.kernel_size[0] - 2 - before
+            before, after = (self.kernel_size[0] - 2) // 2, (self.kernel_size[0] - 1) // 2
             x = F.pad(x, (before, after, before, after))
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight, bias = self.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale

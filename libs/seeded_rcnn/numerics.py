@@ -52,6 +52,4 @@ def prepare(model: nn.Module, precision: str) -> None:
 
 
 def _float32(outputs: Any) -> Any:
-    if isinstance(outputs, Tensor):
-        return outputs.float()
-    return type(outputs)(map(_float32, outputs))
+    return outputs.float() if isinstance(outputs, Tensor) else type(outputs)(map(_float32, outputs))
