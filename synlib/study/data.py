@@ -56,9 +56,8 @@ class StudyData:
         return found.copy() if isinstance(found, pd.DataFrame) else found
 
     def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
-        """How large the training instances of both domains are, and the synthetic ones after ``removal`` (section 4.1).
-
-        See :func:`synlib.curation.sizes.size_distribution` for the columns.
+        """:func:`synlib.curation.sizes.size_distribution` of the training instances of both domains, and of the
+        synthetic ones that are left after ``removal`` (section 4.1).
         """
         frames = []
         for domain in DOMAINS:
@@ -100,10 +99,10 @@ class StudyData:
 def existing(profile: Profile) -> StudyData | None:
     """The data of ``profile`` if :func:`prepare` has made them ready, else None; nothing is made."""
     data = _study_data(profile)
-    complete = [cityscapes.read_manifest(data.roots["synthetic"])]
+    ready = cityscapes.read_manifest(data.roots["synthetic"]) is not None
     if profile.data.toyscapes:
-        complete += [(tree / TOY_MANIFEST).exists() for tree in (data.roots["real"], data.raw_synthetic)]
-    return data if all(complete) else None
+        ready &= all((tree / TOY_MANIFEST).exists() for tree in (data.roots["real"], data.raw_synthetic))
+    return data if ready else None
 
 
 def prepare(profile: Profile) -> StudyData:
@@ -111,28 +110,23 @@ def prepare(profile: Profile) -> StudyData:
 
     Raises FileNotFoundError or ValueError when a data set is missing or not what its format says.
     """
-    data, splits = _study_data(profile), None
-    if toy := profile.data.toyscapes:
+    data, toy, splits = _study_data(profile), profile.data.toyscapes, None
+    if toy:
         size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
-        toyscapes.write_cityscapes(data.roots["real"], train=toy.real.train, val=toy.real.val, gap=toy.gap, **size)
-        toyscapes.write_synscapes(data.raw_synthetic, train=toy.synthetic.train, val=toy.synthetic.val, **size)
-        last = toy.synthetic.train + toy.synthetic.val
-        splits = {"train": range(1, toy.synthetic.train + 1), "val": range(toy.synthetic.train + 1, last + 1)}
-    else:
-        _check_roots(profile)
-    variant, cache_dir = profile.data.synscapes_variant, data.cache_dir
-    harmonize_dataset(data.raw_synthetic, data.roots["synthetic"], variant=variant, splits=splits, cache_dir=cache_dir)
-    return data
-
-
-def _check_roots(profile: Profile) -> None:
-    for name in ("cityscapes", "synscapes"):
+        toyscapes.write_cityscapes(data.roots["real"], **dict(toy.real), gap=toy.gap, **size)
+        toyscapes.write_synscapes(data.raw_synthetic, **dict(toy.synthetic), **size)
+        ids = range(1, toy.synthetic.train + toy.synthetic.val + 1)
+        splits = {"train": ids[: toy.synthetic.train], "val": ids[toy.synthetic.train :]}
+    for name in () if toy else ("cityscapes", "synscapes"):
         value = getattr(profile.data, name)
         if not value or not Path(value).is_dir():
             raise FileNotFoundError(
                 f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
                 f" name it in the profile or on the command line"
             )
+    variant, cache_dir = profile.data.synscapes_variant, data.cache_dir
+    harmonize_dataset(data.raw_synthetic, data.roots["synthetic"], variant=variant, splits=splits, cache_dir=cache_dir)
+    return data
 
 
 def _study_data(profile: Profile) -> StudyData:

@@ -1,6 +1,6 @@
 """What a notebook holds in its hand: the profile, its data, and the runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,7 +42,9 @@ class Study:
         refuse_unknown_parameters()
         if type(jobs) is not int or jobs < 1:
             raise ValueError(f"jobs: found {jobs!r}, expected an integer from 1 on")
-        changed = changed_profile(profile, seeds=seeds, **grids)
+        given = {name: value for name, value in {"seeds": seeds, **grids}.items() if value not in (None, [], (), {})}
+        loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
+        changed = loaded.with_settings(given)
         return cls(changed, prepare(changed), jobs)
 
     @classmethod
@@ -58,29 +60,26 @@ class Study:
         """
         planned = plan.plan(self.profile, experiments, self.fingerprints)
         for domain in DOMAINS:
-            self._check_amounts(planned, domain)
+            there = len(self.data.images(domain, "train"))
+            for item in planned:
+                if (wanted := getattr(item.spec.data, f"{domain}_images")) > there:
+                    raise ValueError(
+                        f"{item.experiment}: {item.name}: found {there} {domain} training images in "
+                        f"{self.data.roots[domain]}, expected at least the {wanted} of the plan; plan with fewer, or "
+                        f"name the whole data set"
+                    )
         return planned
-
-    def _check_amounts(self, planned: Sequence[Planned], domain: str) -> None:
-        there = len(self.data.images(domain, "train"))
-        for item in planned:
-            wanted = getattr(item.spec.data, f"{domain}_images")
-            if wanted > there:
-                raise ValueError(
-                    f"{item.experiment}: {item.name}: found {there} {domain} training images in "
-                    f"{self.data.roots[domain]}, expected at least the {wanted} of the plan; plan with fewer, or "
-                    f"name the whole data set"
-                )
 
     def run(self, experiment: str) -> pd.DataFrame:
         """Train what has no result yet of an experiment, and return its :meth:`results`."""
-        planned = self.planned(experiment)
-        launch.train([item.spec for item in planned], self.store, self.execution(), jobs=self.jobs)
-        return self.results(planned)
+        return self._run([experiment])[experiment]
 
     def run_all(self) -> dict[str, pd.DataFrame]:
         """:meth:`run` for all experiments of the paper together: experiment -> results."""
-        planned = {name: self.planned(name) for name in EXPERIMENTS}
+        return self._run(EXPERIMENTS)
+
+    def _run(self, experiments: Iterable[str]) -> dict[str, pd.DataFrame]:
+        planned = {name: self.planned(name) for name in experiments}
         specs = [item.spec for items in planned.values() for item in items]
         launch.train(specs, self.store, self.execution(), jobs=self.jobs)
         return {name: self.results(items) for name, items in planned.items()}
@@ -142,32 +141,14 @@ class Study:
 
     def with_fingerprints(self, spec: RunSpec) -> RunSpec:
         """``spec`` for this study's data: fingerprints that are not given are filled in."""
-        missing = {
-            f"{domain}_fingerprint": value
-            for domain, value in self.fingerprints.items()
-            if not getattr(spec.data, f"{domain}_fingerprint")
-        }
-        return spec.replace(data=spec.data.replace(**missing))
+        own = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
+        return spec.replace(data=spec.data.replace(**{k: v for k, v in own.items() if not getattr(spec.data, k)}))
 
     def execution(self) -> Execution:
         """Where and with what the runs of this study are executed: the profile's settings, and this study's data."""
-        settings = dict(self.profile.execution)
+        settings, roots = dict(self.profile.execution), self.data.roots
         if settings["imagenet_weights"]:
             settings["imagenet_weights"] = str(Path(settings["imagenet_weights"]).resolve())
-        return Execution(
-            **settings,
-            real_root=str(self.data.roots["real"]),
-            synthetic_root=str(self.data.roots["synthetic"]),
-            cache_dir=str(self.data.cache_dir),
-            evaluate_on=self.data.evaluation_sets(),
-        )
-
-
-def changed_profile(profile: str | Path | Profile, **changes: Any) -> Profile:
-    """A profile by name, path or itself, with the ``changes`` that are neither None nor empty; errors as ``load``."""
-    loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
-    return loaded.with_settings({name: value for name, value in changes.items() if not _is_empty(value)})
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, (list, tuple, dict)) and not value)
+        paths = {"real_root": roots["real"], "synthetic_root": roots["synthetic"], "cache_dir": self.data.cache_dir}
+        paths = {name: str(path) for name, path in paths.items()}
+        return Execution(**settings, **paths, evaluate_on=self.data.evaluation_sets())
