@@ -58,8 +58,8 @@ def write_source(root: Path, images: int, distinct: int, height: int = HEIGHT, w
             cv2.imwrite(str(root / f"img/{folder}/{number}.png"), image)
         (root / f"meta/{number}.json").write_text(json.dumps({"instance": {"class": classes}}))
     for number in range(distinct + 1, images + 1):
-        for path in synscapes.DATASET.image_paths("", number).values():
-            (root / path).symlink_to(Path(path).name.replace(str(number), str(1 + number % distinct)))
+        for path in map(Path, synscapes.DATASET.image_paths(root, number).values()):
+            path.symlink_to(path.name.replace(str(number), str(1 + number % distinct)))
     return total / distinct
 
 

@@ -11,7 +11,6 @@ A harmonised tree is complete when its manifest ``harmonized.json`` stands: it i
 """
 
 import glob
-import os
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +68,9 @@ def list_images(root: str | Path, split: str) -> list[tuple[str, str]]:
 
 def image_paths(root: str | Path, split: str, city: str, image_id: str) -> dict[str, str]:
     """Where an image and its labels belong: ``image_path``, ``instance_path``, ``label_path``, ``polygon_path``."""
-    labels = os.path.join(root, "gtFine", split, city, image_id)
+    labels = f"{root}/gtFine/{split}/{city}/{image_id}"
     return {
-        "image_path": os.path.join(root, "leftImg8bit", split, city, image_id + IMAGE_SUFFIX),
+        "image_path": f"{root}/leftImg8bit/{split}/{city}/{image_id}{IMAGE_SUFFIX}",
         "instance_path": labels + INSTANCE_SUFFIX,
         "label_path": labels + LABEL_SUFFIX,
         "polygon_path": labels + POLYGON_SUFFIX,

@@ -15,28 +15,7 @@ independently of each other, so images with consecutive numbers are not related.
 
 import operator
 
-from scapes.files import read_json
 from scapes.numbered import NumberedDataset
-
-
-def read_visibility(path: str) -> dict[str, dict[int, float]]:
-    """``{"occluded": {instance id: fraction}, "truncated": ...}`` of ``meta/N.json``.
-
-    ``occluded``: how much of the instance other objects hide; ``truncated``: how much is outside the image; in [0, 1].
-    Raises ``BadFile`` saying what is wrong.
-    """
-    expected = 'JSON with {"instance": {"occluded": {"ID": fraction in [0, 1], ...}, "truncated": ...}}'
-    return read_json(path, "metadata", expected, _visibility)
-
-
-def _visibility(meta: dict) -> dict[str, dict[int, float]]:
-    found = {}
-    for name in ("occluded", "truncated"):
-        found[name] = {int(i): float(fraction) for i, fraction in meta["instance"][name].items()}
-        for i, fraction in found[name].items():
-            if not -0.01 <= fraction <= 1.01:  # percent, for example; rounding is allowed
-                raise ValueError(f"{name} of {i} is {fraction}")
-    return found
 
 
 def _classes(meta: dict) -> list[tuple[int, int]]:

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from synlib.curation.mix import mix
-from synlib.curation.prune import apply_pruning, prune
+from synlib.curation.prune import prune
 from synlib.spec import DataSpec
 
-IGNORED = -1
-"""Category of a removed instance whose pixels are to be ignored, neither an object nor background."""
+IGNORED = -1  # category of a removed instance whose pixels are neither an object nor background
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """``images``, ``instances``: rows of the two tables, without groups; ``emptied``: number of images without any.
+    """Rows of the image tables and of the instance tables, without groups; ``emptied``: number of images without any.
 
-    With ``removed_as: ignore``, ``instances`` holds the removed ones too, their ``crowd`` True and their ``category``
-    :data:`IGNORED`. They do not count as instances of an image.
+    With ``removed_as: background`` (the paper), removed instances are left out: their pixels are learned as background.
+    With ``ignore`` (an ablation) they stay, ``crowd`` True and ``category`` :data:`IGNORED`: neither learned nor
+    punished, and not counted as instances of an image.
     """
 
     images: pd.DataFrame
@@ -33,12 +33,10 @@ def compose(
     """Mix (section 4.2) and prune (section 4.1) as ``spec`` says.
 
     ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec
-    takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool. Groups of the
-    tables (``crowd``) are dropped, as Detectron2 drops annotations with ``iscrowd=1``: they are background whatever
-    ``removed_as`` says.
+    takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool. Groups
+    (``crowd``) are dropped, as Detectron2 drops ``iscrowd=1``: they are always background.
 
-    Raises ValueError when a domain has fewer images than the spec asks for or not those that it lists, or when
-    ``emptied: drop`` leaves no image.
+    Raises ValueError when a domain lacks images that the spec asks for, or when ``emptied: drop`` leaves no image.
     """
     pools = [table[0]["image_id"].tolist() if table else [] for table in (real, synthetic)]
     chosen = mix(*pools, real=spec.real, synthetic=spec.synthetic, seed=spec.seed)
@@ -48,19 +46,19 @@ def compose(
             continue
         rows = domain[1][domain[1]["image_id"].isin(ids) & ~domain[1]["crowd"]]
         if domain is synthetic:
-            rows = apply_pruning(rows, prune(rows, spec.removal), spec.removed_as)
-            rows = rows.assign(category=rows["category"].mask(rows["crowd"], IGNORED))
+            keep = prune(rows, spec.removal)
+            ignored = rows.assign(crowd=~keep, category=rows["category"].mask(~keep, IGNORED))
+            rows = ignored if spec.removed_as == "ignore" else rows[keep]
         images.append(domain[0].set_index("image_id", drop=False).loc[ids])
         instances.append(rows)
     images, instances = pd.concat(images, ignore_index=True), pd.concat(instances, ignore_index=True)
     filled = _keys(images).isin(_keys(instances[~instances["crowd"]]))
     if spec.emptied == "drop" and not filled.any():
         raise ValueError(f"none of the {len(images)} images chosen has an instance left: lower `removal`, or keep them")
-    emptied = int((~filled).sum())
     if spec.emptied == "drop":
         images = images[filled]
         instances = instances[_keys(instances).isin(_keys(images))]
-    return TrainingSet(images, instances, emptied)
+    return TrainingSet(images, instances, int((~filled).sum()))
 
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:

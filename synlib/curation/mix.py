@@ -1,15 +1,14 @@
 """Section 4.2 of the paper: how many real and synthetic images, and which.
 
-Which images are chosen depends on the seed and on their names alone, not on the order they are listed in or on a
-random generator's version: images are ranked by a hash of (seed, domain, name) and the first n are taken. Hence choices
-are nested: with the same seed, a set with more images of a domain contains every set with fewer.
+Images are ranked by a hash of (seed, domain, name) and the first n are taken: the choice does not depend on the order
+of the list, and with the same seed a set with more images of a domain contains every set with fewer.
 """
 
 import hashlib
-from collections.abc import Hashable, Iterable
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
-Id = TypeVar("Id", bound=Hashable)
+Wanted = int | tuple[str, ...]
 
 
 class Composition(NamedTuple):
@@ -19,18 +18,12 @@ class Composition(NamedTuple):
     synthetic: int
 
 
-def mix(
-    real_ids: Iterable[Id],
-    synthetic_ids: Iterable[Id],
-    *,
-    real: int | tuple[Id, ...],
-    synthetic: int | tuple[Id, ...],
-    seed: int,
-) -> tuple[list[Id], list[Id]]:
+def mix(real_ids: Iterable[str], synthetic_ids: Iterable[str], *, real: Wanted, synthetic: Wanted, seed: int
+        ) -> tuple[list[str], list[str]]:  # fmt: skip
     """Choose ``real`` and ``synthetic`` images without replacement, each list in the order of its ranks.
 
-    Where images are given in place of a number, exactly these are taken. Raises ``ValueError`` if a pool is smaller
-    than the number asked for, lacks a given image, or lists one twice.
+    Where ids are given in place of a number, exactly these are taken. Raises ``ValueError`` if a pool is smaller than
+    the number asked for, lacks a given image, or lists one twice.
     """
     return _choose(real_ids, real, seed, "real"), _choose(synthetic_ids, synthetic, seed, "synthetic")
 
@@ -49,9 +42,8 @@ def composition_for_budget(
     """The rule below Table 3 of the paper: all real images, and as many synthetic ones as can be seen ``epochs`` times.
 
     ``real``, ``synthetic``: the images there are (``synthetic`` None: no limit). 80,000 iterations of 8 images are 50
-    epochs on 12,800 images: 2,975 real and 9,825 synthetic ones. When not even the real images can be seen that often,
-    all are used
-    nevertheless: the paper finds that leaving out real images never helps.
+    epochs on 12,800 images: 2,975 real and 9,825 synthetic ones. All real images are used even when they cannot be seen
+    that often: the paper finds that leaving out real images never helps.
     """
     for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():
         if value <= 0:
@@ -61,7 +53,7 @@ def composition_for_budget(
     return Composition(real, added if synthetic is None else min(added, synthetic))
 
 
-def _choose(ids: Iterable[Id], number: int | tuple[Id, ...], seed: int, domain: str) -> list[Id]:
+def _choose(ids: Iterable[str], number: Wanted, seed: int, domain: str) -> list[str]:
     pool = list(ids)
     if isinstance(number, tuple):
         if missing := sorted(set(number) - set(pool)):

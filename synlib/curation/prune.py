@@ -1,7 +1,7 @@
 """Section 4.1 of the paper: remove the smallest instances of each class, by thresholds in percent of the class.
 
-``instances`` is always an instance table (:mod:`scapes.instances`), ``keep`` one boolean per row of it. Images
-and label files are never touched: a removed instance is a row that training leaves out.
+``instances`` is always an instance table (:mod:`scapes.instances`), ``keep`` one boolean per row of it. No file is
+touched: a removed instance is a row that training leaves out.
 """
 
 from collections.abc import Mapping
@@ -52,46 +52,19 @@ def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
     largest removed instance, 0 if none), ``emptied_images`` (images that had instances of the class and have none
     left).
     """
-    counted = instances[~instances["crowd"]]
-    kept = keep[~instances["crowd"]]
-    groups = [(name, counted["category"] == number) for number, name in enumerate(CLASSES)]
-    rows = [
-        {"class": name} | _report_row(counted[chosen], kept[chosen])
-        for name, chosen in [*groups, ("all", counted["category"] >= 0)]
-    ]
-    return pd.DataFrame(rows).set_index("class")
+    counted = instances[~instances["crowd"]].assign(keep=keep)
+    groups = {name: counted[counted["category"] == number] for number, name in enumerate(CLASSES)}
+    rows = {name: _report_row(rows) for name, rows in (groups | {"all": counted}).items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("class")
 
 
-def emptied_images(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
-    """Images that had instances before and have none left: ``dataset``, ``split``, ``image_id``. Groups do not
-    count."""
-    counted = instances[~instances["crowd"]]
-    left = keep[~instances["crowd"]].groupby([counted[column] for column in IMAGE_KEY]).any()
-    return left.index[~left].to_frame(index=False)
-
-
-def apply_pruning(instances: pd.DataFrame, keep: pd.Series, removed: str = "background") -> pd.DataFrame:
-    """The instance table after pruning.
-
-    ``removed``: ``background`` drops the rows, so the network learns these pixels as background (the paper); ``ignore``
-    keeps them with ``crowd`` True (an ablation that the paper does not have). That flag alone ignores nothing, plain
-    groups are background in training: :func:`synlib.curation.compose.compose` marks these rows as ``IGNORED``, and
-    those are neither learned nor punished.
-    """
-    if removed == "background":
-        return instances[keep].reset_index(drop=True)
-    if removed == "ignore":
-        return instances.assign(crowd=instances["crowd"] | ~keep)
-    raise ValueError(f"removed={removed!r}: expected 'background' or 'ignore'")
-
-
-def _report_row(instances: pd.DataFrame, keep: pd.Series) -> dict:
-    gone = instances.loc[~keep, "area_px"]
+def _report_row(instances: pd.DataFrame) -> dict:
+    gone = instances.loc[~instances["keep"], "area_px"]
     return {
         "before": len(instances),
-        "after": int(keep.sum()),
+        "after": len(instances) - len(gone),
         "removed": len(gone),
         "removed_fraction": len(gone) / max(1, len(instances)),
         "cutoff_px": int(gone.max()) if len(gone) else 0,
-        "emptied_images": len(emptied_images(instances, keep)),
+        "emptied_images": int((~instances.groupby(IMAGE_KEY)["keep"].any()).sum()),
     }

@@ -3,18 +3,15 @@
 For one image: if any pixel of a bicycle or motorcycle instance is *rider* in the class map, a rider instance of those
 pixels is added and the vehicle shrinks to its strict vehicle pixels. What the paper leaves open is a :class:`Policy`.
 
-Everything happens on *segments*, the sets of pixels that share instance and class: a few hundred per image. Pixels are
-touched twice, to find the runs of equal segments and to write the result.
-
-Shapes: H, W of the image; R runs of pixels, in raster order; S segments; I ids in the instance map (0 included);
-P = 2 I parts: part 2 i is what instance i becomes, part 2 i + 1 the rider that is split from it.
+Shapes: H, W of the image; R runs of equal pixels, in raster order; S segments, the sets of pixels that share instance
+and class, a few hundred per image; I ids in the instance map (0 included); P = 2 I parts: part 2 i is what instance i
+becomes, part 2 i + 1 the rider that is split from it.
 """
 
 import dataclasses
 from collections import Counter
 from typing import Literal, NamedTuple, get_args
 
-import cv2
 import numpy as np
 
 from scapes.labels import (
@@ -22,7 +19,6 @@ from scapes.labels import (
     INSTANCE_BASE,
     INSTANCE_LABEL_IDS,
     LABEL_IDS,
-    MAX_LABEL_ID,
     MOTORCYCLE,
     NAMES,
     PERSON,
@@ -32,7 +28,6 @@ from scapes.labels import (
 )
 from scapes.numbered import check_classes
 
-VOID = 0
 _NO_CLASS = -1
 
 
@@ -43,29 +38,15 @@ class Policy:
     leftover: pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle.
         ``strict`` (default): they leave the instance and keep their class ("reduced to the strict vehicle area").
         ``vehicle``: they stay with the vehicle.
-    disagreement: instances whose class in the metadata is not the commonest class of their pixels in the class map (of
-        a rider and vehicle, only the bicycle and motorcycle pixels are asked). ``meta`` (default): the metadata holds.
-        ``map``: the class map holds. ``strict``: the metadata holds, and pixels of another class leave the instance.
-        ``error``: stop.
     wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become
         riders, as Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
     orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told
-        apart. ``group`` (default): a group region, which evaluation ignores. ``components``: each connected part
-        becomes an instance. ``void``: unlabelled, which evaluation ignores.
-    unknown_ids: instances in the map that the metadata does not list. ``group`` (default): their pixels are orphans.
-        ``map``: they are instances of their commonest class in the class map. ``error``: stop.
-    without_pixels: instances in the metadata that have no pixel (hidden ones). ``count`` (default) or ``error``.
-    overflow: more than 1,000 instances of a class in an image, which the format cannot number. ``group`` (default): the
-        smallest beyond become group regions. ``error``: stop.
+        apart; evaluation ignores them. ``group`` (default): a group region. ``void``: unlabelled.
     """
 
     leftover: Literal["strict", "vehicle"] = "strict"
-    disagreement: Literal["meta", "map", "strict", "error"] = "meta"
     wheelchairs: Literal["rider", "person"] = "rider"
-    orphans: Literal["group", "components", "void"] = "group"
-    unknown_ids: Literal["group", "map", "error"] = "group"
-    without_pixels: Literal["count", "error"] = "count"
-    overflow: Literal["group", "error"] = "group"
+    orphans: Literal["group", "void"] = "group"
 
     def __post_init__(self) -> None:
         for name, choices in POLICY_CHOICES.items():
@@ -75,6 +56,10 @@ class Policy:
 
 POLICY_CHOICES = {field.name: get_args(field.type) for field in dataclasses.fields(Policy)}
 DEFAULT_POLICY = Policy()
+DECIDED = {"disagreement": "meta", "unknown_ids": "group", "without_pixels": "count", "overflow": "group"}
+"""What the manifest also records, without a choice: the class of an instance is that of the metadata, whatever the
+class map says; pixels of ids that the metadata does not list are orphans; hidden instances, without a pixel, are
+counted; of more than 1,000 instances of a class, which the format cannot number, the smallest become group regions."""
 
 
 def harmonize_maps(
@@ -87,12 +72,11 @@ def harmonize_maps(
 
     Returns ``instance_ids`` uint16 (H, W) in the Cityscapes encoding, ``label_ids`` uint8 (H, W) that agrees with it,
     and a ``Counter`` over (event, class name). Events: ``before`` and ``after`` count instances with pixels;
-    ``rider_added``, ``vehicle_vanished``, ``wheelchair``, ``disagreement``, ``unknown_id``, ``without_pixels``,
-    ``overflow``, ``component_added`` count instances; ``leftover_px`` and ``orphan_px`` count pixels.
+    ``rider_added``, ``vehicle_vanished``, ``wheelchair``, ``disagreement`` (with the class map), ``unknown_id``,
+    ``without_pixels``, ``overflow`` count instances; ``leftover_px`` and ``orphan_px`` pixels.
 
-    The result depends on the arguments alone: the instances of a class are numbered from 0 by their id in the source.
-    Raises ``ValueError`` for maps of different shape, label ids that Cityscapes does not have, a class without
-    instances in the metadata, and where a policy says ``error``.
+    The instances of a class are numbered from 0 by their id in the source. Raises ``ValueError`` for maps of different
+    shape, label ids that Cityscapes does not have, and a class without instances in the metadata.
     """
     if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
         raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
@@ -100,16 +84,14 @@ def harmonize_maps(
     check_classes(classes.items())
     counts: Counter = Counter()
     segments = _find_segments(class_map, instance_map)
-    source_class = _source_classes(segments, classes, policy, counts)
-    part_class, segment_part = _split_riders(segments, source_class, policy, counts)
-    part_value = _number_parts(part_class, segment_part, segments.px, policy, counts)
+    source_class, merged = _source_classes(segments, classes, policy, counts)
+    part_class, segment_part = _split_riders(segments, source_class, merged, policy, counts)
+    part_value = _number_parts(part_class, segment_part, segments.px, counts)
     value = _segment_values(segments, segment_part, part_value, policy, counts)
 
     instance_ids = np.repeat(value[segments.of_run], segments.run_px).reshape(class_map.shape)
     label = label_of_instance(value).astype(np.uint8)
     label_ids = np.repeat(label[segments.of_run], segments.run_px).reshape(class_map.shape)
-    if policy.orphans == "components":
-        _number_components(instance_ids, policy, counts)
     return instance_ids, label_ids, counts
 
 
@@ -120,7 +102,7 @@ class _Segments(NamedTuple):
     source: np.ndarray  # (S,) index into ids
     px: np.ndarray  # (S,)
     ids: np.ndarray  # (I,) ids in the instance map, ascending
-    histogram: np.ndarray  # (I, MAX_LABEL_ID + 1) pixels of each instance by class in the class map
+    histogram: np.ndarray  # (I, len(NAMES)) pixels of each instance by class in the class map
 
 
 def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments:
@@ -131,7 +113,7 @@ def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments
     starts = np.concatenate([[0], np.flatnonzero(change) + 1])
     run_px = np.diff(starts, append=len(ids))
     # Segments: all runs with one pair of instance and class, as one number.
-    base = MAX_LABEL_ID + 1
+    base = len(NAMES)
     keys, of_run = np.unique(ids[starts].astype(np.int64) * base + labels[starts], return_inverse=True)
     px = np.bincount(of_run, run_px).astype(np.int64)
     # Instances: all segments with one id.
@@ -141,22 +123,17 @@ def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments
     return _Segments(of_run, run_px, keys % base, source, px, ids, histogram)
 
 
-def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter) -> np.ndarray:
-    """Class of each id in the map, (I,), after the policies; ``_NO_CLASS`` where it is not an instance."""
+def _source_classes(
+    segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class of each id in the map (I,), ``_NO_CLASS`` for no instance; which are a rider and a vehicle, bool (I,)."""
     ids, histogram = segments.ids, segments.histogram
     # Ids that only the map or only the metadata knows.
     source_class = np.array([classes.get(int(i), _NO_CLASS) for i in ids])
-    unknown = (source_class == _NO_CLASS) & (ids != 0)
-    _count(counts, "before", source_class[source_class != _NO_CLASS])
-    _count(counts, "unknown_id", histogram[unknown].argmax(1))
-    hidden = [classes[i] for i in classes.keys() - set(ids.tolist())]
-    _count(counts, "without_pixels", hidden)
-    if hidden and policy.without_pixels == "error":
-        raise ValueError(f"{len(hidden)} instances of the metadata have no pixel (policy without_pixels)")
-    if unknown.any() and policy.unknown_ids == "error":
-        raise ValueError(f"instance {ids[unknown][0]} of the map is not in the metadata (policy unknown_ids)")
-    if policy.unknown_ids == "map":
-        source_class[unknown] = _instance_class(histogram[unknown].argmax(1))
+    known = source_class != _NO_CLASS
+    _count(counts, "before", source_class[known])
+    _count(counts, "unknown_id", histogram[~known & (ids != 0)].argmax(1))
+    _count(counts, "without_pixels", [classes[i] for i in classes.keys() - set(ids.tolist())])
 
     # Persons in wheelchairs.
     seated = (source_class == PERSON) & (2 * histogram[:, RIDER] > histogram.sum(1))
@@ -165,43 +142,34 @@ def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy
         source_class[seated] = RIDER
 
     # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
-    compared = histogram.copy()
     merged = _is_two_wheeler(source_class) & (histogram[:, RIDER] > 0)
-    compared[np.ix_(merged, ~_is_two_wheeler(np.arange(compared.shape[1])))] = 0
-    commonest = compared.argmax(1)
-    differs = (source_class != _NO_CLASS) & (commonest != source_class) & compared.any(1) & ~seated
+    asked = histogram.copy()
+    asked[np.ix_(merged, ~_is_two_wheeler(np.arange(len(NAMES))))] = 0
+    differs = known & ~seated & asked.any(1) & (asked.argmax(1) != source_class)
     _count(counts, "disagreement", source_class[differs])
-    if differs.any() and policy.disagreement == "error":
-        i = np.flatnonzero(differs)[0]
-        raise ValueError(
-            f"instance {ids[i]} is {NAMES[source_class[i]]} in the metadata, but most of its pixels are "
-            f"{NAMES[commonest[i]]} in the class map (policy disagreement)"
-        )
-    if policy.disagreement == "map":
-        source_class[differs] = _instance_class(commonest[differs])
-    return source_class
+    return source_class, merged
 
 
 def _split_riders(
-    segments: _Segments, source_class: np.ndarray, policy: Policy, counts: Counter
+    segments: _Segments, source_class: np.ndarray, merged: np.ndarray, policy: Policy, counts: Counter
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rule of the paper: class of each part (P,), and the part each segment belongs to (S,), -1 for none."""
     label, source, px = segments.label, segments.source, segments.px
-    merged = _is_two_wheeler(source_class) & (segments.histogram[:, RIDER] > 0)
+    # Segments of a rider and vehicle: the rider's, and those that are neither's.
     in_merged = merged[source]
     is_rider = in_merged & (label == RIDER)
     leftover = in_merged & ~is_rider & ~_is_two_wheeler(label)
     _count(counts, "leftover_px", source_class[source[leftover]], px[leftover])
 
+    # The part of each segment.
     belongs = source_class[source] != _NO_CLASS
     if policy.leftover == "strict":
         belongs &= ~leftover
-    if policy.disagreement == "strict":
-        belongs &= in_merged | (label == source_class[source])
     segment_part = np.where(belongs, 2 * source + is_rider, -1)
 
-    strict_px = px * (belongs & ~is_rider)
-    vanished = merged & (np.bincount(source, strict_px, len(source_class)) == 0)
+    # Vehicles of which nothing is left.
+    vehicle_px = np.bincount(source, px * (belongs & ~is_rider), len(source_class))
+    vanished = merged & (vehicle_px == 0)
     _count(counts, "rider_added", source_class[merged])
     _count(counts, "vehicle_vanished", source_class[vanished])
     part_class = np.repeat(source_class, 2)
@@ -209,17 +177,14 @@ def _split_riders(
     return part_class, segment_part
 
 
-def _number_parts(
-    part_class: np.ndarray, segment_part: np.ndarray, px: np.ndarray, policy: Policy, counts: Counter
-) -> np.ndarray:
+def _number_parts(part_class: np.ndarray, segment_part: np.ndarray, px: np.ndarray, counts: Counter) -> np.ndarray:
     """Instance id in the Cityscapes encoding of each part that has pixels, uint16 (P,)."""
     inside = segment_part >= 0
     part_px = np.bincount(segment_part[inside], px[inside], len(part_class))
     value = np.zeros(len(part_class), np.uint16)
     for label in INSTANCE_LABEL_IDS:
         parts = np.flatnonzero((part_class == label) & (part_px > 0))
-        if len(parts) > INSTANCE_BASE:
-            _refuse_overflow(len(parts), label, policy)
+        if len(parts) > INSTANCE_BASE:  # the smallest become group regions
             largest = np.sort(np.argsort(-part_px[parts], kind="stable")[:INSTANCE_BASE])
             value[np.delete(parts, largest)] = label
             counts["overflow", NAMES[label]] += len(parts) - INSTANCE_BASE
@@ -235,40 +200,12 @@ def _segment_values(
     """What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none."""
     orphan = (segment_part < 0) & np.isin(segments.label, LABEL_IDS)
     _count(counts, "orphan_px", segments.label[orphan], segments.px[orphan])
-    plain = np.where(orphan & (policy.orphans == "void"), VOID, segments.label)
+    plain = np.where(orphan & (policy.orphans == "void"), 0, segments.label)
     return np.where(segment_part >= 0, part_value[segment_part], plain).astype(np.uint16)
-
-
-def _number_components(instance_ids: np.ndarray, policy: Policy, counts: Counter) -> None:
-    """Turn each 8-connected part of each group region into an instance, in place; numbered in raster order."""
-    for label in LABEL_IDS:
-        group = instance_ids == label
-        if not group.any():
-            continue
-        _, component = cv2.connectedComponents(group.astype(np.uint8), connectivity=8)
-        _, first_pixel, of_pixel = np.unique(component[group], return_index=True, return_inverse=True)
-        found, used = len(first_pixel), counts["after", NAMES[label]]
-        added = min(found, INSTANCE_BASE - used)
-        if added < found:
-            _refuse_overflow(used + found, label, policy)
-        rank = np.argsort(np.argsort(first_pixel))  # raster order, whatever order OpenCV numbers them in
-        value = np.where(rank < added, label * INSTANCE_BASE + used + rank, label).astype(np.uint16)
-        instance_ids[group] = value[of_pixel]
-        counts["component_added", NAMES[label]] += added
-        counts["after", NAMES[label]] += added
-
-
-def _refuse_overflow(found: int, label: int, policy: Policy) -> None:
-    if policy.overflow == "error":
-        raise ValueError(f"{found} instances of {NAMES[label]}, the format numbers {INSTANCE_BASE} (policy overflow)")
 
 
 def _is_two_wheeler(label: np.ndarray) -> np.ndarray:
     return (label == MOTORCYCLE) | (label == BICYCLE)
-
-
-def _instance_class(label: np.ndarray) -> np.ndarray:
-    return np.where(np.isin(label, INSTANCE_LABEL_IDS), label, _NO_CLASS)
 
 
 def _count(counts: Counter, event: str, labels: np.ndarray | list[int], amounts: np.ndarray | None = None) -> None:

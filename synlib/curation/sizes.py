@@ -1,7 +1,6 @@
-"""How large instances are, by class and domain, before and after pruning: the argument of section 4.1 as tidy tables.
+"""How large instances are, by class and domain, before and after pruning: the argument of section 4.1 as a tidy table.
 
-Domains have label maps of different resolution, so sizes are compared as fractions of the image area. Groups are not
-counted. ``stage`` is ``before`` for all instances of the table and ``after`` for those that ``keep`` marks.
+Domains have label maps of different resolution, so sizes are compared as fractions of the image area.
 """
 
 import numpy as np
@@ -10,44 +9,34 @@ import pandas as pd
 from scapes.labels import CLASSES
 from synlib.curation.prune import IMAGE_KEY
 
-STAGES = ("before", "after")
 
+def size_distribution(instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None = None) -> pd.DataFrame:
+    """Histogram of sizes: one row per (``dataset``, ``class``, ``stage``, bin), empty bins included, without groups.
 
-def size_distribution(
-    instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None = None, *, bins: int = 21
-) -> pd.DataFrame:
-    """Histogram of sizes: one row per (``dataset``, ``class``, ``stage``, bin), empty bins included.
+    ``stage`` is ``before`` for all instances and, where ``keep`` is given, ``after`` for those that it marks. The 21
+    bins are powers of two of the image area: the last is (1/2, 1], the first everything up to 2^-20, two pixels of a
+    2048x1024 image. Columns ``area_from``, ``area_to`` (fractions of the image area), ``instances``, ``per_image``.
 
-    Bins are powers of two of the image area: the last is (1/2, 1], the first everything up to ``2 ** (1 - bins)``; the
-    default 21 reach down to two pixels of a 2048x1024 image. Columns ``area_from``, ``area_to`` (fractions of the image
-    area), ``instances`` and ``per_image`` (instances divided by the number of images of the data set).
+    Raises ValueError for an instance of an image that is not in ``images``.
     """
-    edges = np.concatenate([[0.0], 2.0 ** np.arange(1 - bins, 1)])
-    rows = []
-    for keys, sizes, number_of_images in _groups(instances, images, keep):
-        counts, _ = np.histogram(-sizes["area_fraction"], -edges[::-1])  # negated: bins are open below, closed above
-        for low, high, count in zip(edges[:-1], edges[1:], counts[::-1], strict=True):
-            rows.append(
-                keys
-                | {"area_from": low, "area_to": high, "instances": int(count), "per_image": count / number_of_images}
-            )
-    return pd.DataFrame(rows)
-
-
-def _groups(instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None):
-    """Yield (keys, rows, number of images of the data set) for each data set, class and stage."""
-    image_px = (images["height"] * images["width"]).rename("image_px")
-    sizes = instances.merge(pd.concat([images[IMAGE_KEY], image_px], axis=1), on=IMAGE_KEY, how="left", validate="m:1")
-    if sizes["image_px"].isna().any():
-        missing = sizes.loc[sizes["image_px"].isna(), "image_id"].iloc[0]
-        raise ValueError(f"image {missing} of the instance table is not in the image table; expected tables that match")
-    sizes["area_fraction"] = sizes["area_px"] / sizes["image_px"]
-    kept = np.ones(len(sizes), bool) if keep is None else keep.to_numpy()
-    real = ~sizes["crowd"].to_numpy()
-    for dataset in images["dataset"].unique():
-        number_of_images = int((images["dataset"] == dataset).sum())
+    edges = np.concatenate([[0.0], 2.0 ** np.arange(-20, 1)])
+    sizes = instances.assign(area_fraction=_area_fractions(instances, images))[~instances["crowd"]]
+    stages = {"before": sizes} | ({} if keep is None else {"after": sizes[keep[sizes.index]]})
+    tables = []
+    for dataset, number_of_images in images["dataset"].value_counts(sort=False).items():
         for category, name in enumerate(CLASSES):
-            chosen = real & (sizes["dataset"] == dataset) & (sizes["category"] == category)
-            for stage in STAGES[: 1 if keep is None else 2]:
-                keys = {"dataset": dataset, "class": name, "stage": stage}
-                yield keys, sizes[chosen & kept if stage == "after" else chosen], number_of_images
+            for stage, rows in stages.items():
+                own = rows.loc[(rows["dataset"] == dataset) & (rows["category"] == category), "area_fraction"]
+                counts = np.histogram(-own, -edges[::-1])[0][::-1]  # negated: bins are open below, closed above
+                table = pd.DataFrame({"dataset": dataset, "class": name, "stage": stage, "area_from": edges[:-1]})
+                tables.append(table.assign(area_to=edges[1:], instances=counts, per_image=counts / number_of_images))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _area_fractions(instances: pd.DataFrame, images: pd.DataFrame) -> np.ndarray:
+    image_px = images.set_index(IMAGE_KEY).eval("height * width")
+    rows = image_px.index.get_indexer(pd.MultiIndex.from_frame(instances[IMAGE_KEY]))
+    if (rows < 0).any():
+        missing = instances["image_id"].iloc[rows.argmin()]
+        raise ValueError(f"image {missing} of the instance table is not in the image table; expected tables that match")
+    return instances["area_px"].to_numpy() / image_px.to_numpy()[rows]

@@ -42,12 +42,21 @@ def test_cityscapes_split_must_exist(tmp_path):
 def test_synscapes_table(tmp_path):
     root = tiny_data.write_synscapes(tmp_path, images=11)
     images = synscapes.read_images(root)
-    assert images.columns.tolist() == [*COLUMNS, "meta_path", "height", "width"]
+    assert images.columns.tolist() == [*COLUMNS, "meta_path"]
     assert images["image_id"].tolist() == [str(number) for number in range(1, 12)]  # 2 before 10
     assert images["split"].tolist() == ["train"] * 9 + ["val"] * 2
     assert synscapes.read_images(root, "val")["image_id"].tolist() == ["10", "11"]
-    upscaled = synscapes.read_images(root, "val", "rgb-2k").iloc[0]
-    assert upscaled["image_path"].endswith("img/rgb-2k/10.png") and (upscaled["height"], upscaled["width"]) == (12, 16)
+    assert synscapes.read_images(root, "val", "rgb-2k")["image_path"].iloc[0].endswith("img/rgb-2k/10.png")
+
+
+def test_missing_files_of_synscapes_are_named(tmp_path):
+    root = tiny_data.write_synscapes(tmp_path)
+    (root / "img/class/5.png").unlink()
+    (root / "meta/3.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"img/class/5\.png: missing, though there is an image 5"):
+        synscapes.read_images(root, "val")
+    with pytest.raises(FileNotFoundError, match=r"meta/3\.json: missing"):
+        synscapes.read_images(root, "train")
 
 
 def test_synscapes_split_by_list(tmp_path):

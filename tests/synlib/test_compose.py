@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synlib.curation.compose import compose
+from synlib.curation.compose import IGNORED, compose
 from synlib.curation.prune import prune
 from synlib.spec import DataSpec
 
@@ -64,6 +64,18 @@ def test_real_instances_are_never_removed():
     of_real = without.instances[without.instances["dataset"] == "cityscapes"]
     assert len(of_real) > 0
     pd.testing.assert_frame_equal(pruned.instances.reset_index(drop=True), of_real.reset_index(drop=True))
+
+
+@given(removal=st.floats(0, 1))
+def test_ignored_instances_stay_with_a_category_of_their_own(removal):
+    spec = {"real": 5, "synthetic": 30, "removal": removal}
+    plain, ignoring = (chosen(DataSpec(**spec, removed_as=how)) for how in ("background", "ignore"))
+    ignored = ignoring.instances["crowd"]
+    assert ignoring.instances[~ignored].to_numpy().tolist() == plain.instances.to_numpy().tolist()
+    assert ignoring.emptied == plain.emptied and (ignoring.instances["category"][ignored] == IGNORED).all()
+    everything = chosen(DataSpec(real=5, synthetic=30)).instances
+    same = ["image_id", "instance_id", "area_px"]
+    assert ignoring.instances[same].to_numpy().tolist() == everything[same].to_numpy().tolist()
 
 
 def test_images_without_instances_are_kept_or_dropped():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
-from synlib.curation.prune import IMAGE_KEY, apply_pruning, emptied_images, prune, prune_report, removed_from
+from synlib.curation.prune import prune, prune_report, removed_from
 
 FRACTIONS = st.one_of(
     st.floats(0, 1), st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]))
@@ -81,47 +81,32 @@ def test_report_adds_up(table, fractions):
     report = prune_report(table, keep)
     assert report.index.tolist() == [*CLASSES, "all"]
     assert (report["before"] - report["removed"] == report["after"]).all()
-    for column in ("before", "after", "removed"):
-        assert report[column].iloc[:-1].sum() == report.loc["all", column]
-    single = table[~table["crowd"]]
-    for category, name in enumerate(CLASSES):
-        own = single["category"] == category
-        assert (single["area_px"][own & keep[single.index]] >= report.loc[name, "cutoff_px"]).all()
-    assert report.loc["all", "emptied_images"] == len(emptied_images(table, keep))
+    assert (report["removed_fraction"] == report["removed"] / report["before"].clip(lower=1)).all()
+    single = table[~table["crowd"]].assign(keep=keep)
+    for name, row in report.iterrows():
+        own = single if name == "all" else single[single["category"] == CLASSES.index(name)]
+        kept = own[own["keep"]]
+        assert (row["before"], row["after"]) == (len(own), len(kept))
+        assert row["emptied_images"] == len(set(own["image_id"]) - set(kept["image_id"]))
+        assert name == "all" or (kept["area_px"] >= row["cutoff_px"]).all()
 
 
-@settings(max_examples=30, deadline=None)
-@given(tables(), FRACTIONS)
-def test_emptied_images(table, fractions):
-    keep = prune(table, fractions)
-    before, after = table[~table["crowd"]], table[~table["crowd"] & keep]
-    expected = set(before["image_id"]) - set(after["image_id"])
-    emptied = emptied_images(table, keep)
-    assert emptied.columns.tolist() == IMAGE_KEY and set(emptied["image_id"]) == expected
+def single(image_id, category, area_px):
+    table = pd.DataFrame({"image_id": image_id, "category": category, "area_px": area_px, "crowd": False})
+    return table.assign(dataset="synscapes", split="train", instance_id=np.arange(len(table)))
 
 
-def test_a_third_of_the_cars_smallest_first():
-    table = pd.DataFrame({"image_id": list("abcd"), "category": 2, "area_px": [4, 1, 9, 1], "crowd": False})
-    table = table.assign(dataset="synscapes", split="train", instance_id=26000)
+def test_a_quarter_of_the_cars_smallest_first():
+    table = single(list("abcd"), 2, [4, 1, 9, 1])
     assert prune(table, {"car": 0.25}).tolist() == [True, False, True, True]
     assert prune(table, {"person": 1.0}).all()
+    report = prune_report(table, prune(table, {"car": 0.5}))
+    assert report.loc["car", ["cutoff_px", "emptied_images"]].tolist() == [1, 2]
 
 
 def test_fractions_are_decimal():
     """0.29 * 100 is below 29 in binary: 29 are removed all the same."""
-    table = pd.DataFrame({"image_id": "a", "category": 0, "area_px": np.arange(100), "crowd": False})
-    table = table.assign(dataset="synscapes", split="train", instance_id=np.arange(100))
-    assert (~prune(table, 0.29)).sum() == 29
-
-
-@settings(max_examples=20, deadline=None)
-@given(tables(), FRACTIONS)
-def test_applied_pruning(table, fractions):
-    keep = prune(table, fractions)
-    assert len(apply_pruning(table, keep)) == keep.sum()
-    ignored = apply_pruning(table, keep, "ignore")
-    assert ignored.drop(columns="crowd").equals(table.drop(columns="crowd"))
-    assert ignored["crowd"].tolist() == (table["crowd"] | ~keep).tolist()
+    assert (~prune(single("a", 0, np.arange(100)), 0.29)).sum() == 29
 
 
 @pytest.mark.parametrize("fractions", [1.1, -0.1, float("nan"), {"caar": 0.1}, {"car": "much"}])
@@ -129,8 +114,3 @@ def test_bad_fractions_are_refused(fractions):
     table = pd.DataFrame({"category": [], "area_px": [], "crowd": []})
     with pytest.raises(ValueError, match=r"fraction to remove|unknown class"):
         prune(table, fractions)
-
-
-def test_unknown_way_of_removing_is_refused():
-    with pytest.raises(ValueError, match="removed='erase'"):
-        apply_pruning(pd.DataFrame(), pd.Series(dtype=bool), "erase")
