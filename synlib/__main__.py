@@ -8,19 +8,19 @@ from typing import Any
 
 import click
 
-from synlib.cli import invoke
+from synlib.cli import exit_code
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
 
+RUNS = click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")
 PROFILE = [
     click.Option(["--profile"], default="demo", show_default=True, help="whose data and devices to use"),
     click.Option(["--set", "settings"], multiple=True, metavar="NAME=VALUE",
                  help="a field of the profile, such as data.cityscapes, data.synscapes, data.folder, execution.device"),
 ]  # fmt: skip
-RUNS = click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")
 STUDY = [*PROFILE, RUNS]
-RUN = click.Argument(["run"])
 ON = click.Option(["--on"], default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-SPLITS = {name: click.Option(["--split"], default=name, show_default=True) for name in ("val", "test")}
+PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val", show_default=True), *STUDY]
+SUBMITTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="test", show_default=True), *STUDY]
 WEIGHTS = click.Option(["--initial-weights"], default="", help="checkpoint of a spec with `init: sha256:...`")
 WORKERS = click.Option(["--workers"], type=int, help="processes (default: one for each CPU core)")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
@@ -40,7 +40,7 @@ POLICIES = [
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0; 1 when it found or met something wrong, said on standard error; 2 for wrong usage."""
-    return invoke(commands, "python -m synlib", arguments)
+    return exit_code(lambda: commands.main(arguments, "python -m synlib", standalone_mode=False))
 
 
 def _path(name: str) -> click.Argument:
@@ -49,17 +49,15 @@ def _path(name: str) -> click.Argument:
 
 @click.group(help=__doc__)
 def commands() -> None:
-    pass
+    """Commands import what they need when they run: ``--help`` and wrong usage are answered at once."""
 
 
 @commands.command(params=PROFILE)
-def toyscapes(profile: str, settings: tuple[str, ...]) -> None:
+def toyscapes(**profile: Any) -> None:
     """Draw the embedded data set of a profile in both data sets' formats."""
-    from synlib.profile import Profile, parse_settings
     from synlib.study.data import prepare
 
-    chosen = Profile.load(profile).with_settings(parse_settings(settings))
-    data = prepare(chosen)
+    data = prepare(_profile(**profile))
     print(f"Cityscapes: {data.roots['real']}\nSynscapes: {data.raw_synthetic}\nharmonised: {data.roots['synthetic']}")
 
 
@@ -82,12 +80,11 @@ def harmonize(source: Path, target: Path, **given: Any) -> None:
     from synlib.curation.harmonize import count_table, harmonize_dataset
 
     policy = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
-    manifest = harmonize_dataset(source, target, policy=policy, **given)
-    print(count_table(manifest).to_string())
+    print(count_table(harmonize_dataset(source, target, policy=policy, **given)).to_string())
 
 
 @commands.command(params=[_path("spec"), WEIGHTS, *STUDY])
-def train(spec: Path, initial_weights: str, **where: str) -> None:
+def train(spec: Path, initial_weights: str, **where: Any) -> None:
     """Train and evaluate the run that a YAML file describes; synlib/spec.py has the fields."""
     from synlib.runs import launch
     from synlib.spec import RunSpec
@@ -100,18 +97,16 @@ def train(spec: Path, initial_weights: str, **where: str) -> None:
     print(frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class").to_string(index=False))
 
 
-@commands.command(params=[RUN, ON, SPLITS["val"], *STUDY])
-def evaluate(run: str, on: str, split: str, **where: str) -> None:
+@commands.command(params=PREDICTED)
+def evaluate(run: str, **where: Any) -> None:
     """AP of a finished run on a data set, with intervals."""
     from scapes.ap import average_precision, outcomes
     from scapes.bootstrap import draw, intervals, summary
     from scapes.instances import instance_table
     from scapes.records import match_data_set
 
-    study = _study(**where)
-    data_set = study.data.evaluation_set(on, split)
-    images, predictions = study.data.evaluation_images(data_set), study.predictions(run, data_set)
-    instances = instance_table(images, cache_dir=study.data.cache_dir)
+    data_set, images, predictions, cache_dir = _predicted(run, **where)
+    instances = instance_table(images, cache_dir)
     pooled = outcomes(match_data_set(images, predictions, instances=instances, min_area_px=data_set.min_area_px))
     table = intervals(draw(pooled))
     table.insert(2, "ap50", summary(average_precision(pooled).ap)[:, 1])
@@ -119,33 +114,29 @@ def evaluate(run: str, on: str, split: str, **where: str) -> None:
     print(table.to_string(index=False, float_format="{:.4f}".format))
 
 
-@commands.command(params=[RUN, _path("folder"), ON, SPLITS["val"], *STUDY])
-def coco(run: str, folder: Path, on: str, split: str, **where: str) -> None:
+@commands.command(params=[*PREDICTED, _path("folder")])
+def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
     from scapes.coco import coco_ap, coco_predictions, coco_truth, write_json
     from scapes.instances import instance_table
     from scapes.predictions import read_predictions
 
-    study = _study(**where)
-    data_set = study.data.evaluation_set(on, split)
-    images = study.data.evaluation_images(data_set)
-    truth = coco_truth(images, instance_table(images, cache_dir=study.data.cache_dir))
-    predictions = coco_predictions(images, read_predictions(study.predictions(run, data_set)))
+    _, images, predictions, cache_dir = _predicted(run, **where)
+    truth = coco_truth(images, instance_table(images, cache_dir))
+    detections = coco_predictions(images, read_predictions(predictions))
     write_json(folder / "truth.json", truth)
-    write_json(folder / "predictions.json", predictions)
-    table = coco_ap(truth, predictions).pivot(index="class", columns="metric", values="value")
+    write_json(folder / "predictions.json", detections)
+    table = coco_ap(truth, detections).pivot(index="class", columns="metric", values="value")
     print(table.to_string(float_format="{:.4f}".format))
 
 
-@commands.command(params=[RUN, _path("target"), ON, SPLITS["test"], *STUDY])
-def submit(run: str, target: Path, on: str, split: str, **where: str) -> None:
+@commands.command(params=[*SUBMITTED, _path("target")])
+def submit(run: str, target: Path, **where: Any) -> None:
     """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
     from scapes.predictions import read_predictions
     from scapes.submit import check_submission, write_submission
 
-    study = _study(**where)
-    data_set = study.data.evaluation_set(on, split)
-    predictions, images = study.predictions(run, data_set), study.data.evaluation_images(data_set)
+    _, images, predictions, _ = _predicted(run, **where)
     expected = {"expected_images": images["image_id"], "size": (int(images["height"][0]), int(images["width"][0]))}
     write_submission(read_predictions(predictions), target, **expected)
     counts = check_submission(target, **expected)
@@ -185,12 +176,23 @@ def cancel(run: tuple[str, ...], runs: str) -> None:
         print(f"{store.root}: none of its runs has a job in the queue")
 
 
-def _study(profile: str, settings: Sequence[str], runs: str) -> Any:
+def _profile(profile: str, settings: Sequence[str], runs: str = "") -> Any:
     from synlib.profile import Profile, parse_settings
+
+    return Profile.load(profile).with_settings(parse_settings(settings) | ({"runs": runs} if runs else {}))
+
+
+def _study(**where: Any) -> Any:
     from synlib.study.study import Study
 
-    given = parse_settings(settings) | ({"runs": runs} if runs else {})
-    return Study.open(Profile.load(profile).with_settings(given))
+    return Study.open(_profile(**where))
+
+
+def _predicted(run: str, on: str, split: str, **where: Any) -> tuple[Any, Any, Path, Path]:
+    """The data set, its images, the file of a run's predictions on it, and where instance tables are kept."""
+    study = _study(**where)
+    data_set = study.data.evaluation_set(on, split)
+    return data_set, study.data.evaluation_images(data_set), study.predictions(run, data_set), study.data.cache_dir
 
 
 def _store(runs: str) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import click
 
@@ -16,27 +16,15 @@ def exit_code(command: Callable[[], int | None]) -> int:
         code = command()
         sys.stdout.flush()
         return code or 0
-    except click.exceptions.Exit as end:  # after --help
-        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):  # click's name of it
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-
-
-def invoke(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
-    """:func:`exit_code` of a click command; ``arguments``: default those of this process."""
-
-    def run() -> int | None:
-        with command.make_context(name, list(sys.argv[1:] if arguments is None else arguments)) as context:
-            return command.invoke(context)
-
-    return exit_code(run)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import AfterValidator, Field, WrapValidator, field_validator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, Natural, Section, T
+from synlib.section import Count, List, Natural, Section, T, check
 from synlib.spec import ExecutionSettings, Init, InputSpec, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,31 +31,25 @@ class ToyPart(Section):
 
 
 class Toyscapes(Section):
-    """The embedded miniature data set, drawn at ``height`` x ``width`` px in the formats of both real ones.
+    """The embedded miniature data set, in the formats of both real ones."""
 
-    ``gap``: how far the look of the real domain is from the synthetic one, 0 (the same) to 2.
-    """
-
-    height: int
+    height: int  # px
     width: int
     real: ToyPart
     synthetic: ToyPart
     seed: int = 0
-    gap: float = 1.0
+    gap: float = 1.0  # between the looks of the two domains: 0 (none) to 2
 
 
 class DataSource(Section):
-    """Either ``toyscapes``, or the roots of both data sets. ``min_area_px``: smaller ground truth is not evaluated.
-
-    ``folder``: where derived data are kept; empty: ``data/PROFILE`` of the compendium.
-    """
+    """Either ``toyscapes``, or the roots of both real data sets."""
 
     toyscapes: Toyscapes | None = None
     cityscapes: str = ""
     synscapes: str = ""
     synscapes_variant: str = "rgb"
-    min_area_px: int = 100
-    folder: str = ""
+    min_area_px: int = 100  # smaller ground truth is not evaluated
+    folder: str = ""  # of derived data; empty: data/PROFILE of the compendium
 
 
 def _as_written(value: Any, validate: Any) -> Any:
@@ -72,32 +66,25 @@ Values = Annotated[List[T], Field(min_length=1), AfterValidator(lambda values: t
 
 
 class Grids(Section):
-    """What the experiments of section 4 vary; the defaults are the paper's. Shares are percent, as in its figures.
+    """What the experiments of section 4 vary; the defaults are the paper's. Shares are percent, as in its figures."""
 
-    ``thresholds``: Figure 4, percent of each class's synthetic instances to remove.
-    ``removal``: the thresholds chosen from it, ``{class: percent}``, in force from section 4.2 on; other classes: 0.
-    ``ratios``: Figure 5, percent of real images.
-    ``added_images``, ``epochs``: Table 3, synthetic images beside all real ones, and epochs; ``mixed_images`` and
-    ``mixed_epochs`` are the cell that stands for mixing in Table 2 and in Figure 1.
-    ``pretraining_images``, ``pretraining_epochs``: section 4.3, synthetic images only.
-    ``learning_rates``: Figure 6, ``{momentum: [learning rates]}``; the momenta may be text, as papermill hands them on.
-    ``tuned_momentum``, ``tuned_learning_rate``: the optimum, in force in Table 2 and Table 5.
-    ``fine_tuning_schedule``: fields of the baseline's schedule that are others in fine-tuning.
-    """
-
+    # Figure 4: percent of each class's synthetic instances to remove; those chosen from it, in force from section 4.2
     thresholds: Values[Percent] = TENS
     removal: dict[Literal[CLASSES], Percent] = dict.fromkeys(CLASSES, 30) | {"person": 60}
-    ratios: Values[Percent] = (*TENS, 100)
+    ratios: Values[Percent] = (*TENS, 100)  # Figure 5: percent of real images
+    # Table 3: synthetic images beside all real ones, and epochs; the cell that stands for mixing in Table 2, Figure 1
     added_images: Values[Natural] = (0, 3000, 6000, 9000, 12_000, 20_000)
     epochs: Values[Above0] = (33, 50, 66)
     mixed_images: Count = 20_000
     mixed_epochs: Above0 = 50
+    # Section 4.3: pre-training on synthetic images only
     pretraining_images: Count = 20_000
     pretraining_epochs: Above0 = 100
+    # Figure 6, momentum (text from papermill) -> learning rates; the optimum, in force in Tables 2 and 5
     learning_rates: dict[Annotated[Momentum, Field(strict=False)], Values[Above0]] = LEARNING_RATES
     tuned_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     tuned_learning_rate: Above0 = 0.005
-    fine_tuning_schedule: dict[Literal[FINE_TUNING], Any] = Field(default_factory=dict)
+    fine_tuning_schedule: dict[Literal[FINE_TUNING], Any] = Field(default_factory=dict)  # what differs from schedule
 
     def removal_fractions(self) -> dict[str, float]:
         """``removal`` as fractions, for a data spec."""
@@ -105,16 +92,12 @@ class Grids(Section):
 
 
 class Profile(Section):
-    """A size of the study. ``baseline_images``: training images of the first experiments (2,975 in the paper).
-
-    ``runs``, ``figures``, ``reports``: folders; empty: ``runs``, ``figures/NAME`` and ``reports/NAME`` of the
-    compendium. Relative paths are relative to the current folder.
-    """
+    """A size of the study. Relative paths are relative to the current folder."""
 
     name: str
     data: DataSource
     model: str
-    baseline_images: Count
+    baseline_images: Count  # training images of the first experiments; the paper: 2,975
     input: InputSpec = InputSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     init: Init = "imagenet"
@@ -123,16 +106,15 @@ class Profile(Section):
     seeds: Annotated[List[Natural], Field(min_length=1)] = (0,)
     grids: Grids = Grids()
     execution: ExecutionSettings = ExecutionSettings()
-    runs: str = ""
-    figures: str = ""
-    reports: str = ""
+    runs: str = ""  # folder; empty: runs of the compendium
+    figures: str = ""  # folder; empty: figures/NAME of the compendium
+    reports: str = ""  # folder; empty: reports/NAME of the compendium
 
     @field_validator("model")
     @classmethod
     def _known_model(cls, model: str) -> str:
         models = sorted(path.stem for path in MODELS.glob("*.yaml"))
-        if model not in models:
-            raise ValueError(f"found {model!r}, expected one of {', '.join(models)}")
+        check(model in models, model, f"one of {', '.join(models)}")
         return model
 
     @model_validator(mode="after")
@@ -165,16 +147,14 @@ class Profile(Section):
         if {"data.cityscapes", "data.synscapes"} & settings.keys():
             values["data"].pop("toyscapes", None)
         for name, value in settings.items():
-            if name in Grids.model_fields:
-                name = f"grids.{name}"
-            elif name.split(".")[0] not in type(self).model_fields:
+            *sections, field = f"grids.{name}".split(".") if name in Grids.model_fields else name.split(".")
+            if [*sections, field][0] not in type(self).model_fields:
                 known = ", ".join([*type(self).model_fields, *Grids.model_fields])
                 raise ValueError(f"setting {name!r}: unknown; expected one of {known}, or a field of a section")
-            *sections, field = name.split(".")
             target = values
             for section in sections:
-                inner = target.get(section)
-                target[section] = inner if isinstance(inner, dict) else {}
+                if not isinstance(target.get(section), dict):
+                    target[section] = {}
                 target = target[section]
             target[field] = value
         return self.from_dict(values)

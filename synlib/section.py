@@ -20,21 +20,19 @@ NUMBER = "a number without quotes, such as 0.001 or 1.0e-3"  # YAML reads 1e-3 a
 EXPECTED = {
     "int_type": "an integer", "float_type": NUMBER, "float_parsing": NUMBER, "string_type": "text in quotes",
     "bool_type": "true or false", "tuple_type": "a list", "dict_type": "a mapping", "model_type": "a mapping of fields",
-    "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}", "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}", "literal_error": "{expected}", "too_short": "at least one value",
-    "string_pattern_mismatch": "{pattern}",
+    "greater_than": "more than {gt}", "greater_than_equal": "at least {ge}", "less_than_equal": "at most {le}",
+    "too_short": "at least one value", "string_pattern_mismatch": "{pattern}",
 }  # fmt: skip
-"""pydantic's kind of error -> what our sentence says; another kind keeps pydantic's words."""
+"""Kind of pydantic's error -> what was expected, where pydantic's own words are not plain enough."""
 
 
 class Section(BaseModel):
     """A section of a YAML or JSON file: immutable and strict (text is no number, true is no integer).
 
-    Its constructor, :meth:`from_dict` and :meth:`replace` raise ValueError, one line with the field, what was found and
-    what is expected; an unknown field is an error that lists the known ones.
+    Whatever makes one raises ValueError, one line with the field, what was found and what was expected.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -46,10 +44,8 @@ class Section(BaseModel):
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ValueError(_sentence(error)) from None
+        check(isinstance(values, dict), values, "a mapping of fields")
+        return cls(**{str(name): value for name, value in values.items()})
 
     @classmethod
     def load(cls, path: str | Path, **defaults: Any) -> Self:
@@ -76,33 +72,28 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _only_known_fields(cls, values: Any) -> Any:
-        unknown = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
-        if unknown:
-            raise ValueError(f"unknown field {unknown[0]!r}; expected some of {', '.join(cls.model_fields)}")
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                raise ValueError(f"unknown field {name!r}; expected some of {', '.join(cls.model_fields)}")
         return values
-
-    def _set(self, **values: Any) -> None:
-        """For validators, which complete what was given."""
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
 
 def _sentence(error: ValidationError) -> str:
     """The first of pydantic's errors as ``section.field: found ..., expected ...``."""
     first = error.errors(include_url=False)[0]
-    kind, found, context = first["type"], first["input"], first.get("ctx", {})
+    kind, context = first["type"], first.get("ctx", {})
     names = [part for part in first["loc"] if isinstance(part, str)]
-    names = names[:-2] if names[-1:] == ["[key]"] else names
+    if names[-1:] == ["[key]"]:  # a key of a mapping is the value found, no part of the name
+        names = names[:-2]
     if kind == "missing":
         problem = f"missing field {names.pop()!r}"
     elif kind == "value_error":
         problem = str(context["error"])
     else:
         expected = EXPECTED[kind].format(**context) if kind in EXPECTED else first["msg"]
-        problem = f"found {found!r}, expected {expected}"
-    if names and not problem.startswith(("found", "unknown", "missing")):  # it begins with the name of a field
-        return f"{'.'.join(names)}.{problem}"
-    return ": ".join([*filter(None, [".".join(names)]), problem])
+        problem = f"found {first['input']!r}, expected {expected.removeprefix('Input should be ')}"
+    names_a_field = not problem.startswith(("found", "unknown", "missing"))
+    return ".".join(names) + ("." if names_a_field else ": ") * bool(names) + problem
 
 
 def check(condition: bool, found: Any, expected: str, field: str = "") -> None:

@@ -204,7 +204,7 @@ BAD = {
     "seed": ({"seed": 2**31}, "seed: found 2147483648"),
     "recipe": ({"recipe": "new"}, "recipe: found 'new'"),
     "unknown": ({"learning_rate": 0.1}, "bad.yaml: unknown field 'learning_rate'; expected some of model, data"),
-    "unknown number": ({1: 2, "x": 3}, "bad.yaml: unknown field 1"),
+    "unknown number": ({1: 2, "x": 3}, "bad.yaml: unknown field '1'"),
 }
 
 
