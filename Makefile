@@ -20,7 +20,7 @@ demo: setup  ## run the whole study at miniature scale and render its reports
 report: setup  ## train what is missing of PROFILE (demo), and render its reports
 	@$(RUN) run_all.py --profile $(PROFILE) --report $(ARGS)
 
-test: setup  ## run the tests, for example ARGS="tests/test_labels.py -x"
+test: setup  ## run the tests, for example ARGS="tests/scapes/test_ap.py -x"
 	@$(RUN) -m pytest -q $(ARGS)
 
 lab: setup  ## open JupyterLab on the notebooks
