@@ -58,7 +58,7 @@ def write_source(root: Path, images: int, distinct: int, height: int = HEIGHT, w
             cv2.imwrite(str(root / f"img/{folder}/{number}.png"), image)
         (root / f"meta/{number}.json").write_text(json.dumps({"instance": {"class": classes}}))
     for number in range(distinct + 1, images + 1):
-        for path in map(Path, synscapes.DATASET.image_paths(root, number).values()):
+        for path in map(Path, synscapes.DATASET.paths(root, "rgb", str(number)).values()):
             path.symlink_to(path.name.replace(str(number), str(1 + number % distinct)))
     return total / distinct
 
@@ -68,7 +68,7 @@ def png_work(image: dict, results: list[np.ndarray], folder: Path) -> None:
     png.read(image["instance_path"], "RGB 8")
     json.loads(Path(image["meta_path"]).read_bytes())
     for number, result in enumerate(results):
-        (folder / f"{number}.png").write_bytes(png.encode(result))
+        png.write(folder / f"{number}.png", result, sync=False)
 
 
 def compare(images: int, rounds: int) -> None:
@@ -84,9 +84,8 @@ def compare(images: int, rounds: int) -> None:
                 start = time.perf_counter()
                 work(image, image_digest(image), target=target)
                 seconds["synlib"].append(time.perf_counter() - start)
-                paths = cityscapes.image_paths(
-                    target, "train", "synscapes", f"synscapes_{int(image['image_id']):06d}_000000"
-                )
+                key = f"synscapes/synscapes_{int(image['image_id']):06d}_000000"
+                paths = cityscapes.LAYOUT.paths(target, "train", key)
                 results = [png.read(paths["instance_path"], "gray 16"), png.read(paths["label_path"], "gray 8")]
                 start = time.perf_counter()
                 png_work(image, results, root)

@@ -28,8 +28,8 @@ HEIGHT, WIDTH = 1024, 2048
 def write_tree(root: Path, images: int, distinct: int) -> None:
     """Cityscapes tree; images after ``distinct`` are links to the first ones."""
     for number in range(images):
-        paths = cityscapes.image_paths(root, "train", "ulm", f"ulm_{number:06d}_000019")
-        first = cityscapes.image_paths(root, "train", "ulm", f"ulm_{number % distinct:06d}_000019")
+        paths = cityscapes.LAYOUT.paths(root, "train", f"ulm/ulm_{number:06d}_000019")
+        first = cityscapes.LAYOUT.paths(root, "train", f"ulm/ulm_{number % distinct:06d}_000019")
         for name, path in paths.items():
             path = Path(path)
             path.parent.mkdir(parents=True, exist_ok=True)

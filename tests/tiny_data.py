@@ -60,7 +60,7 @@ def write_cityscapes(root: Path, **images: int) -> Path:
     for split, count in images.items():
         for number in range(1, count + 1):
             city = ("ulm", "aachen")[number % 2]
-            paths = cityscapes.image_paths(root, split, city, f"{city}_{number:06d}_000019")
+            paths = cityscapes.LAYOUT.paths(root, split, f"{city}/{city}_{number:06d}_000019")
             paths = {name: Path(path) for name, path in paths.items()}
             save(paths["image_path"], photo(HEIGHT, WIDTH, number))
             if split == "test":

@@ -10,7 +10,6 @@ Layout, from the official ``README`` of ``cityscapesScripts``::
 A harmonised tree is complete when its manifest ``harmonized.json`` stands: it is written last.
 """
 
-import glob
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +17,13 @@ import pandas as pd
 
 from scapes import files, png
 from scapes.files import BadFile
-from scapes.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID, check_label_ids, label_of_instance
+from scapes.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID, label_of_instance, read_label_ids
+from scapes.layout import Layout
 
-NAME = "cityscapes"
-SPLITS = ("train", "val", "test")
-OFFICIAL_COUNTS = {"train": 2975, "val": 500, "test": 1525}
-"""Images in each split of the full data set."""
-
-IMAGE_SUFFIX = "_leftImg8bit.png"
-INSTANCE_SUFFIX = "_gtFine_instanceIds.png"
-LABEL_SUFFIX = "_gtFine_labelIds.png"
-POLYGON_SUFFIX = "_gtFine_polygons.json"
 MANIFEST = "harmonized.json"
 PARTIAL_MANIFEST = "harmonizing.json"
 """Stands in a harmonised tree from its first to its last image, in place of the manifest."""
+_COLUMNS = ["image_path", "instance_path", "label_path"]
 
 
 def read_images(root: str | Path, split: str) -> pd.DataFrame:
@@ -43,45 +35,19 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     image's.
 
     Raises ``FileNotFoundError`` if the split has no images or an image has no labels, ``ValueError`` for a harmonised
-    tree that was not finished or an unknown split.
+    tree that was not finished, an unknown split or file names of another form.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
-    dataset = dataset_name(root)
-    folder = Path(root) / "leftImg8bit" / split
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; expected the Cityscapes layout ROOT/leftImg8bit/SPLIT/CITY")
-    found = list_images(root, split)
-    if not found:
-        raise FileNotFoundError(f"{folder}: no images; expected CITY/CITY_SEQ_FRAME{IMAGE_SUFFIX}")
-    rows = [_row(root, split, city, image_id, dataset) for city, image_id in found]
-    return pd.DataFrame(sorted(rows, key=lambda row: row["image_id"]))
-
-
-def list_images(root: str | Path, split: str) -> list[tuple[str, str]]:
-    """(city, image id) of each ``*_leftImg8bit.png`` of the split."""
-    found = (
-        path.rsplit("/", 1) for path in glob.glob(f"*/*{IMAGE_SUFFIX}", root_dir=Path(root) / "leftImg8bit" / split)
-    )
-    return [(city, name.removesuffix(IMAGE_SUFFIX)) for city, name in sorted(found)]
-
-
-def image_paths(root: str | Path, split: str, city: str, image_id: str) -> dict[str, str]:
-    """Where an image and its labels belong: ``image_path``, ``instance_path``, ``label_path``, ``polygon_path``."""
-    labels = f"{root}/gtFine/{split}/{city}/{image_id}"
-    return {
-        "image_path": f"{root}/leftImg8bit/{split}/{city}/{image_id}{IMAGE_SUFFIX}",
-        "instance_path": labels + INSTANCE_SUFFIX,
-        "label_path": labels + LABEL_SUFFIX,
-        "polygon_path": labels + POLYGON_SUFFIX,
-    }
-
-
-def read_label_ids(path: str) -> np.ndarray:
-    """A ``*_labelIds.png``: uint8 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
-    label_ids = png.read(path, "gray 8")
-    check_label_ids(path, label_ids)
-    return label_ids
+    if split not in LAYOUT.groups:
+        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(LAYOUT.groups)}")
+    dataset, keys = dataset_name(root), LAYOUT.keys(root, split)
+    columns = _COLUMNS[:1] if split == "test" else _COLUMNS
+    table = LAYOUT.table(root, split, keys, columns).reindex(columns=_COLUMNS, fill_value="")
+    table.insert(0, "dataset", dataset)
+    table.insert(1, "split", split)
+    table.insert(2, "image_id", [key.split("/")[1] for key in keys])
+    sizes = [png.read_header(path)[:2] for path in table[columns[-1]]]
+    table["height"], table["width"] = zip(*sizes, strict=True)
+    return table.sort_values("image_id", ignore_index=True)
 
 
 def read_instance_ids(path: str) -> np.ndarray:
@@ -120,15 +86,19 @@ def dataset_name(root: str | Path) -> str:
         return manifest["dataset"]
     if (Path(root) / PARTIAL_MANIFEST).exists():
         raise ValueError(f"{root}: harmonisation was not finished here; run it again, it continues where it stopped")
-    return NAME
+    return "cityscapes"
 
 
-def _row(root: str | Path, split: str, city: str, image_id: str, dataset: str) -> dict:
-    paths = image_paths(root, split, city, image_id)
-    del paths["polygon_path"]
-    if split == "test":
-        paths |= {"instance_path": "", "label_path": ""}
-    others = [paths["label_path"]] if paths["label_path"] else []
-    height, width = png.read_label_size(paths["instance_path"] or paths["image_path"], others, paths["image_path"])
-    row = {"dataset": dataset, "split": split, "image_id": image_id}
-    return row | paths | {"height": height, "width": width}
+LAYOUT = Layout(
+    name="cityscapes",
+    files={
+        "image_path": "leftImg8bit/{group}/{key}_leftImg8bit.png",
+        "instance_path": "gtFine/{group}/{key}_gtFine_instanceIds.png",
+        "label_path": "gtFine/{group}/{key}_gtFine_labelIds.png",
+        "polygon_path": "gtFine/{group}/{key}_gtFine_polygons.json",
+    },
+    groups={"train": 2975, "val": 500, "test": 1525},
+    key="[^/]+/[^/_]+_[^/_]+_[^/_]+",
+    example="CITY/CITY_SEQ_FRAME",
+    readers={"instance_path": read_instance_ids, "label_path": read_label_ids, "polygon_path": read_polygon_size},
+)

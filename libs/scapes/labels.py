@@ -15,6 +15,7 @@ import numpy as np
 from cityscapesscripts.helpers.labels import labels as _OFFICIAL
 from cityscapesscripts.helpers.labels import name2label
 
+from scapes import png
 from scapes.files import BadFile
 
 EVALUATED = tuple(label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval)
@@ -49,6 +50,13 @@ def check_label_ids(path: str, label_ids: np.ndarray) -> None:
     """Raise ``BadFile`` naming ``path`` unless its pixels, unsigned integers of any shape, are official label ids."""
     if label_ids.max() > MAX_LABEL_ID:
         raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
+
+
+def read_label_ids(path: str) -> np.ndarray:
+    """A class map of label ids: uint8 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
+    label_ids = png.read(path, "gray 8")
+    check_label_ids(path, label_ids)
+    return label_ids
 
 
 def category_of_label() -> np.ndarray:

@@ -6,7 +6,6 @@ expand palettes and drop to eight bits without a word.
 
 import os
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,17 +39,6 @@ def read_header(path: str | Path) -> Header:
     """Size and kind of a PNG from its first bytes; raises ``BadFile`` or ``OSError``."""
     with open(path, "rb", buffering=0) as file:
         return _parse_header(file.read(33), path)
-
-
-def read_label_size(path: str, others: Iterable[str], image_path: str) -> tuple[int, int]:
-    """(height, width) of a label map, once ``others``, the further files of its image, are seen to exist too."""
-    try:
-        header = read_header(path)
-        for other in others:
-            os.stat(other)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error.filename}: missing, though {image_path} exists") from error
-    return header.height, header.width
 
 
 def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
@@ -89,28 +77,16 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
     return image
 
 
-def check_size(path: str, size: tuple[int, int], reference: str, expected: tuple[int, int]) -> None:
-    """Raise ``BadFile`` unless ``path`` has the (height, width) of ``reference``."""
-    if size != expected:
-        raise BadFile("size", path, f"(height, width) {size}", f"{expected} as {reference}")
-
-
 def write(path: str | Path, image: np.ndarray, *, sync: bool = True) -> None:
     """Write uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3) BGR as PNG; ``path`` is complete or untouched.
 
     ``sync``: see :func:`scapes.files.replacing`.
     """
-    data = encode(image)
-    with replacing(path, sync=sync) as temporary:
-        temporary.write_bytes(data)
-
-
-def encode(image: np.ndarray) -> bytes:
-    """The file that :func:`write` writes; raises ``ValueError`` for an array that cannot be a PNG."""
     done, data = cv2.imencode(".png", image, _COMPACT if image.ndim == 2 else ())
     if not done:
-        raise ValueError(f"cannot encode an array of {image.dtype} {image.shape} as PNG")
-    return data.tobytes()
+        raise ValueError(f"{path}: cannot encode an array of {image.dtype} {image.shape} as PNG")
+    with replacing(path, sync=sync) as temporary:
+        temporary.write_bytes(data)
 
 
 def _parse_header(head: bytes, path: str | Path) -> Header:

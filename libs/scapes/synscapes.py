@@ -15,7 +15,14 @@ independently of each other, so images with consecutive numbers are not related.
 
 import operator
 
-from scapes.numbered import NumberedDataset
+from scapes.files import read_json
+from scapes.labels import read_label_ids
+from scapes.numbered import NumberedDataset, read_instance_map, unique_classes
+
+
+def _read_classes(path: str) -> dict[int, int]:
+    expected = 'JSON with {"instance": {"class": {"ID": label id, ...}}}'
+    return read_json(path, "metadata", expected, lambda meta: unique_classes(_classes(meta)))
 
 
 def _classes(meta: dict) -> list[tuple[int, int]]:
@@ -24,15 +31,16 @@ def _classes(meta: dict) -> list[tuple[int, int]]:
 
 DATASET = NumberedDataset(
     name="synscapes",
-    layout={
-        "image_path": "img/{variant}/{number}.png",
-        "instance_path": "img/instance/{number}.png",
-        "label_path": "img/class/{number}.png",
-        "meta_path": "meta/{number}.json",
+    files={
+        "image_path": "img/{group}/{key}.png",
+        "instance_path": "img/instance/{key}.png",
+        "label_path": "img/class/{key}.png",
+        "meta_path": "meta/{key}.json",
     },
-    classes=_classes,
-    meta_form='JSON with {"instance": {"class": {"ID": label id, ...}}}',
-    variants=("rgb", "rgb-2k"),
-    official_count=25_000,
+    groups={"rgb": 25_000, "rgb-2k": 25_000},
+    key="[0-9]|[1-9][0-9]+",
+    example="1",
+    readers={"instance_path": read_instance_map, "label_path": read_label_ids, "meta_path": _read_classes},
+    large=("rgb-2k",),
 )
 read_images = DATASET.read_images

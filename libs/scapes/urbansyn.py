@@ -20,21 +20,34 @@ every data set here.
 The data set has no official split; ours is that of :mod:`scapes.numbered`.
 """
 
+import functools
+
 import numpy as np
 from cityscapesscripts.helpers.labels import trainId2label
 
+from scapes import png
+from scapes.files import read_json
 from scapes.labels import INSTANCE_LABEL_IDS, NAMES
-from scapes.numbered import NumberedDataset
+from scapes.numbered import NumberedDataset, read_instance_map, unique_classes
+
+LABEL_OF_TRAIN_ID = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
+COLOR_KINDS = ("RGB 8", "RGBA 8")
 
 
-def _classes(boxes: list[dict]) -> list[tuple[int, int]]:
-    return [(_color_id(box["color"]), NAMES.index(box["label"].lower())) for box in boxes]
+def _read_class_map(path: str) -> np.ndarray:
+    return LABEL_OF_TRAIN_ID[png.read(path, "gray 8")]
 
 
-def _label_of_train_id() -> np.ndarray:
-    table = np.zeros(256, np.uint8)
-    table[:19] = [trainId2label[train_id].id for train_id in range(19)]
-    return table
+def _read_classes(path: str) -> dict[int, int]:
+    expected = 'JSON: a list of {"color": [R, G, B, A], "label": class name, ...}'
+    return read_json(path, "metadata", expected, lambda boxes: unique_classes([_class(box) for box in boxes]))
+
+
+def _class(box: dict) -> tuple[int, int]:
+    red, green, blue = box["color"][:3]
+    if not all(channel in range(256) for channel in (red, green, blue)):
+        raise ValueError(f"color {box['color']} is not three or four numbers in 0..255")
+    return red + 256 * green + 65536 * blue, NAMES.index(box["label"].lower())
 
 
 def _complete_classes(class_map: np.ndarray, instance_map: np.ndarray, classes: dict[int, int]) -> dict[int, int]:
@@ -45,25 +58,23 @@ def _complete_classes(class_map: np.ndarray, instance_map: np.ndarray, classes: 
     return {i: label for i, label in commonest.items() if i and label in INSTANCE_LABEL_IDS} | classes
 
 
-def _color_id(color: list[int]) -> int:
-    red, green, blue = color[:3]
-    if not all(channel in range(256) for channel in color[:3]):
-        raise ValueError(f"color {color} is not three or four numbers in 0..255")
-    return red + 256 * green + 65536 * blue
-
-
 DATASET = NumberedDataset(
     name="urbansyn",
-    layout={
-        "image_path": "{variant}/rgb_{number:04d}.png",
-        "instance_path": "panoptic/panoptic_{number:04d}.png",
-        "label_path": "ss/ss_{number:04d}.png",
-        "meta_path": "bbox2d/bbox2d_{number:04d}.json",
+    files={
+        "image_path": "{group}/rgb_{key}.png",
+        "instance_path": "panoptic/panoptic_{key}.png",
+        "label_path": "ss/ss_{key}.png",
+        "meta_path": "bbox2d/bbox2d_{key}.json",
     },
-    classes=_classes,
-    meta_form='JSON: a list of {"color": [R, G, B, A], "label": class name, ...}',
-    label_of_value=_label_of_train_id(),
-    color_kinds=("RGB 8", "RGBA 8"),
+    groups={"rgb": None},
+    key="[0-9]{4}|[1-9][0-9]{4,}",
+    example="0001",
+    readers={
+        "instance_path": functools.partial(read_instance_map, kinds=COLOR_KINDS),
+        "label_path": _read_class_map,
+        "meta_path": _read_classes,
+    },
+    color_kinds=COLOR_KINDS,
     complete_classes=_complete_classes,
 )
 read_images = DATASET.read_images

@@ -131,7 +131,7 @@ def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None
 def _target_paths(target: Path, image: dict) -> dict[str, str]:
     """Where one row of the raw image table goes."""
     image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
-    return cityscapes.image_paths(target, image["split"], image["dataset"], image_id)
+    return cityscapes.LAYOUT.paths(target, image["split"], f"{image['dataset']}/{image_id}")
 
 
 def _try_one(image: dict, **options) -> tuple[dict, str, str]:

@@ -254,7 +254,7 @@ def test_readers_of_empty_folders(tmp_path, split):
         synscapes.read_images(tmp_path, split)
     (tmp_path / f"leftImg8bit/{split}/ulm").mkdir(parents=True)
     (tmp_path / "img/rgb").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match="no images; expected CITY"):
+    with pytest.raises(FileNotFoundError, match="no images; expected names like CITY"):
         cityscapes.read_images(tmp_path, split)
     with pytest.raises(FileNotFoundError, match=r"no images; expected names like 1\.png"):
         synscapes.read_images(tmp_path, split)
