@@ -4,16 +4,13 @@ The paper reads the limit off Figure 4: "precision trend [...] can be separated 
 even slightly increasing", then a strong decrease. Here it is a stated rule, so that it can have an interval:
 
 1. Of all curves that do not fall up to some threshold and fall along a straight line from there, take the one nearest
-   to AP against the threshold (least squares): its bend is the limit. Between two thresholds that were tried this is an
-   interpolation: of several bends equally near it is the last, where the line is as high as the first phase ends. All
+   to AP against the threshold (least squares): its bend is the limit. Of several bends equally near it is the last. All
    trainings take part in the fit, so one that came out well or badly moves the limit little.
-2. Where the line ends at 90 % of the bend's AP or above, AP did not fall, and the limit is the largest threshold, or
-   more.
+2. Where the line ends at 90 % of the bend's AP or above, AP did not fall: the limit is the largest threshold, or more.
 3. Bends are tried up to the last threshold but one: beyond it, a single point is left, which any bend fits. A limit
    there is that threshold, or more.
-4. The same rule applied to each bootstrap draw gives the interval. The steeper the fall beside the errors of AP, the
-   more it can be trusted: in simulations of a fall by 60 % with errors of 3 % of AP, 95 % intervals held the bend in
-   85 % of the cases.
+4. The same rule applied to each bootstrap draw gives the interval. In simulations of a fall by 60 % with errors of 3 %
+   of AP, 95 % intervals held the bend in 85 % of the cases; a steeper fall beside the errors is trusted more.
 
 The fit is a two-phase regression (D. J. Hudson, "Fitting Segmented Curves Whose Join Points Have to Be Estimated", JASA
 61, 1966) with an isotonic first phase: for a given bend, the straight line acts on it as one more observation at the
@@ -29,9 +26,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from scapes.bootstrap import NAMES, percentiles
+from scapes.bootstrap import MEAN, NAMES, percentiles
 from synlib import paper
-from synlib.report.frames import MEAN, DrawsOf, stacked
+from synlib.report.frames import DrawsOf, stacked
 
 STILL_THERE = 0.9
 """Where this share of AP is left at the largest threshold, AP did not fall."""
@@ -60,11 +57,11 @@ def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:
     """
     runs = stacked(results, draws, "threshold", "Synscapes")
     if len(runs.values) < 3:
-        table = pd.DataFrame({"class": NAMES}).reindex(columns=["class", "limit", "low", "high", "level", "slope"])
-        table = table.assign(at_least=False, high_at_least=False)
+        unknown = dict.fromkeys(("limit", "low", "high", "level", "slope"), np.nan)
+        table = pd.DataFrame({"class": NAMES} | unknown).assign(at_least=False, high_at_least=False)
     else:
         table = fitted_limits(runs.values, 100 * runs.ap, 100 * runs.drawn)
-    return table.assign(paper=[float("nan") if name == MEAN else paper.limit(name) for name in table["class"]])
+    return table.assign(paper=[np.nan if name == MEAN else paper.limit(name) for name in table["class"]])
 
 
 def limit_text(row: pd.Series) -> tuple[str, str]:

@@ -24,11 +24,6 @@ from synlib.study.notebooks import path_of
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = (".png", ".pdf", ".csv")
 PACKAGES = ("detectron2", "matplotlib", "numpy", "opencv-python-headless", "pandas", "scipy", "torch", "torchvision")
-TITLE = "Boosting instance segmentation with synthetic data"
-DESCRIPTION = (
-    "An executable compendium of the study by Poucin, Kraus and Simon (2021): how synthetic street images help a"
-    " network on real ones. Each number of the paper stands beside ours, with its uncertainty."
-)
 QUESTION = "**Question.**"
 """How the paragraph of a notebook starts that the index shows."""
 PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain"]
@@ -46,33 +41,23 @@ class Page:
     earlier: bool
 
 
-def build(
-    folder: str | Path,
-    names: Sequence[str],
-    *,
-    profile: str,
-    command: str,
-    figures: str | Path | None = None,
-    now: Sequence[str] | None = None,
-) -> Path:
+def build(folder: Path, names: Sequence[str], *, profile: str, command: str, figures: Path, now: Sequence[str]) -> Path:
     """Render the executed notebooks ``folder/NAME.ipynb`` and write ``folder/index.html``, which is returned.
 
     ``names``: all notebooks of the study, in order; those not executed are listed as such. ``command``: what makes the
     study again. ``figures``: a folder whose PNG, PDF and CSV files are copied to ``folder/figures``, so that ``folder``
     can be moved and sent as a whole; its ``claims.csv`` (:func:`synlib.report.verdicts.verdicts`) is shown as a table.
-    ``now``: the notebooks that ``command`` executed, by default all; pages and figures of others stay as they are.
+    ``now``: the notebooks that ``command`` executed; pages and figures of others stay as they are.
     """
-    folder = Path(folder)
-    pages = [describe(folder, name, earlier=now is not None and name not in now) for name in names]
+    pages = [describe(folder, name, earlier=name not in now) for name in names]
     executed = [page for page in pages if page.executed]
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         render(folder / f"{page.name}.ipynb", before=before, after=after)
-    if figures:
-        copy_figures(Path(figures), folder / "figures", keep=any(page.earlier for page in executed))
-    claims = read_claims(folder / "figures" / "claims.csv")
+    copy_figures(figures, folder / "figures", keep=any(page.earlier for page in executed))
+    path = folder / "figures" / "claims.csv"
+    claims = tables.claims(pd.read_csv(path, dtype={"section": str})) if path.exists() else None
     html = exporter().environment.get_template("index.html.j2").render(
-        title=TITLE, description=DESCRIPTION, profile=profile, pages=pages,
-        claims=claims and claims.to_html(), counted=claims and claims.caption,
+        profile=profile, pages=pages, claims=claims and claims.to_html(), counted=claims and claims.caption,
         figures=saved_figures(folder), command=command, environment=environment(),
     )  # fmt: skip
     return _write(folder / "index.html", html)
@@ -94,17 +79,12 @@ def exporter() -> nbconvert.HTMLExporter:
     """Of notebooks by our own template, which also has what the index needs."""
     config = {"NbConvertBase": {"display_data_priority": PREFERRED}, "CSSHTMLHeaderPreprocessor": {"style": "default"}}
     return nbconvert.HTMLExporter(
-        template_name="classic",
-        template_file="notebook.html.j2",
-        extra_loaders=[jinja2.FileSystemLoader(TEMPLATES)],
-        exclude_anchor_links=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        config=Config(config),
-    )
+        template_name="classic", template_file="notebook.html.j2", extra_loaders=[jinja2.FileSystemLoader(TEMPLATES)],
+        exclude_anchor_links=True, config=Config(config),
+    )  # fmt: skip
 
 
-def describe(folder: Path, name: str, *, earlier: bool = False) -> Page:
+def describe(folder: Path, name: str, *, earlier: bool) -> Page:
     """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source."""
     executed = folder / f"{name}.ipynb"
     notebook = nbformat.read(executed if executed.exists() else path_of(name), as_version=4)
@@ -147,11 +127,6 @@ def saved_figures(folder: Path) -> dict[str, dict[str, str]]:
         for path in sorted(folder.glob(f"figures/*{suffix}")):
             found.setdefault(path.stem, {})[suffix[1:].upper()] = f"figures/{path.name}"
     return found
-
-
-def read_claims(path: Path) -> tables.Styler | None:
-    """The table of the claims from the CSV file of :func:`synlib.report.verdicts.verdicts`; None without the file."""
-    return tables.claims(pd.read_csv(path, dtype={"section": str})) if path.exists() else None
 
 
 def environment() -> dict[str, str]:

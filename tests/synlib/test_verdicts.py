@@ -4,12 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scapes.bootstrap import Draws
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.report import claims, verdicts
 from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import Missing, across_seeds, stacked
+from synlib.report.verdicts import Estimate, contrast
 from tests.fake_results import CLASS_FACTOR, FakeStudy
+
+FIRST_TENTH = "On Cityscapes, the first 10 % of real images gain more than the other 90 %"
+LAST_TENTH = "On Synscapes, the last 10 % of synthetic images are worth more than a mean tenth of the others"
+
+
+@pytest.fixture(scope="module")
+def one():
+    return FakeStudy()
 
 
 def as_published(study):
@@ -17,91 +27,88 @@ def as_published(study):
     both = ("Synscapes", "Cityscapes")
     ends = {0: "Synscapes", 100: "Cityscapes"}
     table1 = {name: [paper.TABLE1[name, on] for on in both] for name in both}
-    ratios = [(f"{p} % real", {"real_percent": p}, *table1[ends.get(p, "Cityscapes")]) for p in (0, 10, 90, 100)]
-    removal = [
-        (f"{a}, removal {s}", {"approach": a, "removal": s}, *(paper.TABLE2[a, on][s] for on in both))
-        for a in paper.APPROACHES
-        for s in ("off", "on")
-    ]
-    amounts = [
-        (f"{row['added']} added, {row['epochs']} epochs", row, 0.0, row["ap"]) for row in paper.table3_rows()
-    ]  # fmt: skip
     bends = np.array([paper.limit(name) for name in CLASSES])
-    thresholds = [
-        (f"{t}", {"threshold": t}, CLASS_FACTOR * 30 * (1 - 0.5 * np.maximum(0, t - bends) / (90 - bends)), 1.0)
-        for t in range(0, 100, 10)
-    ]
-    tuned = [
-        (f"{m} {lr}", {"momentum": m, "learning_rate": lr}, 1.0, 39 - abs(np.log10(lr / best)))
-        for m, best in paper.BEST_LEARNING_RATE.items()
-        for lr in (best / 5, best, best * 5)
-    ]
-    return {
-        "table1": study.frame("table1", [(name, {}, *aps) for name, aps in table1.items()]),
-        "ratios": study.frame("ratios", ratios),
-        "removal": study.frame("removal", removal),
-        "amounts": study.frame("amounts", amounts),
-        "thresholds": study.frame("thresholds", thresholds),
-        "fine_tuning": study.frame("fine_tuning", tuned),
-        "steps": study.frame("steps", [(s, {"step": s}, *(ap[on] for on in both)) for s, ap in paper.TABLE5.items()]),
-    }
+    runs = {
+        "table1": [(name, {}, *aps) for name, aps in table1.items()],
+        "ratios": [
+            (f"{p} % real", {"real_percent": p}, *table1[ends.get(p, "Cityscapes")]) for p in (0, 10, 90, 100)
+        ],
+        "removal": [
+            (f"{a}, removal {s}", {"approach": a, "removal": s}, *(paper.TABLE2[a, on][s] for on in both))
+            for a in paper.APPROACHES
+            for s in ("off", "on")
+        ],
+        "amounts": [
+            (f"{row['added']} added, {row['epochs']} epochs", row, 0.0, row["ap"]) for row in paper.table3_rows()
+        ],
+        "thresholds": [
+            (f"{t}", {"threshold": t}, CLASS_FACTOR * 30 * (1 - 0.5 * np.maximum(0, t - bends) / (90 - bends)), 1.0)
+            for t in range(0, 100, 10)
+        ],
+        "fine_tuning": [
+            (f"{m} {lr}", {"momentum": m, "learning_rate": lr}, 1.0, 39 - abs(np.log10(lr / best)))
+            for m, best in paper.BEST_LEARNING_RATE.items()
+            for lr in (best / 5, best, best * 5)
+        ],
+        "steps": [(s, {"step": s}, *(ap[on] for on in both)) for s, ap in paper.TABLE5.items()],
+    }  # fmt: skip
+    return {experiment: study.frame(experiment, rows) for experiment, rows in runs.items()}
 
 
-@pytest.fixture(scope="module")
-def published():
+def test_the_papers_numbers_give_the_papers_differences_and_verdicts():
+    """All that it claims hold by its own numbers; removal "does not improve" pre-training on Cityscapes."""
     study = FakeStudy(noise=0.0, resamples=60, flat_mean=True)
-    return verdicts.verdicts(as_published(study), study.draws)
-
-
-def test_the_papers_numbers_give_the_papers_differences(published):
-    stated = published[published["paper"].notna()]
+    found = verdicts.verdicts(as_published(study), study.draws)
+    stated = found[found["paper"].notna()]
     assert len(stated) > 20
     np.testing.assert_allclose(stated["ours"], stated["paper"], atol=0.4)
     points = stated[stated["unit"] == "AP points"]
     np.testing.assert_allclose(points["ours"], points["paper"], atol=1e-9)
-
-
-def test_the_papers_numbers_give_the_papers_verdicts(published):
-    """All that it claims hold by its own numbers; removal "does not improve" pre-training on Cityscapes."""
-    stated = published[published["paper"].notna()]
     assert (stated["verdict"] == HOLDS).all()
     assert stated["claim"].str.contains("does not improve").sum() == 1
-
-
-def test_every_row_is_told_apart_and_placed(published):
-    mixing = published[published["claim"].str.startswith("Mixing beats the baseline")].iloc[0]
+    mixing = found[found["claim"].str.startswith("Mixing beats the baseline")].iloc[0]
     assert mixing["shown in"] == "Tables 2 and 5"
     basic = paper.TABLE5["basic"]["Cityscapes"]
     assert mixing["paper"] == pytest.approx(paper.TABLE2["mixing", "Cityscapes"]["on"] - basic)
-    assert published["claim"].is_unique
-    assert published["section"].is_monotonic_increasing
-    assert published["section"].isin(["3.3", "4.1", "4.2", "4.3"]).all()
-    assert published[["shown in", "unit", "verdict", "because"]].map(bool).all(axis=None)
+    assert found["claim"].is_unique
+    assert found["section"].is_monotonic_increasing
+    assert found["section"].isin(["3.3", "4.1", "4.2", "4.3"]).all()
+    assert found[["shown in", "unit", "verdict", "because"]].map(bool).all(axis=None)
 
 
-def test_rule_of_figure5_weighs_three_runs():
-    study = FakeStudy()
-    found = verdicts.verdicts({"ratios": study.results["ratios"]}, study.draws).set_index("claim")
-    ap = study.results["ratios"]
-    ap = ap[(ap["class"] == "mean") & (ap["evaluated on"] == "Cityscapes")].set_index("real_percent")["ap"]
-    row = found.loc["On Cityscapes, the first 10 % of real images gain more than the other 90 %"]
-    assert row["ours"] == pytest.approx(2 * ap[10] - ap[0] - ap[100], abs=1e-4)
+def test_what_the_paper_says_of_the_rules():
+    stated = {claim.rule: claim.paper for claim in claims.load() if claim.paper is not None}
+    rates = [rate / (1 - momentum) for momentum, rate in paper.BEST_LEARNING_RATE.items()]
+    lead = paper.limit("person") - paper.limit("car")
+    assert stated == {
+        "persons_last_longer": lead,
+        "same_effective_rate": pytest.approx(np.log10(rates[1] / rates[0])),
+    }
+
+
+@pytest.mark.parametrize(
+    "on, claim, expected",
+    [
+        ("Cityscapes", FIRST_TENTH, lambda ap: 2 * ap[10] - ap[0] - ap[100]),
+        ("Synscapes", LAST_TENTH, lambda ap: (ap[90] - ap[100]) - (ap[0] - ap[90]) / 9),
+    ],
+)
+def test_rule_of_figure5_weighs_three_runs(one, on, claim, expected):
+    ratios = one.results["ratios"]
+    row = verdicts.verdicts({"ratios": ratios}, one.draws).set_index("claim").loc[claim]
+    ap = ratios[(ratios["class"] == "mean") & (ratios["evaluated on"] == on)].set_index("real_percent")["ap"]
+    assert row["ours"] == pytest.approx(expected(ap), abs=1e-4)
     assert row["low"] < row["ours"] < row["high"]
-    ap = study.results["ratios"]
-    ap = ap[(ap["class"] == "mean") & (ap["evaluated on"] == "Synscapes")].set_index("real_percent")["ap"]
-    row = found.loc["On Synscapes, the last 10 % of synthetic images are worth more than a mean tenth of the others"]
-    assert row["ours"] == pytest.approx((ap[90] - ap[100]) - (ap[0] - ap[90]) / 9, abs=1e-4)
 
 
-def test_nothing_run_decides_nothing():
-    found = verdicts.verdicts({}, FakeStudy().draws)
+def test_nothing_run_decides_nothing(one):
+    found = verdicts.verdicts({}, one.draws)
     assert (found["verdict"] == OPEN).all()
     assert found["because"].str.contains("was not run").all()
 
 
-def test_a_missing_or_failed_run_is_named():
-    study = FakeStudy()
-    results = dict(study.results)
+def test_a_missing_or_failed_run_is_named(one):
+    results = dict(one.results)
     results["ratios"] = results["ratios"][results["ratios"]["real_percent"] != 10]
     failed = results["steps"]["step"] == "optimized"
     state = np.where(failed, "failed: diverged at iteration 7", "done")
@@ -110,13 +117,11 @@ def test_a_missing_or_failed_run_is_named():
     rows = results["removal"]
     rows = rows[~((rows["approach"] == "fine-tuning") & (rows["removal"] == "on"))]
     results["removal"] = pd.concat([rows, pd.DataFrame([planned])], ignore_index=True)
-    found = verdicts.verdicts(results, study.draws).set_index("claim")
+    found = verdicts.verdicts(results, one.draws).set_index("claim")
     open_ones = found[found["ours"].isna()]
     assert (open_ones["verdict"] == OPEN).all()
     because = open_ones["because"]
-    assert because["On Cityscapes, the first 10 % of real images gain more than the other 90 %"] == (
-        "no run with real percent 10"
-    )
+    assert because[FIRST_TENTH] == "no run with real percent 10"
     assert because["Fine-tuning, optimised, beats real images alone"] == "optimized: failed: diverged at iteration 7"
     assert because["Mixing beats fine-tuning on Synscapes"].startswith("fine-tuning, removal on: no result")
     assert len(open_ones) == 1 + 3 + 4
@@ -126,16 +131,15 @@ def test_a_missing_or_failed_run_is_named():
     "broken, error, match",
     [({"draws": ValueError("records unreadable")}, ValueError, "unreadable"), ({}, KeyError, "epochs")],
 )
-def test_only_what_is_missing_is_not_decided(broken, error, match):
+def test_only_what_is_missing_is_not_decided(one, broken, error, match):
     """A damaged file or a bug is no verdict."""
-    study = FakeStudy()
 
     def draws(run, on):
         raise broken["draws"]
 
-    results = {"amounts": study.results["amounts"].drop(columns="epochs"), "table1": study.results["table1"]}
+    results = {"amounts": one.results["amounts"].drop(columns="epochs"), "table1": one.results["table1"]}
     with pytest.raises(error, match=match):
-        verdicts.verdicts(results, draws if broken else study.draws)
+        verdicts.verdicts(results, draws if broken else one.draws)
 
 
 class Store:
@@ -143,8 +147,7 @@ class Store:
 
     def __init__(self, fake, *run):
         self.fake, self.run, self.asked = fake, run, []
-        self.store = self
-        self.draws = fake.draws
+        self.store, self.draws = self, fake.draws
 
     def planned(self, experiment):
         self.asked.append(experiment)
@@ -158,17 +161,17 @@ class Store:
         return rows.drop_duplicates("run").assign(**nothing)
 
 
-def test_claims_of_one_place_read_their_experiments_only():
-    study = Store(FakeStudy(), "table1")
+def test_claims_of_one_place_read_their_experiments_only(one):
+    study = Store(one, "table1")
     shown = verdicts.show(study, "3.3")
     assert study.asked == ["table1"]
     assert shown.name == "claims" and shown.caption == "2 claims: 2 hold"
     assert shown.tables["claims"]["section"].tolist() == ["3.3"] * 2
     assert list(shown.tables["claims"]) == list(verdicts.COLUMNS)
-    both = verdicts.show(study, "3.3", "Figure 6").tables["claims"]
-    assert both["because"].tolist()[2] == "the experiment fine_tuning was not run"
-    assert verdicts.show(study, "3.3", "Figure 6").caption == "3 claims: 2 hold, 1 not decided"
-    assert len(verdicts.show(study).data) == len(verdicts.CLAIMS) == len(verdicts.show(study, "").data)
+    both = verdicts.show(study, "3.3", "Figure 6")
+    assert both.tables["claims"]["because"].tolist()[2] == "the experiment fine_tuning was not run"
+    assert both.caption == "3 claims: 2 hold, 1 not decided"
+    assert len(verdicts.show(study).data) == len(claims.load()) == len(verdicts.show(study, "").data)
     with pytest.raises(ValueError, match=r"claims of 'Table 9': expected one of 3.3, Table 1, 4.1"):
         verdicts.show(study, "Table 9")
 
@@ -178,18 +181,17 @@ def test_several_seeds_are_averaged_and_counted():
     found = verdicts.verdicts(study.results, study.draws)
     points = found[found["unit"] == "AP points"]
     assert points["because"].str.startswith("2 seeds").all()
-    one = study.results["table1"]
-    mean = one[one["class"] == "mean"].groupby(["trained on", "evaluated on"])["ap"].mean()
+    table1 = study.results["table1"]
+    mean = table1[table1["class"] == "mean"].groupby(["trained on", "evaluated on"])["ap"].mean()
     expected = mean["Synscapes", "Synscapes"] - mean["Synscapes", "Cityscapes"]
     assert points["ours"].iloc[0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_an_optimum_that_is_the_baseline_is_told():
-    study = FakeStudy()
-    steps = study.results["steps"]
+def test_an_optimum_that_is_the_baseline_is_told(one):
+    steps = one.results["steps"]
     same = steps[steps["step"] == "fine-tuned"].assign(step="optimized")
     results = {"steps": pd.concat([steps[steps["step"] != "optimized"], same])}
-    found = verdicts.verdicts(results, study.draws).set_index("claim")
+    found = verdicts.verdicts(results, one.draws).set_index("claim")
     row = found.loc["Fine-tuning is better with the optimised learning rate than with the baseline's, on Cityscapes"]
     assert (row["ours"], row["verdict"], row["because"]) == (0, OPEN, "both are the same run")
 
@@ -197,12 +199,8 @@ def test_an_optimum_that_is_the_baseline_is_told():
 def test_networks_that_find_nothing_decide_nothing(recwarn):
     study = FakeStudy()
     for key, found in study.known.items():
-        zero = found.value * 0, found.drawn * 0
-        study.known[key] = found.__class__(*zero, found.truth)
-    results = {
-        name: frame.assign(**{column: frame[column] * 0 for column in ("ap", "low", "high")})
-        for name, frame in study.results.items()
-    }
+        study.known[key] = Draws(found.value * 0, found.drawn * 0, found.truth)
+    results = {name: frame.assign(ap=frame["ap"] * 0) for name, frame in study.results.items()}
     found = verdicts.verdicts(results, study.draws).set_index("claim")
     assert (found["verdict"] == OPEN).all()
     points = found[found["unit"] == "AP points"]
@@ -211,22 +209,19 @@ def test_networks_that_find_nothing_decide_nothing(recwarn):
     assert not recwarn.list
 
 
-def peaks(study, first, second):
-    """Fine-tuning results with the maxima at these learning rates of momentum 0 and 0.9."""
+@pytest.mark.parametrize(
+    "first, second, verdict", [(0.02, 0.002, HOLDS), (0.005, 0.005, FAILS), (0.02, 0.02, FAILS), (0.05, 0.002, OPEN)]
+)
+def test_peaks_at_the_same_effective_learning_rate(first, second, verdict):
+    """The maxima are at the learning rates ``first`` of momentum 0 and ``second`` of 0.9."""
+    study = FakeStudy(noise=0.1)
     runs = [
         (f"{m} {lr}", {"momentum": m, "learning_rate": lr}, 1.0, 30 - 5 * abs(np.log10(lr / best)))
         for m, best in ((0.0, first), (0.9, second))
         for lr in (0.0005, 0.002, 0.005, 0.02, 0.05)
     ]
-    return {"fine_tuning": study.frame("fine_tuning", runs)}
-
-
-@pytest.mark.parametrize(
-    "first, second, verdict", [(0.02, 0.002, HOLDS), (0.005, 0.005, FAILS), (0.02, 0.02, FAILS), (0.05, 0.002, OPEN)]
-)
-def test_peaks_at_the_same_effective_learning_rate(first, second, verdict):
-    study = FakeStudy(noise=0.1)
-    found = verdicts.verdicts(peaks(study, first, second), study.draws).set_index("shown in").loc["Figure 6"]
+    results = {"fine_tuning": study.frame("fine_tuning", runs)}
+    found = verdicts.verdicts(results, study.draws, "Figure 6").iloc[0]
     assert found["verdict"] == verdict
     if first == 0.05:
         assert found["because"] == "momentum 0: the maximum is at the end of the grid, at learning rate 0.05"
@@ -252,7 +247,7 @@ def test_across_seeds_and_failures():
     assert table.loc["Cityscapes", 0.0, 0.2][["seeds", "diverged"]].tolist() == [0, 2]
     assert np.isnan(table.loc["Cityscapes", 0.0, 0.2]["ap"])
     whole = table.loc["Cityscapes", 0.0, 0.06]
-    assert whole["spread"] == pytest.approx((whole["high"] - whole["low"]) / np.sqrt(2))
+    assert whole["low"] < whole["ap"] < whole["high"]
     momentum = tuned[tuned["momentum"] == 0.0]
     runs = stacked(momentum, study.draws, "learning_rate", "Cityscapes")
     assert 0.2 in runs.failed
@@ -261,3 +256,68 @@ def test_across_seeds_and_failures():
         (momentum["class"] == "mean") & (momentum["seed"] == 0) & (momentum["evaluated on"] == "Cityscapes")
     ]
     np.testing.assert_allclose(100 * runs.ap[:, -1], only["ap"].dropna(), rtol=1e-6)  # the seed that all rates have
+
+
+def made(rng, ap, images, own=0.01, truth="val"):
+    """Draws of a run whose AP is ``ap``: errors shared through the ``images``, and its own."""
+    drawn = ap + images[:, None] + rng.normal(0, own, (len(images), 9))
+    return Draws(np.full(9, ap), drawn.astype(np.float32), truth)
+
+
+def total(*terms):
+    """The contrast of (weight, evaluation set, {seed: draws}), as fractions."""
+    known = {f"{k}/{seed}": drawn for k, (_, _, runs) in enumerate(terms) for seed, drawn in runs.items()}
+    rows = [(k, "", w, on, seed, f"{k}/{seed}") for k, (w, on, runs) in enumerate(terms) for seed in runs]
+    named = pd.DataFrame(rows, columns=["term", "trained on", "weight", "evaluated on", "seed", "run"])
+    found, seeds = contrast(named, lambda run, on: known[run])
+    assert seeds == len(set.intersection(*(set(runs) for _, _, runs in terms)))
+    return Estimate(*(number / 100 for number in found))
+
+
+def test_what_runs_share_cancels():
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 0.1, 2000)
+    first, second = made(rng, 0.30, images), made(rng, 0.35, images)
+    found = total((1, "val", {0: second}), (-1, "val", {0: first}))
+    assert found.value == pytest.approx(0.05)
+    assert (found.low, found.high) == pytest.approx((0.05 - 0.0277, 0.05 + 0.0277), abs=0.004)
+    assert found.verdict == HOLDS
+    assert total((1, "val", {0: first}), (-1, "val", {0: second})).verdict == FAILS
+    assert total((1, "val", {0: first}), (-1, "val", {0: first})) == (0, 0, 0)
+
+
+def test_weights_and_the_mean():
+    rng = np.random.default_rng(1)
+    runs = [made(rng, ap, np.zeros(100)) for ap in (0.1, 0.3, 0.35)]
+    runs[0].value[2] = 0.2
+    terms = [(weight, "val", {0: run}) for weight, run in zip((-1, 2, -1), runs, strict=True)]
+    assert total(*terms).value == pytest.approx(0.15)
+
+
+def test_seeds_are_paired_and_their_spread_counts():
+    rng = np.random.default_rng(2)
+    images = rng.normal(0, 0.01, 1000)
+    lucky = {0: 0.0, 1: 0.04, 2: -0.04, 3: 0.5}
+    first = {seed: made(rng, 0.3 + luck, images, 0.001) for seed, luck in lucky.items()}
+    for shuffled, verdict in (([0, 1, 2], HOLDS), ([1, 2, 0], OPEN)):  # a lucky seed is lucky for both, or for one
+        second = {seed: made(rng, 0.31 + lucky[other], images, 0.001) for seed, other in enumerate(shuffled)}
+        found = total((1, "val", second), (-1, "val", first))
+        assert found.value == pytest.approx(0.01)  # of the three seeds that both have
+        assert found.verdict == verdict
+
+
+def test_different_evaluation_sets_may_differ_in_their_images():
+    rng = np.random.default_rng(3)
+    first, second = (made(rng, 0.3, np.zeros(50), truth=truth) for truth in "ab")
+    assert total((1, "Cityscapes", {0: first}), (-1, "Synscapes", {0: second})).verdict == OPEN
+    with pytest.raises(Missing, match="Cityscapes: found runs evaluated on 2 different"):
+        total((1, "Cityscapes", {0: first}), (-1, "Cityscapes", {0: second}))
+    with pytest.raises(Missing, match="no seed that all runs"):
+        total((1, "val", {0: first}), (-1, "val", {1: first}))
+
+
+@pytest.mark.parametrize(
+    "low, high, verdict", [(0.1, 0.2, HOLDS), (-0.2, -0.1, FAILS), (-0.1, 0.1, OPEN), (np.nan, np.nan, OPEN)]
+)
+def test_verdicts(low, high, verdict):
+    assert Estimate(0.0, low, high).verdict == verdict
