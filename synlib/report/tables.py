@@ -201,7 +201,8 @@ def removed_instances(data: StudyData, profile: Profile) -> Styler:
     }
     table = pd.DataFrame(columns).astype(object).rename_axis(None)  # object: counts stay integers
     before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
-    table.loc["all, in the paper"] = [before, after, 100 * (1 - after / before), np.nan, np.nan]
+    published = [before, after, 100 * (1 - after / before), np.nan, np.nan]
+    table.loc["all, in the paper"] = pd.Series(published, table.columns, dtype=object)
     return _shown(table)
 
 
