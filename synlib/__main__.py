@@ -100,16 +100,13 @@ def train(spec: Path, initial_weights: str, **where: Any) -> None:
 @commands.command(params=PREDICTED)
 def evaluate(run: str, **where: Any) -> None:
     """AP of a finished run on a data set, with intervals."""
-    from scapes.ap import average_precision, outcomes
-    from scapes.bootstrap import draw, intervals, summary
-    from scapes.instances import instance_table
-    from scapes.records import match_data_set
+    from scapes import ap, bootstrap, instances, records
 
     data_set, images, predictions, cache_dir = _predicted(run, **where)
-    instances = instance_table(images, cache_dir)
-    pooled = outcomes(match_data_set(images, predictions, instances=instances, min_area_px=data_set.min_area_px))
-    table = intervals(draw(pooled))
-    table.insert(2, "ap50", summary(average_precision(pooled).ap)[:, 1])
+    known = {"instances": instances.instance_table(images, cache_dir), "min_area_px": data_set.min_area_px}
+    pooled = ap.outcomes(records.match_data_set(images, predictions, **known))
+    table = bootstrap.intervals(bootstrap.draw(pooled))
+    table.insert(2, "ap50", bootstrap.summary(ap.average_precision(pooled).ap)[:, 1])
     print(f"run {run} on {data_set.name}: AP as fractions, low and high of its 95 % interval over the images")
     print(table.to_string(index=False, float_format="{:.4f}".format))
 
@@ -117,16 +114,15 @@ def evaluate(run: str, **where: Any) -> None:
 @commands.command(params=[*PREDICTED, _path("folder")])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
-    from scapes.coco import coco_ap, coco_predictions, coco_truth, write_json
-    from scapes.instances import instance_table
+    from scapes import coco, instances
     from scapes.predictions import read_predictions
 
     _, images, predictions, cache_dir = _predicted(run, **where)
-    truth = coco_truth(images, instance_table(images, cache_dir))
-    detections = coco_predictions(images, read_predictions(predictions))
-    write_json(folder / "truth.json", truth)
-    write_json(folder / "predictions.json", detections)
-    table = coco_ap(truth, detections).pivot(index="class", columns="metric", values="value")
+    truth = coco.coco_truth(images, instances.instance_table(images, cache_dir))
+    detections = coco.coco_predictions(images, read_predictions(predictions))
+    coco.write_json(folder / "truth.json", truth)
+    coco.write_json(folder / "predictions.json", detections)
+    table = coco.coco_ap(truth, detections).pivot(index="class", columns="metric", values="value")
     print(table.to_string(float_format="{:.4f}".format))
 
 

@@ -10,11 +10,9 @@ IMAGES = {"Cityscapes": 2_975, "Synscapes": 20_000}  # training images (section 
 
 # Section 3.3: (trained on, evaluated on) -> AP, with 2,975 images of each data set.
 TABLE1 = {
-    ("Synscapes", "Synscapes"): 31.6,
-    ("Synscapes", "Cityscapes"): 12.9,
-    ("Cityscapes", "Synscapes"): 11.8,
-    ("Cityscapes", "Cityscapes"): 35.7,
-}
+    ("Synscapes", "Synscapes"): 31.6, ("Synscapes", "Cityscapes"): 12.9,
+    ("Cityscapes", "Synscapes"): 11.8, ("Cityscapes", "Cityscapes"): 35.7,
+}  # fmt: skip
 
 # Section 4.1: (training approach, evaluated on) -> AP without and with instance removal; the paper's names.
 TABLE2 = {
@@ -41,31 +39,21 @@ TABLE3 = {
 # Section 4.2: maximum number of iterations -> (best AP on Cityscapes, synthetic images added). It follows from Table 3,
 # except for the first row: 50 epochs on 2,975 images take only 18,594 iterations and reach 36.2.
 TABLE4 = {
-    20_000: (35.1, 0),
-    40_000: (38.4, 6_000),
-    60_000: (38.9, 6_000),
-    80_000: (39.3, 9_000),
-    100_000: (40.3, 20_000),
-    150_000: (40.9, 20_000),
-}
+    20_000: (35.1, 0), 40_000: (38.4, 6_000), 60_000: (38.9, 6_000), 80_000: (39.3, 9_000),
+    100_000: (40.3, 20_000), 150_000: (40.9, 20_000),
+}  # fmt: skip
 
-# Section 4.3: step of the fine-tuning approach -> evaluated on -> AP; the paper's names.
-TABLE5 = {
-    "basic": {"Synscapes": 11.8, "Cityscapes": 35.7},
-    "3k": {"Synscapes": 31.6, "Cityscapes": 12.9},
-    "20k": {"Synscapes": 38.6, "Cityscapes": 14.9},
-    "pruned": {"Synscapes": 42.0, "Cityscapes": 14.2},
-    "fine-tuned": {"Synscapes": 19.7, "Cityscapes": 38.0},
-    "optimized": {"Synscapes": 29.6, "Cityscapes": 39.6},
+# Section 4.3: step of the fine-tuning approach -> the paper's name, AP on Synscapes, AP on Cityscapes.
+_ROWS5 = {
+    "basic": ("Basic train on Cityscapes", 11.8, 35.7),
+    "3k": ("Pre-train on 3k Synscapes images", 31.6, 12.9),
+    "20k": ("+ Retrain with 20k Synscapes images", 38.6, 14.9),
+    "pruned": ("+ Remove non-valuable instances", 42.0, 14.2),
+    "fine-tuned": ("+ Fine-tune on Cityscapes", 19.7, 38.0),
+    "optimized": ("+ Optimize hyperparameters", 29.6, 39.6),
 }
-STEPS = {
-    "basic": "Basic train on Cityscapes",
-    "3k": "Pre-train on 3k Synscapes images",
-    "20k": "+ Retrain with 20k Synscapes images",
-    "pruned": "+ Remove non-valuable instances",
-    "fine-tuned": "+ Fine-tune on Cityscapes",
-    "optimized": "+ Optimize hyperparameters",
-}
+STEPS = {step: name for step, (name, _, _) in _ROWS5.items()}
+TABLE5 = {step: {"Synscapes": first, "Cityscapes": second} for step, (_, first, second) in _ROWS5.items()}
 
 # Section 4.1: labelled instances in 2,975 training images. 48 % are removed (if 62 % of them are persons, just what the
 # limits of Figure 4 remove); the text says "around 40%".
@@ -73,12 +61,9 @@ INSTANCE_IMAGES = 2975
 INSTANCES = {"Synscapes": 137_255, "Synscapes pruned": 70_744, "Cityscapes": 54_060}
 
 FIGURE3_THRESHOLDS = (0, 40, 60, 70, 80, 90)  # percent of each class's instances removed in its panels (section 4.1)
-
 # Figure 4, percent: "for most of them [...] around 30% but regarding 'person' class it is rather around 60%".
 LIMITS = {"person": 60.0, "others": 30.0}
-
-# Figure 5: AP on Cityscapes "almost doubles between 0% and 10%" real images (section 4.2): at most this factor.
-FIRST_TENTH_GAIN = 2.0
+FIRST_TENTH_GAIN = 2.0  # Figure 5: AP on Cityscapes "almost doubles between 0% and 10%" real images: at most this
 
 # Figure 6: momentum -> learning rate of the highest AP on Cityscapes; between which ones fine-tuning works. Section 4.3
 # lowers them "in the last 60k and last 20k iterations", impossible in 24,000; 6,000 and 2,000 would fit the baseline.

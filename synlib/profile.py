@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
 MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
 """The model profiles; importing what reads them would load PyTorch."""
-TENS = tuple(range(0, 100, 10))
 LEARNING_RATES = {
     0.9: (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
     0.0: (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
@@ -69,9 +68,9 @@ class Grids(Section):
     """What the experiments of section 4 vary; the defaults are the paper's. Shares are percent, as in its figures."""
 
     # Figure 4: percent of each class's synthetic instances to remove; those chosen from it, in force from section 4.2
-    thresholds: Values[Percent] = TENS
+    thresholds: Values[Percent] = tuple(range(0, 100, 10))
     removal: dict[Literal[CLASSES], Percent] = dict.fromkeys(CLASSES, 30) | {"person": 60}
-    ratios: Values[Percent] = (*TENS, 100)  # Figure 5: percent of real images
+    ratios: Values[Percent] = tuple(range(0, 101, 10))  # Figure 5: percent of real images
     # Table 3: synthetic images beside all real ones, and epochs; the cell that stands for mixing in Table 2, Figure 1
     added_images: Values[Natural] = (0, 3000, 6000, 9000, 12_000, 20_000)
     epochs: Values[Above0] = (33, 50, 66)
@@ -159,22 +158,11 @@ class Profile(Section):
             target[field] = value
         return self.from_dict(values)
 
-    @property
-    def data_dir(self) -> Path:
-        """Where derived data are kept."""
-        return _folder(self.data.folder, "data", self.name)
-
-    @property
-    def runs_dir(self) -> Path:
-        return _folder(self.runs, "runs")
-
-    @property
-    def figures_dir(self) -> Path:
-        return _folder(self.figures, "figures", self.name)
-
-    @property
-    def reports_dir(self) -> Path:
-        return _folder(self.reports, "reports", self.name)
+    # Where derived data, runs, figures and reports are.
+    data_dir = property(lambda self: _folder(self.data.folder, "data", self.name))
+    runs_dir = property(lambda self: _folder(self.runs, "runs"))
+    figures_dir = property(lambda self: _folder(self.figures, "figures", self.name))
+    reports_dir = property(lambda self: _folder(self.reports, "reports", self.name))
 
 
 def _folder(given: str, *default: str) -> Path:

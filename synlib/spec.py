@@ -107,8 +107,8 @@ class ScheduleSpec(Section):
     def _steps_and_warmup(self) -> Self:
         check(list(self.steps) == sorted(self.steps), self.steps, "increasing fractions of the run", "steps")
         warmup = min(1000, self.iterations // 10) if self.warmup_iterations is None else self.warmup_iterations
-        expected = f"less than the {self.iterations} iterations"
-        check(warmup < max(2, self.iterations), warmup, expected, "warmup_iterations")
+        short = warmup < max(2, self.iterations)
+        check(short, warmup, f"less than the {self.iterations} iterations", "warmup_iterations")
         self.__dict__["warmup_iterations"] = warmup
         return self
 
@@ -143,8 +143,7 @@ class RunSpec(Section):
         if not isinstance(schedule, dict) or "epochs" not in schedule:
             return schedule
         check("iterations" not in schedule, "epochs and iterations", "one of them")
-        rest = dict(schedule)
-        epochs = rest.pop("epochs")
+        epochs, rest = schedule["epochs"], {name: schedule[name] for name in schedule if name != "epochs"}
         check(type(epochs) in (int, float) and 0 < epochs < math.inf, epochs, "a number above 0", "epochs")
         if {"data", "batch_size"} <= info.data.keys():  # otherwise their errors are the ones reported
             rest["iterations"] = iterations_for_epochs(epochs, info.data["data"].images, info.data["batch_size"])
