@@ -12,6 +12,8 @@ THRESHOLDS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 RATIOS = tuple(range(0, 101, 10))
 RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.0006, 0.002, 0.006, 0.02)}
 
+APPROACHES = {"pre-training": (31, 13), "mixing": (30, 33), "fine-tuning": (21, 31)}
+
 
 class FakeStudy:
     """``results`` by experiment, and ``draws(run, on)``; run ids are experiment, name and seed joined by "/"."""
@@ -21,26 +23,17 @@ class FakeStudy:
         self.seeds, self.noise, self.resamples = seeds, noise, resamples
         self.factor = CLASS_FACTOR / (CLASS_FACTOR.mean() if flat_mean else 1)
         self.known: dict[tuple[str, str], Draws] = {}
-        self.results = {
-            "table1": self.frame("table1", [("Synscapes", {}, 25, 12), ("Cityscapes", {}, 9, 28)]),
-            "thresholds": self.frame("thresholds", [self._threshold(t) for t in THRESHOLDS]),
-            "ratios": self.frame("ratios", [self._ratio(r) for r in RATIOS]),
-            "amounts": self.frame(
-                "amounts", [self._amount(e, a) for e in (8, 12, 16) for a in (0, 300, 600)]
-            ),
-            "removal": self.frame("removal", [self._removal(a, r) for a in "pmf" for r in ("off", "on")]),
-            "fine_tuning": self.frame("fine_tuning", [self._tuned(m, r) for m, rates in RATES.items() for r in rates]),
-            "steps": self.frame(
-                "steps",
-                [
-                    (step, {"step": step}, *ap)
-                    for step, ap in {
-                        "basic": (9, 28), "3k": (25, 12), "20k": (31, 13), "pruned": (33, 13.5),
-                        "fine-tuned": (15, 30), "optimized": (22, 32),
-                    }.items()
-                ],
-            ),
-        }  # fmt: skip
+        steps = {"basic": (9, 28), "3k": (25, 12), "20k": (31, 13), "pruned": (33, 13.5), "fine-tuned": (15, 30)}
+        runs = {
+            "table1": [("Synscapes", {}, 25, 12), ("Cityscapes", {}, 9, 28)],
+            "thresholds": [_threshold(t) for t in THRESHOLDS],
+            "ratios": [_ratio(r) for r in RATIOS],
+            "amounts": [_amount(e, a) for e in (8, 12, 16) for a in (0, 300, 600)],
+            "removal": [_removal(approach, switch) for approach in APPROACHES for switch in ("off", "on")],
+            "fine_tuning": [_tuned(m, r) for m, rates in RATES.items() for r in rates],
+            "steps": [(step, {"step": step}, *ap) for step, ap in (steps | {"optimized": (22, 32)}).items()],
+        }
+        self.results = {experiment: self.frame(experiment, rows) for experiment, rows in runs.items()}
 
     def draws(self, run, on):
         return self.known[run, on]
@@ -72,40 +65,30 @@ class FakeStudy:
             for k, c in enumerate(NAMES)
         ]
 
-    @staticmethod
-    def _threshold(t):
-        bends = np.where(np.array(CLASSES) == "person", 60, 30)
-        fall = np.maximum(0, t - bends) / (100 - bends)
-        ap = CLASS_FACTOR * 25 * (1 + 0.0005 * min(t, 30) - 0.7 * fall)
-        return f"{t} % removed", {"threshold": t}, ap, ap * 0.5
 
-    @staticmethod
-    def _ratio(r):
-        return f"{r} % real", {"real_percent": r}, 26 - 0.08 * r - 8 * (r == 100), 13 + (r > 0) * 9 + 0.07 * r
+def _threshold(t):
+    bends = np.where(np.array(CLASSES) == "person", 60, 30)
+    fall = np.maximum(0, t - bends) / (100 - bends)
+    ap = CLASS_FACTOR * 25 * (1 + 0.0005 * min(t, 30) - 0.7 * fall)
+    return f"{t} % removed", {"threshold": t}, ap, ap * 0.5
 
-    @staticmethod
-    def _amount(epochs, added):
-        ap = 24 + 5 * (1 - np.exp(-added / 250)) + {8: -2, 12: 0.5, 16: 0}[epochs]
-        name = f"{added} added, {epochs} epochs"
-        factors = {"epochs": float(epochs), "added": added, "iterations": round(epochs * (300 + added) / 2)}
-        return name, factors, 10 + added / 60, ap
 
-    @staticmethod
-    def _removal(letter, switch):
-        name = {"p": "pre-training", "m": "mixing", "f": "fine-tuning"}[letter]
-        synscapes, cityscapes = {"p": (31, 13), "m": (30, 33), "f": (21, 31)}[letter]
-        better = 1.5 * (switch == "on")
-        return (
-            f"{name}, removal {switch}",
-            {"approach": name, "removal": switch},
-            synscapes + better,
-            cityscapes + better,
-        )
+def _ratio(r):
+    return f"{r} % real", {"real_percent": r}, 26 - 0.08 * r - 8 * (r == 100), 13 + (r > 0) * 9 + 0.07 * r
 
-    @staticmethod
-    def _tuned(momentum, rate):
-        effective = rate / (1 - momentum)
-        ap = 31 - 6 * np.log10(effective / 0.02) ** 2
-        diverged = effective > 0.15
-        name, factors = f"lr {rate:g}, momentum {momentum:g}", {"learning_rate": rate, "momentum": momentum}
-        return name, factors, None if diverged else 20.0, None if diverged else max(3.0, ap)
+
+def _amount(epochs, added):
+    ap = 24 + 5 * (1 - np.exp(-added / 250)) + {8: -2, 12: 0.5, 16: 0}[epochs]
+    factors = {"epochs": float(epochs), "added": added, "iterations": round(epochs * (300 + added) / 2)}
+    return f"{added} added, {epochs} epochs", factors, 10 + added / 60, ap
+
+
+def _removal(approach, switch):
+    aps = (ap + 1.5 * (switch == "on") for ap in APPROACHES[approach])
+    return f"{approach}, removal {switch}", {"approach": approach, "removal": switch}, *aps
+
+
+def _tuned(momentum, rate):
+    effective = rate / (1 - momentum)
+    aps = (None, None) if effective > 0.15 else (20.0, max(3.0, 31 - 6 * np.log10(effective / 0.02) ** 2))
+    return f"lr {rate:g}, momentum {momentum:g}", {"learning_rate": rate, "momentum": momentum}, *aps

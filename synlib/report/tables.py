@@ -219,21 +219,15 @@ def claims(judged: pd.DataFrame) -> Styler:
     The caption counts the verdicts. ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
     """
     signs = judged["verdict"].map({verdict: sign for verdict, (sign, _) in VERDICTS.items()})
-    points = judged["unit"] == "AP points"
-    columns = {
-        "section": judged["section"] + ", " + judged["shown in"],
-        "claim": judged["claim"].where(points, judged["claim"] + " (" + judged["unit"] + ")"),
-        "paper": judged["paper"],
-        "ours": judged["ours"],
-        INTERVAL: _intervals(judged),
-        "verdict": signs + " " + judged["verdict"],
-        "because": judged["because"],
-    }
+    units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
+    texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
+             "verdict": signs + " " + judged["verdict"], INTERVAL: _intervals(judged)}  # fmt: skip
+    table = judged.assign(**texts)[["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]]
     wraps = {"section": "nowrap", "claim": "normal; min-width: 16em", "verdict": "nowrap",
              "because": "normal; min-width: 9em"}  # fmt: skip
     props = {name: f"text-align: left; white-space: {wrap}" for name, wrap in wraps.items()}
     colors = {sign: f"color: {color}; font-weight: bold" for sign, color in VERDICTS.values()}
-    styled = _shown(pd.DataFrame(columns)).map(lambda text: colors[text[0]], subset=["verdict"])
+    styled = _shown(table).map(lambda text: colors[text[0]], subset=["verdict"])
     styled.set_table_styles({name: [{"selector": "", "props": text}] for name, text in props.items()})
     return named(styled.set_caption(_counted(judged["verdict"])), "claims", claims=judged)
 

@@ -6,7 +6,6 @@ run is missing. The interval is a paired bootstrap: each draw has the same evalu
 several seeds the same trainings, so what the runs share cancels. With one seed, it does not cover how trainings differ.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -59,7 +58,6 @@ def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     ``paper``, ``ours``, ``low``, ``high``: in ``unit``; ``paper`` is missing where it states no number. ``because``:
     why a claim is not decided, or what the verdict rests on.
     """
-    draws = functools.cache(draws)
     rows = []
     for claim in _chosen(places):
         try:

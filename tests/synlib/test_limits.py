@@ -8,6 +8,7 @@ from scapes.bootstrap import NAMES
 from synlib.report.limits import _rising, fitted_limits, limit_draws, two_phases
 
 TENS = np.arange(0, 100, 10.0)
+UNEVEN = np.array([0, 30, 60, 80, 90.0])
 
 
 def bent(bend, level=20.0, last=8.0, thresholds=TENS):
@@ -41,20 +42,15 @@ def test_the_first_phase_is_an_isotonic_regression(seed):
     np.testing.assert_allclose(_rising(observed, weights), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("bend", [0, 20, 35, 60, 75])
-def test_a_clean_bend_is_found(bend):
-    fitted = two_phases(TENS, bent(bend)[None])
+@pytest.mark.parametrize("thresholds, bend", [*((TENS, bend) for bend in (0, 20, 35, 60, 75)), (UNEVEN, 60)])
+def test_a_clean_bend_is_found(thresholds, bend):
+    fitted = two_phases(thresholds, bent(bend, thresholds=thresholds)[None])
     assert fitted.limit[0] == pytest.approx(bend, abs=2)
     assert fitted.level[0] == pytest.approx(20, abs=0.3)
     assert fitted.slope[0] == pytest.approx(12 / (90 - bend), rel=0.05)
 
 
-def test_thresholds_need_not_be_even():
-    thresholds = np.array([0, 30, 60, 80, 90.0])
-    assert two_phases(thresholds, bent(60, thresholds=thresholds)[None]).limit[0] == pytest.approx(60, abs=1)
-
-
-@pytest.mark.parametrize("thresholds", [TENS, np.array([0, 30, 60, 80, 90.0])])
+@pytest.mark.parametrize("thresholds", [TENS, UNEVEN])
 @pytest.mark.parametrize("start", [20, 10])
 def test_a_first_phase_may_rise_and_level_off(start, thresholds):
     curve = np.interp(thresholds, [0, 30, 75, 90], [start, 20, 20.5, 8])
@@ -63,19 +59,15 @@ def test_a_first_phase_may_rise_and_level_off(start, thresholds):
 
 def test_of_equally_near_bends_the_last():
     """11, 17, 20.5 rise and 17.5, 10 fall: the fall may begin anywhere up to where its line is 20.5 high."""
-    fitted = two_phases([0, 30, 60, 80, 90], np.array([[11, 17, 20.5, 17.5, 10]]))
+    fitted = two_phases(UNEVEN, np.array([[11, 17, 20.5, 17.5, 10]]))
     assert fitted.limit[0] == pytest.approx(76, abs=1)
     assert fitted.slope[0] == pytest.approx(0.75)
 
 
-def test_a_late_recovery_does_not_hide_a_fall():
-    curve = np.array([18.7, 18.1, 13.6, 14, 12.8, 12.4, 13.3, 12.9, 14.9, 17.1])
-    assert two_phases(TENS, curve[None]).limit.tolist() == [0]
-
-
-@pytest.mark.parametrize("last", [20, 19, 25])
-def test_a_curve_that_hardly_falls_has_its_limit_at_the_end(last):
-    assert two_phases(TENS, bent(40, last=last)[None]).limit.tolist() == [90]
+def test_a_late_recovery_hides_no_fall_and_a_curve_that_hardly_falls_has_its_limit_at_the_end():
+    recovers = np.array([18.7, 18.1, 13.6, 14, 12.8, 12.4, 13.3, 12.9, 14.9, 17.1])
+    curves = np.stack([recovers, *(bent(40, last=last) for last in (20, 19, 25))])
+    assert two_phases(TENS, curves).limit.tolist() == [0, 90, 90, 90]
 
 
 def test_the_unit_of_ap_does_not_matter():

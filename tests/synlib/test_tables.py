@@ -134,7 +134,8 @@ def at_paper_scale(study, rows):
     return study.frame("amounts", [(f"{row['epochs']} {row['added']}", row, 1.0, row["ap"]) for row in rows])
 
 
-def test_table3_at_the_papers_scale_has_its_labels_once():
+def test_tables_3_and_4_at_the_papers_scale():
+    """Labels of Table 3 once; Table 4 is the paper's but for its first row."""
     study = FakeStudy(noise=0, resamples=50, flat_mean=True)
     some = [row for row in paper.table3_rows() if row["added"] in (0, 6000, 20_000) and row["epochs"] != 66]
     table = tables.table3(at_paper_scale(study, some)).data
@@ -143,10 +144,6 @@ def test_table3_at_the_papers_scale_has_its_labels_once():
         rows = table.loc[f"{epochs} epochs"]
         assert rows.loc["paper"].tolist() == [paper.TABLE3[epochs][added] for added in (0, 6000, 20_000)]
         np.testing.assert_allclose(rows.loc["ours"].astype(float), rows.loc["paper"].astype(float))
-
-
-def test_table4_at_the_papers_scale_is_the_papers_but_for_its_first_row():
-    study = FakeStudy(noise=0, resamples=50, flat_mean=True)
     table = tables.table4(at_paper_scale(study, paper.table3_rows())).data
     assert table.index.tolist() == list(paper.TABLE4) == table["paper", "iterations allowed"].tolist()
     np.testing.assert_allclose(table["ours", "best AP"], table["paper", "by its Table 3"])
@@ -164,13 +161,8 @@ def test_table4_of_a_smaller_study(one):
     best = results[(results["class"] == "mean") & (results["evaluated on"] == "Cityscapes")]["ap"].max()
     assert table["ours", "best AP"].iloc[-1] == best
     assert table["ours", "epochs"].iloc[1] == "8"
-
-
-def test_table4_without_results(one):
-    results = one.results["amounts"]
-    table = tables.table4(results.assign(ap=np.nan)).data
-    assert table["ours", "best AP"].isna().all()
-    assert len(table) == 6
+    nothing = tables.table4(results.assign(ap=np.nan)).data
+    assert nothing["ours", "best AP"].isna().all() and len(nothing) == 6
 
 
 def test_best_within_prefers_the_shorter_of_equals():
@@ -257,19 +249,14 @@ def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
     assert set(cells) == {"0.0"}
     shown = cells_of(tables.table5(whole))
     assert shown[:3] == ["0.0", "0.0 – 0.0", "11.8"]
-    mixed = pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)})
-    assert cells_of(tables._shown(mixed)) == ["1,200", "2.0"]
+    mixed = tables._shown(pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)}))
+    assert cells_of(mixed) == ["1,200", "2.0"]
 
 
 def test_instance_counts_are_shown_as_counts():
-    class Data:
-        def instances(self, domain, split):
-            return pd.DataFrame({"category": [0, 0, 2], "area_px": [5, 8, 9], "crowd": [False, False, True]})
-
-        def images(self, domain, split):
-            return range(4)
-
-    styled = tables.instance_counts(Data())
+    table = pd.DataFrame({"category": [0, 0, 2], "area_px": [5, 8, 9], "crowd": [False, False, True]})
+    data = SimpleNamespace(instances=lambda domain, split: table, images=lambda domain, split: range(4))
+    styled = tables.instance_counts(data)
     assert styled.data.columns.tolist() == ["Synscapes", "Cityscapes"]
     shown = dict(zip(styled.data.index, cells_of(styled)[::2], strict=True))
     assert [shown[name] for name in ("person", "car", "all", "per image", "groups")] == ["2", "0", "2", "0.5", "1"]
