@@ -104,7 +104,7 @@ def table4(results: pd.DataFrame) -> Styler:
         ("ours", band(found)): _intervals(best, found["seeds"].max()),
         ("paper", "iterations allowed"): list(paper.TABLE4),
         ("paper", "best AP"): ap,
-        ("paper", "synthetic added"): [_thousands(images) for images in added],
+        ("paper", "synthetic added"): [f"{images:,}".replace(",000", "k") for images in added],
         ("paper", "by its Table 3"): best_within(papers, list(paper.TABLE4))["ap"],
     }
     table = pd.DataFrame(columns).set_index(("ours", "iterations allowed"))
@@ -294,9 +294,4 @@ def _correspondence(ours: Iterable[float], published: Iterable[float]) -> dict[f
 
 def _label(ours: float, papers: float | None, unit: str) -> str:
     same = papers is None or abs(ours - papers) <= 0.02 * papers
-    return f"{ours:,g} {unit}" + ("" if same else f" (paper: {_thousands(papers)})")
-
-
-def _thousands(value: float) -> str:
-    """3000 -> ``3k``."""
-    return f"{value:,g}".replace(",000", "k")
+    return f"{ours:,g} {unit}" + ("" if same else f" (paper: {papers:,})".replace(",000", "k"))

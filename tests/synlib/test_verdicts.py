@@ -78,12 +78,9 @@ def test_the_papers_numbers_give_the_papers_differences_and_verdicts():
 
 def test_what_the_paper_says_of_the_rules():
     stated = {claim.rule: claim.paper for claim in claims.load() if claim.paper is not None}
-    rates = [rate / (1 - momentum) for momentum, rate in paper.BEST_LEARNING_RATE.items()]
-    lead = paper.limit("person") - paper.limit("car")
-    assert stated == {
-        "persons_last_longer": lead,
-        "same_effective_rate": pytest.approx(np.log10(rates[1] / rates[0])),
-    }
+    first, second = (rate / (1 - momentum) for momentum, rate in paper.BEST_LEARNING_RATE.items())
+    assert stated["persons_last_longer"] == paper.limit("person") - paper.limit("car")
+    assert stated["same_effective_rate"] == pytest.approx(np.log10(second / first))
 
 
 @pytest.mark.parametrize(
@@ -101,10 +98,13 @@ def test_rule_of_figure5_weighs_three_runs(one, on, claim, expected):
     assert row["low"] < row["ours"] < row["high"]
 
 
-def test_nothing_run_decides_nothing(one):
+def test_nothing_run_decides_nothing_and_between_two_there_is_nothing(one):
     found = verdicts.verdicts({}, one.draws)
     assert (found["verdict"] == OPEN).all()
     assert found["because"].str.contains("was not run").all()
+    assert claims.between([1, 2, 4]) == 2
+    with pytest.raises(Missing, match="at least three"):
+        claims.between([1, 2])
 
 
 def test_a_missing_or_failed_run_is_named(one):
@@ -229,12 +229,6 @@ def test_peaks_at_the_same_effective_learning_rate(first, second, verdict):
         assert found["ours"] == pytest.approx(np.log10(second / 0.1 / first), abs=1e-9)
 
 
-def test_between_two_there_is_nothing():
-    assert claims.between([1, 2, 4]) == 2
-    with pytest.raises(Missing, match="at least three"):
-        claims.between([1, 2])
-
-
 def test_across_seeds_and_failures():
     study = FakeStudy(seeds=(0, 1))
     tuned = study.results["fine_tuning"]
@@ -274,7 +268,7 @@ def total(*terms):
     return Estimate(*(number / 100 for number in found))
 
 
-def test_what_runs_share_cancels():
+def test_what_runs_share_cancels_and_weights_count():
     rng = np.random.default_rng(0)
     images = rng.normal(0, 0.1, 2000)
     first, second = made(rng, 0.30, images), made(rng, 0.35, images)
@@ -284,10 +278,6 @@ def test_what_runs_share_cancels():
     assert found.verdict == HOLDS
     assert total((1, "val", {0: first}), (-1, "val", {0: second})).verdict == FAILS
     assert total((1, "val", {0: first}), (-1, "val", {0: first})) == (0, 0, 0)
-
-
-def test_weights_and_the_mean():
-    rng = np.random.default_rng(1)
     runs = [made(rng, ap, np.zeros(100)) for ap in (0.1, 0.3, 0.35)]
     runs[0].value[2] = 0.2
     terms = [(weight, "val", {0: run}) for weight, run in zip((-1, 2, -1), runs, strict=True)]
