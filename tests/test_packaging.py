@@ -88,8 +88,8 @@ def test_every_imported_package_is_asked_for():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module]
-            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"synlib"}:
-                owners = {canonicalize_name(owner) for owner in distributions.get(name, [])}
+            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+                owners = {canonicalize_name(owner) for owner in distributions.get(name, [])} - {"synlib"}
                 assert not owners or owners & declared, f"{path.relative_to(ROOT)} imports {name}: add {owners}"
 
 
