@@ -19,7 +19,7 @@ from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scapes.labels import CLASSES, INSTANCE_BASE, category_of_label
+from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE
 from seeded_rcnn.backbone import EfficientNetLite0
 from seeded_rcnn.weights import sha256
 from synlib.profile import Profile
@@ -29,7 +29,7 @@ from toyscapes import draw_scene
 
 CROP_PX = 64
 PYRAMID_CHANNELS = 48
-CATEGORY = category_of_label()
+CATEGORY = CATEGORY_OF_LABEL
 SCENE_SEED = 1234
 """Scenes for the crops are not those of the demo's data, whose seed is 0."""
 

@@ -6,7 +6,9 @@ import json
 import os
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,18 +51,17 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
     """Be the only process that fills ``folder``; while another one does, wait, and say so after ``say_after_s``.
 
     Look again at what is in the folder once inside: the other process may have finished it. The kernel releases the
-    lock when its holder ends, however it ends. The lock file ``.NAME.lock`` stands beside the folder, not in it, and
-    stays. Where the parent folder may not be written to, there is no lock and no waiting.
+    lock when its holder ends, however it ends. The lock file ``.NAME.lock`` stands beside the folder and stays. Where
+    the parent folder may not be written to, there is no lock and no waiting.
     """
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
-        try:
-            lock.acquire(timeout=say_after_s)
-        except Timeout:
-            tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
-            lock.acquire()
+        lock.acquire(timeout=say_after_s)
+    except Timeout:
+        tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
+        lock.acquire()
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -80,16 +81,31 @@ def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifes
     Raises ``FileExistsError`` if the folder holds something else or was made for another request, ``BadFile`` for a
     damaged manifest.
     """
-    folder = Path(folder)
-    if not (folder / manifest).is_file():
+    finished, begun = Path(folder) / manifest, Path(folder) / partial
+    if not finished.is_file():
         with only_one(folder):
-            if not (folder / manifest).is_file():  # another process may have finished it while this one waited
-                _claim(folder, request, folder / partial)
-                write_json(folder / manifest, request | work())
-                (folder / partial).unlink(missing_ok=True)  # without a lock, another process may have removed it
-    found = read_manifest(folder / manifest)
+            if begun.is_file():
+                check_request(folder, read_manifest(begun), request)
+            elif not finished.is_file():  # another process may have finished it while this one waited
+                if os.path.isdir(folder) and os.listdir(folder):
+                    raise FileExistsError(f"{folder}: holds something else, expected an empty or new folder")
+                write_json(begun, request)
+            if not finished.is_file():
+                write_json(finished, request | work())
+                begun.unlink(missing_ok=True)  # without a lock, another process may have removed it
+    found = read_manifest(finished)
     check_request(folder, found, request)
     return found
+
+
+def check_request(folder: str | Path, found: dict, request: dict) -> None:
+    """Raise ``FileExistsError`` unless ``found``, a manifest, answers ``request``."""
+    for name, value in request.items():
+        if found.get(name) != value:
+            raise FileExistsError(
+                f"{folder}: was made from other input or with other options: {name} is {found.get(name)}, "
+                f"asked for {value}; delete that folder or choose another one"
+            )
 
 
 def read_manifest(path: Path) -> dict:
@@ -112,38 +128,19 @@ def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any],
 
 def _unique(pairs: list[tuple[str, object]]) -> dict:
     """A JSON object; unlike the default, a key that stands twice is an error instead of a choice."""
-    unique = dict(pairs)
-    if len(unique) < len(pairs):
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"key {twice!r} stands twice")
+    if len(unique := dict(pairs)) < len(pairs):
+        raise ValueError(f"key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")
     return unique
 
 
-def check_request(folder: Path, found: dict, request: dict) -> None:
-    """Raise ``FileExistsError`` unless ``found``, a manifest, answers ``request``."""
-    for name, value in request.items():
-        if found.get(name) != value:
-            raise FileExistsError(
-                f"{folder}: was made from other input or with other options: {name} is {found.get(name)}, "
-                f"asked for {value}; delete that folder or choose another one"
-            )
-
-
-def _claim(folder: Path, request: dict, partial: Path) -> None:
-    if partial.is_file():
-        check_request(folder, read_manifest(partial), request)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: holds something else, expected an empty or new folder")
-    else:
-        write_json(partial, request)
-
-
+@dataclass(eq=False)
 class BadFile(ValueError):
     """A data file that is not what it should be: ``kind`` of fault, ``path``, what was ``found``, what ``expected``."""
 
-    def __init__(self, kind: str, path: str | Path, found: str, expected: str) -> None:
-        super().__init__(kind, str(path), found, expected)
-        self.kind, self.path, self.found, self.expected = kind, str(path), found, expected
+    kind: str
+    path: str | Path
+    found: str
+    expected: str
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind}: found {self.found}, expected {self.expected}"

@@ -17,10 +17,9 @@ import pandas as pd
 
 from scapes import png
 from scapes.files import replacing
-from scapes.labels import INSTANCE_BASE, category_of_label, label_of_instance
+from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, label_of_instance
 from scapes.parallel import map_items
 
-_CATEGORY_OF_LABEL = category_of_label()
 _TABLE_VERSION = 1
 """Part of the cache's file name: raise it when the columns or their meaning change."""
 
@@ -124,7 +123,7 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     labels = label_of_instance(ids)
     lengths = np.diff(starts, append=height * width)
     # Only those of the eight classes, sorted by id; first: where each id starts.
-    evaluated = _CATEGORY_OF_LABEL[np.minimum(labels, 255)] >= 0
+    evaluated = CATEGORY_OF_LABEL[np.minimum(labels, 255)] >= 0
     starts, ids, lengths = starts[evaluated], ids[evaluated], lengths[evaluated]
     order = np.argsort(ids, kind="stable")
     ids, starts, lengths = ids[order], starts[order], lengths[order]
@@ -134,7 +133,7 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     table = np.empty(len(first), _ROW)
     table["instance_id"] = ids[first]
     table["crowd"] = ids[first] < INSTANCE_BASE
-    table["category"] = _CATEGORY_OF_LABEL[label_of_instance(ids[first])]
+    table["category"] = CATEGORY_OF_LABEL[label_of_instance(ids[first])]
     if len(first):
         table["area_px"] = np.add.reduceat(lengths, first)
         table["x0"], table["x1"] = np.minimum.reduceat(x, first), np.maximum.reduceat(x + lengths, first)

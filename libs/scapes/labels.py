@@ -13,16 +13,14 @@ Source: ``cityscapesscripts/helpers/labels.py``.
 
 import numpy as np
 from cityscapesscripts.helpers.labels import labels as _OFFICIAL
-from cityscapesscripts.helpers.labels import name2label
 
 from scapes import png
 from scapes.files import BadFile
 
-EVALUATED = tuple(label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval)
-
-CLASSES: tuple[str, ...] = tuple(label.name for label in EVALUATED)
-LABEL_IDS: tuple[int, ...] = tuple(label.id for label in EVALUATED)
-COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in EVALUATED}
+_EVALUATED = [label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval]
+CLASSES: tuple[str, ...] = tuple(label.name for label in _EVALUATED)
+LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _EVALUATED)
+COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in _EVALUATED}
 """Class name -> RGB, 0..255: the official Cityscapes colours."""
 
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = LABEL_IDS
@@ -32,13 +30,13 @@ INSTANCE_BASE = 1000
 MAX_LABEL_ID = max(label.id for label in _OFFICIAL)
 NAMES: tuple[str, ...] = tuple(label.name for label in sorted(_OFFICIAL, key=lambda label: label.id) if label.id >= 0)
 """Name of every official class, by label id."""
+label_id = NAMES.index
+"""From a name to the label id: ``label_id("road") == 7``."""
 INSTANCE_LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _OFFICIAL if label.hasInstances and label.id >= 0)
 """The evaluated eight, and caravan and trailer, which have instances but are ignored in evaluation."""
-
-
-def label_id(name: str) -> int:
-    """The label id of any official class, e.g. ``label_id("road") == 7``."""
-    return name2label[name].id
+CATEGORY_OF_LABEL = np.full(256, -1, np.int8)
+"""Label id -> category 0..7, or -1 for a label that is not evaluated."""
+CATEGORY_OF_LABEL[[*LABEL_IDS]] = range(len(LABEL_IDS))
 
 
 def label_of_instance(ids: np.ndarray) -> np.ndarray:
@@ -57,10 +55,3 @@ def read_label_ids(path: str) -> np.ndarray:
     label_ids = png.read(path, "gray 8")
     check_label_ids(path, label_ids)
     return label_ids
-
-
-def category_of_label() -> np.ndarray:
-    """Look-up table, int8 ``(256,)``: label id -> category 0..7, or -1 for a label that is not evaluated."""
-    table = np.full(256, -1, np.int8)
-    table[list(LABEL_IDS)] = np.arange(len(LABEL_IDS), dtype=np.int8)
-    return table

@@ -2,28 +2,19 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any
 
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 
 def map_items(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    workers: int | None = None,
-    description: str = "",
-    unit: str = "image",
-) -> Iterator[Result]:
+    function: Callable, items: Sequence, *, workers: int | None = None, description: str = "", unit: str = "image"
+) -> Iterator[Any]:
     """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one per core).
 
     With one worker, or few items, everything runs in this process. Results are computed only a little ahead of what the
-    caller has taken, so memory stays flat. The progress bar, shown with a ``description``, has a rate and the remaining
-    time.
+    caller has taken, so memory stays flat. The progress bar is shown with a ``description``.
     """
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(items) < 4 * workers:
@@ -34,9 +25,8 @@ def map_items(
     yield from tqdm(results, total=len(items), desc=description, unit=unit, disable=not description, delay=1)
 
 
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """One OpenCV thread per worker: the processes already use every core."""
+def _call(function: Callable, item: Any) -> Any:
     import cv2
 
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # the processes already use every core
     return function(item)

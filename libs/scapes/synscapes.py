@@ -9,7 +9,7 @@ Layout (https://synscapes.on.liu.se/features.html), N = 1..25000 without leading
     ROOT/meta/N.json            {"instance": {"class": {"ID": label id, ...}, "bbox2d": ...,
                                  "occluded": {"ID": fraction, ...}, "truncated": {"ID": fraction, ...}}, ...}
 
-The data set has no official split; ours is that of :mod:`scapes.numbered`. The scenes were generated
+The data set has no official split; ours is that of :mod:`scapes.layout`. The scenes were generated
 independently of each other, so images with consecutive numbers are not related.
 """
 
@@ -17,12 +17,12 @@ import operator
 
 from scapes.files import read_json
 from scapes.labels import read_label_ids
-from scapes.numbered import NumberedDataset, read_instance_map, unique_classes
+from scapes.layout import NumberedDataset, checked_classes, read_instance_map
 
 
 def _read_classes(path: str) -> dict[int, int]:
     expected = 'JSON with {"instance": {"class": {"ID": label id, ...}}}'
-    return read_json(path, "metadata", expected, lambda meta: unique_classes(_classes(meta)))
+    return read_json(path, "metadata", expected, lambda meta: checked_classes(_classes(meta)))
 
 
 def _classes(meta: dict) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ the list leaves out (far or small ones) has the commonest class of its pixels in
 has no instances, such as road, is not one. Boxes and occlusion are not used: boxes are computed from the masks, as for
 every data set here.
 
-The data set has no official split; ours is that of :mod:`scapes.numbered`.
+The data set has no official split; ours is that of :mod:`scapes.layout`.
 """
 
 import functools
@@ -28,7 +28,7 @@ from cityscapesscripts.helpers.labels import trainId2label
 from scapes import png
 from scapes.files import read_json
 from scapes.labels import INSTANCE_LABEL_IDS, NAMES
-from scapes.numbered import NumberedDataset, read_instance_map, unique_classes
+from scapes.layout import NumberedDataset, checked_classes, read_instance_map
 
 LABEL_OF_TRAIN_ID = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
 COLOR_KINDS = ("RGB 8", "RGBA 8")
@@ -40,7 +40,7 @@ def _read_class_map(path: str) -> np.ndarray:
 
 def _read_classes(path: str) -> dict[int, int]:
     expected = 'JSON: a list of {"color": [R, G, B, A], "label": class name, ...}'
-    return read_json(path, "metadata", expected, lambda boxes: unique_classes([_class(box) for box in boxes]))
+    return read_json(path, "metadata", expected, lambda boxes: checked_classes([_class(box) for box in boxes]))
 
 
 def _class(box: dict) -> tuple[int, int]:

@@ -19,12 +19,12 @@ from scapes import cityscapes, png, synscapes, urbansyn
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
 from scapes.layout import Layout
-from scapes.numbered import NumberedDataset
 from scapes.parallel import map_items
 
 SYNTHETIC = {dataset.name: dataset for dataset in (synscapes.DATASET, urbansyn.DATASET)}
 """The synthetic data sets that can be harmonised and verified, by name."""
-LAYOUTS = (cityscapes.LAYOUT, *SYNTHETIC.values())
+FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": synscapes.DATASET, "rgb": urbansyn.DATASET}
+"""The folder by which each data set is recognised."""
 COLUMNS = ("severity", "kind", "path", "found", "expected")
 NOTES = ("hidden instance",)
 """Kinds of findings that are no errors."""
@@ -44,14 +44,13 @@ def verify_dataset(
     Never stops at a bad file. ``workers``: processes, default one per core.
     """
     root = Path(root)
-    findings, items, check = [], [], list
-    layout = next((known for known in LAYOUTS if (root / known.top()).is_dir()), None)
+    layout = next((layout for folder, layout in FOLDERS.items() if (root / folder).is_dir()), None)
     if layout is None:
-        expected = "leftImg8bit/ (Cityscapes), img/ (Synscapes) or rgb/ (UrbanSyn)"
-        findings.append(BadFile("layout" if root.is_dir() else "missing", root, "none of the folders", expected))
+        kind, expected = "layout" if root.is_dir() else "missing", f"one of {', '.join(FOLDERS)}"
+        findings, items = [BadFile(kind, root, "none of the folders", expected)], []
     else:
-        items = _survey(root, layout, full, findings)
-        check = functools.partial(_check_image, root, layout)
+        findings, items = _survey(root, layout, full)
+    check = functools.partial(_check_image, root, layout)
     for found in map_items(check, items, workers=workers, description="verifying" if progress else ""):
         findings += found
     rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, str(f.found), str(f.expected)) for f in findings]
@@ -77,8 +76,9 @@ def has_errors(findings: pd.DataFrame) -> bool:
     return bool((findings["severity"] == "error").any())
 
 
-def _survey(root: Path, layout: Layout, full: bool | None, findings: list[BadFile]) -> list[tuple[list[str], str]]:
-    """(groups, key) of each image; adds to the findings those about the tree as a whole."""
+def _survey(root: Path, layout: Layout, full: bool | None) -> tuple[list[BadFile], list[tuple[list[str], str]]]:
+    """Findings about the tree as a whole, and (groups, key) of each image."""
+    findings, items = [], []
     counts, source = layout.groups, "the full data set"
     try:
         cityscapes.dataset_name(root)
@@ -86,32 +86,53 @@ def _survey(root: Path, layout: Layout, full: bool | None, findings: list[BadFil
             counts, source, full = Counter(manifest["number_of_images"]), f"as {cityscapes.MANIFEST} says", True
     except ValueError as error:
         findings.append(BadFile("unfinished", root, str(error), f"a finished tree with {cityscapes.MANIFEST}"))
-    items = []
     for groups in layout.sets():
-        groups = [group for group in groups if os.path.isdir(layout.folder(root, "image_path", group))] or groups
+        groups = [group for group in groups if os.path.isdir(layout.folder(root, group))] or groups
         images = set()
         for group in groups:
-            keys, odd = layout.scan(root, "image_path", group)
+            keys, odd = layout.scan(root, group)
             images |= set(keys)
-            example = layout.paths(root, group, layout.example)["image_path"]
-            findings += [BadFile("name", path, os.path.basename(path), f"names like {example}") for path in odd]
+            expected = f"names like {layout.paths(root, group, layout.example)['image_path']}"
+            findings += [BadFile("name", path, os.path.basename(path), expected) for path in odd]
             if not _is_complete(len(keys), counts[group], full):
-                expected = f"{counts[group]}, {source}"
-                findings.append(
-                    BadFile("count", layout.folder(root, "image_path", group), f"{len(keys)} images", expected)
-                )
+                found, expected = f"{len(keys)} images", f"{counts[group]}, {source}"
+                findings.append(BadFile("count", layout.folder(root, group), found, expected))
         for column in layout.readers:
-            for key in sorted(set(layout.scan(root, column, groups[0])[0]) - images):
+            for key in sorted(set(layout.scan(root, groups[0], column)[0]) - images):
                 paths = layout.paths(root, groups[0], key)
                 findings.append(BadFile("label without image", paths[column], "no image", paths["image_path"]))
         items += [(groups, key) for key in sorted(images)]
     if not items:
-        findings.append(BadFile("missing", root / layout.top(), "no images", layout.files["image_path"]))
-    return items
+        findings.append(BadFile("missing", root, "no images", layout.files["image_path"]))
+    return findings, items
 
 
 def _is_complete(found: int, official: int | None, full: bool | None) -> bool:
     return official is None or found == official or not (found > official / 2 if full is None else full)
+
+
+def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> list[BadFile]:
+    """Read all files of an image and compare what they hold."""
+    (groups, key), findings = image, []
+    attempt = functools.partial(_attempt, findings)
+    paths = layout.paths(root, groups[0], key)
+    # The labels of Cityscapes' test split are not public.
+    readers = {} if groups == ["test"] else layout.readers
+    labels = {column: attempt(read, paths[column]) for column, read in readers.items()}
+    photos = {group: layout.paths(root, group, key)["image_path"] for group in groups}
+    # Path, group and (height, width) of all that should agree with the class map.
+    sizes = [
+        (path, group, np.shape(attempt(png.read, path, *layout.color_kinds))[:2]) for group, path in photos.items()
+    ]
+    sizes += [(paths["instance_path"], "", np.shape(labels.get("instance_path")))]
+    sizes += [(paths["polygon_path"], "", labels.get("polygon_path"))] if "polygon_path" in paths else []
+    if (class_map := labels.get("label_path")) is not None:
+        for path, group, size in sizes:
+            if size:
+                attempt(layout.check_image_size, path, size, class_map.shape, group)
+        if np.shape(labels["instance_path"]) == class_map.shape:
+            findings += _compare(layout, paths, labels)
+    return findings
 
 
 def _attempt(findings: list[BadFile], read: Callable[..., Any], path: str, *args) -> Any:
@@ -126,46 +147,19 @@ def _attempt(findings: list[BadFile], read: Callable[..., Any], path: str, *args
     return None
 
 
-def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> list[BadFile]:
-    """Read all files of an image and compare what they hold."""
-    (groups, key), findings = image, []
-    attempt = functools.partial(_attempt, findings)
-    paths = layout.paths(root, groups[0], key)
-    readers = {} if groups == ["test"] else layout.readers  # the labels of that split are not public
-    labels = {column: attempt(read, paths[column]) for column, read in readers.items()}
-    class_map, instance_map = labels.get("label_path"), labels.get("instance_path")
-    # Path, (height, width) and group of all that should agree with the class map.
-    sizes = [(paths[column], labels[column], "") for column in labels if column == "polygon_path"]
-    sizes += [(paths["instance_path"], np.shape(instance_map), "")]
-    for group in groups:
-        path = layout.paths(root, group, key)["image_path"]
-        sizes.append((path, np.shape(attempt(png.read, path, *layout.color_kinds))[:2], group))
-    if class_map is None:
-        return findings
-    for path, size, group in sizes:
-        if size:
-            attempt(layout.check_image_size, path, size, class_map.shape, group)
-    if np.shape(instance_map) == class_map.shape:
-        findings += (_compare_ids if "meta_path" in labels else _compare_maps)(layout, paths, labels)
-    return findings
-
-
-def _compare_maps(_: Layout, paths: dict[str, str], labels: dict[str, Any]) -> list[BadFile]:
-    differ = int((label_of_instance(labels["instance_path"]) != labels["label_path"]).sum())
-    expected = f"the classes of {paths['label_path']}"
-    return [BadFile("maps disagree", paths["instance_path"], f"{differ} pixels of others", expected)] if differ else []
-
-
-def _compare_ids(dataset: NumberedDataset, paths: dict[str, str], labels: dict[str, Any]) -> list[BadFile]:
+def _compare(layout: Layout, paths: dict[str, str], labels: dict[str, Any]) -> list[BadFile]:
+    """Instance map against class map (Cityscapes) or metadata (the synthetic data sets)."""
+    instance_path, instance_map = paths["instance_path"], labels["instance_path"]
+    if "meta_path" not in labels:
+        differ = int((label_of_instance(instance_map) != labels["label_path"]).sum())
+        expected = f"the classes of {paths['label_path']}"
+        return [BadFile("maps disagree", instance_path, f"{differ} pixels of others", expected)] if differ else []
     if labels["meta_path"] is None:
         return []
-    in_map, listed = set(np.unique(labels["instance_path"]).tolist()) - {0}, set(labels["meta_path"])
-    unknown = in_map - listed if dataset.complete_classes is None else set()
+    in_map, listed = set(np.unique(instance_map).tolist()) - {0}, set(labels["meta_path"])
+    ids = [("hidden instance", paths["meta_path"], listed - in_map, "pixels in the map")]
+    if layout.complete_classes is None:
+        ids.append(("unknown instance", instance_path, in_map - listed, f"ids of {paths['meta_path']}"))
     return [
-        BadFile(kind, paths[column], f"{len(ids)} ids, the first is {min(ids)}", expected)
-        for kind, column, ids, expected in (
-            ("unknown instance", "instance_path", unknown, f"ids of {paths['meta_path']}"),
-            ("hidden instance", "meta_path", listed - in_map, "pixels in the map"),
-        )
-        if ids
+        BadFile(kind, path, f"{len(i)} ids, the first is {min(i)}", expected) for kind, path, i, expected in ids if i
     ]

@@ -44,7 +44,7 @@ def harmonize_dataset(
 
     dataset: a name in :data:`scapes.verify.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are
     then enlarged to the size of the images. splits: ``{"train": ids, "val": ids}``; default: the rule of
-    :mod:`scapes.numbered`. images: ``link`` (relative symbolic links) or ``copy``. cache_dir: as of
+    :mod:`scapes.layout`. images: ``link`` (relative symbolic links) or ``copy``. cache_dir: as of
     :func:`scapes.instances.fingerprint`. workers: processes, default one per core.
 
     The manifest records options, numbers of images, counts of :func:`~synlib.curation.rider_rule.harmonize_maps`,

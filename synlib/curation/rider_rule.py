@@ -26,7 +26,7 @@ from scapes.labels import (
     check_label_ids,
     label_of_instance,
 )
-from scapes.numbered import check_classes
+from scapes.layout import checked_classes
 
 _NO_CLASS = -1
 
@@ -81,7 +81,7 @@ def harmonize_maps(
     if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
         raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
     check_label_ids("class map", class_map)
-    check_classes(classes.items())
+    checked_classes(classes.items())
     counts: Counter = Counter()
     segments = _find_segments(class_map, instance_map)
     source_class, merged = _source_classes(segments, classes, policy, counts)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scapes import png, synscapes
-from scapes.labels import RIDER, category_of_label
+from scapes.labels import CATEGORY_OF_LABEL, RIDER
 from synlib.curation.prune import prune
 from synlib.study.data import DOMAINS, NAMES, StudyData
 
@@ -36,7 +36,7 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     ValueError without a rider in the training split.
     """
     table = data.instances("synthetic", "train")
-    riders = table[(table["category"] == category_of_label()[RIDER]) & ~table["crowd"]]
+    riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]
     if riders.empty:
         raise ValueError(f"{data.roots['synthetic']}: no rider in the training split; Figure 2 needs one")
     images = data.images("synthetic", "train").set_index("image_id")

@@ -10,7 +10,7 @@ import toyscapes
 from scapes import cityscapes, png, synscapes, urbansyn
 from scapes.files import BadFile
 from scapes.labels import BICYCLE, CAR, MOTORCYCLE
-from scapes.numbered import last_train_number
+from scapes.layout import last_train_number
 from scapes.verify import SYNTHETIC, has_errors, verify_dataset
 from synlib.curation.harmonize import count_table, harmonize_dataset
 from tests import tiny_data

@@ -18,7 +18,7 @@ from PIL import Image
 from scapes import cityscapes, png
 from scapes.instances import instance_table
 from scapes.labels import CLASSES
-from scapes.numbered import last_train_number
+from scapes.layout import last_train_number
 from scapes.verify import verify_dataset
 from synlib.curation import harmonize
 from synlib.curation.harmonize import count_table, harmonize_dataset
