@@ -6,6 +6,7 @@ resolution of the label map**; ``x0, y0, x1, y1`` int32, half-open box in pixels
 group of instances not told apart.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -61,9 +62,13 @@ def _stamp(images: pd.DataFrame) -> str:
 
 def image_digest(image: dict) -> str:
     """Hash of one row of the image table and of the content of its files; errors as :func:`fingerprint`."""
-    identity = [image[name] for name in ("dataset", "split", "image_id")]
-    paths = [image[name] for name in FILES if name in image]
-    return hashlib.sha256(repr((identity, [_file_checksum(path) for path in paths])).encode()).hexdigest()
+    found = [image[name] for name in ("dataset", "split", "image_id")], []
+    for path in (image[name] for name in FILES if name in image):
+        if path.endswith(".png"):
+            found[1].append(png.read_ends(path))
+        else:
+            found[1].append((hashlib.sha256(Path(path).read_bytes()).hexdigest(),) if path else ())
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def combine(digests: Iterable[str]) -> str:
@@ -88,10 +93,10 @@ def instance_table(
     """
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
-        if (kept := _read_cached(cached)) is not None:
-            return kept
+        with contextlib.suppress(OSError, ValueError):  # missing or damaged: counted again
+            return pd.read_parquet(cached)
     paths = images["instance_path"].tolist()
-    tables = list(map_items(_read_one, paths, workers=workers, description="counting instances" if progress else ""))
+    tables = list(map_items(_find_in, paths, workers=workers, description="counting instances" if progress else ""))
     rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])
     table = images[["dataset", "split", "image_id"]].iloc[rows].reset_index(drop=True)
     merged = np.concatenate(tables) if tables else np.empty(0, _ROW)
@@ -101,6 +106,10 @@ def instance_table(
         with replacing(cached) as temporary:
             table.to_parquet(temporary, index=False)
     return table
+
+
+def _find_in(path: str) -> np.ndarray:
+    return _find_instances(png.read(path, "gray 16"))
 
 
 def image_instances(instance_map: np.ndarray) -> pd.DataFrame:
@@ -139,21 +148,3 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
         table["x0"], table["x1"] = np.minimum.reduceat(x, first), np.maximum.reduceat(x + lengths, first)
         table["y0"], table["y1"] = np.minimum.reduceat(y, first), np.maximum.reduceat(y, first) + 1
     return table
-
-
-def _read_cached(path: Path) -> pd.DataFrame | None:
-    """The table, or None where the file is missing or damaged: counting again is the remedy for both."""
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError):  # PyArrow's own errors are among them
-        return None
-
-
-def _read_one(path: str) -> np.ndarray:
-    return _find_instances(png.read(path, "gray 16"))
-
-
-def _file_checksum(path: str) -> tuple:
-    if not path:
-        return ()
-    return png.read_ends(path) if path.endswith(".png") else (hashlib.sha256(Path(path).read_bytes()).hexdigest(),)

@@ -32,11 +32,8 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
     moved = {path: str(target / Path(path).relative_to(root)) for path in sources if path}
     with only_one(target):
         # Copies appear complete or not at all, so that their size tells them from other files.
-        size = {path: os.path.getsize(path) for path in moved}
-        missing = [
-            path for path in moved if not os.path.exists(moved[path]) or os.path.getsize(moved[path]) != size[path]
-        ]
-        needed, free = sum(size[path] for path in missing), shutil.disk_usage(target.parent).free
+        missing = [path for path in moved if _size(moved[path]) != _size(path)]
+        needed, free = sum(map(_size, missing)), shutil.disk_usage(target.parent).free
         if needed > free:
             raise OSError(
                 f"{target}: found {free / 1e9:.1f} GB of room, expected {needed / 1e9:.1f} GB for a copy of the data; "
@@ -48,6 +45,10 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
         if (found := fingerprint(copies)) != data:
             raise ValueError(f"{target}: found data {found}, expected {data}; delete the folder, it is made again")
     return copies
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else -1
 
 
 def _copy(source: str, copy: str) -> None:

@@ -119,15 +119,14 @@ def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> li
     # The labels of Cityscapes' test split are not public.
     readers = {} if groups == ["test"] else layout.readers
     labels = {column: attempt(read, paths[column]) for column, read in readers.items()}
-    photos = {group: layout.paths(root, group, key)["image_path"] for group in groups}
-    # Path, group and (height, width) of all that should agree with the class map.
-    sizes = [
-        (path, group, np.shape(attempt(png.read, path, *layout.color_kinds))[:2]) for group, path in photos.items()
-    ]
-    sizes += [(paths["instance_path"], "", np.shape(labels.get("instance_path")))]
-    sizes += [(paths["polygon_path"], "", labels.get("polygon_path"))] if "polygon_path" in paths else []
+    # (Height, width) of all that should agree with the class map, by path and group.
+    sizes = {(paths[column], ""): labels[column] for column in labels if column == "polygon_path"}
+    sizes[paths["instance_path"], ""] = np.shape(labels.get("instance_path"))
+    for group in groups:
+        path = layout.paths(root, group, key)["image_path"]
+        sizes[path, group] = np.shape(attempt(png.read, path, *layout.color_kinds))[:2]
     if (class_map := labels.get("label_path")) is not None:
-        for path, group, size in sizes:
+        for (path, group), size in sizes.items():
             if size:
                 attempt(layout.check_image_size, path, size, class_map.shape, group)
         if np.shape(labels["instance_path"]) == class_map.shape:
@@ -157,9 +156,7 @@ def _compare(layout: Layout, paths: dict[str, str], labels: dict[str, Any]) -> l
     if labels["meta_path"] is None:
         return []
     in_map, listed = set(np.unique(instance_map).tolist()) - {0}, set(labels["meta_path"])
-    ids = [("hidden instance", paths["meta_path"], listed - in_map, "pixels in the map")]
+    faults = [("hidden instance", paths["meta_path"], listed - in_map, "pixels in the map")]
     if layout.complete_classes is None:
-        ids.append(("unknown instance", instance_path, in_map - listed, f"ids of {paths['meta_path']}"))
-    return [
-        BadFile(kind, path, f"{len(i)} ids, the first is {min(i)}", expected) for kind, path, i, expected in ids if i
-    ]
+        faults.append(("unknown instance", instance_path, in_map - listed, f"ids of {paths['meta_path']}"))
+    return [BadFile(kind, path, f"{len(i)} ids, the first is {min(i)}", text) for kind, path, i, text in faults if i]
