@@ -25,37 +25,23 @@ def test_the_paper_profile_is_the_papers_baseline():
     assert (profile.batch_size, profile.baseline_images, profile.execution.processes) == (8, 2975, 4)
 
 
-def without(key: str) -> dict:
-    return {name: value for name, value in GOOD.items() if name != key}
-
-
+NO_MODEL = {name: value for name, value in GOOD.items() if name != "model"}
+ONE_DOMAIN = {"height": 64, "width": 128, "real": {"train": 1, "val": 1}}
 BAD = {
     "not a mapping": (["a"], "mine.yaml: found ['a'], expected a mapping of fields"),
     "empty": (None, "mine.yaml: found None"),
     "unknown field": (GOOD | {"modle": 1}, "unknown field 'modle'"),
     "no data": (GOOD | {"data": None}, "data: found None"),
     "text for toyscapes": (GOOD | {"data": {"toyscapes": "big"}}, "data.toyscapes: found 'big'"),
-    "a domain without numbers": (
-        GOOD | {"data": {"toyscapes": {"height": 64, "width": 128, "real": {"train": 1, "val": 1}}}},
-        "data.toyscapes: missing field 'synthetic'",
-    ),
+    "one domain": (GOOD | {"data": {"toyscapes": ONE_DOMAIN}}, "data.toyscapes: missing field 'synthetic'"),
     "text for a number": (GOOD | {"baseline_images": "many"}, "baseline_images: found 'many'"),
     "text in a section": (GOOD | {"execution": {"threads": "two"}}, "execution.threads: found 'two'"),
     "seeds": (GOOD | {"seeds": "0"}, "seeds: found '0'"),
     "no seeds": (GOOD | {"seeds": []}, "seeds: found [], expected at least one value"),
     "another model": (GOOD | {"model": "resnet"}, "model: found 'resnet', expected one of pointrend_r50, pointrend_t"),
-    "no model": (without("model"), "missing field 'model'"),
+    "no model": (NO_MODEL, "missing field 'model'"),
     "schedule": (GOOD | {"schedule": {"iterations": 0}}, "iterations: found 0"),
 }
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [("processes", 0), ("threads", 0), ("checkpoint_period", 0), ("loader_workers", -1), ("images_per_step", -1)],
-)
-def test_an_execution_that_cannot_be_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"execution.{name}: found {value}, expected at least {value + 1}"):
-        Profile.load("smoke").with_settings({f"execution.{name}": value})
 
 
 @pytest.mark.parametrize("content, message", BAD.values(), ids=BAD)
@@ -95,10 +81,12 @@ def test_roots_of_real_data_replace_the_embedded_data():
         ({"execution.slurm.gpu": 1}, "execution.slurm: unknown field 'gpu'; expected some of nodes"),
         ({"seeds.first": 1}, "seeds: found {'first': 1}, expected a list"),
         ({"execution.executor": "lsf"}, "execution.executor: found 'lsf', expected 'local' or 'slurm'"),
-        (
-            {"schedule.base_lr": "1e-5"},
-            "schedule.base_lr: found '1e-5', expected .* such as 0.001 or 1.0e-3",
-        ),
+        ({"schedule.base_lr": "1e-5"}, "schedule.base_lr: found '1e-5', expected .* such as 0.001 or 1.0e-3"),
+        ({"execution.processes": 0}, "execution.processes: found 0, expected at least 1"),
+        ({"execution.threads": 0}, "execution.threads: found 0, expected at least 1"),
+        ({"execution.checkpoint_period": 0}, "execution.checkpoint_period: found 0, expected at least 1"),
+        ({"execution.loader_workers": -1}, "execution.loader_workers: found -1, expected at least 0"),
+        ({"execution.images_per_step": -1}, "execution.images_per_step: found -1, expected at least 0"),
         ({"seeds": [True]}, "seeds: found True, expected an integer"),
     ],
 )
@@ -130,9 +118,5 @@ def test_settings_on_a_command_line_are_yaml():
     assert parse_settings(["seeds=[0, 1]", "data.cityscapes=/x=y"]) == {"seeds": [0, 1], "data.cityscapes": "/x=y"}
     with pytest.raises(ValueError, match="--set 'seeds': expected NAME=VALUE"):
         parse_settings(["seeds"])
-
-
-def test_a_setting_that_is_no_yaml_is_one_line():
-    with pytest.raises(ValueError, match=r"--set 'thresholds=\[0': the value is no YAML: .*line 1") as caught:
+    with pytest.raises(ValueError, match=r"^--set 'thresholds=\[0': the value is no YAML: .*line 1.*$"):  # in one line
         parse_settings(["thresholds=[0"])
-    assert "\n" not in str(caught.value)
