@@ -18,10 +18,7 @@ QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tor
 
 
 def select(prefixes: Sequence[str]) -> list[str]:
-    """The names of the notebooks that start with one of ``prefixes`` (``01``, ``02_pruning``); none given means all.
-
-    Raises ValueError for a prefix that fits none.
-    """
+    """The notebooks whose names start with one of ``prefixes`` (``01``), by default all; ValueError if one fits none."""
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in NOTEBOOKS):
             raise ValueError(f"notebook {prefix!r}: expected the beginning of one of {', '.join(NOTEBOOKS)}")
@@ -34,11 +31,10 @@ def path_of(name: str) -> Path:
 
 
 def refuse_unknown_parameters(cells: Sequence[str] | None = None) -> None:
-    """Raise ValueError if papermill gave the notebook that is running a parameter that it does not have.
+    """Raise ValueError if papermill, which only warns, gave the running notebook a parameter that it does not have.
 
-    papermill only warns. It writes a cell that begins with ``# Parameters`` and a line break after the notebook's own
-    cell of parameters. ``cells``: what was executed so far; default: what this kernel has executed. A reader's own
-    variables are not looked at.
+    ``cells``: what was executed so far; default: by this kernel. papermill's cell begins with ``# Parameters`` and
+    follows the notebook's own cell of parameters; a reader's variables are not looked at.
     """
     if cells is None:
         from IPython import get_ipython
@@ -90,11 +86,10 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
 def execute_all(
     study: "Study", names: Sequence[str], lacking: Collection[str], *, keep_going: bool
 ) -> tuple[list[str], list[str]]:
-    """Execute the notebooks ``names`` of a study, but those that need a run of ``lacking`` (run ids without a result).
+    """Execute the notebooks ``names`` of a study, except those that need a run of ``lacking`` (ids without a result).
 
-    They open the resolved profile, written as ``profile.yaml`` beside the executed copies: a report says what it was
-    made with. Returns the names of those executed, and what went wrong; without ``keep_going`` the first
-    problem ends it.
+    They open the resolved profile, written as ``profile.yaml`` beside the executed copies. Returns the names of those
+    executed, and what went wrong; without ``keep_going`` the first problem ends it.
     """
     resolved = study.profile.reports_dir / "profile.yaml"
     study.profile.save(resolved)

@@ -2,8 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,17 +17,13 @@ MEASURED_ITERATIONS = 20
 """With fewer, a training's first iterations, which are slow, would decide."""
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A run and its part in an experiment: ``name`` is its label there, such as the training set's in Table 1.
-
-    ``factors``: what the experiment varies, and this run's values of it.
-    """
+class Planned(NamedTuple):
+    """A run and its part in an experiment: its ``name`` there, and its values of the ``factors`` that vary."""
 
     experiment: str
     name: str
     spec: RunSpec
-    factors: Mapping[str, Any] = field(default_factory=dict)
+    factors: Mapping[str, Any] = {}
 
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
@@ -95,14 +90,12 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
-    """Of training alone, measured in those of the runs that are done: the median, and in how many; else the profile's,
-    and 0.
+    """Of training: the median over the distinct runs that are done, and their number; else the profile's, and 0.
 
-    A run counts, once, if the execution that ended it trained at least :data:`MEASURED_ITERATIONS`.
+    A run counts if the execution that ended it trained at least :data:`MEASURED_ITERATIONS`.
     """
-    distinct = dict.fromkeys(item.spec.run_id for item in planned)
-    measured = [_measured_rate(store.run(run_id)) for run_id in distinct] if store else []
-    rates = [rate for rate in measured if rate]
+    distinct = {item.spec.run_id for item in planned} if store else ()
+    rates = [rate for run_id in distinct if (rate := _measured_rate(store.run(run_id)))]
     return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
 
 
@@ -116,12 +109,12 @@ def _measured_rate(run: RunDir) -> float | None:
 
 
 def reductions(profile: Profile) -> list[str]:
-    """In which factors the profile has fewer values than the paper's study, a line each."""
-    paper = Grids()
-    names = ("thresholds", "ratios", "added_images", "epochs", "learning_rates")
-    sizes = {name: (_points(getattr(profile.grids, name)), _points(getattr(paper, name))) for name in names}
-    return [f"{name}: {ours} of the paper's {theirs}" for name, (ours, theirs) in sizes.items() if ours < theirs]
+    """In which factors the profile has fewer values than the paper's study, one line each."""
 
+    def points(grids: Grids) -> dict[str, int]:
+        simple = {name: len(getattr(grids, name)) for name in ("thresholds", "ratios", "added_images", "epochs")}
+        return simple | {"learning_rates": sum(map(len, grids.learning_rates.values()))}
 
-def _points(values: Sequence | Mapping) -> int:
-    return sum(map(len, values.values())) if isinstance(values, Mapping) else len(values)
+    papers = points(Grids())
+    ours = points(profile.grids).items()
+    return [f"{name}: {count} of the paper's {papers[name]}" for name, count in ours if count < papers[name]]
