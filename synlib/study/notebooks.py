@@ -18,7 +18,7 @@ QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tor
 
 
 def select(prefixes: Sequence[str]) -> list[str]:
-    """The notebooks whose names start with one of ``prefixes`` (``01``), by default all; ValueError if one fits none."""
+    """The notebooks whose names start with one of ``prefixes``, by default all. Raises ValueError if one fits none."""
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in NOTEBOOKS):
             raise ValueError(f"notebook {prefix!r}: expected the beginning of one of {', '.join(NOTEBOOKS)}")
