@@ -1,8 +1,6 @@
 """Read, check and score instance segmentation data in the format of Cityscapes. Needs no deep learning framework.
 
-For everyone who trains or evaluates on Cityscapes, on a data set written in its format, or on raw Synscapes or
-UrbanSyn: image and instance tables as pandas frames, every fault of a tree in one table, and the AP of the official
-evaluator, with bootstrap intervals and by instance size::
+For Cityscapes, data sets written in its format, and raw Synscapes and UrbanSyn::
 
     from scapes import ap, bootstrap, cityscapes, instances, records, verify
 
@@ -12,6 +10,5 @@ evaluator, with bootstrap intervals and by instance size::
     matched = records.match_data_set(images, "predictions.parquet", instances=table)
     print(bootstrap.intervals(bootstrap.draw(ap.outcomes(matched))))  # AP by class, with 95 % intervals over the images
 
-Predictions are written by :func:`scapes.predictions.write_predictions`; :mod:`scapes.coco` and :mod:`scapes.submit`
-export them for other evaluators and the test server. :mod:`scapes.staging` copies a data set to a node's disk.
+:mod:`scapes.coco` and :mod:`scapes.submit` export predictions for other evaluators and the test server.
 """

@@ -75,13 +75,10 @@ def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
     if twice := sorted(image_id for image_id, count in found.items() if count > 1):
         raise ValueError(f"image {twice[0]}: found {found[twice[0]]} records, expected one ({len(twice)} such images)")
     if unknown := sorted(set(found) - expected):
-        raise ValueError(
-            f"image {unknown[0]}: found a record, expected none ({len(unknown)} images outside the data set)"
-        )
+        raise ValueError(f"image {unknown[0]}: found a record, expected none ({len(unknown)} unknown images)")
     if missing := sorted(expected - set(found)):
-        raise ValueError(
-            f"image {missing[0]}: found no record, expected one ({len(missing)} of {len(expected)} images are missing)"
-        )
+        counts = f"{len(missing)} of {len(expected)} images are missing"
+        raise ValueError(f"image {missing[0]}: found no record, expected one ({counts})")
 
 
 def decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:

@@ -41,9 +41,8 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(LAYOUT.groups)}")
     dataset, keys = dataset_name(root), LAYOUT.keys(root, split)
     columns = _COLUMNS[:1] if split == "test" else _COLUMNS
-    identity = {"dataset": dataset, "split": split, "image_id": [key.split("/")[1] for key in keys]}
-    paths = LAYOUT.table(root, split, keys, columns).reindex(columns=_COLUMNS, fill_value="")
-    table = pd.concat([pd.DataFrame(identity), paths], axis=1)
+    table = pd.DataFrame({"dataset": dataset, "split": split, "image_id": [key.split("/")[1] for key in keys]})
+    table = table.join(LAYOUT.table(root, split, keys, columns).reindex(columns=_COLUMNS, fill_value=""))
     sizes = [png.read_header(path)[:2] for path in table[columns[-1]]]
     table["height"], table["width"] = zip(*sizes, strict=True)
     return table.sort_values("image_id", ignore_index=True)

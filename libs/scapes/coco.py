@@ -52,21 +52,20 @@ def coco_truth(images: pd.DataFrame, instances: pd.DataFrame) -> dict:
     """
     of_image = dict(list(instances.groupby("image_id")))
     rows = list(images.itertuples(index=False))
+    names = ["/".join(Path(row.image_path).parts[-2:]) for row in rows]
     jobs = [(row.instance_path, of_image.get(row.image_id, instances.iloc[:0])) for row in rows]
     found = map_items(_annotate, jobs, description="encoding ground truth")
     annotations = [{"image_id": number} | item for number, of_one in enumerate(found, 1) for item in of_one]
     return {
         "info": {"description": "instances of the eight evaluated Cityscapes classes"},
-        "images": [_image(number, row) for number, row in enumerate(rows, 1)],
+        "images": [
+            {"id": number, "file_name": file, "height": row.height, "width": row.width}
+            for number, (row, file) in enumerate(zip(rows, names, strict=True), 1)
+        ],
         "categories": [{"id": label_id, "name": name} for label_id, name in zip(LABEL_IDS, CLASSES, strict=True)],
         # Ids start at 1: COCOeval would read 0 as "unmatched"
         "annotations": [{"id": number} | item for number, item in enumerate(annotations, 1)],
     }
-
-
-def _image(number: int, row: tuple) -> dict:
-    file_name = "/".join(Path(row.image_path).parts[-2:])
-    return {"id": number, "file_name": file_name, "height": row.height, "width": row.width}
 
 
 def coco_predictions(images: pd.DataFrame, detections: Iterable[Detections]) -> list[dict]:
@@ -90,11 +89,12 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
-        reference = COCO()
-        reference.dataset = copy.deepcopy(truth)
-        reference.createIndex()
-        found = reference.loadRes(copy.deepcopy(list(predictions))) if predictions else _no_results(reference)
-        evaluation = COCOeval(reference, found, "segm")
+        # loadRes() fails without any prediction; this is what it does with some
+        results = [
+            item | {"id": number, "area": coco_mask.area(item["segmentation"]), "iscrowd": 0}
+            for number, item in enumerate(predictions, 1)
+        ]
+        evaluation = COCOeval(_indexed(truth), _indexed(truth | {"annotations": results}), "segm")
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 0, -1]  # overlap, recall, class; all areas, 100 detections
@@ -103,6 +103,13 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     table = pd.DataFrame(columns, index=pd.Index(CLASSES, name="class"))
     table.loc[MEAN] = table.mean()  # of the classes that are not NaN
     return table.melt(ignore_index=False, var_name="metric").reset_index()
+
+
+def _indexed(dataset: dict) -> COCO:
+    indexed = COCO()
+    indexed.dataset = copy.deepcopy(dataset)
+    indexed.createIndex()
+    return indexed
 
 
 def write_json(path: str | Path, content: dict | list) -> None:
@@ -134,11 +141,3 @@ def _annotate(job: tuple[str, pd.DataFrame]) -> list[dict]:
             }
         )
     return annotations
-
-
-def _no_results(reference: COCO) -> COCO:
-    """What ``loadRes`` cannot make: results without a detection."""
-    found = COCO()
-    found.dataset = reference.dataset | {"annotations": []}
-    found.createIndex()
-    return found

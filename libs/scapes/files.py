@@ -22,9 +22,9 @@ Result = TypeVar("Result")
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it becomes ``path``, on any error it is removed.
 
-    What stood at ``path`` before stays there until the new content is complete and on disk. The temporary name keeps
-    the suffix, since image writers choose their format by it. ``sync=False`` does not wait for the disk: enough against
-    an interruption of the program, not against a loss of power; for many files that can be checked and made again.
+    What stood at ``path`` before stays there until then. The temporary name keeps the suffix, by which image writers
+    choose their format. ``sync=False`` does not wait for the disk: enough against an interruption of the program, not
+    against a loss of power; for many files that can be checked and made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +74,8 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
 def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifest: str, partial: str) -> dict:
     """Let ``work()`` fill ``folder``, unless that has been done; returns what its manifest says.
 
-    The file ``manifest`` is written last: it holds ``request`` (JSON values) and what ``work`` returned. Until then the
-    file ``partial`` holds the request, so that the folder is seen to be unfinished, and the same request goes on with
-    it. Of two processes that fill one folder, the second waits for the first.
+    The file ``manifest`` is written last: it holds ``request`` (JSON values) and what ``work`` returned. Until then,
+    ``partial`` holds the request: the same one goes on where it stopped. A second process waits for the first.
 
     Raises ``FileExistsError`` if the folder holds something else or was made for another request, ``BadFile`` for a
     damaged manifest.
@@ -109,7 +108,7 @@ def check_request(folder: str | Path, found: dict, request: dict) -> None:
 
 
 def read_manifest(path: Path) -> dict:
-    """What :func:`fill` wrote; raises ``BadFile`` if it is damaged."""
+    """What :func:`fill` wrote; raises ``BadFile``."""
     expected = f"the JSON that was written there; delete {path.parent} to have it made again"
     return read_json(path, "manifest", expected, lambda content: {**content})
 

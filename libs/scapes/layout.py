@@ -85,9 +85,9 @@ class Layout:
         table = pd.DataFrame([self.paths(root, group, key) for key in keys])
         for column in columns:
             there = set(self.scan(root, group, column)[0])  # listing folders is faster than asking for each file
-            for key, path, image in zip(keys, table[column], table["image_path"], strict=True):
-                if key not in there:
-                    raise FileNotFoundError(f"{path}: missing, though {image} exists")
+            if missing := [row for row, key in enumerate(keys) if key not in there]:
+                path, image = table.loc[missing[0], [column, "image_path"]]
+                raise FileNotFoundError(f"{path}: missing, though {image} exists")
         return table[[*columns]]
 
     def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
@@ -142,7 +142,7 @@ class NumberedDataset(Layout):
             raise FileNotFoundError(f"{root}: none of its {len(keys)} images is in split {split!r}")
         table = self.table(root, variant, [keys[number] for number in splits], self.files)
         identity = {"dataset": self.name, "split": list(splits.values()), "image_id": list(map(str, splits))}
-        return pd.concat([pd.DataFrame(identity), table], axis=1)
+        return pd.DataFrame(identity).join(table)
 
     def read_labels(self, image: dict) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
         """Labels of one row of the image table: class map uint8 (H, W), instance map int32 (H, W), {id: label id}.

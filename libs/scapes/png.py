@@ -45,8 +45,7 @@ def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
     """Header, size in bytes, and the last 20 bytes of a PNG: a checksum of its content for two small reads.
 
     Those 20 bytes hold the Adler-32 checksum of all the (filtered) pixels, the CRC of the last data chunk and the end
-    mark. (A file with text chunks behind its pixels keeps the checksum further up; a change of such a file shows in its
-    size or its text only.) Raises ``BadFile`` for a file without end mark, ``OSError`` if it cannot be opened.
+    mark (where text follows the pixels: only of that). Raises ``BadFile`` for a file without end mark, ``OSError``.
     """
     with open(path, "rb", buffering=0) as file:
         header = _parse_header(file.read(33), path)
@@ -60,9 +59,7 @@ def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
 def read(path: str | Path, *kinds: str) -> np.ndarray:
     """Pixels of a PNG of one of these kinds.
 
-    ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), in the order **BGR**; ``RGBA 8``:
-    BGRA.
-
+    ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), **BGR**; ``RGBA 8``: BGRA.
     Raises ``BadFile`` if it is empty, truncated, damaged, or of another kind; ``OSError`` if it cannot be opened.
     """
     data = Path(path).read_bytes()

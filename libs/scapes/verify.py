@@ -35,13 +35,11 @@ def verify_dataset(
 ) -> pd.DataFrame:
     """Check every file under ``root``; one row per finding, with the :data:`COLUMNS` (text), none if all is well.
 
-    Checked: every image has its labels and every label its image; PNGs are complete and of the right kind (bit depth,
-    channels); sizes agree; values are label ids, or instance ids of classes that have instances; in Cityscapes trees
-    label and instance maps agree and the polygon files state their size; in Synscapes and UrbanSyn the ids in the map
-    are those in the metadata and their classes are known; harmonised trees are finished. ``full``: the number of images
-    is that of the full data set (default: checked where more than half of them are there).
-
-    Never stops at a bad file. ``workers``: processes, default one per core.
+    Checked: every image has its labels and every label its image; PNGs are complete and of the right kind; sizes agree;
+    values are label ids, or instance ids of classes that have instances; in Cityscapes trees label and instance maps
+    agree and polygon files state their size; in the synthetic data sets the ids in the map are those in the metadata;
+    harmonised trees are finished. ``full``: the number of images is that of the full data set (default: checked where
+    more than half of them are there). ``workers``: processes, default one per core.
     """
     root = Path(root)
     layout = next((layout for folder, layout in FOLDERS.items() if (root / folder).is_dir()), None)
