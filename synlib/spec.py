@@ -1,8 +1,7 @@
 """What one training run is (:class:`RunSpec`), and where and with what it is executed (:class:`Execution`).
 
-RunSpec has every field that changes the result and no other: no path, no number of GPUs. A data set enters through the
-fingerprint of its content (:func:`scapes.instances.fingerprint`). The run id is a hash of the spec, so equal runs are
-trained once.
+RunSpec has every field that changes the result and no other: no path, no number of GPUs; data sets enter through their
+content (:func:`scapes.instances.fingerprint`). The run id is a hash of it, so that equal runs are trained once.
 """
 
 import hashlib

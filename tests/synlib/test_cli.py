@@ -25,11 +25,13 @@ def folders(trained, smoke) -> list[str]:
     return [*smoke, "--runs", str(trained.study.store.root)]
 
 
-def test_help_names_every_command():
+def test_help_names_every_command_and_its_options(capsys):
     ended = subprocess.run([sys.executable, "-m", "synlib", "--help"], capture_output=True, text=True)
     assert ended.returncode == 0
     for command in ("toyscapes", "verify", "harmonize", "train", "evaluate", "coco", "submit", "runs", "cancel"):
         assert re.search(rf"^  {command}\b", ended.stdout, re.MULTILINE)
+    assert main(["evaluate", "--help"]) == 0
+    assert "--set NAME=VALUE" in capsys.readouterr().out
 
 
 def test_toyscapes_says_where_the_data_are(smoke, smoke_data, capsys):
@@ -146,8 +148,3 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, trained, folders, capsys, a
 def test_wrong_usage(arguments, capsys):
     assert main(arguments) == 2
     assert "Usage: python -m synlib" in capsys.readouterr().err
-
-
-def test_help_of_a_command_is_no_error(capsys):
-    assert main(["evaluate", "--help"]) == 0
-    assert "--set NAME=VALUE" in capsys.readouterr().out

@@ -66,9 +66,7 @@ def test_settings_are_fields_of_sections_or_bare_grids():
     assert (profile.execution.slurm.gpus, profile.seeds, profile.data.folder) == (4, (0, 1), "/somewhere")
     assert profile.execution.threads == Profile.load("demo").execution.threads
     assert Profile.load("demo").with_settings({}) == Profile.load("demo")
-
-
-def test_roots_of_real_data_replace_the_embedded_data():
+    # Roots of real data replace the embedded data.
     data = Profile.load("demo").with_settings({"data.cityscapes": "/data/cs"}).data
     assert (data.toyscapes, data.cityscapes, data.synscapes) == (None, "/data/cs", "")
 
