@@ -18,8 +18,8 @@ def test_round_trip(tmp_path, kind, dtype, shape):
     png.write(tmp_path / "a.png", image)
     again = png.read(tmp_path / "a.png", kind)
     assert again.dtype == dtype and again.tolist() == image.tolist()
-    assert png.read_header(tmp_path / "a.png")[:2] == (5, 7)
-    assert png.read_header(tmp_path / "a.png").kind == kind
+    header = png.read_header(tmp_path / "a.png")
+    assert header[:2] == (5, 7) and header.kind == kind
     with Image.open(tmp_path / "a.png") as pillow:
         theirs = np.asarray(pillow)
     assert theirs.tolist() == (image[..., ::-1] if image.ndim == 3 else image).tolist()

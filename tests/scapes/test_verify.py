@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import toyscapes
-from scapes import cityscapes, synscapes
+from scapes import cityscapes, png, synscapes
 from scapes.files import BadFile
 from scapes.instances import fingerprint, instance_table
 from scapes.verify import has_errors, summarize, verify_dataset
@@ -34,10 +34,6 @@ def flip(path: Path) -> None:
 
 def text(content: str | bytes):
     return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def classes(content: object):
-    return text(json.dumps({"instance": {"class": content}}))
 
 
 def convert(mode: str):
@@ -84,50 +80,39 @@ def forbidden(path: Path) -> None:
 
 
 RAW_FAULTS = {
-    "truncated instance map": ("img/instance/2.png", cut, "truncated PNG"),
-    "truncated class map": ("img/class/2.png", cut, "truncated PNG"),
-    "truncated image": ("img/rgb/2.png", cut, "truncated PNG"),
+    **{f"truncated {of}": (f"img/{of}/2.png", cut, "truncated PNG") for of in ("instance", "class", "rgb")},
     "damaged instance map": ("img/instance/2.png", flip, "damaged PNG"),
     "empty PNG": ("img/class/2.png", text(""), "empty file"),
     "HTML instead of a PNG": ("img/instance/2.png", text("<html>" * 20), "not a PNG"),
     "JPEG under the name of a PNG": ("img/class/2.png", text(b"\xff\xd8\xff" * 20), "not a PNG"),
-    "instance map of another size": ("img/instance/2.png", pixels(rows=9), "size"),
-    "image of another size": ("img/rgb/2.png", pixels(rows=9), "size"),
+    **{f"{of} of another size": (f"img/{of}/2.png", pixels(rows=9), "size") for of in ("instance", "rgb")},
     "class map with 16 bits": ("img/class/2.png", pixels(dtype=16), "PNG kind"),
-    "class map with colours": ("img/class/2.png", convert("RGB"), "PNG kind"),
-    "class map with a palette": ("img/class/2.png", convert("P"), "PNG kind"),
-    "class map of one bit": ("img/class/2.png", convert("1"), "PNG kind"),
-    "instance map with alpha": ("img/instance/2.png", convert("RGBA"), "PNG kind"),
-    "instance map in gray": ("img/instance/2.png", convert("L"), "PNG kind"),
+    **{f"class map {mode}": ("img/class/2.png", convert(mode), "PNG kind") for mode in ("RGB", "P", "1")},
+    **{f"instance map {mode}": ("img/instance/2.png", convert(mode), "PNG kind") for mode in ("RGBA", "L")},
     "unknown label id": ("img/class/2.png", pixels(value=200), "value"),
     "instance that the metadata lack": ("img/instance/2.png", pixels(value=(1, 2, 3)), "unknown instance"),
-    "no metadata": ("meta/2.json", Path.unlink, "missing"),
-    "no class map": ("img/class/2.png", Path.unlink, "missing"),
-    "no instance map": ("img/instance/2.png", Path.unlink, "missing"),
-    "broken JSON": ("meta/2.json", text('{"instance": {"cla'), "metadata"),
-    "empty JSON": ("meta/2.json", text(""), "metadata"),
-    "JSON that is not UTF-8": ("meta/2.json", text(b'{"instance": "\xff\xfe"}'), "metadata"),
-    "JSON without instances": ("meta/2.json", text('{"camera": {}}'), "metadata"),
-    "JSON that is a list": ("meta/2.json", text("[1, 2]"), "metadata"),
-    "classes that are a list": ("meta/2.json", classes([26, 26]), "metadata"),
-    "class without instances": ("meta/2.json", classes({"7": 7}), "metadata"),
-    "class that does not exist": ("meta/2.json", classes({"7": 99}), "metadata"),
-    "class that is a name": ("meta/2.json", classes({"7": "car"}), "metadata"),
-    "class that is a fraction": ("meta/2.json", classes({"7": 26.5}), "metadata"),
-    "class that is null": ("meta/2.json", classes({"7": None}), "metadata"),
-    "id that is not a number": ("meta/2.json", classes({"seven": 26}), "metadata"),
-    "id 0": ("meta/2.json", classes({"0": 26}), "metadata"),
-    "negative id": ("meta/2.json", classes({"-7": 26}), "metadata"),
-    "huge id": ("meta/2.json", classes({"99999999999999999999": 26}), "metadata"),
-    "id that stands twice": ("meta/2.json", text('{"instance": {"class": {"7": 26, "7": 32}}}'), "metadata"),
-    "id written in two ways": ("meta/2.json", classes({"7": 26, "07": 32}), "metadata"),
+    **{
+        f"no {file}": (file, Path.unlink, "missing")
+        for file in ("meta/2.json", "img/class/2.png", "img/instance/2.png")
+    },
     "folder instead of a file": ("img/instance/2.png", folder, "unreadable"),
     "link to itself": ("img/class/2.png", link_to("itself"), "unreadable"),
     "link to nothing": ("meta/2.json", link_to("nowhere"), "missing"),
     "file that may not be read": ("img/instance/2.png", forbidden, "unreadable"),
-    "name with leading zeros": ("img/rgb/2.png", renamed("02.png"), "name"),
-    "name that is not a number": ("img/rgb/2.png", renamed("two.png"), "name"),
+    **{f"named {name}": ("img/rgb/2.png", renamed(name), "name") for name in ("02.png", "two.png")},
 }
+BAD_CLASSES = [
+    *({"7": label} for label in (7, 99, "car", 26.5, None)),
+    *({i: 26} for i in ("seven", "0", "-7", "99999999999999999999")),
+    [26, 26],
+    {"7": 26, "07": 32},
+]
+BAD_META = [
+    *('{"instance": {"cla', "", b'{"instance": "\xff\xfe"}', '{"camera": {}}', "[1, 2]"),
+    '{"instance": {"class": {"7": 26, "7": 32}}}',
+    *(json.dumps({"instance": {"class": content}}) for content in BAD_CLASSES),
+]
+RAW_FAULTS |= {f"metadata {content!r}": ("meta/2.json", text(content), "metadata") for content in BAD_META}
 
 
 @pytest.mark.parametrize(("file", "damage", "kind"), RAW_FAULTS.values(), ids=RAW_FAULTS)
@@ -160,30 +145,23 @@ TREE_FAULTS = {
     "instance map in colour": (INSTANCES, lambda path: tiny_data.save(path, tiny_data.photo(12, 16, 1)), "PNG kind"),
     "truncated instance map": (INSTANCES, cut, "truncated PNG"),
     "damaged label map": (LABELS, flip, "damaged PNG"),
-    "instance of a class without instances": (INSTANCES, pixels(value=7001), "value"),
-    "instance id beyond all classes": (INSTANCES, pixels(value=65535), "value"),
-    "group of an unknown class": (INSTANCES, pixels(value=500), "value"),
+    # A class without instances, beyond all classes, a group of an unknown class.
+    **{f"instance id {value}": (INSTANCES, pixels(value=value), "value") for value in (7001, 65535, 500)},
     "label id beyond all classes": (LABELS, pixels(value=255), "value"),
     "maps that disagree": (INSTANCES, pixels(value=26000), "maps disagree"),
-    "instance map of another size": (INSTANCES, pixels(rows=9), "size"),
-    "image of another size": (PHOTO, pixels(rows=9), "size"),
-    "gray image": (PHOTO, convert("L"), "PNG kind"),
-    "image with alpha": (PHOTO, convert("RGBA"), "PNG kind"),
+    **{f"{file} of another size": (file, pixels(rows=9), "size") for file in (INSTANCES, PHOTO)},
+    **{f"image {mode}": (PHOTO, convert(mode), "PNG kind") for mode in ("L", "RGBA")},
     "empty image": (PHOTO, text(""), "empty file"),
-    "no instance map": (INSTANCES, Path.unlink, "missing"),
-    "no label map": (LABELS, Path.unlink, "missing"),
-    "no polygons": (POLYGONS, Path.unlink, "missing"),
-    "truncated polygons": (POLYGONS, text("{"), "polygons"),
-    "empty polygons": (POLYGONS, text(""), "polygons"),
-    "polygons that are not UTF-8": (POLYGONS, text(b'{"imgHeight": "\xff"}'), "polygons"),
-    "polygons that are a list": (POLYGONS, text("[]"), "polygons"),
-    "polygons without a size": (POLYGONS, text('{"imgHeight": 12, "objects": []}'), "polygons"),
-    "polygons of another size": (POLYGONS, text('{"imgHeight": 16, "imgWidth": 12}'), "size"),
-    "polygons whose size is text": (POLYGONS, text('{"imgHeight": "12", "imgWidth": "16"}'), "size"),
+    **{f"no {file}": (file, Path.unlink, "missing") for file in (INSTANCES, LABELS, POLYGONS)},
     "labels without image": (PHOTO, Path.unlink, "label without image"),
     "odd image name": (PHOTO, renamed("photo.png"), "name"),
     "test image truncated": (PHOTO.replace("train", "test"), cut, "truncated PNG"),
 }
+BAD_POLYGONS = {
+    "polygons": ("{", "", b'{"imgHeight": "\xff"}', "[]", '{"imgHeight": 12, "objects": []}'),
+    "size": ('{"imgHeight": 16, "imgWidth": 12}', '{"imgHeight": "12", "imgWidth": "16"}'),
+}
+TREE_FAULTS |= {f"polygons {c!r}": (POLYGONS, text(c), kind) for kind, bad in BAD_POLYGONS.items() for c in bad}
 
 
 @pytest.mark.parametrize(("file", "damage", "kind"), TREE_FAULTS.values(), ids=TREE_FAULTS)
@@ -221,12 +199,8 @@ def test_never_stops_at_the_first_and_counts_by_kind(tmp_path):
     (root / "meta/6.json").unlink()
     (root / "meta/77.json").write_text("{}")
     summary = summarize(check(root), paths=2).set_index("kind")
-    assert summary["number"].to_dict() == {
-        "truncated PNG": 4,
-        "missing": 1,
-        "label without image": 1,
-        "hidden instance": 1,
-    }
+    numbers = {"truncated PNG": 4, "missing": 1, "label without image": 1, "hidden instance": 1}
+    assert summary["number"].to_dict() == numbers
     assert summary.loc["truncated PNG", "first"].split("\n") == [str(root / f"img/class/{n}.png") for n in (1, 2)]
     assert summary.loc["hidden instance", "severity"] == "note"
     first = check(root).query("kind == 'truncated PNG'").iloc[0]
@@ -321,8 +295,6 @@ def test_bit_flips_are_noticed(tmp_path):
     path = tmp_path / "map.png"
     tiny_data.save(path, tiny_data.instance_ids_of(3))
     whole = path.read_bytes()
-    from scapes import png
-
     expected = png.read(path, "gray 16")
     for position in np.random.default_rng(0).choice(len(whole), 60, replace=False):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])

@@ -18,7 +18,6 @@ from PIL import Image
 from scapes import cityscapes, png
 from scapes.instances import instance_table
 from scapes.labels import CLASSES
-from scapes.layout import last_train_number
 from scapes.verify import verify_dataset
 from synlib.curation import harmonize
 from synlib.curation.harmonize import count_table, harmonize_dataset
@@ -313,7 +312,3 @@ def test_image_of_another_size_is_refused(source, tmp_path):
     tiny_data.save(source / "img/rgb/3.png", tiny_data.photo(12, 17, 3))
     with pytest.raises(ValueError, match=r"rgb/3\.png: size: found .*17.*, expected"):
         harmonize_dataset(source, tmp_path / "out")
-
-
-def test_split_rule_of_the_full_data_set():
-    assert [last_train_number(n) for n in (25_000, 5, 4, 1)] == [20_000, 4, 4, 1]
