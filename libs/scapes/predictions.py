@@ -4,7 +4,7 @@ Shapes used in this module: N detections of one image of H x W pixels; detection
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,19 +118,28 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
             writer.write_table(pa.Table.from_pylist(group, _SCHEMA))
 
 
-def read_predictions(path: str | Path, *, row_groups: Sequence[int] | None = None) -> Iterator[Detections]:
+def read_predictions(
+    path: str | Path, *, row_groups: Sequence[int] | None = None, image_ids: Collection[str] = ()
+) -> Iterator[Detections]:
     """Yield what :func:`write_predictions` wrote, in its order, with one row group in memory at a time.
 
     ``row_groups``: numbers of the row groups to read, of those that :func:`images_by_row_group` lists; default all.
-    Raises ``ValueError`` for a file of other columns.
+    ``image_ids``: the images to read; default all. Raises ``ValueError`` for a file of other columns, ``KeyError`` for
+    an image that is not there.
     """
+    wanted = set(image_ids)
+    if wanted:
+        groups = images_by_row_group(path)
+        if missing := wanted.difference(*groups):
+            raise KeyError(f"{path}: no image {min(missing)}")
+        row_groups = [number for number, ids in enumerate(groups) if not wanted.isdisjoint(ids)]
     with pq.ParquetFile(path) as file:
         if not file.schema_arrow.equals(_SCHEMA):
             raise ValueError(
                 f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} of write_predictions"
             )
         for batch in file.iter_batches(IMAGES_PER_ROW_GROUP, row_groups=row_groups):
-            yield from map(_detections, batch.to_pylist())
+            yield from (_detections(row) for row in batch.to_pylist() if not wanted or row["image_id"] in wanted)
 
 
 def images_by_row_group(path: str | Path) -> list[list[str]]:

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch.utils.tensorboard import SummaryWriter
 
 from scapes.labels import CLASSES, COLORS
-from scapes.predictions import Detections, images_by_row_group, read_predictions
+from scapes.predictions import Detections, read_predictions
 from seeded_rcnn.mapper import read_photo
 from synlib.runs.folder import RunDir, stop_without_launcher
 
@@ -59,15 +59,13 @@ def show_predictions(folder: Path, name: str, images: pd.DataFrame, predictions:
     """Add pictures of stored ``predictions`` for some ``images`` of the evaluation set to the events in ``folder``."""
     chosen = images.iloc[np.linspace(0, len(images) - 1, min(PICTURES, len(images))).astype(int)]
     paths = dict(zip(chosen["image_id"], chosen["image_path"], strict=True))
-    groups = [number for number, ids in enumerate(images_by_row_group(predictions)) if paths.keys() & set(ids)]
     with SummaryWriter(str(folder)) as writer:
-        for found in read_predictions(predictions, row_groups=groups):
-            if found.image_id in paths:
-                picture = painted(read_photo(paths[found.image_id], "RGB"), found)
-                scale = min(1.0, LONG_SIDE_PX / max(found.size))
-                size = tuple(round(side * scale) for side in found.size[::-1])  # width, height
-                picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-                writer.add_image(f"{name}/{found.image_id}", picture, iteration, dataformats="HWC")
+        for found in read_predictions(predictions, image_ids=paths):
+            picture = painted(read_photo(paths[found.image_id], "RGB"), found)
+            scale = min(1.0, LONG_SIDE_PX / max(found.size))
+            size = tuple(round(side * scale) for side in found.size[::-1])  # width, height
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            writer.add_image(f"{name}/{found.image_id}", picture, iteration, dataformats="HWC")
 
 
 def painted(photo: np.ndarray, found: Detections) -> np.ndarray:

@@ -7,16 +7,20 @@ what its text and tables state.
 """
 
 import itertools
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scapes.ap import outcomes
-from scapes.labels import CLASSES, COLORS
+from scapes.bootstrap import NAMES
+from scapes.labels import COLORS
 from scapes.records import read_records
 from scapes.sizes import ap_by_size, thirds
 from synlib import paper
@@ -28,16 +32,14 @@ from synlib.spec import ScheduleSpec
 
 LOOKS = {"Cityscapes": {"marker": "o", "linestyle": "-"}, "Synscapes": {"marker": "s", "linestyle": "--"}}
 """How the curve of an evaluation set is told apart where its colour is not seen."""
-MOMENTUM_LOOKS = tuple(
-    {"color": color, "marker": marker, "linestyle": line}
-    for color, marker, line in (
-        ("#e69f00", "s", "--"), ("#0072b2", "o", "-"), ("#009e73", "^", ":"), ("#cc79a7", "D", "-."),
-    )
-)  # fmt: skip
+MOMENTUM_LOOKS = cycler(
+    color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=["s", "o", "^", "D"], linestyle=["--", "-", ":", "-."]
+)
 """Curves of rising momenta: orange for 0 and blue for 0.9, as in the paper."""
 X_LABELS = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
 
 
+@style()
 def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """Figure 4 (section 4.1): AP on Synscapes against the share of smallest instances removed, one panel per class.
 
@@ -46,25 +48,27 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """
     table = across_seeds(results[results["evaluated on"] == "Synscapes"], ["threshold"], name=None)
     table = table.sort_values("threshold")
-    last, found = table["threshold"].max(), limits.set_index("class").reindex([*CLASSES, MEAN])
-    with style():
-        figure, axes = plt.subplots(3, 3, figsize=(9, 6.6), sharex=True, layout="constrained")
-        for name, axis in zip([*CLASSES, MEAN], axes.flat, strict=True):
-            color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
-            _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
-            limit = found.loc[name]
-            _draw_limit(axis, limit, last)
-            if name != MEAN:
-                axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
-            text = "no limit" if np.isnan(limit["limit"]) else "limit {} % ({})".format(*limit_text(limit))
-            axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
-            axis.set(xlim=(-3, max(93, last + 3)), ylim=(0, None))
-        figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
-        figure.supylabel("AP on Synscapes (%)", fontsize=9)
-        _legend(figure, axes.flat[0], table)
+    last, found = table["threshold"].max(), limits.set_index("class")
+    figure, axes = plt.subplots(3, 3, figsize=(9, 6.6), sharex=True, layout="constrained")
+    for name, axis in zip(NAMES, axes.flat, strict=True):
+        color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
+        _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
+        limit, interval = limit_text(found.loc[name])
+        text = "no limit"
+        if pd.notna(found.loc[name, "limit"]):
+            _draw_limit(axis, found.loc[name], last)
+            text = f"limit {limit} % ({interval})"
+        if name != MEAN:
+            axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
+        axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
+        axis.set(xlim=(-3, max(93, last + 3)), ylim=(0, None))
+    figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
+    figure.supylabel("AP on Synscapes (%)", fontsize=9)
+    _legend(figure, axes.flat[0], table)
     return named(figure, "figure4", figure4=results, figure4_limits=limits)
 
 
+@style()
 def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """AP of small, medium and large instances on Synscapes against the share removed: who pays for removal?
 
@@ -72,26 +76,23 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """
     table = ap_of_sizes(results, store)
     found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")
+    figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     ends = table.groupby("class", sort=False)["up_to_px"].first()
-    with style():
-        figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-        shades = plt.colormaps["viridis"]((0.8, 0.45, 0.1))
-        for name, color, marker in zip(ends.index, shades, "os^", strict=True):
-            rows = found[found["class"] == name]
-            _curve(axis, rows, "threshold", color=color, marker=marker, label=f"{name}: up to {ends[name]:,} px")
-        label = "smallest instances removed (% of each class)"
-        axis.set(xlabel=label, ylabel="AP on Synscapes (%)", ylim=(0, None))
-        _legend(figure, axis, found)
+    for (name, end), color, marker in zip(ends.items(), sns.color_palette("viridis_r", 3), "os^", strict=True):
+        rows = found[found["class"] == name]
+        _curve(axis, rows, "threshold", color=color, marker=marker, label=f"{name}: up to {end:,} px")
+    axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
+    _legend(figure, axis, found)
     return named(figure, "figure4_sizes", figure4_sizes=table)
 
 
 def ap_of_sizes(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
     """AP on Synscapes of the smallest, middle and largest third of the evaluated ground truth, from stored records.
 
-    One row per run and third. Columns: ``class`` (the third: ``small``, ``medium`` or ``large``), ``threshold``,
-    ``run``, ``seed``, ``evaluated on``, ``count`` (ground truths), ``ap`` (percent, the mean over the classes that the
-    third has), ``up_to_px`` (the largest area in the third), and ``low`` and ``high``, which are missing. Thirds are of
-    all classes together (:func:`scapes.sizes.thirds`), and the same for all runs.
+    One row per run and third of all classes together (:func:`scapes.sizes.thirds`). Columns: ``class`` (the third:
+    ``small``, ``medium`` or ``large``), ``threshold``, ``run``, ``seed``, ``evaluated on``, ``count`` (ground truths),
+    ``ap`` (percent, the mean over the classes that the third has), ``up_to_px`` (the largest area in the third), and
+    ``low`` and ``high``, which are missing.
     """
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     frames = []
@@ -100,12 +101,12 @@ def ap_of_sizes(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
         bands = thirds(pooled)
         table = ap_by_size(pooled, bands)
         table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
-        known = {"ap": 100 * table["ap"], "up_to_px": [high - 1 for _, high in bands.values()]}
-        unknown = {"low": np.nan, "high": np.nan}
-        frames.append(table.assign(**known, **unknown, **row[["threshold", "run", "seed", "evaluated on"]]))
+        table = table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()])
+        frames.append(table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "evaluated on"]]))
     return pd.concat(frames, ignore_index=True)
 
 
+@style()
 def figure5(results: pd.DataFrame) -> Figure:
     """Figure 5 (section 4.2): mean AP on both data sets against the share of real images in a set of constant size.
 
@@ -113,24 +114,21 @@ def figure5(results: pd.DataFrame) -> Figure:
     removal), and the statement that AP on Cityscapes almost doubles from 0 % to 10 %.
     """
     table = across_seeds(results, ["real_percent"]).sort_values("real_percent")
-    with style():
-        figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
-        for on, color in DOMAIN_COLORS.items():
-            rows = table[table["evaluated on"] == on]
-            _curve(axis, rows, "real_percent", color=color, label=f"on {on}", **LOOKS[on])
-            ends = [paper.TABLE1[trained, on] for trained in ("Synscapes", "Cityscapes")]
-            _hollow(axis, [0, 100], ends, color, LOOKS[on]["marker"], label=f"paper's Table 1, on {on}")
-        start = paper.TABLE1["Synscapes", "Cityscapes"]
-        doubled = paper.FIRST_TENTH_GAIN * start
-        arrow = {"arrowstyle": "->", "color": PAPER["color"], "linewidth": 0.8}
-        axis.annotate("", (10, doubled), (0, start), arrowprops=arrow)
-        axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7, va="center")
-        axis.set(xlabel="real images in the training set (%)", xticks=range(0, 101, 10))
-        axis.set(ylabel="AP (%)", ylim=(0, None))
-        _legend(figure, axis, table)
+    figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for on, color in DOMAIN_COLORS.items():
+        _curve(axis, table[table["evaluated on"] == on], "real_percent", color=color, label=f"on {on}", **LOOKS[on])
+        ends = [paper.TABLE1[trained, on] for trained in ("Synscapes", "Cityscapes")]
+        _hollow(axis, [0, 100], ends, color, LOOKS[on]["marker"], label=f"paper's Table 1, on {on}")
+    start = paper.TABLE1["Synscapes", "Cityscapes"]
+    doubled = paper.FIRST_TENTH_GAIN * start
+    axis.annotate("", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"]})
+    axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7, va="center")
+    axis.set(xlabel="real images in the training set (%)", xticks=range(0, 101, 10), ylabel="AP (%)", ylim=(0, None))
+    _legend(figure, axis, table)
     return named(figure, "figure5", figure5=results)
 
 
+@style()
 def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_rate") -> Figure:
     """Figure 6 (section 4.3): AP on Cityscapes after fine-tuning against the learning rate; crosses diverged.
 
@@ -144,65 +142,58 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_ra
     """
     if x not in X_LABELS:
         raise ValueError(f"x: found {x!r}, expected 'learning_rate' or 'effective'")
+
+    def rate(learning_rate, momentum):
+        return learning_rate if x == "learning_rate" else learning_rate / (1 - momentum)
+
     rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
     table = across_seeds(rows, ["momentum", "learning_rate"])
     table = table.join(_runs_of_marks(rows), on=["momentum", "learning_rate"])
-    table["x"] = _rate(table["learning_rate"], table["momentum"], x)
+    table["x"] = rate(table["learning_rate"], table["momentum"])
     unit = baseline.base_lr / paper.BASELINE["learning_rate"]
-    with style():
-        figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-        axis.set_xscale("log")
-        figure.tooltips = {}
-        looks = zip(sorted(table["momentum"].unique()), itertools.cycle(MOMENTUM_LOOKS), strict=False)
-        for k, (momentum, look) in enumerate(looks):
-            of_momentum = table[table["momentum"] == momentum].sort_values("x")
-            curve = _curve(axis, of_momentum, "x", label=f"momentum {momentum:g}", **look)
-            diverged = of_momentum[of_momentum["diverged"] > 0]
-            crosses = _crosses(axis, diverged["x"], look["color"])
-            for line, marked in ((curve, of_momentum[of_momentum["ap"].notna()]), (crosses, diverged)):
-                line.set_gid(f"marks{len(figure.tooltips)}")
-                figure.tooltips[line.get_gid()] = marked["runs"].tolist()
-            if momentum in paper.BEST_LEARNING_RATE:
-                best = _rate(unit * paper.BEST_LEARNING_RATE[momentum], momentum, x)
-                _hollow(axis, [best], [0.97 - 0.05 * k], look["color"], "v", transform=axis.get_xaxis_transform())
-        base = _rate(baseline.base_lr, baseline.momentum, x)
-        axis.axvline(
-            base, color="black", linestyle=":", linewidth=1, label=f"baseline (momentum {baseline.momentum:g})"
-        )
-        if x == "learning_rate":  # the text does not say for which momentum
-            for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
-                axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
-        _hollow(axis, [], [], PAPER["color"], "v", label="paper: best learning rate")
-        scaled = "" if unit == 1 else f"\nthe paper's marks: × {unit:g}, as the baseline's learning rate"
-        top = 1.12 * axis.get_ylim()[1]  # room for the paper's marks
-        axis.set(xlabel=X_LABELS[x] + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, top))
-        _legend(figure, axis, table)
+    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    axis.set_xscale("log")
+    figure.tooltips = {}
+    for k, ((momentum, marks), look) in enumerate(zip(table.groupby("momentum"), MOMENTUM_LOOKS(), strict=False)):
+        _momentum_curve(figure, axis, momentum, marks.sort_values("x"), look)
+        if momentum in paper.BEST_LEARNING_RATE:
+            best = rate(unit * paper.BEST_LEARNING_RATE[momentum], momentum)
+            _hollow(axis, [best], [0.97 - 0.05 * k], look["color"], "v", transform=axis.get_xaxis_transform())
+    base = rate(baseline.base_lr, baseline.momentum)
+    axis.axvline(base, color="black", linestyle=":", linewidth=1, label=f"baseline (momentum {baseline.momentum:g})")
+    if x == "learning_rate":  # the text does not say for which momentum
+        for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
+            axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
+    _hollow(axis, [], [], PAPER["color"], "v", label="paper: best learning rate")
+    scaled = "" if unit == 1 else f"\nthe paper's marks: × {unit:g}, as the baseline's learning rate"
+    top = 1.12 * axis.get_ylim()[1]  # room for the paper's marks
+    axis.set(xlabel=X_LABELS[x] + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, top))
+    _legend(figure, axis, table)
     name = "figure6" if x == "learning_rate" else "figure6_effective"
     return named(figure, name, **{name: results})
 
 
+@style()
 def amounts(results: pd.DataFrame) -> Figure:
     """Table 3 (section 4.2) as curves: AP on Cityscapes against iterations; left: ours, right: the paper's.
 
     ``results``: of the experiment ``amounts``; one line per number of synthetic images added.
     """
     ours = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["added", "epochs", "iterations"])
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     published = pd.DataFrame(paper.table3_rows())
-    with style():
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-        for axis, table, title in ((axes[0], ours, "ours"), (axes[1], published, "paper")):
-            values = sorted(table["added"].unique())
-            shades = plt.colormaps["viridis"](np.linspace(0, 0.85, len(values)))
-            for added, color, marker in zip(values, shades, itertools.cycle("osD^vP*X"), strict=False):
-                rows = table[table["added"] == added].sort_values("iterations")
-                _curve(axis, rows, "iterations", color=color, marker=marker, label=f"{added:,}")
-            axis.set_title(title, loc="left")
-            epochs = ", ".join(f"{value:g}" for value in sorted(table["epochs"].unique()))
-            axis.set_xlabel(f"iterations (points of a line: {epochs} epochs)")
-            axis.xaxis.set_major_formatter("{x:,.0f}")
-            axis.locator_params(axis="x", nbins=5)
-            axis.legend(fontsize=7, title="synthetic images added", title_fontsize=7)
-        axes[0].set_ylabel("AP on Cityscapes (%)")
+    for axis, table, title in zip(axes, (ours, published), ("ours", "paper"), strict=True):
+        lines = table.sort_values("iterations").groupby("added")
+        shades = sns.color_palette("viridis", len(lines))
+        for (added, rows), color, marker in zip(lines, shades, itertools.cycle("osD^vP*X"), strict=False):
+            _curve(axis, rows, "iterations", color=color, marker=marker, label=f"{added:,}")
+        epochs = ", ".join(f"{value:g}" for value in sorted(table["epochs"].unique()))
+        axis.set_title(title, loc="left")
+        axis.set_xlabel(f"iterations (points of a line: {epochs} epochs)")
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.locator_params(axis="x", nbins=5)
+        axis.legend(fontsize=7, title="synthetic images added", title_fontsize=7)
+    axes[0].set_ylabel("AP on Cityscapes (%)")
     return named(figure, "table3_cost", table3_cost=results)
 
 
@@ -223,8 +214,6 @@ def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
 
 def _draw_limit(axis: Axes, row: pd.Series, last: float) -> None:
     """Draw the fitted fall of a class, and at the bottom of the panel where it begins, with the interval."""
-    if np.isnan(row["limit"]):
-        return
     x = np.array([row["limit"], last])
     fall = row["level"] - row["slope"] * (x - row["limit"])
     axis.plot(x, fall, color="black", linewidth=1, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
@@ -233,10 +222,6 @@ def _draw_limit(axis: Axes, row: pd.Series, last: float) -> None:
         row["limit"], 0.06, xerr=ends, transform=axis.get_xaxis_transform(), color="black", marker="^", markersize=5,
         capsize=2, linewidth=1, linestyle="", label=f"limit, {INTERVAL}",
     )  # fmt: skip
-
-
-def _rate(learning_rate, momentum, x: str):
-    return learning_rate if x == "learning_rate" else learning_rate / (1 - momentum)
 
 
 def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:
@@ -252,29 +237,33 @@ def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:
     return lines.groupby(["momentum", "learning_rate"])["runs"].agg("\n".join)
 
 
-def _crosses(axis: Axes, x: pd.Series, color: str) -> Line2D:
-    """Draw crosses at the bottom of the panel."""
-    (line,) = axis.plot(
-        x, [0.04] * len(x), transform=axis.get_xaxis_transform(), color=color, linestyle="", marker="X",
-        markersize=8, markeredgecolor="black", markeredgewidth=0.6, zorder=4, label="diverged" if len(x) else None,
+def _momentum_curve(figure: Figure, axis: Axes, momentum: float, marks: pd.DataFrame, look: dict) -> None:
+    """Draw a curve of Figure 6, and crosses at the bottom of the panel, with tooltips for both."""
+    curve = _curve(axis, marks, "x", label=f"momentum {momentum:g}", **look)
+    diverged = marks[marks["diverged"] > 0]
+    (crosses,) = axis.plot(
+        diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), color=look["color"], linestyle="",
+        marker="X", markersize=8, markeredgecolor="black", markeredgewidth=0.6, zorder=4,
+        label="diverged" if len(diverged) else None,
     )  # fmt: skip
-    return line
+    for line, marked in ((curve, marks[marks["ap"].notna()]), (crosses, diverged)):
+        line.set_gid(f"marks{len(figure.tooltips)}")
+        figure.tooltips[line.get_gid()] = marked["runs"].tolist()
 
 
-def _hollow(axis: Axes, x: list[float], y: list[float], color: str, marker: str, **options) -> None:
+def _hollow(axis: Axes, x: Sequence[float], y: Sequence[float], color: str, marker: str, **options) -> None:
     """Draw marks of the paper's numbers."""
-    look = {"markerfacecolor": "none", "markeredgecolor": color, "markeredgewidth": 0.9, "color": color}
-    axis.plot(x, y, linestyle="", marker=marker, **look, **options)
+    axis.plot(x, y, linestyle="", marker=marker, markerfacecolor="none", markeredgewidth=0.9, color=color, **options)
 
 
 def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
     """Above the panels, each label once, with what the bands are."""
     handles, labels = axis.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
-    for label in {"AP", "diverged"} & once.keys():  # of all colours
-        kept = {name: getattr(once[label], f"get_{name}")() for name in ("linestyle", "marker", "markersize")}
-        once[label] = Line2D([], [], color="0.4", markeredgecolor="black", markeredgewidth=0.6, **kept)
     if table["low"].notna().any():
         once[f"band: {band_label(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
-    columns = min(3, -(-len(once) // 2))
-    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=columns, fontsize=7.5, frameon=False)
+    look = {"ncols": min(3, -(-len(once) // 2)), "fontsize": 7.5, "frameon": False}
+    legend = figure.legend(once.values(), once.keys(), loc="outside upper center", **look)
+    for handle in legend.legend_handles:
+        if handle.get_label() in ("AP", "diverged"):  # of all colours
+            handle.set_color("0.4")

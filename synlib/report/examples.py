@@ -1,20 +1,17 @@
 """Choose what figures show: images with many large instances, a rider on a vehicle; the same for the same data."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from scapes import png, synscapes
 from scapes.labels import CATEGORY_OF_LABEL, RIDER
 from synlib.curation.prune import prune
+from synlib.paper import FIGURE3_THRESHOLDS
 from synlib.study.data import DOMAINS, NAMES, StudyData
 
-Sample = tuple[np.ndarray, np.ndarray]
 
-
-def glance_samples(data: StudyData, count: int = 3) -> dict[str, list[Sample]]:
-    """Data set -> ``count`` pairs of :func:`read` of the training split.
+def glance_samples(data: StudyData) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Data set -> three pairs of :func:`read` of the training split.
 
     The images whose large instances (above the median) show most classes, and of those the ones with most area.
     """
@@ -24,8 +21,7 @@ def glance_samples(data: StudyData, count: int = 3) -> dict[str, list[Sample]]:
         large = instances[(instances["area_px"] > instances["area_px"].median()) & ~instances["crowd"]]
         ranked = large.groupby("image_id").agg(classes=("category", "nunique"), area=("area_px", "sum"))
         ranked = ranked.sort_values(["classes", "area"], ascending=False, kind="stable")
-        images = data.images(domain, "train").set_index("image_id")
-        samples[NAMES[domain]] = [read(images.loc[image_id]) for image_id in ranked.index[:count]]
+        samples[NAMES[domain]] = [_training_image(data, domain, image_id) for image_id in ranked.index[:3]]
     return samples
 
 
@@ -39,37 +35,37 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]
     if riders.empty:
         raise ValueError(f"{data.roots['synthetic']}: no rider in the training split; Figure 2 needs one")
-    images = data.images("synthetic", "train").set_index("image_id")
-    whole = riders[riders["y1"] - riders["y0"] <= 0.45 * images["height"].iloc[0]]
+    height = data.images("synthetic", "train")["height"].iloc[0]
+    whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
     image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
-    image, after = read(images.loc[image_id])
+    image, after = _training_image(data, "synthetic", image_id)
     raw = synscapes.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
     class_map, before, _ = synscapes.DATASET.read_labels(raw.to_dict())
     return image, class_map, before, after
 
 
-def removal_sample(
-    data: StudyData, thresholds: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray, dict[float, np.ndarray]]:
-    """What Figure 3 shows: image, instance ids (see :func:`read`), and the ids left at each threshold.
+def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
+    """What Figure 3 shows: image, instance ids (see :func:`read`), and the ids left at each of the paper's thresholds.
 
-    ``thresholds``: percent of each class's instances in the training split to remove, the smallest first. The image is
-    the one whose labels vanish at most of the thresholds, and of those one with many labels.
-
-    Raises ValueError if the split has no instances.
+    The image is the one whose labels vanish at most of the thresholds, and of those one with many labels. Raises
+    ValueError if the training split has no instances.
     """
     table = data.instances("synthetic", "train")
     table = table[~table["crowd"]]
     if table.empty:
         raise ValueError(f"{data.roots['synthetic']}: no instances in the training split; Figure 3 needs some")
-    kept = pd.DataFrame({threshold: prune(table, threshold / 100) for threshold in sorted(thresholds)})
+    kept = pd.DataFrame({threshold: prune(table, threshold / 100) for threshold in FIGURE3_THRESHOLDS})
     outlived = kept.sum(axis=1).groupby(table["image_id"]).agg(["nunique", "size"])  # thresholds; steps, labels
     image_id = outlived.sort_values(["nunique", "size"], kind="stable").index[-1]
     own = table[table["image_id"] == image_id]
     left = {threshold: own.loc[kept.loc[own.index, threshold], "instance_id"].to_numpy() for threshold in kept}
-    return (*read(data.images("synthetic", "train").set_index("image_id").loc[image_id]), left)
+    return (*_training_image(data, "synthetic", image_id), left)
 
 
-def read(row: pd.Series) -> Sample:
+def _training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    return read(data.images(domain, "train").set_index("image_id").loc[image_id])
+
+
+def read(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 (H, W, 3) RGB and instance ids uint16 (H, W, Cityscapes encoding) of a row of an image table."""
     return png.read(row["image_path"], "RGB 8")[..., ::-1], png.read(row["instance_path"], "gray 16")

@@ -16,23 +16,17 @@ GOLDEN_RATIO = 0.618033988749895
 def color_classes(class_map: np.ndarray) -> np.ndarray:
     """A class map (label ids) in the Cityscapes colours."""
     palette = np.zeros((256, 3), np.uint8)
-    for label in id2label.values():
-        if label.id >= 0:
-            palette[label.id] = label.color
+    palette[list(id2label)] = [label.color for label in id2label.values()]  # -1, the licence plate, is 255 in a map
     return palette[class_map]
 
 
-def color_instances(instance_map: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray:
-    """Every id above 0 in a colour of its own, 0 in black; neighbouring ids get colours far apart.
-
-    ``ids``, sorted, holds all ids of several maps whose colours should agree; default: those of this map.
-    """
-    ids = np.unique(instance_map) if ids is None else ids
+def color_instances(instance_maps: np.ndarray) -> np.ndarray:
+    """Every id of one map, or of several (N, H, W), in a colour of its own; neighbouring ids get colours far apart."""
+    ids, numbers = np.unique(instance_maps, return_inverse=True)
     k = np.arange(len(ids))
     hues, saturations, values = k * GOLDEN_RATIO % 1, 0.55 + 0.225 * (k % 3), 1 - 0.25 * (k % 2)
     colors = (255 * hsv_to_rgb(np.stack([hues, saturations, values], axis=1))).round().astype(np.uint8)
-    colors[ids == 0] = 0
-    return colors[np.searchsorted(ids, instance_map)]
+    return colors[numbers.reshape(instance_maps.shape)]
 
 
 def instances_only(instance_ids: np.ndarray) -> np.ndarray:
@@ -42,19 +36,14 @@ def instances_only(instance_ids: np.ndarray) -> np.ndarray:
 
 def paint(image: np.ndarray, colors: np.ndarray, ids: np.ndarray, alpha: float = 0.55) -> np.ndarray:
     """``colors`` (H, W, 3) blended over ``image`` where ``ids`` (H, W) is above 0, each region outlined in white."""
-    blended = image.astype(np.float32)
-    inside = ids > 0
-    blended[inside] = (1 - alpha) * blended[inside] + alpha * colors[inside]
-    blended[outline(ids) & inside] = 255
-    return blended.round().astype(np.uint8)
+    blended = (1 - alpha) * image.astype(np.float32) + alpha * colors
+    blended[outline(ids)] = 255
+    return np.where(ids[..., None] > 0, blended.round(), image).astype(np.uint8)
 
 
 def outline(ids: np.ndarray) -> np.ndarray:
     """Pixels whose left or upper neighbour has another id: bool (H, W)."""
-    edge = np.zeros(ids.shape, bool)
-    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
-    edge[1:] |= ids[1:] != ids[:-1]
-    return edge
+    return (np.diff(ids, axis=1, prepend=ids[:, :1]) != 0) | (np.diff(ids, axis=0, prepend=ids[:1]) != 0)
 
 
 def fit(image: np.ndarray, width: int) -> np.ndarray:
@@ -64,13 +53,10 @@ def fit(image: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if average else cv2.INTER_NEAREST)
 
 
-def crop_around(mask: np.ndarray, margin: float = 0.4) -> tuple[slice, slice]:
-    """Rows and columns of a square window around the true pixels, as far as it fits inside the frame."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    side = round(max(np.ptp(rows) + 1, np.ptp(columns) + 1) * (1 + margin))
-    side = min(side, *mask.shape)
-    top, left = (
-        min(max(0, (found[0] + found[-1] - side) // 2), length - side)
-        for found, length in zip((rows, columns), mask.shape, strict=True)
-    )
-    return slice(top, top + side), slice(left, left + side)
+def crop_around(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a square window around the true pixels, with a margin, as far as it fits in the frame."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    side = min(round(1.4 * max(width, height)), *mask.shape)
+    middles = (y + height // 2, x + width // 2)
+    starts = [min(max(0, m - side // 2), length - side) for m, length in zip(middles, mask.shape, strict=True)]
+    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)

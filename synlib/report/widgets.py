@@ -4,13 +4,11 @@ Each also carries what it shows first as plain HTML, for wherever no kernel answ
 """
 
 import base64
-import dataclasses
 import html
 import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import ipywidgets
@@ -19,9 +17,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
-from scapes.labels import CLASSES, COLORS, LABEL_IDS, label_of_instance
-from scapes.match import match_image
-from scapes.predictions import Detections, images_by_row_group, read_predictions
+from scapes.labels import CLASSES, COLORS, INSTANCE_BASE, LABEL_IDS, label_of_instance
+from scapes.match import ImageMatch, match_image
+from scapes.predictions import Detections, read_predictions
 from synlib.curation.mix import Composition, composition_for_budget, composition_for_ratio
 from synlib.curation.prune import removed_from
 from synlib.report.examples import read
@@ -32,24 +30,35 @@ from synlib.study.plan import Planned
 from synlib.study.study import Study
 
 IMAGES = 40
-"""Images that a chooser offers."""
+"""Images of a data set that a chooser offers."""
 SHOWN_PX = 960
 """Width of a picture; larger images are reduced to it and smaller ones magnified."""
 WRONG = (255, 225, 0)
 """Yellow: none of the classes' colours is near it."""
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
+COLUMNS = {"grid_template_columns": "repeat(auto-fill, 33em)"}
 SVG = "http://www.w3.org/2000/svg"
 
 
 class Explorer(ipywidgets.VBox):
-    """Widgets, and HTML that says the same without a kernel."""
+    """Controls, and below them the HTML that ``draw`` makes of their values; that HTML alone where no kernel answers.
 
-    def __init__(self, children: Sequence[ipywidgets.Widget], still: Callable[[], str]) -> None:
-        super().__init__(children)
-        self.still = still
+    ``draw`` is called at once, and whenever a control's value changes.
+    """
+
+    def __init__(self, controls: Sequence[ipywidgets.Widget], draw: Callable[[], str]) -> None:
+        self.draw, self.shown = draw, ipywidgets.HTML()
+        super().__init__([ipywidgets.GridBox(controls, layout=COLUMNS), self.shown])
+        for control in controls:
+            control.observe(self.update, "value")
+        self.update()
+
+    def update(self, _=None) -> None:
+        self.shown.value = self.draw()
 
     def _repr_mimebundle_(self, **options) -> dict:
-        return super()._repr_mimebundle_(**options) | {"text/html": self.still(), "text/plain": "(an explorer)"}
+        still = f"{self.shown.value}<p>In JupyterLab, sliders and choosers change what is shown.</p>"
+        return super()._repr_mimebundle_(**options) | {"text/html": still, "text/plain": "(an explorer)"}
 
 
 def removal_explorer(data: StudyData) -> Explorer:
@@ -67,266 +76,191 @@ def removal_explorer(data: StudyData) -> Explorer:
     chooser = ipywidgets.Dropdown(options=richest, description="image", **NAMED)
     common = ipywidgets.IntSlider(0, 0, 100, description="all classes (%)", **NAMED)
     sliders = [ipywidgets.IntSlider(0, 0, 100, description=f"{name} (%)", **NAMED) for name in CLASSES]
-    labels = [ipywidgets.Label() for _ in CLASSES]
     for slider, name in zip(sliders, CLASSES, strict=True):
         slider.style.handle_color = "#{:02x}{:02x}{:02x}".format(*COLORS[name])
-    picture = ipywidgets.Image(format="jpeg", layout={"width": "100%", "max_width": f"{SHOWN_PX}px"})
     scene = lru_cache(maxsize=8)(lambda image_id: [fit(part, SHOWN_PX) for part in read(images.loc[image_id])])
 
-    def counts() -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The image's instances, and those that are kept."""
+    def draw() -> str:
         there = instances[instances["image_id"] == chooser.value]
         removed = np.array([slider.value for slider in sliders]) / 100
-        return there, there[there["removed_from"] > removed[there["category"]]]
-
-    def draw(_=None) -> None:
-        there, kept = counts()
-        picture.value = jpeg_of(removal_picture(*scene(chooser.value), kept["instance_id"].to_numpy()))
-        for number, label in enumerate(labels):
-            label.value = f"{(kept['category'] == number).sum()} of {(there['category'] == number).sum()} here"
+        kept = there[there["removed_from"] > removed[there["category"]]]
+        counts = [np.bincount(rows["category"], minlength=len(CLASSES)) for rows in (kept, there)]
+        by_class = ", ".join(f"{name} {left} of {all_}" for name, left, all_ in zip(CLASSES, *counts, strict=True))
+        said = f"{chooser.value}: {len(kept)} of {len(there)} instances are left: {by_class}."
+        return picture_html(painted(*scene(chooser.value), kept["instance_id"]), said)
 
     def move_all(change) -> None:
         for slider in sliders:
-            slider.unobserve(draw, "value")
+            slider.unobserve(explorer.update, "value")
             slider.value = change["new"]
-            slider.observe(draw, "value")
-        draw()
+            slider.observe(explorer.update, "value")
 
-    def still() -> str:
-        there, kept = counts()
-        left = f"{len(kept)} of {len(there)} instances are left"
-        return picture_html(picture.value, f"{chooser.value}: {left}. In JupyterLab, sliders remove more.")
-
-    common.observe(move_all, "value")
-    for widget in (chooser, *sliders):
-        widget.observe(draw, "value")
-    draw()
-    rows = [ipywidgets.HBox(pair) for pair in zip(sliders, labels, strict=True)]
-    columns = {"grid_template_columns": "repeat(auto-fill, 38em)"}
-    return Explorer([chooser, picture, common, ipywidgets.GridBox(rows, layout=columns)], still)
+    common.observe(move_all, "value")  # before the explorer's own: it then draws once
+    explorer = Explorer([chooser, common, *sliders], draw)
+    return explorer
 
 
 def mixing_explorer(study: Study) -> Explorer:
     """Which training set a share of real images means (Figure 5), and which one a budget (the rule below Table 3)."""
     profile = study.profile
     available = Composition(*(len(study.data.images(domain, "train")) for domain in ("real", "synthetic")))
-    batch, iterations = profile.batch_size, profile.schedule.iterations
-    epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
+    batch = profile.batch_size
     share = ipywidgets.IntSlider(50, 0, 100, description="real images (%)", **NAMED)
-    enough = sum(available) * epochs.value // batch  # iterations to see all images that often
-    budget = ipywidgets.IntSlider(max(1, enough // 2), 1, 2 * enough + 1, description="iterations", **NAMED)
-    by_share, by_budget = ipywidgets.HTML(), ipywidgets.HTML()
+    budget = ipywidgets.IntSlider(1, 1, 100, description="iterations", **NAMED)
+    epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
 
-    def draw(_=None) -> None:
-        composition = composition_for_ratio(profile.baseline_images, share.value / 100)
-        by_share.value = composition_html(composition, available, batch, iterations)
-        composition = composition_for_budget(
-            budget.value, batch_size=batch, epochs=epochs.value, real=available.real, synthetic=available.synthetic
-        )
-        by_budget.value = composition_html(composition, available, batch, budget.value)
-
-    def widen(_) -> None:
+    def limit_budget(_=None) -> None:
+        """Up to twice the iterations that see all images that often."""
         budget.max = 2 * (sum(available) * epochs.value // batch) + 1
 
-    epochs.observe(widen, "value")
-    for slider in (share, epochs, budget):
-        slider.observe(draw, "value")
-    draw()
-    titles = ("<b>A share of real images</b> (Figure 5)", "<b>A budget</b> (the rule below Table 3)")
-    first, second = (ipywidgets.HTML(title) for title in titles)
-    return Explorer(
-        [first, share, by_share, second, budget, epochs, by_budget],
-        lambda: (
-            f"<p>{titles[0]}: {share.value} % of {profile.baseline_images:,} images</p>{by_share.value}"
-            f"<p>{titles[1]}: {budget.value:,} iterations, every image {epochs.value} times</p>{by_budget.value}"
-        ),
-    )
+    def draw() -> str:
+        by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
+        by_budget = composition_for_budget(
+            budget.value, batch_size=batch, epochs=epochs.value, real=available.real, synthetic=available.synthetic
+        )
+        return (
+            f"<b>A share of real images</b> (Figure 5): {share.value} % of {profile.baseline_images:,} images"
+            f"{composition_html(by_share, available, batch, profile.schedule.iterations)}"
+            f"<b>A budget</b> (the rule below Table 3): {budget.value:,} iterations, every image {epochs.value} times"
+            f"{composition_html(by_budget, available, batch, budget.value)}"
+        )
+
+    limit_budget()
+    budget.value = max(1, budget.max // 4)
+    epochs.observe(limit_budget, "value")
+    return Explorer([share, budget, epochs], draw)
 
 
-def prediction_browser(study: Study, planned: Sequence[Planned], score: float = 0.5) -> Explorer:
+def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
     """What the runs of an experiment predict: image, ground truth and detections from a score on, side by side.
 
     Offers the runs that have predictions on all evaluation sets; raises FileNotFoundError if none has.
     """
-    sets = {on.name: on for on in study.data.evaluation_sets()}
-    items, runs = {}, {}
+    sets = study.data.evaluation_sets()
+    runs, rows = {}, {}
     for item in planned:
-        items.setdefault(item.spec.run_id, item)  # a run of several names is offered once
-    for item in items.values():
         run = study.store.run(item.spec)
-        if all(run.evaluation_result(on.name, on.identity()) for on in sets.values()):
-            runs[f"{item.name}, seed {item.spec.seed} ({item.spec.run_id})"] = run
+        if all(run.evaluation_result(on.name, on.identity()) for on in sets):  # a run of several names is offered once
+            runs.setdefault(item.spec.run_id, (f"{item.name}, seed {item.spec.seed} ({item.spec.run_id})", run))
     if not runs:
         raise FileNotFoundError(f"{study.store.root}: no run of this experiment has predictions; train them first")
-    tables = {name: study.data.evaluation_images(on).set_index("image_id") for name, on in sets.items()}
+    for on in sets[::-1]:
+        table = study.data.evaluation_images(on)
+        some = table.iloc[:: -(-len(table) // IMAGES)]
+        rows |= {f"{on.name}: {row['image_id']}": (on, row) for _, row in some.iterrows()}
 
-    chooser = ipywidgets.Dropdown(options=runs, description="run", **NAMED)
-    evaluated = ipywidgets.Dropdown(options=list(sets)[::-1], description="evaluated on", **NAMED)
-    image = ipywidgets.Dropdown(description="image", **NAMED)
-    threshold = ipywidgets.FloatSlider(score, min=0, max=1, step=0.01, description="score from", **NAMED)
-    picture = ipywidgets.Image(format="jpeg", layout={"width": "100%", "max_width": "1452px"})
-    text = ipywidgets.Label()
-    caption = "Image, ground truth, detections; outlined in yellow: missed instances, false detections."
+    chooser = ipywidgets.Dropdown(options=list(runs.values()), description="run", **NAMED)
+    image = ipywidgets.Dropdown(options=list(rows), description="image", **NAMED)
+    threshold = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01, description="score from", **NAMED)
 
     @lru_cache(maxsize=8)
-    def load(path: Path, name: str, image_id: str) -> tuple[np.ndarray, np.ndarray, Detections]:
-        return *read(tables[name].loc[image_id]), read_detections(path, image_id)
+    def load(run, name: str) -> tuple:
+        on, row = rows[name]
+        path, (picture, instance_ids) = run.evaluation(on.name) / "predictions.parquet", read(row)
+        (detections,) = read_predictions(path, image_ids={row["image_id"]})
+        return picture, instance_ids, detections, match_image(instance_ids, detections, min_area_px=on.min_area_px)
 
-    def draw(_=None) -> None:
-        if image.value is None:  # while the images of another evaluation set are filled in
-            return
-        path = chooser.value.evaluation(evaluated.value) / "predictions.parquet"
-        loaded = load(path, evaluated.value, image.value)
-        shown, text.value = prediction_panels(*loaded, threshold.value, sets[evaluated.value].min_area_px)
-        picture.value = jpeg_of(shown)
+    def draw() -> str:
+        picture, text = prediction_panels(*load(chooser.value, image.value), threshold.value)
+        caption = "Image, ground truth, detections; outlined in yellow: missed instances, false detections."
+        return picture_html(picture, f"{chooser.label}, evaluated on {image.value}. {caption} {text}.")
 
-    def offer_images(_=None) -> None:
-        ids = tables[evaluated.value].index
-        image.options = ids[:: -(-len(ids) // IMAGES)].tolist()
-        image.index = 0
-
-    def still() -> str:
-        shown = f"{chooser.label}, evaluated on {evaluated.value}, {image.value}. {caption} {text.value}."
-        return picture_html(picture.value, shown)
-
-    for widget in (chooser, image, threshold):
-        widget.observe(draw, "value")
-    evaluated.observe(offer_images, "value")
-    offer_images()
-    return Explorer([chooser, evaluated, image, threshold, picture, text, ipywidgets.Label(caption)], still)
+    return Explorer([chooser, image, threshold], draw)
 
 
 class Tooltips:
-    """A figure to display, whose marks say what they are when the mouse is on them.
+    """A figure to display as SVG, whose marks say what they are when the mouse is on them: the browser's own tooltip.
 
-    ``figure.tooltips``: id of a line of marks (``set_gid``) -> text of each mark. Shown as :func:`svg_with_tooltips`,
-    in an ``<object>`` that holds the same picture as PNG for where a notebook is not trusted.
+    ``figure.tooltips``: id of a line of marks (``set_gid``) -> text of each mark, which becomes its ``<title>``. The
+    ``<object>`` holds the same picture as PNG for where a notebook is not trusted.
     """
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
 
     def _repr_mimebundle_(self, **_) -> dict[str, str]:
-        file = io.BytesIO()
-        self.figure.savefig(file, format="png", bbox_inches="tight")
-        svg, png = (base64.b64encode(data).decode() for data in (svg_with_tooltips(self.figure), file.getvalue()))
+        files = {"svg": io.BytesIO(), "png": io.BytesIO()}
+        for kind, file in files.items():
+            self.figure.savefig(file, format=kind, bbox_inches="tight")
+        ET.register_namespace("", SVG)
+        root = ET.fromstring(files["svg"].getvalue())
+        for name, texts in self.figure.tooltips.items():
+            marks = root.iterfind(f".//{{{SVG}}}g[@id='{name}']//{{{SVG}}}use")
+            for mark, text in zip(marks, texts, strict=True):
+                ET.SubElement(mark, f"{{{SVG}}}title").text = text
+        svg, png = (base64.b64encode(data).decode() for data in (ET.tostring(root), files["png"].getvalue()))
         image = f'<img alt="{self.figure.name}" src="data:image/png;base64,{png}">'
         shown = f'<object type="image/svg+xml" data="data:image/svg+xml;base64,{svg}">{image}</object>'
         return {"text/html": shown, "image/png": png, "text/plain": f"({self.figure.name})"}
 
 
-def svg_with_tooltips(figure: Figure) -> bytes:
-    """The figure as SVG with a ``<title>`` in each mark of ``figure.tooltips``, which browsers show as a tooltip."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", bbox_inches="tight")
-    ET.register_namespace("", SVG)
-    root = ET.fromstring(file.getvalue())
-    groups = {group.get("id"): group for group in root.iter(f"{{{SVG}}}g")}
-    for name, texts in figure.tooltips.items():
-        for mark, text in zip(groups[name].iter(f"{{{SVG}}}use"), texts, strict=True):
-            ET.SubElement(mark, f"{{{SVG}}}title").text = text
-    return ET.tostring(root)
+def painted(
+    image: np.ndarray, instance_ids: np.ndarray, chosen: Sequence[int], wrong: Sequence[int] = ()
+) -> np.ndarray:
+    """The image, uint8 (H, W, 3) RGB, with the instances ``chosen`` of ``instance_ids`` (H, W) in class colours.
 
-
-def removal_picture(image: np.ndarray, instance_ids: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The image, uint8 (H, W, 3) RGB, with the instances ``kept`` (ids) of ``instance_ids`` (H, W) in class colours."""
-    ids = np.where(np.isin(instance_ids, kept), instance_ids, 0)
-    return paint(image, color_classes(label_of_instance(ids)), ids)
+    Those of them that are ``wrong`` are outlined in yellow, the others in white.
+    """
+    ids = np.where(np.isin(instance_ids, chosen), instance_ids, 0)
+    picture = paint(image, color_classes(label_of_instance(ids)), ids)
+    edge = outline(ids) & np.isin(ids, wrong)
+    picture[cv2.dilate(edge.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = WRONG
+    return picture
 
 
 def prediction_panels(
-    image: np.ndarray,
-    instance_ids: np.ndarray,
-    detections: Detections,
-    score: float,
-    min_area_px: int,
-    width: int = SHOWN_PX // 2,
+    image: np.ndarray, instance_ids: np.ndarray, detections: Detections, match: ImageMatch, score: float
 ) -> tuple[np.ndarray, str]:
     """Image, ground truth and the detections of at least ``score`` side by side, uint8 RGB, and what they amount to.
 
-    ``width``: of each, in pixels. Outlined in yellow: ground truth that no detection matches at overlap 0.5, and false
-    detections.
+    ``match``: of all ``detections`` with ``instance_ids`` (H, W). Outlined in yellow: ground truth that no detection
+    matches at overlap 0.5, and false detections.
     """
-    detections = at_least(detections, score)
-    match = match_image(instance_ids, detections, min_area_px=min_area_px)
-    outcome, truths = outcomes([match]).outcome[:, 0], match.truths
-    false = (outcome == FALSE_POSITIVE) | (outcome == DUPLICATE)
-    found = match.predictions["truth"][outcome == TRUE_POSITIVE]
+    truths, predictions = match.truths, match.predictions
+    sure = predictions["score"] >= score
+    outcome = outcomes([match]).outcome[:, 0]  # of each, whatever less sure ones there are
+    false = sure & np.isin(outcome, (FALSE_POSITIVE, DUPLICATE))
     missed = truths["evaluated"].copy()
-    missed[found] = False
+    missed[predictions["truth"][sure & (outcome == TRUE_POSITIVE)]] = False
 
-    plain = fit(image, width)
-    true_ids = fit(np.where(np.isin(instance_ids, truths["instance_id"]), instance_ids, 0), width)
-    true_ids[true_ids < 1000] = 0
-    stacked = np.zeros(detections.size, np.int32)  # label id + 256 * (1 + number) of the topmost detection
-    for number, (mask, (x0, y0, x1, y1)) in enumerate(zip(detections.masks, detections.boxes, strict=True), 1):
-        stacked[y0:y1, x0:x1][mask] = 256 * number + LABEL_IDS[detections.category[number - 1]]
-    stacked = fit(stacked, width)
+    # Detections as an instance map, the surest on top; the match has those with a pixel
+    ids = np.array(LABEL_IDS)[predictions["category"]] * INSTANCE_BASE + np.arange(len(predictions))
+    crops = [crop for crop in zip(detections.boxes, detections.masks, strict=True) if crop[1].any()]
+    detected = np.zeros(detections.size, np.int32)
+    for k in np.argsort(predictions["score"], kind="stable"):
+        (x0, y0, x1, y1), mask = crops[k]
+        detected[y0:y1, x0:x1][mask] = ids[k]
+
+    plain, true_ids, detected = (fit(part, SHOWN_PX // 2) for part in (image, instance_ids, detected))
+    real = truths["instance_id"][truths["instance_id"] >= INSTANCE_BASE]  # not the groups
+    of_truth = painted(plain, true_ids, real, truths["instance_id"][missed])
+    of_model = painted(plain, detected, ids[sure], ids[false])
+    there, missing = truths["evaluated"].sum(), missed.sum()
+    text = f"Instances found: {there - missing} of {there}; "
+    text += f"detections with a score of {score:.2f} or more: {sure.sum()}, false ones: {false.sum()}"
     gap = np.full((len(plain), 6, 3), 255, np.uint8)
-    panels = (
-        plain,
-        gap,
-        _outlined(plain, label_of_instance(true_ids), true_ids, truths["instance_id"][missed]),
-        gap,
-        _outlined(plain, stacked % 256, stacked // 256, 1 + np.flatnonzero(false)),
-    )
-    text = (
-        f"Instances found: {len(found)} of {truths['evaluated'].sum()}; "
-        f"detections with a score of {score:.2f} or more: {len(outcome)}, false ones: {false.sum()}"
-    )
-    return np.concatenate(panels, axis=1), text
-
-
-def at_least(detections: Detections, score: float) -> Detections:
-    """The detections that have a pixel and at least this score, best last, so that they are painted on top."""
-    order = np.argsort(detections.score, kind="stable")
-    order = np.array([i for i in order if detections.score[i] >= score and detections.masks[i].any()], int)
-    fields = {name: getattr(detections, name)[order] for name in ("category", "score", "boxes")}
-    return dataclasses.replace(detections, masks=[detections.masks[i] for i in order], **fields)
-
-
-def read_detections(path: Path, image_id: str) -> Detections:
-    """One image's detections, reading only its part of the file; raises KeyError if it is not there."""
-    for number, ids in enumerate(images_by_row_group(path)):
-        if image_id in ids:
-            return next(d for d in read_predictions(path, row_groups=[number]) if d.image_id == image_id)
-    raise KeyError(f"{path}: no image {image_id}")
+    return np.concatenate([plain, gap, of_truth, gap, of_model], axis=1), text
 
 
 def composition_html(composition: Composition, available: Composition, batch_size: int, iterations: int) -> str:
-    """A training set as a bar and in words: images of each domain, and how often ``iterations`` see each of them."""
+    """A training set as bars and in words: images of each domain, and how often ``iterations`` see each of them."""
     total = sum(composition)
-    bar, rows = "", ""
-    for name, used, there in zip(("Cityscapes", "Synscapes"), composition, available, strict=True):
-        bar += f'<div style="width:{100 * used / total:.2f}%;background:{DOMAIN_COLORS[name]}"></div>'
-        rows += f"<tr><th>{name}</th><td>{used:,}</td><td>{100 * used / total:.0f} %</td><td>{there:,}</td></tr>"
-    return (
-        f'<div style="display:flex;height:1.2em;max-width:40em">{bar}</div>'
-        '<table style="border-collapse:separate;border-spacing:1em 0;margin-left:-1em">'
-        "<thead><tr><th>training set</th><th>images</th><th>share</th><th>there are</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-        f"<p>{iterations:,} iterations of {batch_size} images see each of these {total:,} images"
-        f" {iterations * batch_size / total:.1f} times.</p>"
-    )
+    shares = [100 * used / total for used in composition]
+    table = pd.DataFrame({"images": composition, "share": shares, "there are": available}, index=list(DOMAIN_COLORS))
+    styled = table.style.format({"images": "{:,}", "share": "{:.0f} %", "there are": "{:,}"})
+    for name, color in DOMAIN_COLORS.items():
+        styled.bar(subset=pd.IndexSlice[[name], ["share"]], vmin=0, vmax=100, color=color, props="width: 20em;")
+    said = f"{iterations:,} iterations of {batch_size} images see each of these {total:,} images"
+    return f"{styled.to_html()}<p>{said} {iterations * batch_size / total:.1f} times.</p>"
 
 
-def picture_html(jpeg: bytes, caption: str) -> str:
-    """A picture with a caption, as HTML that needs nothing else."""
-    data = base64.b64encode(jpeg).decode()
+def picture_html(image: np.ndarray, caption: str) -> str:
+    """A picture, uint8 RGB, with a caption, as HTML that needs nothing else; JPEG is quick: a slider waits for it."""
+    jpeg = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1]
+    height, width = image.shape[:2]  # known before it is decoded, so that the page does not jump
     return (
-        f'<figure style="margin:0"><img alt="{html.escape(caption)}" src="data:image/jpeg;base64,{data}">'
+        f'<figure style="margin:0"><img alt="{html.escape(caption)}" width="{width}" height="{height}"'
+        ' style="max-width:100%;height:auto" decoding="sync"'
+        f' src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
-
-
-def jpeg_of(image: np.ndarray) -> bytes:
-    """uint8 RGB as JPEG: quick and small, as a slider waits for it."""
-    return cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1].tobytes()
-
-
-def _outlined(image: np.ndarray, labels: np.ndarray, ids: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Regions of ``ids`` in the colours of their ``labels``, those in ``wrong`` outlined in yellow."""
-    painted = paint(image, color_classes(labels), ids)
-    edge = outline(ids) & np.isin(ids, wrong)
-    painted[cv2.dilate(edge.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = WRONG
-    return painted

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from scapes.predictions import Detections, read_predictions, write_predictions
+from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, read_predictions, write_predictions
 from tests.cases import draw_data_set
 
 
@@ -32,6 +32,16 @@ def test_file_gives_back_every_bit(tmp_path):
     write_predictions(tmp_path / "p.parquet", iter(items))
     for first, second in itertools.zip_longest(items, read_predictions(tmp_path / "p.parquet")):
         assert_same(first, second)
+
+
+def test_single_images_are_read_from_a_file_of_many(tmp_path):
+    path, empty = tmp_path / "predictions.parquet", np.empty(0)
+    ids = [f"image{number}" for number in range(IMAGES_PER_ROW_GROUP + 3)]
+    write_predictions(path, (Detections(name, (2, 3), empty, empty, empty, []) for name in ids))
+    for wanted in ([ids[0]], [ids[-1]], [ids[1], ids[-2]]):
+        assert [found.image_id for found in read_predictions(path, image_ids=wanted)] == wanted
+    with pytest.raises(KeyError, match="no image other"):
+        next(read_predictions(path, image_ids={"other", ids[0]}))
 
 
 def test_masks_in_full_give_the_same(tmp_path):

@@ -14,7 +14,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from scapes import png
 from scapes.labels import CLASSES
-from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, write_predictions
+from scapes.match import match_image
+from scapes.predictions import Detections
 from synlib.curation.mix import Composition, composition_for_budget
 from synlib.curation.prune import prune
 from synlib.report import curves, site, widgets
@@ -35,8 +36,8 @@ def parts(explorer, kind: str) -> list:
 
 def shown(explorer) -> np.ndarray:
     """The picture that the browser gets."""
-    (picture,) = parts(explorer, "Image")
-    return cv2.imdecode(np.frombuffer(picture.value, np.uint8), cv2.IMREAD_COLOR)
+    (jpeg,) = re.findall('data:image/jpeg;base64,([^"]+)', explorer.shown.value)
+    return cv2.imdecode(np.frombuffer(base64.b64decode(jpeg), np.uint8), cv2.IMREAD_COLOR)
 
 
 @pytest.fixture
@@ -45,7 +46,9 @@ def removal(study):
 
 
 def numbers(explorer) -> list[list[int]]:
-    return [[int(word) for word in re.findall(r"\d+", label.value)] for label in parts(explorer, "Label")]
+    """Of each class in the caption: instances left, and all of the image."""
+    (caption,) = re.findall("<figcaption>(.*)</figcaption>", explorer.shown.value)
+    return [[int(n) for n in re.search(rf" {name} (\d+) of (\d+)", caption).groups()] for name in CLASSES]
 
 
 def test_a_class_slider_hides_instances_of_its_class_only(removal):
@@ -65,9 +68,8 @@ def test_a_class_slider_hides_instances_of_its_class_only(removal):
 
 def test_the_common_slider_moves_all_and_draws_once(removal):
     common, *sliders = parts(removal, "IntSlider")
-    (picture,) = parts(removal, "Image")
     drawn = []
-    picture.observe(lambda change: drawn.append(change["new"]), "value")
+    removal.shown.observe(lambda change: drawn.append(change["new"]), "value")
     common.value = 100
     assert [slider.value for slider in sliders] == [100] * 8
     assert all(kept == 0 for kept, _ in numbers(removal))
@@ -85,30 +87,34 @@ def test_another_image_can_be_chosen(removal, study):
 def test_the_budget_follows_the_rule_of_the_paper(study):
     explorer = widgets.mixing_explorer(study)
     share, budget, epochs = parts(explorer, "IntSlider")
-    by_share, by_budget = (item for item in parts(explorer, "HTML") if "<table" in item.value)
     share.value = 100
-    assert re.findall(r"<td>(\d+) %</td>", by_share.value) == ["100", "0"]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", explorer.shown.value)
+    assert [cells[1], cells[4]] == ["100 %", "0 %"]
     epochs.value, budget.value = 7, 40
     real, synthetic = (len(study.data.images(domain, "train")) for domain in ("real", "synthetic"))
+    assert budget.max == 2 * (7 * (real + synthetic) // study.profile.batch_size) + 1
     expected = composition_for_budget(40, batch_size=study.profile.batch_size, epochs=7, real=real, synthetic=synthetic)
-    cells = re.findall(r"<td>(.*?)</td>", by_budget.value)
-    assert (int(cells[0]), int(cells[3])) == expected
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", explorer.shown.value)
+    assert (int(cells[6]), int(cells[9])) == expected
 
 
 def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained):
-    browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]], score=0.0)
-    run, evaluated, image = parts(browser, "Dropdown")
+    browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]])
+    run, image = parts(browser, "Dropdown")
     (threshold,) = parts(browser, "FloatSlider")
-    said = parts(browser, "Label")[0]
     assert len(run.options) == len(trained.planned)
-    pictures = []
-    for widget in (run, evaluated, image):
+    sets = trained.study.data.evaluation_sets()
+    images = [f"{on.name}: {i}" for on in sets[::-1] for i in trained.study.data.evaluation_images(on)["image_id"]]
+    assert list(image.options) == images
+    threshold.value = 0.0
+    pictures = [shown(browser)]
+    for widget, value in ((run, run.options[1][1]), (image, images[1]), (image, images[-1])):
+        widget.value = value
         pictures.append(shown(browser))
-        widget.value = next(value for _, value in widget._options_full if value != widget.value)
-    pictures.append(shown(browser))
     assert len({picture.tobytes() for picture in pictures}) == 4
     threshold.value = 1.0
-    assert "score of 1.00 or more: 0," in said.value
+    assert f"{run.label}, evaluated on {images[-1]}. Image, ground truth, detections" in browser.shown.value
+    assert "score of 1.00 or more: 0," in browser.shown.value
 
 
 def test_runs_without_predictions_are_not_offered(study, tmp_path):
@@ -145,7 +151,7 @@ def test_executed_without_a_browser_the_report_shows_the_still_picture(smoke_dat
     (output,) = nbformat.read(executed, as_version=4).cells[-1].outputs
     assert {VIEW, "text/html"} <= set(output.data)
     html = site.render(executed).read_text()
-    assert "instances are left. In JupyterLab" in html
+    assert "instances are left: person" in html and "In JupyterLab, sliders" in html
     assert "widget-view" not in html and "<script" not in html
 
 
@@ -163,7 +169,7 @@ def test_a_picture_shows_exactly_what_pruning_keeps(study, removal, seed):
         counted = [(table["category"][own] == number).sum() for number in range(len(CLASSES))]
         assert [kept for kept, _ in numbers(removal)] == counted
         ids, image = png.read(row.instance_path, "gray 16"), png.read(row.image_path, "RGB 8")[..., ::-1]
-        picture = widgets.removal_picture(image, ids, table["instance_id"][own].to_numpy())
+        picture = widgets.painted(image, ids, table["instance_id"][own].to_numpy())
         kept = np.isin(ids, table["instance_id"][own])
         assert (picture[~kept] == image[~kept]).all()  # groups and background stay as they are
         assert (picture[kept] != image[kept]).any(-1).mean() > 0.9 or not kept.any()
@@ -196,6 +202,17 @@ def detections(*found) -> Detections:
 FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]
 
 
+@pytest.fixture
+def at_size(monkeypatch):
+    monkeypatch.setattr(widgets, "SHOWN_PX", 2 * WIDTH)
+
+
+def panels(found: Detections, score: float) -> tuple[np.ndarray, str]:
+    """On a gray image, at the size of the image."""
+    image, match = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), match_image(ground_truth(), found, min_area_px=10)
+    return widgets.prediction_panels(image, ground_truth(), found, match, score)
+
+
 @pytest.mark.parametrize(
     ("found", "true", "false"),
     [
@@ -209,14 +226,12 @@ FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]
     ],
 )
 def test_detections_are_judged_as_the_official_metric_does(found, true, false):
-    image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
-    _, said = widgets.prediction_panels(image, ground_truth(), detections(*found), 0.0, 10, width=WIDTH)
+    _, said = panels(detections(*found), 0.0)
     expected = f"found: {true} of 2; detections with a score of 0.00 or more: {len(found)}, false ones: {false}"
     assert said == f"Instances {expected}"
 
 
-def test_panels_show_the_detections_from_a_score_on_and_mark_errors():
-    image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+def test_panels_show_the_detections_from_a_score_on_and_mark_errors(at_size):
     found = detections(("car", 0.9, FIRST), ("bus", 0.6, np.s_[15:19, 30:38]), ("car", 0.2, SECOND))
     gap = WIDTH + 6
     for score, text, true_car, false_bus, weak_car in (
@@ -225,7 +240,7 @@ def test_panels_show_the_detections_from_a_score_on_and_mark_errors():
         (0.8, "Instances found: 1 of 2; detections with a score of 0.80 or more: 1, false ones: 0", 1, 0, 0),
         (1.0, "Instances found: 0 of 2; detections with a score of 1.00 or more: 0, false ones: 0", 0, 0, 0),
     ):
-        picture, said = widgets.prediction_panels(image, ground_truth(), found, score, 10, width=WIDTH)
+        picture, said = panels(found, score)
         assert said == text
         assert picture.shape == (HEIGHT, 3 * WIDTH + 12, 3)
         plain, truth, predicted = (picture[:, start : start + WIDTH] for start in (0, gap, 2 * gap))
@@ -238,26 +253,20 @@ def test_panels_show_the_detections_from_a_score_on_and_mark_errors():
         assert (truth[15:19, 1:11] == 100).all()  # a group is no instance
 
 
-def test_better_detections_cover_worse_ones():
-    chosen = widgets.at_least(detections(("car", 0.9, FIRST), ("bus", 0.5, FIRST), ("car", 0.1, SECOND)), 0.5)
-    assert chosen.score.tolist() == pytest.approx([0.5, 0.9])
-
-
-def test_one_image_is_read_from_a_file_of_many(tmp_path):
-    path = tmp_path / "predictions.parquet"
-    ids = [f"image{number}" for number in range(IMAGES_PER_ROW_GROUP + 3)]
-    empty = np.empty(0)
-    write_predictions(path, (Detections(name, (2, 3), empty, empty, empty, []) for name in ids))
-    assert [widgets.read_detections(path, name).image_id for name in (ids[0], ids[-1])] == [ids[0], ids[-1]]
-    with pytest.raises(KeyError, match="no image other"):
-        widgets.read_detections(path, "other")
+def test_better_detections_cover_worse_ones(at_size):
+    found = detections(("car", 0.9, FIRST), ("bus", 0.5, FIRST), ("train", 0.7, np.s_[0:0, 0:0]), ("car", 0.6, SECOND))
+    picture, said = panels(found, 0.4)
+    assert "or more: 3, false ones: 1" in said  # detections without a pixel do not exist
+    (only, _), predicted = panels(detections(("car", 0.9, FIRST)), 0.4), np.s_[4:11, 2 * (WIDTH + 6) + 4 :][:2]
+    assert (picture[predicted][:, :7] == only[predicted][:, :7]).all()
 
 
 def test_a_composition_says_how_often_its_images_are_seen():
     text = widgets.composition_html(Composition(2975, 9825), Composition(2975, 20000), batch_size=8, iterations=80_000)
     assert "12,800 images 50.0 times" in text
-    assert re.findall(r"<td>(.*?)</td>", text) == ["2,975", "23 %", "2,975", "9,825", "77 %", "20,000"]
-    assert sum(map(float, re.findall(r"width:([\d.]+)%", text))) == pytest.approx(100, abs=0.02)
+    assert re.findall(r"<td[^>]*>(.*?)</td>", text) == ["2,975", "23 %", "2,975", "9,825", "77 %", "20,000"]
+    bars = re.findall(r"gradient\(90deg, #\w+ ([\d.]+)%", text)
+    assert sum(map(float, bars)) == pytest.approx(100, abs=0.2)
 
 
 @pytest.fixture
@@ -291,7 +300,11 @@ def titles(svg: bytes) -> dict[str, list[str]]:
 @pytest.mark.parametrize("x", ["learning_rate", "effective"])
 def test_each_run_can_be_pointed_at(results, x):
     figure = curves.figure6(results, ScheduleSpec(), x=x)
-    said = titles(widgets.svg_with_tooltips(figure))
+    bundle = widgets.Tooltips(figure)._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    document = ET.fromstring(bundle["text/html"].replace('">', '"/>').replace("/><img", "><img"))
+    assert document.find("img").get("src").endswith(bundle["image/png"])  # for notebooks that are not trusted
+    said = titles(base64.b64decode(document.get("data").split(",")[1]))
     assert said == figure.tooltips
     counts = [len(texts) for texts in figure.tooltips.values()]
     assert counts == [2, 1, 2, 0]  # of momentum 0, its crosses, momentum 0.9, its crosses
@@ -299,13 +312,3 @@ def test_each_run_can_be_pointed_at(results, x):
     assert said["marks2"][1].split("\n") == [first, first.replace("run0", "run1").replace("seed 0", "seed 1")]
     failed = "run run10.010.0, seed 1, learning rate 0.01, momentum 0, failed: diverged at iteration 7 & <8"
     assert said["marks1"][0].split("\n")[1] == said["marks0"][1].split("\n")[1] == failed
-
-
-def test_tooltips_come_with_a_picture_for_notebooks_that_are_not_trusted(results):
-    figure = curves.figure6(results, ScheduleSpec())
-    bundle = widgets.Tooltips(figure)._repr_mimebundle_()
-    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
-    document = ET.fromstring(bundle["text/html"].replace('">', '"/>').replace("/><img", "><img"))
-    assert document.find("img").get("src").endswith(bundle["image/png"])
-    svg = base64.b64decode(document.get("data").split(",")[1])
-    assert titles(svg) == figure.tooltips
