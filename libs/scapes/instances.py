@@ -54,8 +54,9 @@ def _stamp(images: pd.DataFrame) -> str:
     """Hash of the paths, sizes and times of change of all files of an image table; opens none of them."""
     digest = hashlib.sha256(repr(images[["dataset", "split", "image_id"]].values.tolist()).encode())
     for column in (name for name in FILES if name in images):
-        found = [os.stat(path) for path in images[column] if path]
-        digest.update("\0".join([column, *images[column], ""]).encode())
+        paths = images[column].tolist()
+        found = [os.stat(path) for path in paths if path]
+        digest.update("\0".join([column, *paths, ""]).encode())
         digest.update(np.array([(file.st_size, file.st_mtime_ns) for file in found], np.int64).tobytes())
     return digest.hexdigest()[:16]
 

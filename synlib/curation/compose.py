@@ -8,6 +8,7 @@ from synlib.curation.mix import mix
 from synlib.curation.prune import prune
 from synlib.spec import DataSpec
 
+Tables = tuple[pd.DataFrame, pd.DataFrame]
 IGNORED = -1  # category of a removed instance whose pixels are neither an object nor background
 
 
@@ -25,11 +26,7 @@ class TrainingSet:
     emptied: int
 
 
-def compose(
-    spec: DataSpec,
-    real: tuple[pd.DataFrame, pd.DataFrame] | None = None,
-    synthetic: tuple[pd.DataFrame, pd.DataFrame] | None = None,
-) -> TrainingSet:
+def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None = None) -> TrainingSet:
     """Mix (section 4.2) and prune (section 4.1) as ``spec`` says.
 
     ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec

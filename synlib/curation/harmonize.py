@@ -118,8 +118,8 @@ def _nested(counts: Counter) -> dict[str, dict[str, int]]:
 
 def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None, progress: bool) -> str:
     """Of the input, with the images as they stand in ``target``: so it is seen that none is gone or a dead link."""
-    rows = table[["dataset", "split", "image_id"]].to_dict("records")
-    placed = table.assign(image_path=[_target_paths(target, row)["image_path"] for row in rows])
+    rows = table[["dataset", "split", "image_id"]].to_numpy().tolist()
+    placed = table.assign(image_path=[_target_paths(target, *row)["image_path"] for row in rows])
     try:
         return fingerprint(placed, cache_dir, progress=progress)
     except FileNotFoundError as error:
@@ -128,10 +128,8 @@ def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None
         raise FileNotFoundError(f"{path}: {what}. Put it back, or remove {target} and harmonise again") from error
 
 
-def _target_paths(target: Path, image: dict) -> dict[str, str]:
-    """Where one row of the raw image table goes."""
-    image_id = f"{image['dataset']}_{int(image['image_id']):06d}_000000"
-    return cityscapes.LAYOUT.paths(target, image["split"], f"{image['dataset']}/{image_id}")
+def _target_paths(target: Path, dataset: str, split: str, number: str) -> dict[str, str]:
+    return cityscapes.LAYOUT.paths(target, split, f"{dataset}/{dataset}_{int(number):06d}_000000")
 
 
 def _try_one(image: dict, **options) -> tuple[dict, str, str]:
@@ -149,7 +147,8 @@ def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mod
     ``digest``: of the input (:func:`scapes.instances.image_digest`); kept, so that a changed input is noticed when the
     work continues. Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
     """
-    dataset, paths = SYNTHETIC[image["dataset"]], _target_paths(target, image)
+    dataset = SYNTHETIC[image["dataset"]]
+    paths = _target_paths(target, dataset.name, image["split"], image["image_id"])
     if (done := _counts_if_complete(paths, digest)) is not None:
         return done
     class_map, instance_map, classes = dataset.read_labels(image)

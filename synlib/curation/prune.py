@@ -18,11 +18,10 @@ IMAGE_KEY = ["dataset", "split", "image_id"]
 def prune(instances: pd.DataFrame, fractions: float | Mapping[str, float]) -> pd.Series:
     """Which instances stay when the smallest of each class are removed: boolean Series with the index of ``instances``.
 
-    ``fractions``: one number in [0, 1] for all classes, or ``{class name: number}`` (other classes: 0), e.g. the
-    paper's ``{"person": 0.6, ...: 0.3}``. Of the n instances of a class in the whole table, the ``round(fraction * n)``
-    (halves up) of the smallest ``area_px`` are removed. Equal areas: first those that come first by (data set, split,
-    image id, instance id), so the result does not depend on the order of the rows, and a larger fraction removes a
-    superset. Groups (``crowd``) are neither counted nor removed.
+    ``fractions``: one number in [0, 1] for all classes, or ``{class name: number}`` (other classes: 0). Of the n
+    instances of a class in the whole table, the ``round(fraction * n)`` (halves up) of the smallest ``area_px`` are
+    removed. Equal areas: first those that come first by (data set, split, image id, instance id), whatever the order of
+    the rows; a larger fraction removes a superset. Groups (``crowd``) are neither counted nor removed.
 
     Raises ``ValueError`` for an unknown class or a fraction outside [0, 1].
     """
