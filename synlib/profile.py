@@ -47,6 +47,8 @@ class DataSource(Section):
     cityscapes: str = ""
     synscapes: str = ""
     synscapes_variant: str = "rgb"
+    synthetic_format: str = "synscapes"  # of the folder ``synscapes``; or urbansyn
+    policy: Mapping[Literal["leftover", "wheelchairs", "orphans"], str] = Field({})  # of harmonisation
     min_area_px: int = 100  # smaller ground truth is not evaluated
     folder: str = ""  # of derived data; empty: data/PROFILE of the compendium
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from scapes import png, synscapes
+from scapes import png
 from scapes.labels import CATEGORY_OF_LABEL, RIDER
+from scapes.verify import SYNTHETIC
 from synlib.curation.prune import prune
 from synlib.paper import FIGURE3_THRESHOLDS
 from synlib.study.data import DOMAINS, NAMES, StudyData
@@ -39,8 +40,9 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
     image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
     image, after = _training_image(data, "synthetic", image_id)
-    raw = synscapes.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
-    class_map, before, _ = synscapes.DATASET.read_labels(raw.to_dict())
+    dataset = SYNTHETIC[data.manifest()["dataset"]]
+    raw = dataset.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
+    class_map, before, _ = dataset.read_labels(raw.to_dict())
     return image, class_map, before, after
 
 

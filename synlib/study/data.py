@@ -11,6 +11,7 @@ import toyscapes
 from scapes import cityscapes, instances
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune
+from synlib.curation.rider_rule import Policy
 from synlib.curation.sizes import size_distribution
 from synlib.profile import Profile
 from synlib.spec import EvaluationSet
@@ -110,22 +111,21 @@ def prepare(profile: Profile) -> StudyData:
 
     Raises FileNotFoundError or ValueError when a data set is missing or not what its format says.
     """
-    data, toy, splits = _study_data(profile), profile.data.toyscapes, None
-    if toy:
+    data, source = _study_data(profile), profile.data
+    options = {"variant": source.synscapes_variant, "policy": Policy(**source.policy), "cache_dir": data.cache_dir}
+    if toy := source.toyscapes:
         size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
         toyscapes.write_cityscapes(data.roots["real"], **dict(toy.real), gap=toy.gap, **size)
         toyscapes.write_synscapes(data.raw_synthetic, **dict(toy.synthetic), **size)
         ids = range(1, toy.synthetic.train + toy.synthetic.val + 1)
-        splits = {"train": ids[: toy.synthetic.train], "val": ids[toy.synthetic.train :]}
+        options["splits"] = {"train": ids[: toy.synthetic.train], "val": ids[toy.synthetic.train :]}
     for name in () if toy else ("cityscapes", "synscapes"):
-        value = getattr(profile.data, name)
-        if not value or not Path(value).is_dir():
+        if not (value := getattr(source, name)) or not Path(value).is_dir():
             raise FileNotFoundError(
                 f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
                 f" name it in the profile or on the command line"
             )
-    variant, cache_dir = profile.data.synscapes_variant, data.cache_dir
-    harmonize_dataset(data.raw_synthetic, data.roots["synthetic"], variant=variant, splits=splits, cache_dir=cache_dir)
+    harmonize_dataset(data.raw_synthetic, data.roots["synthetic"], dataset=source.synthetic_format, **options)
     return data
 
 

@@ -7,6 +7,7 @@ import pytest
 from scapes import cityscapes, instances
 from synlib.profile import ROOT, Profile
 from synlib.runs.launch import train
+from synlib.study.data import prepare
 from synlib.study.experiments import EXPERIMENTS
 from synlib.study.plan import overview
 from synlib.study.study import Study
@@ -50,6 +51,17 @@ def test_a_wrong_parameter_is_named(name, value):
 def test_what_is_empty_is_the_profiles(study):
     again = Study.open(study.profile, seeds=[], thresholds=None, removal={}, jobs=2)
     assert again.profile == study.profile
+
+
+def test_the_profile_says_how_labels_are_harmonised(tmp_path):
+    changed = smoke(data__folder=tmp_path / "data").with_settings({"data.policy": {"orphans": "void"}})
+    assert prepare(changed).manifest()["policy"]["orphans"] == "void"
+    for policy, message in (
+        ({"orphan": "void"}, "data.policy.*'orphan'"),
+        ({"orphans": "gone"}, "policy orphans='gone'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepare(changed.with_settings({"data.policy": policy}))
 
 
 def test_more_images_than_there_are_is_told_before_any_training(smoke_data):
