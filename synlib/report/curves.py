@@ -1,13 +1,11 @@
 """Figures 4 to 6, AP by instance size, and Table 3 as a figure: AP against what an experiment varies.
 
-Functions of tidy results (:mod:`synlib.report.frames`) that return :func:`~synlib.report.style.named` figures. A line
-is the mean over seeds; its band is the 95 % bootstrap interval over the evaluation images with one seed, and from the
-smallest to the largest AP with several. The paper gives these figures as pictures only: thin and hollow marks show
-what its text and tables state.
+From tidy results (:mod:`synlib.report.frames`) to :func:`~synlib.report.style.named` figures. A line is the mean over
+seeds; its band is the 95 % bootstrap interval over images with one seed, and from the smallest to the largest AP with
+several. The paper gives these figures as pictures only: thin and hollow marks show what its text and tables state.
 """
 
 import itertools
-from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,11 +51,10 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     for name, axis in zip(NAMES, axes.flat, strict=True):
         color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
         _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
-        limit, interval = limit_text(found.loc[name])
         text = "no limit"
         if pd.notna(found.loc[name, "limit"]):
             _draw_limit(axis, found.loc[name], last)
-            text = f"limit {limit} % ({interval})"
+            text = "limit {} % ({})".format(*limit_text(found.loc[name]))
         if name != MEAN:
             axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
         axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
@@ -72,9 +69,11 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """AP of small, medium and large instances on Synscapes against the share removed: who pays for removal?
 
-    ``results``: of the experiment ``thresholds``; ``store``: where its runs are. See :func:`ap_of_sizes`.
+    ``results``: of the experiment ``thresholds``; ``store``: where its runs, with their stored records, are. The sizes
+    are thirds of the evaluated ground truth of all classes together (:func:`scapes.sizes.thirds`).
     """
-    table = ap_of_sizes(results, store)
+    rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
+    table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
     found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")
     figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     ends = table.groupby("class", sort=False)["up_to_px"].first()
@@ -84,26 +83,6 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
     _legend(figure, axis, found)
     return named(figure, "figure4_sizes", figure4_sizes=table)
-
-
-def ap_of_sizes(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
-    """AP on Synscapes of the smallest, middle and largest third of the evaluated ground truth, from stored records.
-
-    One row per run and third of all classes together (:func:`scapes.sizes.thirds`). Columns: ``class`` (the third:
-    ``small``, ``medium`` or ``large``), ``threshold``, ``run``, ``seed``, ``evaluated on``, ``count`` (ground truths),
-    ``ap`` (percent, the mean over the classes that the third has), ``up_to_px`` (the largest area in the third), and
-    ``low`` and ``high``, which are missing.
-    """
-    rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
-    frames = []
-    for _, row in rows.iterrows():
-        pooled = outcomes(read_records(store.run(row["run"]).evaluation("Synscapes") / "records.npz"))
-        bands = thirds(pooled)
-        table = ap_by_size(pooled, bands)
-        table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
-        table = table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()])
-        frames.append(table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "evaluated on"]]))
-    return pd.concat(frames, ignore_index=True)
 
 
 @style()
@@ -197,6 +176,16 @@ def amounts(results: pd.DataFrame) -> Figure:
     return named(figure, "table3_cost", table3_cost=results)
 
 
+def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
+    """AP (percent) of a run by size: one row per size, under ``class``; ``up_to_px``: the largest area of that size."""
+    pooled = outcomes(read_records(store.run(row["run"]).evaluation("Synscapes") / "records.npz"))
+    bands = thirds(pooled)
+    table = ap_by_size(pooled, bands)
+    table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
+    table = table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()])
+    return table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "evaluated on"]])
+
+
 def band_label(table: pd.DataFrame) -> str:
     """What the bands of a figure of :func:`synlib.report.frames.across_seeds` rows are."""
     return band(table).replace(INTERVAL, f"{INTERVAL} over images")
@@ -251,7 +240,7 @@ def _momentum_curve(figure: Figure, axis: Axes, momentum: float, marks: pd.DataF
         figure.tooltips[line.get_gid()] = marked["runs"].tolist()
 
 
-def _hollow(axis: Axes, x: Sequence[float], y: Sequence[float], color: str, marker: str, **options) -> None:
+def _hollow(axis: Axes, x: list[float], y: list[float], color: str, marker: str, **options) -> None:
     """Draw marks of the paper's numbers."""
     axis.plot(x, y, linestyle="", marker=marker, markerfacecolor="none", markeredgewidth=0.9, color=color, **options)
 

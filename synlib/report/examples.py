@@ -29,8 +29,7 @@ def glance_samples(data: StudyData) -> dict[str, list[tuple[np.ndarray, np.ndarr
 def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Image, class map, raw instance map and harmonised instance ids of a Synscapes image for Figure 2.
 
-    The largest rider among those up to 45 % of the image height, so that rider and vehicle are seen whole. Raises
-    ValueError without a rider in the training split.
+    The largest rider up to 45 % of the image height: seen whole. Raises ValueError without one in the training split.
     """
     table = data.instances("synthetic", "train")
     riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]

@@ -24,9 +24,8 @@ def style() -> Iterator[None]:
 def named(figure: Figure, name: str, **tables: pd.DataFrame) -> Figure:
     """The figure with what :meth:`synlib.study.study.Study.save` needs to write it.
 
-    ``name``: its file name without suffix. ``tables``: file name without suffix -> table that the figure was drawn
-    from; the first has the figure's name. Tidy results keep their column ``run``, so the file says which runs a figure
-    shows.
+    ``name``: its file name without suffix. ``tables``: file name without suffix -> table that it was drawn from; the
+    first has the figure's name. Tidy results keep their column ``run``: the file says which runs a figure shows.
     """
     figure.name, figure.tables = name, tables
     return figure

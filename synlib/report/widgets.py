@@ -1,13 +1,10 @@
-"""Explorers for JupyterLab: sliders and choosers, and a figure whose marks say which runs they are.
-
-Each also carries what it shows first as plain HTML, for wherever no kernel answers: papermill's copies and the report.
-"""
+"""Explorers for JupyterLab, and a figure whose marks say which runs they are; HTML where no kernel answers."""
 
 import base64
 import html
 import io
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import cv2
@@ -15,6 +12,7 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
 from scapes.labels import CLASSES, COLORS, INSTANCE_BASE, LABEL_IDS, label_of_instance
@@ -41,9 +39,9 @@ SVG = "http://www.w3.org/2000/svg"
 
 
 class Explorer(ipywidgets.VBox):
-    """Controls, and below them the HTML that ``draw`` makes of their values; that HTML alone where no kernel answers.
+    """Controls, and below them the HTML that ``draw`` makes of their values, at once and whenever one of them changes.
 
-    ``draw`` is called at once, and whenever a control's value changes.
+    Where no kernel answers, in papermill's copies and in the report, that HTML alone is shown.
     """
 
     def __init__(self, controls: Sequence[ipywidgets.Widget], draw: Callable[[], str]) -> None:
@@ -102,28 +100,27 @@ def removal_explorer(data: StudyData) -> Explorer:
 
 def mixing_explorer(study: Study) -> Explorer:
     """Which training set a share of real images means (Figure 5), and which one a budget (the rule below Table 3)."""
-    profile = study.profile
-    available = Composition(*(len(study.data.images(domain, "train")) for domain in ("real", "synthetic")))
-    batch = profile.batch_size
+    profile, batch = study.profile, study.profile.batch_size
+    real, synthetic = (len(study.data.images(domain, "train")) for domain in ("real", "synthetic"))
     share = ipywidgets.IntSlider(50, 0, 100, description="real images (%)", **NAMED)
     budget = ipywidgets.IntSlider(1, 1, 100, description="iterations", **NAMED)
     epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
 
     def limit_budget(_=None) -> None:
         """Up to twice the iterations that see all images that often."""
-        budget.max = 2 * (sum(available) * epochs.value // batch) + 1
+        budget.max = 2 * ((real + synthetic) * epochs.value // batch) + 1
 
     def draw() -> str:
         by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
         by_budget = composition_for_budget(
-            budget.value, batch_size=batch, epochs=epochs.value, real=available.real, synthetic=available.synthetic
+            budget.value, batch_size=batch, epochs=epochs.value, real=real, synthetic=synthetic
         )
-        return (
-            f"<b>A share of real images</b> (Figure 5): {share.value} % of {profile.baseline_images:,} images"
-            f"{composition_html(by_share, available, batch, profile.schedule.iterations)}"
-            f"<b>A budget</b> (the rule below Table 3): {budget.value:,} iterations, every image {epochs.value} times"
-            f"{composition_html(by_budget, available, batch, budget.value)}"
-        )
+        sets = {
+            f"Figure 5: {share.value} % real images": (by_share, profile.schedule.iterations),
+            f"rule below Table 3: every image {epochs.value} times": (by_budget, budget.value),
+        }
+        there = f"There are {real:,} images of Cityscapes and {synthetic:,} of Synscapes; an iteration sees {batch}."
+        return f"{composition_table(sets, batch).to_html()}<p>{there}</p>"
 
     limit_budget()
     budget.value = max(1, budget.max // 4)
@@ -242,16 +239,16 @@ def prediction_panels(
     return np.concatenate([plain, gap, of_truth, gap, of_model], axis=1), text
 
 
-def composition_html(composition: Composition, available: Composition, batch_size: int, iterations: int) -> str:
-    """A training set as bars and in words: images of each domain, and how often ``iterations`` see each of them."""
-    total = sum(composition)
-    shares = [100 * used / total for used in composition]
-    table = pd.DataFrame({"images": composition, "share": shares, "there are": available}, index=list(DOMAIN_COLORS))
-    styled = table.style.format({"images": "{:,}", "share": "{:.0f} %", "there are": "{:,}"})
-    for name, color in DOMAIN_COLORS.items():
-        styled.bar(subset=pd.IndexSlice[[name], ["share"]], vmin=0, vmax=100, color=color, props="width: 20em;")
-    said = f"{iterations:,} iterations of {batch_size} images see each of these {total:,} images"
-    return f"{styled.to_html()}<p>{said} {iterations * batch_size / total:.1f} times.</p>"
+def composition_table(sets: Mapping[str, tuple[Composition, int]], batch_size: int) -> Styler:
+    """Training sets by name, each with its iterations: the images in it, and how often each of them is seen."""
+    rows = [
+        [*images, 100 * images.real / sum(images), iterations, iterations * batch_size / sum(images)]
+        for images, iterations in sets.values()
+    ]
+    table = pd.DataFrame(rows, list(sets), [*DOMAIN_COLORS, "real images", "iterations", "each image is seen"])
+    styled = table.style.format("{:,}").format("{:.0f} %", subset="real images")
+    styled.format("{:.1f} times", subset="each image is seen")
+    return styled.bar("real images", vmin=0, vmax=100, color=DOMAIN_COLORS["Cityscapes"], props="width: 12em;")
 
 
 def picture_html(image: np.ndarray, caption: str) -> str:

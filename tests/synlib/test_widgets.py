@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 import cv2
 import nbformat
 import numpy as np
-import pandas as pd
 import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -21,17 +20,10 @@ from synlib.curation.prune import prune
 from synlib.report import curves, site, widgets
 from synlib.report.pictures import fit
 from synlib.spec import ScheduleSpec
+from tests.fake_results import FakeStudy
 
 HEIGHT, WIDTH = 20, 40
 VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-def parts(explorer, kind: str) -> list:
-    """All widgets of a kind inside, in order."""
-    found = []
-    for child in explorer.children:
-        found += parts(child, kind) if hasattr(child, "children") else [child] * (type(child).__name__ == kind)
-    return found
 
 
 def shown(explorer) -> np.ndarray:
@@ -52,7 +44,7 @@ def numbers(explorer) -> list[list[int]]:
 
 
 def test_a_class_slider_hides_instances_of_its_class_only(removal):
-    common, *sliders = parts(removal, "IntSlider")
+    _, common, *sliders = removal.children[0].children
     before, counts = shown(removal), numbers(removal)
     assert all(kept == there for kept, there in counts)
     chosen = next(number for number, (_, there) in enumerate(counts) if there)
@@ -67,7 +59,7 @@ def test_a_class_slider_hides_instances_of_its_class_only(removal):
 
 
 def test_the_common_slider_moves_all_and_draws_once(removal):
-    common, *sliders = parts(removal, "IntSlider")
+    _, common, *sliders = removal.children[0].children
     drawn = []
     removal.shown.observe(lambda change: drawn.append(change["new"]), "value")
     common.value = 100
@@ -77,31 +69,33 @@ def test_the_common_slider_moves_all_and_draws_once(removal):
 
 
 def test_another_image_can_be_chosen(removal, study):
-    (chooser,) = parts(removal, "Dropdown")
+    chooser = removal.children[0].children[0]
     assert set(chooser.options) <= set(study.data.images("synthetic", "train")["image_id"])
     before = shown(removal)
     chooser.value = chooser.options[-1]
     assert (shown(removal) != before).any()
 
 
+def cells(html: str) -> list[str]:
+    return re.findall(r"<td[^>]*>(.*?)</td>", html)
+
+
 def test_the_budget_follows_the_rule_of_the_paper(study):
     explorer = widgets.mixing_explorer(study)
-    share, budget, epochs = parts(explorer, "IntSlider")
+    share, budget, epochs = explorer.children[0].children
     share.value = 100
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", explorer.shown.value)
-    assert [cells[1], cells[4]] == ["100 %", "0 %"]
+    assert cells(explorer.shown.value)[1:3] == ["0", "100 %"]
     epochs.value, budget.value = 7, 40
     real, synthetic = (len(study.data.images(domain, "train")) for domain in ("real", "synthetic"))
     assert budget.max == 2 * (7 * (real + synthetic) // study.profile.batch_size) + 1
     expected = composition_for_budget(40, batch_size=study.profile.batch_size, epochs=7, real=real, synthetic=synthetic)
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", explorer.shown.value)
-    assert (int(cells[6]), int(cells[9])) == expected
+    assert tuple(map(int, cells(explorer.shown.value)[5:7])) == expected
+    assert f"There are {real} images of Cityscapes and {synthetic} of Synscapes" in explorer.shown.value
 
 
 def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained):
     browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]])
-    run, image = parts(browser, "Dropdown")
-    (threshold,) = parts(browser, "FloatSlider")
+    run, image, threshold = browser.children[0].children
     assert len(run.options) == len(trained.planned)
     sets = trained.study.data.evaluation_sets()
     images = [f"{on.name}: {i}" for on in sets[::-1] for i in trained.study.data.evaluation_images(on)["image_id"]]
@@ -160,7 +154,7 @@ def test_a_picture_shows_exactly_what_pruning_keeps(study, removal, seed):
     fractions = np.random.default_rng(seed).integers(0, 101, len(CLASSES)) / 100
     images, table = (read("synthetic", "train") for read in (study.data.images, study.data.instances))
     keep = prune(table, dict(zip(CLASSES, fractions, strict=True))) & ~table["crowd"]
-    chooser, (_, *sliders) = parts(removal, "Dropdown")[0], parts(removal, "IntSlider")
+    chooser, _, *sliders = removal.children[0].children
     for slider, fraction in zip(sliders, fractions, strict=True):
         slider.value = round(100 * fraction)
     for row in images[images["image_id"].isin(chooser.options)].itertuples():
@@ -262,29 +256,9 @@ def test_better_detections_cover_worse_ones(at_size):
 
 
 def test_a_composition_says_how_often_its_images_are_seen():
-    text = widgets.composition_html(Composition(2975, 9825), Composition(2975, 20000), batch_size=8, iterations=80_000)
-    assert "12,800 images 50.0 times" in text
-    assert re.findall(r"<td[^>]*>(.*?)</td>", text) == ["2,975", "23 %", "2,975", "9,825", "77 %", "20,000"]
-    bars = re.findall(r"gradient\(90deg, #\w+ ([\d.]+)%", text)
-    assert sum(map(float, bars)) == pytest.approx(100, abs=0.2)
-
-
-@pytest.fixture
-def results() -> pd.DataFrame:
-    rows = [
-        {"run": f"run{seed}{lr}{momentum}", "seed": seed, "learning_rate": lr, "momentum": momentum}
-        | {"evaluated on": on, "class": name, "ap": 20 + 1000 * lr, "low": 19.0, "high": 31.0, "state": "done"}
-        for seed in (0, 1)
-        for momentum, rates in {0.9: (0.0001, 0.001), 0.0: (0.001, 0.01)}.items()
-        for lr in rates
-        for on in ("Cityscapes", "Synscapes")
-        for name in ("car", "mean")
-    ]
-    table = pd.DataFrame(rows)
-    failed = table["run"] == "run10.010.0"
-    return table.assign(
-        ap=table["ap"].mask(failed), state=table["state"].mask(failed, "failed: diverged at iteration 7 & <8")
-    )
+    text = widgets.composition_table({"rule": (Composition(2975, 9825), 80_000)}, batch_size=8).to_html()
+    assert cells(text) == ["2,975", "9,825", "23 %", "80,000", "50.0 times"]
+    assert re.findall(r"gradient\(90deg, #0072b2 ([\d.]+)%", text) == ["23.2"]
 
 
 def titles(svg: bytes) -> dict[str, list[str]]:
@@ -298,7 +272,10 @@ def titles(svg: bytes) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("x", ["learning_rate", "effective"])
-def test_each_run_can_be_pointed_at(results, x):
+def test_each_run_can_be_pointed_at(x):
+    results = FakeStudy(seeds=(0, 1)).results["fine_tuning"]
+    failed, why = results["run"] == "fine_tuning/lr 0.06, momentum 0/1", "failed: diverged at iteration 7 & <8"
+    results = results.assign(ap=results["ap"].mask(failed), state=results["state"].mask(failed, why))
     figure = curves.figure6(results, ScheduleSpec(), x=x)
     bundle = widgets.Tooltips(figure)._repr_mimebundle_()
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
@@ -306,9 +283,12 @@ def test_each_run_can_be_pointed_at(results, x):
     assert document.find("img").get("src").endswith(bundle["image/png"])  # for notebooks that are not trusted
     said = titles(base64.b64decode(document.get("data").split(",")[1]))
     assert said == figure.tooltips
-    counts = [len(texts) for texts in figure.tooltips.values()]
-    assert counts == [2, 1, 2, 0]  # of momentum 0, its crosses, momentum 0.9, its crosses
-    first = "run run00.0010.9, seed 0, learning rate 0.001, momentum 0.9, AP 21.0 (19.0 – 31.0)"
-    assert said["marks2"][1].split("\n") == [first, first.replace("run0", "run1").replace("seed 0", "seed 1")]
-    failed = "run run10.010.0, seed 1, learning rate 0.01, momentum 0, failed: diverged at iteration 7 & <8"
-    assert said["marks1"][0].split("\n")[1] == said["marks0"][1].split("\n")[1] == failed
+    counts = [len(said[f"marks{k}"]) for k in range(len(said))]
+    assert counts == [5, 2, 5, 1]  # momentum 0, its crosses, momentum 0.9, its crosses
+    rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == "mean")].set_index("run")
+    for seed, text in enumerate(said["marks2"][1].split("\n")):
+        run = f"fine_tuning/lr 0.0002, momentum 0.9/{seed}"
+        ap = "AP {:.1f} ({:.1f} – {:.1f})".format(*rows.loc[run, ["ap", "low", "high"]])
+        assert text == f"run {run}, seed {seed}, learning rate 0.0002, momentum 0.9, {ap}"
+    expected = f"run fine_tuning/lr 0.06, momentum 0/1, seed 1, learning rate 0.06, momentum 0, {why}"
+    assert said["marks1"][0].split("\n")[1] == said["marks0"][4].split("\n")[1] == expected
