@@ -43,7 +43,7 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     columns = _COLUMNS[:1] if split == "test" else _COLUMNS
     table = pd.DataFrame({"dataset": dataset, "split": split, "image_id": [key.split("/")[1] for key in keys]})
     table = table.join(LAYOUT.table(root, split, keys, columns).reindex(columns=_COLUMNS, fill_value=""))
-    sizes = [png.read_header(path)[:2] for path in table[columns[-1]]]
+    sizes = [png.read_header(path)[:2] for path in table["image_path" if split == "test" else "instance_path"]]
     table["height"], table["width"] = zip(*sizes, strict=True)
     return table.sort_values("image_id", ignore_index=True)
 

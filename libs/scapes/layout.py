@@ -64,9 +64,13 @@ class Layout:
         """Keys of the files of a column, sorted; and paths of the files beside them that are named otherwise."""
         before, after = self.paths(root, group, "\n")[column].split("\n")
         pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
-        files = f"{glob.escape(self.folder(root, group, column))}/**/*{after[after.rindex('.') :]}"
-        matches = {path: pattern.fullmatch(path) for path in sorted(glob.glob(files, recursive=True))}
-        return [match[1] for match in matches.values() if match], [path for path in matches if not matches[path]]
+        found = sorted(path for path in self._listed(root, group, column) if path.endswith(after[after.rindex(".") :]))
+        matches = [pattern.fullmatch(path) for path in found]
+        odd = [path for path, match in zip(found, matches, strict=True) if not match]
+        return [match[1] for match in matches if match], odd
+
+    def _listed(self, root: str | Path, group: str, column: str) -> list[str]:
+        return glob.glob(glob.escape(self.folder(root, group, column)) + "/*" * (1 + self.example.count("/")))
 
     def keys(self, root: str | Path, group: str) -> list[str]:
         """Keys of all images, sorted. Raises ``FileNotFoundError`` without any, ``BadFile`` if others lie there."""
@@ -82,13 +86,16 @@ class Layout:
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
         """Paths of the files of images: a row per key. Opens none; raises ``FileNotFoundError`` if one is missing."""
-        table = pd.DataFrame([self.paths(root, group, key) for key in keys])
+        table = {}
         for column in columns:
-            there = set(self.scan(root, group, column)[0])  # listing folders is faster than asking for each file
-            if missing := [row for row, key in enumerate(keys) if key not in there]:
-                path, image = table.loc[missing[0], [column, "image_path"]]
-                raise FileNotFoundError(f"{path}: missing, though {image} exists")
-        return table[[*columns]]
+            before, after = self.paths(root, group, "\n")[column].split("\n")
+            table[column] = [f"{before}{key}{after}" for key in keys]
+            there = set(self._listed(root, group, column))  # faster than asking for each file
+            for key, path in zip(keys, table[column], strict=True):
+                if path not in there:
+                    image = self.paths(root, group, key)["image_path"]
+                    raise FileNotFoundError(f"{path}: missing, though {image} exists")
+        return pd.DataFrame(table)
 
     def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
         """Raise ``BadFile`` unless the (height, width) of a file is as of the class map, ``labels``."""
