@@ -144,10 +144,11 @@ def submit(run: str, target: Path, **where: Any) -> None:
 def runs(runs: str, as_json: bool) -> None:
     """List the runs with their state, progress, AP and size."""
     from synlib.runs.slurm import queue_columns
-    from synlib.runs.store import readable_size, shown
+    from synlib.runs.store import readable_size, shown, size_bytes
 
     store = _store(runs)
-    frame, jobs = store.table(sizes=True), queue_columns(store)
+    frame, jobs = store.table(), queue_columns(store)
+    frame["bytes"] = [size_bytes(store.root / run) for run in frame["run"]]
     if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")
     if as_json:

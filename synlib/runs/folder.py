@@ -1,7 +1,7 @@
 """The folder of one run: what lies where, who works on it, and how far it is.
 
 ``spec.yaml`` (what), ``job.json`` (with which paths and devices), ``environment.json`` (versions), ``log.txt``,
-``metrics.json`` (scalars, a line each), ``model_*.pth`` (checkpoints), ``status.json`` (progress), ``failure.json``,
+``metrics.json`` (scalars), ``model_*.pth`` (checkpoints), ``status.json`` (progress), ``failure.json``,
 ``evaluations/NAME/{predictions.parquet,records.npz,draws.npz,result.json}``, and ``result.json``, written last: a run
 that has it is done. Besides: ``config.yaml`` (Detectron2's), ``output.txt`` (what the processes printed),
 ``events.out.tfevents.*`` (for TensorBoard), ``lock``.
@@ -20,13 +20,13 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from scapes.files import replacing
+from scapes.files import write_json
 from synlib.spec import RunSpec
 
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
 """Environment variable: PID of the launching process. A worker without it goes on whatever happens to others."""
-DIVERGED = "DivergedError"
-"""Kind of the failure that is a result: the loss was no longer finite."""
+DIVERGED = "diverged at iteration"
+"""Beginning of the reason of a failure that is a result: the loss was no longer finite."""
 
 
 class RunBusyError(RuntimeError):
@@ -58,8 +58,7 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.spec_path = self.path / "spec.yaml"
-        self.log_path = self.path / "log.txt"
+        self.spec_path, self.log_path = self.path / "spec.yaml", self.path / "log.txt"
         self.output_path = self.path / "output.txt"
 
     def create(self, spec: RunSpec) -> None:
@@ -71,30 +70,25 @@ class RunDir:
     def check(self, spec: RunSpec) -> None:
         """Raise ValueError when the folder holds another spec, which is never overwritten."""
         if self.spec_path.exists() and (found := self.spec()) != spec:
-            raise ValueError(
-                f"{self.spec_path}: found run {found.run_id}, expected {spec.run_id}; move the folder away"
-            )
+            expected = f"found run {found.run_id}, expected {spec.run_id}"
+            raise ValueError(f"{self.spec_path}: {expected}; move the folder away")
 
     def spec(self) -> RunSpec:
         return RunSpec.load(self.spec_path)
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of this run, or None if it is not there."""
+        """A JSON file of this run, or None if it is not there; raises ValueError for a damaged one."""
         try:
-            content = json.loads((self.path / name).read_text())
-            if not isinstance(content, dict):
-                raise ValueError(f"found {type(content).__name__}, expected an object")
-            return content
+            return {**json.loads((self.path / name).read_text())}
         except FileNotFoundError:
             return None
-        except ValueError as error:  # not JSON, or not even text
+        except (ValueError, TypeError) as error:  # not JSON, not even text, or no object
             raise ValueError(
                 f"{self.path / name}: damaged JSON ({error}); delete the file to redo this step"
             ) from error
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        with replacing(self.path / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        write_json(self.path / name, content)
 
     def evaluation(self, name: str) -> Path:
         return self.path / "evaluations" / name
@@ -115,37 +109,29 @@ class RunDir:
 
     def failure(self) -> str | None:
         """Why the run ended without a result, in one line: ``diverged at iteration N``, or another reason."""
-        found = self._failure()
-        if found is None:
-            return None
-        reason = " ".join(str(found.get("reason", "unknown")).split())
-        return reason.partition(":")[0] if found.get("kind") == DIVERGED else reason
+        try:
+            found = self.read("failure.json")
+        except ValueError as error:
+            return str(error)
+        reason = " ".join(str(found.get("reason", "unknown")).split()) if found else None
+        return reason.partition(":")[0] if reason and reason.startswith(DIVERGED) else reason
 
     def has_result(self) -> bool:
         return (self.path / "result.json").exists()
 
     def has_diverged(self) -> bool:
         """Whether the loss was no longer finite. That is a result: trained again, the run would diverge again."""
-        return not self.has_result() and (self._failure() or {}).get("kind") == DIVERGED
-
-    def _failure(self) -> dict[str, Any] | None:
-        try:
-            return self.read("failure.json")
-        except ValueError as error:
-            return {"reason": str(error)}
+        return not self.has_result() and (self.failure() or "").startswith(DIVERGED)
 
     def progress(self) -> dict[str, Any] | None:
         """``stage``, ``done``, ``total``, ``per_second`` of the work at hand; None when it is not known."""
-        try:
-            found = self.read("status.json")
-        except ValueError:  # a display is no reason to stop a training
-            return None
-        return found if found and {"stage", "done", "total"} <= set(found) else None
+        with contextlib.suppress(ValueError):  # a display is no reason to stop a training
+            found = self.read("status.json") or {}
+            return found if {"stage", "done", "total"} <= set(found) else None
 
     def stage(self) -> str:
         """What a running run is doing: ``train 300/800``."""
-        at_hand = self.progress()
-        return f"{at_hand['stage']} {at_hand['done']}/{at_hand['total']}" if at_hand else "starting"
+        return "{stage} {done}/{total}".format(**at_hand) if (at_hand := self.progress()) else "starting"
 
     def iterations_done(self, iterations: int) -> int:
         """How many of its ``iterations`` the run has trained."""
@@ -166,13 +152,11 @@ class RunDir:
 
     def is_locked(self) -> bool:
         """Whether a live process works on the run. Needs no permission to write, and lets others ask meanwhile."""
-        try:
-            with open(self.path / "lock", "rb") as file:
+        with contextlib.suppress(FileNotFoundError), open(self.path / "lock", "rb") as file:
+            try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
+            except BlockingIOError:
+                return True
         return False
 
     @contextlib.contextmanager
@@ -185,9 +169,8 @@ class RunDir:
         try:
             held = FileLock(self.path / "lock").acquire(patience_s)
         except Timeout as error:
-            raise RunBusyError(
-                f"{self.path}: another process is working on this run; wait for it or stop it"
-            ) from error
+            taken = "another process is working on this run"
+            raise RunBusyError(f"{self.path}: {taken}; wait for it or stop it") from error
         with held:
             yield
 

@@ -23,10 +23,9 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 @contextlib.contextmanager
 def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[RunDir]:
-    """The folder of a run with all that a worker reads; no other process works on it while the context lasts.
+    """The folder of a run with all that a worker reads, locked while the context lasts.
 
-    Raises RunBusyError when another process works on the run, ValueError when its folder holds another spec, OSError
-    when the folder cannot be written to.
+    Raises RunBusyError when another process works on the run, ValueError when the folder holds another spec, OSError.
     """
     run = store.run(spec)
     run.create(spec)
@@ -48,23 +47,17 @@ class WorkerProcess:
     queued = False
 
     def __init__(self, spec: RunSpec, store: RunStore, execution: Execution, gpus: Sequence[str] = ()) -> None:
-        self.gpus = gpus
-        with prepare(spec, store, execution) as run:  # then the worker takes the lock itself
-            self.run = run
-        count = execution.processes
+        self.gpus, count = gpus, execution.processes
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(execution.threads),
-            "PYTHONUNBUFFERED": "1",
-            LAUNCHER_VARIABLE: str(os.getpid()),
-        }
-        if gpus:
-            environment[GPU_VARIABLE] = ",".join(gpus)
+        environment = {"OMP_NUM_THREADS": str(execution.threads), LAUNCHER_VARIABLE: str(os.getpid())}
+        environment |= {"PYTHONUNBUFFERED": "1"} | ({GPU_VARIABLE: ",".join(gpus)} if gpus else {})
+        with prepare(spec, store, execution) as self.run:
+            pass  # the worker takes the lock itself
         with open(self.run.output_path, "ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *torchrun, "-m", "synlib.pointrend.worker", str(self.run.path)],
                 stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                start_new_session=True, env=environment, cwd=ROOT,
+                start_new_session=True, env=os.environ | environment, cwd=ROOT,
             )  # fmt: skip
 
     def ended(self) -> bool:
@@ -76,9 +69,9 @@ class WorkerProcess:
             return failure
         if shutil.disk_usage(self.run.path).free < FULL_BYTES:
             return f"no space left on the disk of {self.run.path}"
-        if self.process.returncode < 0:
-            return f"its process was killed by signal {-self.process.returncode} (out of memory?)"
-        return f"its process ended with exit code {self.process.returncode} and no result"
+        code = self.process.returncode
+        killed = f"was killed by signal {-code} (out of memory?)"
+        return f"its process {killed if code < 0 else f'ended with exit code {code} and no result'}"
 
     def send_signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal to all of the worker's processes."""
@@ -88,23 +81,20 @@ class WorkerProcess:
     def stop(self) -> None:
         """Ask all of the worker's processes to end; those that have not after :data:`STOP_SECONDS` are killed."""
         self.send_signal()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.send_signal(signal.SIGKILL)
-            self.process.wait()
+            return
+        self.send_signal(signal.SIGKILL)
+        self.process.wait()
 
 
 class LocalExecutor:
-    """Works on ``jobs`` runs at a time, each on GPUs of its own as long as there are enough.
-
-    With more runs than the GPUs of this machine allow, the least used ones are shared.
-    """
+    """Works on ``places`` runs at a time, each on GPUs of its own as long as there are enough; then they are shared."""
 
     queues = False
 
-    def __init__(self, store: RunStore, execution: Execution, jobs: int = 1) -> None:
-        self.store, self.execution, self.places = store, execution, jobs
+    def __init__(self, store: RunStore, execution: Execution, places: int = 1) -> None:
+        self.store, self.execution, self.places = store, execution, places
         self.gpus = [] if execution.device == "cpu" else visible_gpus()
 
     def start(self, spec: RunSpec, active: Sequence[WorkerProcess]) -> WorkerProcess:

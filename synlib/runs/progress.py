@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import tqdm.notebook
 from tqdm.auto import tqdm as auto
@@ -25,47 +26,42 @@ class Lines:
 
 
 class Progress:
-    """Images trained on, of all that ``specs`` need; tqdm estimates the time that is left.
+    """A bar over the images that those of ``specs`` train on that had not ended before; tqdm estimates the time left.
 
-    ``before``: how many runs were done already and are not among ``specs``.
+    ``ended``, here and below: run id -> its outcome, of which only ``failed`` counts.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], store: RunStore, before: int = 0) -> None:
-        self.specs, self.store = {spec.run_id: spec for spec in specs}, store
-        self.totals = {spec.run_id: spec.training_images for spec in specs}
-        self.done = {run_id: self._images_done(run_id) for run_id in self.specs}
-        self.runs, self.succeeded, self.failed = before + len(specs), before, 0
+    def __init__(self, specs: Mapping[str, RunSpec], store: RunStore, ended: Mapping[str, Any]) -> None:
+        self.specs = {run_id: spec for run_id, spec in specs.items() if run_id not in ended}
+        self.store, self.runs = store, len(specs)
         live = sys.stderr.isatty() or issubclass(auto, tqdm.notebook.tqdm)
         self.period_s = UPDATE_SECONDS if live else LINE_SECONDS
         form = {"dynamic_ncols": True} if live else {"file": Lines(), "bar_format": LINE}
-        self.bar = auto(desc=self._counts(), total=sum(self.totals.values()), initial=sum(self.done.values()),
+        done, total = self._images(ended)
+        self.bar = auto(desc=self._counts(ended), total=total, initial=done,
                         unit="image", unit_scale=True, smoothing=0, **form)  # fmt: skip
-        self.shown = time.monotonic()
+        self.shown, self.ended = time.monotonic(), len(ended)
 
-    def end(self, run_id: str, *, failed: bool) -> None:
-        """The run takes no more part: all of its work is done, or the rest of it never will be."""
-        self.failed, self.succeeded = self.failed + failed, self.succeeded + (not failed)
-        if failed:
-            self.totals[run_id] = self.done[run_id]
-        else:
-            self.done[run_id] = self.totals[run_id]
-        self.shown = -float("inf")
-
-    def update(self, running: Collection[RunDir], queued: int = 0) -> None:
-        """Show how far all runs are, if it is time to; ``queued`` runs wait in a cluster's queue."""
-        if time.monotonic() - self.shown < self.period_s:
+    def update(self, ended: Mapping[str, Any], running: Collection[RunDir], queued: int) -> None:
+        """Show how far all runs are, when one has ended or it is time to; ``queued`` runs wait in a cluster's queue."""
+        if len(ended) == self.ended and time.monotonic() - self.shown < self.period_s:
             return
-        self.shown = time.monotonic()
-        self.done |= {run.path.name: self._images_done(run.path.name) for run in running}
-        self.bar.n, self.bar.total = sum(self.done.values()), sum(self.totals.values())
-        self.bar.set_description_str(self._counts(queued), refresh=False)
+        self.shown, self.ended = time.monotonic(), len(ended)
+        self.bar.n, self.bar.total = self._images(ended)
+        self.bar.set_description_str(self._counts(ended, queued), refresh=False)
         self.bar.set_postfix_str("; ".join(f"{run.path.name}: {run.stage()}" for run in running))
 
-    def _counts(self, queued: int = 0) -> str:
-        failed = f", {self.failed} failed" if self.failed else ""
-        waiting = f", {queued} in the queue" if queued else ""
-        return f"{self.succeeded} of {self.runs} runs done{failed}{waiting}"
+    def _images(self, ended: Mapping[str, Any]) -> tuple[int, int]:
+        """Images trained on, and of all: what a failed run has not done is not work that is left."""
+        done = total = 0
+        for run_id, spec in self.specs.items():
+            trained = self.store.run(run_id).iterations_done(spec.schedule.iterations) * spec.batch_size
+            failed = run_id in ended and ended[run_id].failed
+            done += spec.training_images if run_id in ended and not failed else trained
+            total += trained if failed else spec.training_images
+        return done, total
 
-    def _images_done(self, run_id: str) -> int:
-        spec = self.specs[run_id]
-        return self.store.run(run_id).iterations_done(spec.schedule.iterations) * spec.batch_size
+    def _counts(self, ended: Mapping[str, Any], queued: int = 0) -> str:
+        failed = sum(outcome.failed for outcome in ended.values())
+        more = "".join(f", {n} {what}" for n, what in ((failed, "failed"), (queued, "in the queue")) if n)
+        return f"{len(ended) - failed} of {self.runs} runs done{more}"

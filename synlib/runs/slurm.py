@@ -1,10 +1,8 @@
 """Bring runs to their results on a Slurm cluster: one job per run, found again by a later call, never submitted twice.
 
-Nothing is remembered but the run's folder, which is also its job's working directory: the queue is asked for the job in
-it. Two workers never work on one run, because a caller submits only while it holds the run's lock and the queue has no
-job in the run's folder; Slurm itself runs jobs of the same name, the run's id, one after the other; and a worker takes
-the run's lock. Plain scripts rather than the library submitit, which pickles a function and needs an accounting
-database: ``job.sh`` is there to be read.
+Nothing is remembered but the run's folder, which is its job's working directory, by which the queue finds the job. A
+caller submits only while it holds the run's lock and the queue has no job in the run's folder; Slurm runs jobs of one
+name, the run's id, one after the other; and a worker takes the run's lock.
 """
 
 import contextlib
@@ -18,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 from tqdm import tqdm
 
@@ -30,9 +29,9 @@ from synlib.spec import Execution, RunSpec
 QUERY_SECONDS = 15
 """Between two looks into the queue: administrators ask not to be polled more often."""
 COMMAND_SECONDS = 120
-COMMON = Path(__file__).with_name("job.sh")
-LOG_LINES, LOG_BYTES = 8, 16384
-VISIBLE_SECONDS = {"COMPLETED": 90, "FAILED": 10}
+JOB = Path(__file__).with_name("job.sh")
+LOG_LINES = 8
+VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10}
 """How long until the files of a job that ended so are seen here: a network file system looks again after a minute."""
 ENDS = {
     "BOOT_FAIL": "its node did not start",
@@ -47,6 +46,7 @@ ENDS = {
     "GONE": "is gone from the queue",
 }
 """States of jobs that are over. A job in any other state runs, or will."""
+RUNS = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT")
 
 
 class SlurmError(RuntimeError):
@@ -65,32 +65,25 @@ class QueuedJob:
     folder: str = ""
 
     @property
-    def active(self) -> bool:
-        """Whether it runs, or will."""
-        return self.state not in ENDS
-
-    @property
-    def waits(self) -> bool:
-        return self.active and self.state not in ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT")
-
-    @property
-    def stuck(self) -> bool:
-        """Whether Slurm holds it back until a person decides, since it could not be started on its node."""
-        reason = self.reason.lower().replace("_", " ")
-        return self.state == "PENDING" and ("launch failed" in reason or "requeued in held state" in reason)
+    def phase(self) -> str:
+        """``over``, ``runs``, ``waits``, or ``held``: it could not be started, and a person has to decide."""
+        if self.state in ENDS or self.state in RUNS:
+            return "over" if self.state in ENDS else "runs"
+        held = re.search("launch failed|requeued in held state", self.reason.replace("_", " "), re.IGNORECASE)
+        return "held" if held and self.state == "PENDING" else "waits"
 
 
 def command(*line: str) -> str:
     """Standard output of a command. Raises SlurmError when there is no such command, or it fails, or hangs."""
-    if shutil.which(line[0]) is None:
-        raise SlurmError(f"{line[0]}: no such command; expected to be on a machine that submits to a Slurm cluster")
     # Inside a job, sbatch would pass on the variables that describe that job.
     inside = "SLURM_JOB_ID" in os.environ
     kept = {n: v for n, v in os.environ.items() if not (inside and n.startswith("SLURM_") and n != "SLURM_CONF")}
+    quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     try:
-        ended = subprocess.run(
-            line, timeout=COMMAND_SECONDS, env=kept, capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
+        ended = subprocess.run(line, timeout=COMMAND_SECONDS, env=kept, **quiet)
+    except FileNotFoundError as error:
+        there = "expected to be on a machine that submits to a Slurm cluster"
+        raise SlurmError(f"{line[0]}: no such command; {there}") from error
     except subprocess.TimeoutExpired as error:
         raise SlurmError(f"{line[0]} has not answered for {COMMAND_SECONDS} s") from error
     if ended.returncode:
@@ -106,9 +99,10 @@ def queued_jobs(*options: str) -> dict[str, QueuedJob]:
     return {row[0]: QueuedJob(*row) for row in rows if len(row) == 6}  # other lines are warnings
 
 
-def job_in(folder: Path, jobs: dict[str, QueuedJob]) -> QueuedJob | None:
-    """The job of the run in ``folder`` that runs or will."""
-    return next((job for job in jobs.values() if job.active and job.folder == str(folder)), None)
+def in_queue(store: RunStore, jobs: dict[str, QueuedJob]) -> dict[str, QueuedJob]:
+    """Run id -> its job that runs or will, for all runs of the store."""
+    folders = {Path(job.folder): job for job in jobs.values() if job.phase != "over"}
+    return {folder.name: job for folder, job in folders.items() if folder.parent == store.root}
 
 
 @dataclass
@@ -126,50 +120,35 @@ class SlurmJob:
 
     @property
     def queued(self) -> bool:
-        return self.job.waits
+        return self.job.phase == "waits"
 
     def ended(self) -> bool:
         """Whether the job is over, and what it has left can be seen from here."""
         self.executor.refresh()
-        if self.job.active:
-            return self.job.stuck
+        if self.job.phase != "over":
+            return self.job.phase == "held"
         self.over_since = self.over_since or time.monotonic()
         with contextlib.suppress(OSError):
             os.listdir(self.run.path)  # makes a network file system look again
-        if self.run.has_result() or self.run.failure():
-            return True
-        state = "COMPLETED" if self.job.state == "GONE" else self.job.state
-        return time.monotonic() - self.over_since >= VISIBLE_SECONDS.get(state, 0)
+        waited = time.monotonic() - self.over_since >= VISIBLE_SECONDS.get(self.job.state, 0)
+        return waited or self.run.has_result() or self.run.failure() is not None
 
     def reason(self) -> str:
         """Why the job has left no result, and what it said last."""
-        if self.job.stuck:
-            free = f"`scontrol release {self.id}` tries again, or cancel it"
-            return f"job {self.id} is held back ({self.job.reason}): {free}"
-        said, failure = self._said(), self.run.failure()
-        end = f"failed: {failure}" if failure else self._end(said or "")
-        if said is None:
+        state, why, said = self.job.state, self.job.reason, ""
+        if self.job.phase == "held":
+            return f"job {self.id} is held back ({why}): `scontrol release {self.id}` tries again, or cancel it"
+        with contextlib.suppress(OSError):
+            text = self.run.output_path.read_text(errors="replace")
+            said = "".join(text.rpartition(f"job {self.id} on ")[1:])  # without what earlier jobs of the run have left
+        if state == "FAILED" and re.search("oom.kill|exceeded (job )?memory limit", said, re.IGNORECASE):
+            state = "OUT_OF_MEMORY"  # Slurm only knows that it failed
+        end = ENDS[state] + ("" if why in ("", "None") else f" ({why})")
+        if failure := self.run.failure():
+            end = f"failed: {failure}"
+        if not said:
             return f"job {self.id} {end}; its log cannot be seen from here (yet)"
         return "\n    ".join([f"job {self.id} {end}", "the last lines of its log:", *said.splitlines()[-LOG_LINES:]])
-
-    def _end(self, said: str) -> str:
-        """How the job ended, by its state; where Slurm only knows that it failed, by what it said."""
-        state, reason = self.job.state, self.job.reason
-        if state == "FAILED" and re.search("oom.kill|exceeded (job )?memory limit", said, re.IGNORECASE):
-            state = "OUT_OF_MEMORY"
-        known = reason in ("None", "") or state in ("COMPLETED", "OUT_OF_MEMORY")
-        return ENDS[state] + ("" if known else f" ({reason})")
-
-    def _said(self) -> str | None:
-        """The end of the log, without what earlier jobs of the run have left in it; None when it cannot be read."""
-        try:
-            with open(self.run.output_path, "rb") as file:
-                file.seek(max(0, self.run.output_path.stat().st_size - LOG_BYTES))
-                text = file.read().decode(errors="replace")
-        except OSError:
-            return None
-        _, mark, own = text.rpartition(f"job {self.id} on ")
-        return mark + own if mark else text
 
 
 class SlurmExecutor:
@@ -210,17 +189,18 @@ class SlurmExecutor:
                 f"{run.path / 'slurm.json'}: found job {record.get('job')} of cluster {record['cluster']}, and this is "
                 f"{self.cluster}; go on there, or delete the file if that job is over"
             )
-        job = job_in(run.path, self.jobs) or self._submitted(spec, run)
+        job = in_queue(self.store, self.jobs).get(spec.run_id) or self._submitted(spec, run)
         self.jobs[job.id] = job
         return SlurmJob(run, job.id, self)
 
     def _submitted(self, spec: RunSpec, run: RunDir) -> QueuedJob:
         execution = with_processes(self.execution)
         with prepare(spec, self.store, execution):
-            if found := job_in(run.path, queued_jobs(f"--name={spec.run_id}")):  # of a caller that was faster
+            found = in_queue(self.store, queued_jobs(f"--name={spec.run_id}")).get(spec.run_id)
+            if found:  # of a caller that was faster
                 return found
             (run.path / "job.sh").write_text(script(run, execution))
-            initial = spec.initial_run and job_in(self.store.run(spec.initial_run).path, self.jobs)
+            initial = in_queue(self.store, self.jobs).get(spec.initial_run)
             dependency = "--dependency=singleton" + (f",afterok:{initial.id}" if initial else "")
             job_id = command("sbatch", "--parsable", dependency, str(run.path / "job.sh")).strip().partition(";")[0]
             run.write("slurm.json", {"job": job_id, "cluster": self.cluster})
@@ -229,11 +209,9 @@ class SlurmExecutor:
     def leave(self, active: Sequence[SlurmJob]) -> None:
         """The caller goes: its jobs do not."""
         if active:
-            tqdm.write(
-                f"{len(active)} jobs stay in the queue; the same command finds them, `python -m synlib runs` shows "
-                "them, `python -m synlib cancel` ends them",
-                file=sys.stderr,
-            )
+            commands = "`python -m synlib runs` shows them, `python -m synlib cancel` ends them"
+            stay = f"{len(active)} jobs stay in the queue; the same command finds them, {commands}"
+            tqdm.write(stay, file=sys.stderr)
 
 
 def with_processes(execution: Execution) -> Execution:
@@ -245,32 +223,13 @@ def with_processes(execution: Execution) -> Execution:
 
 
 def script(run: RunDir, execution: Execution) -> str:
-    """The job script of a run: its own lines, then those of all jobs. ``execution``: of :func:`with_processes`."""
-    settings, folder = execution.slurm, str(run.path)
-    on_node = execution.processes // settings.nodes
+    """The job script of a run, from the template ``job.sh``. ``execution``: of :func:`with_processes`."""
+    settings, on_node = execution.slurm, execution.processes // execution.slurm.nodes
     cpus = max(1, settings.cpus // settings.nodes or on_node * (execution.threads + execution.loader_workers))
-    given = {name: getattr(settings, name) for name in ("mem", "time", "partition", "account")}
-    options = [
-        f"--job-name={run.path.name}", f"--chdir={_quoted(folder)}",
-        f"--output={_quoted(str(run.output_path).replace('%', '%%'))}", "--open-mode=append",
-        f"--nodes={settings.nodes}", "--ntasks-per-node=1", f"--cpus-per-task={cpus}",
-        "--requeue", f"--signal=B:USR1@{settings.stop_before_s}", "--kill-on-invalid-dep=yes",
-        *([f"--gpus-per-node={on_node}"] if settings.gpus else []),
-        *(f"--{name}={value}" for name, value in given.items() if value), *settings.directives,
-    ]  # fmt: skip
-    torchrun = [
-        "-m torch.distributed.run", f"--nnodes={settings.nodes} --nproc-per-node={on_node} --rdzv-backend=c10d",
-        "--rdzv-id=$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}",
-        '--rdzv-endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 20000))"',
-    ]  # fmt: skip
-    worker = [_quoted(sys.executable), *(torchrun if execution.processes > 1 else []), "-m synlib.pointrend.worker"]
-    lines = [
-        "#!/bin/bash", *(f"#SBATCH {option}" for option in options), "",
-        f"run={_quoted(folder)}", f"code={_quoted(ROOT)}", f"cpus={cpus}", f"worker=({' '.join(worker)})",
-        f"export OMP_NUM_THREADS={execution.threads}",
-        "setup() {", *(f"{line} || exit 1" for line in settings.setup), ":", "}",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n" + COMMON.read_text()
+    shell = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    shell.filters["quoted"] = _quoted
+    given = {"execution": execution, "settings": settings, "on_node": on_node, "cpus": cpus}
+    return shell.from_string(JOB.read_text()).render(run=run, code=ROOT, python=sys.executable, **given)
 
 
 def _quoted(value: object) -> str:
@@ -278,22 +237,15 @@ def _quoted(value: object) -> str:
     return '"' + re.sub(r'([\\"$`])', r"\\\1", str(value)) + '"'
 
 
-def in_queue(store: RunStore) -> dict[str, QueuedJob]:
-    """Run id -> its job that is waiting or running, for all runs of the store. Raises SlurmError."""
-    jobs = {Path(job.folder): job for job in queued_jobs().values() if job.active}
-    return {folder.name: job for folder, job in jobs.items() if folder.parent == store.root}
-
-
-def cancel(store: RunStore, run_ids: Sequence[str] = ()) -> dict[str, QueuedJob]:
-    """Take the jobs of these runs, or of all of the store, out of the queue; returns them by run.
+def cancel(store: RunStore, run_ids: Sequence[str]) -> dict[str, QueuedJob]:
+    """Take the jobs of these runs, or with none given of all runs, out of the queue; returns them by run.
 
     A training that is under way saves its state first. Raises ValueError for a run that has no job, SlurmError.
     """
-    jobs = in_queue(store)
-    for run_id in run_ids:
-        if run_id not in jobs:
-            raise ValueError(f"run {run_id}: no job in the queue; `python -m synlib runs` lists those that have one")
-    chosen = {run_id: job for run_id, job in jobs.items() if not run_ids or run_id in run_ids}
+    jobs = in_queue(store, queued_jobs())
+    if unknown := [run_id for run_id in run_ids if run_id not in jobs]:
+        raise ValueError(f"run {unknown[0]}: no job in the queue; `python -m synlib runs` lists those that have one")
+    chosen = {run_id: jobs[run_id] for run_id in run_ids or jobs}
     if chosen:
         command("scancel", *(job.id for job in chosen.values()))
     return chosen
@@ -304,9 +256,9 @@ def queue_columns(store: RunStore) -> pd.DataFrame:
 
     Empty where there is no Slurm, or no run was ever submitted. To be merged with :meth:`RunStore.table`.
     """
-    rows = []
-    if shutil.which("squeue") and any(store.root.glob("*/slurm.json")):
-        for run_id, job in in_queue(store).items():
-            state = job.state.lower() + (f" ({job.reason})" if job.waits else "")
-            rows.append((run_id, job.id, state, job.node, job.elapsed))
+    known = shutil.which("squeue") and any(store.root.glob("*/slurm.json"))
+    rows = [
+        (run_id, job.id, job.state.lower() + ("" if job.phase == "runs" else f" ({job.reason})"), job.node, job.elapsed)
+        for run_id, job in (in_queue(store, queued_jobs()) if known else {}).items()
+    ]
     return pd.DataFrame(rows, columns=["run", "job", "queue", "node", "elapsed"])

@@ -1,5 +1,6 @@
 """All runs of a folder: one sub-folder per run, named by its id. A file is read again only when it has changed."""
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -15,12 +16,13 @@ from scapes.labels import CLASSES
 from synlib.runs.folder import RunDir
 from synlib.spec import RunSpec
 
-RESULTS = ("run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state")
-INTERVALS = ("run", "evaluated on", "class", "ap", "low", "high")
+SCORE = ["run", "evaluated on", "class"]
+RESULTS = ["run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state", "low", "high"]
 TABLE = (
     "run", "state", "trained on", "real", "synthetic", "removal", "from",
     "iterations done", "iterations", "epochs", "seed", "seconds left",
 )  # fmt: skip
+FAILED = ("failed", "diverged")
 AP = "AP "
 """Start of the names of the columns with the mean AP in percent: one column per evaluation set."""
 
@@ -32,10 +34,9 @@ class RunStore:
         self.root = Path(root).resolve()
 
     def run(self, spec_or_id: RunSpec | str) -> RunDir:
-        run_id = spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id
-        return RunDir(self.root / run_id)
+        return RunDir(self.root / (spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id))
 
-    def table(self, planned: Iterable[Any] | None = None, *, sizes: bool = False) -> pd.DataFrame:
+    def table(self, planned: Iterable[Any] | None = None) -> pd.DataFrame:
         """One row per distinct run of ``planned``, in its order; without ``planned`` one row per folder of the store.
 
         ``planned``: specs, or objects with a ``spec`` such as :class:`synlib.study.plan.Planned`.
@@ -44,8 +45,7 @@ class RunStore:
         such as ``300 real + 600 synthetic without 30 %``; ``real``, ``synthetic`` (images); ``removal``, {class:
         fraction} without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``,
         ``iterations``; ``epochs``; ``seed``; ``seconds left`` of the current stage of a running run, by its measured
-        speed; ``AP NAME`` for each evaluation set that any of the runs has a result on: mean AP in percent. With
-        ``sizes`` also ``bytes`` of each folder.
+        speed; ``AP NAME`` for each evaluation set that any of the runs has a result on: mean AP in percent.
 
         Raises no error for a folder: if it holds no run, a damaged one, or one of another version, its ``state`` says
         so and its other columns are missing values.
@@ -56,39 +56,24 @@ class RunStore:
         else:
             specs = {spec.run_id: spec for spec in (getattr(item, "spec", item) for item in planned)}
             rows = [_row(self.run(run_id), spec) for run_id, spec in specs.items()]
-        if sizes:
-            rows = [row | {"bytes": size_bytes(self.root / row["run"])} for row in rows]
-        found = dict.fromkeys(name for row in rows for name in row if name not in TABLE)
-        columns = [*TABLE, *(["bytes"] if sizes else []), *sorted(name for name in found if name.startswith(AP))]
-        return pd.DataFrame(rows, columns=columns, dtype=None if rows else object)
+        ap = sorted({name for row in rows for name in row}.difference(TABLE))
+        return pd.DataFrame(rows, columns=[*TABLE, *ap], dtype=None if rows else object)
 
     def frame(self, specs: Iterable[RunSpec]) -> pd.DataFrame:
         """Results: one row per distinct run, evaluation set and class ("mean" among them), with AP in percent.
 
         Columns: ``run``, ``seed``, ``real``, ``synthetic`` (images trained on), ``evaluated on``, ``class``, ``ap``,
-        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state`` as in :meth:`table`. Runs that failed or diverged
-        have all their rows, with AP missing; other runs without a result have one row each.
+        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state`` as in :meth:`table`, ``low``, ``high`` (95 %
+        bootstrap interval of ``ap`` over the evaluation images). Runs that failed or diverged have all their rows, with
+        AP missing; other runs without a result have one row each. Raises ValueError as :meth:`draws`.
         """
         table = self.table(specs)
-        readable = table.loc[table["seed"].notna(), "run"]
-        scores = [{"run": run_id} | row for run_id in readable for row in _all_scores(self.run(run_id))]
-        scores = pd.DataFrame(scores, columns=["run", "evaluated on", "class", "ap", "ap50"])
-        return table.merge(scores, on="run", how="left")[list(RESULTS)]
-
-    def intervals(self, specs: Iterable[RunSpec], level: float = 0.95) -> pd.DataFrame:
-        """AP in percent with bootstrap intervals: one row per run, evaluation set and class ("mean" among them).
-
-        Columns: ``run``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high``. Runs without results have no row.
-        Raises ValueError as :meth:`draws`.
-        """
-        frames = [
-            intervals(_draws(path), level).assign(run=run_id, **{"evaluated on": path.parent.name})
-            for run_id in dict.fromkeys(spec.run_id for spec in specs)
-            for path in sorted(self.root.glob(f"{run_id}/evaluations/*/records.npz"))
-        ]
-        table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(INTERVALS))
-        table[["ap", "low", "high"]] *= 100
-        return table[list(INTERVALS)]
+        runs = [self.run(run_id) for run_id in table.loc[table["seed"].notna(), "run"]]
+        scores = [{"run": run.path.name} | row for run in runs for row in _all_scores(run)]
+        records = [path for run in runs for path in run.path.glob("evaluations/*/records.npz")]
+        ends = [{"run": path.parents[2].name} | row for path in records for row in _ends(path)]
+        table = table.merge(pd.DataFrame(scores, columns=[*SCORE, "ap", "ap50"]), on="run", how="left")
+        return table.merge(pd.DataFrame(ends, columns=[*SCORE, "low", "high"]), on=SCORE, how="left")[RESULTS]
 
     def draws(self, run_id: str, evaluated_on: str) -> Draws:
         """Bootstrap draws of a run on an evaluation set, as fractions: made from its records once, then kept on disk.
@@ -100,31 +85,30 @@ class RunStore:
 
 
 def shown(table: pd.DataFrame) -> str:
-    """:meth:`RunStore.table` for a terminal: a line per run, the state last. Further columns are shown as they are."""
-    text = table[["run", "trained on", "from"]].fillna("")
+    """:meth:`RunStore.table` for a terminal: one line per run, the state last. ``table`` may have further columns."""
+    formats: dict[str, Callable[[Any], str]] = {
+        "iterations": "{:.0f}".format, "iterations done": "{:.0f}".format,
+        "bytes": readable_size, "seconds left": tqdm.format_interval,
+    }  # fmt: skip
+    text = {}
+    for name in table:
+        form = "{:.1f}".format if name.startswith(AP) else formats.get(name, str)
+        text[name] = ["" if pd.isna(value) else form(value) for value in table[name]]
     text["iterations"] = [
-        "" if pd.isna(total) else f"{done:.0f}/{total:.0f}"
-        for done, total in zip(table["iterations done"], table["iterations"], strict=True)
+        "/".join(pair).strip("/") for pair in zip(text["iterations done"], text["iterations"], strict=True)
     ]
-    text["left"] = ["" if pd.isna(seconds) else tqdm.format_interval(seconds) for seconds in table["seconds left"]]
-    for name in (column for column in table if column not in TABLE):
-        if name == "bytes":
-            text["size"] = table[name].map(readable_size)
-        elif name.startswith(AP):
-            text[name] = ["" if pd.isna(ap) else f"{ap:.1f}" for ap in table[name]]
-        else:
-            text[name] = table[name].fillna("")
-    return text.assign(state=table["state"]).to_string(index=False)
+    more = [name for name in table if name not in TABLE]
+    columns = ["run", "trained on", "from", "iterations", "seconds left", *more, "state"]
+    text = pd.DataFrame(text, columns=columns).rename(columns={"seconds left": "left", "bytes": "size"})
+    return text.to_string(index=False)
 
 
 def size_bytes(folder: Path) -> int:
     """Bytes of all files below ``folder``; files that vanish meanwhile count nothing."""
     total = 0
     for path in folder.rglob("*"):
-        try:
+        with contextlib.suppress(OSError):
             total += path.lstat().st_size if path.is_file() else 0
-        except OSError:
-            continue
     return total
 
 
@@ -135,11 +119,7 @@ def readable_size(count: float) -> str:
 
 def _cached(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
     """``read`` of a file's path, called again only when the file has changed. Callers must not change the result."""
-
-    @functools.lru_cache(maxsize=1024)
-    def read_version(path: Path, changed_ns: int) -> Any:
-        return read(path)
-
+    read_version = functools.lru_cache(maxsize=1024)(lambda path, changed_ns: read(path))
     return lambda path: read_version(path, path.stat().st_mtime_ns)
 
 
@@ -160,10 +140,18 @@ def _scores(path: Path) -> list[dict[str, Any]]:
     return [{"evaluated on": path.parent.name, "class": name, "ap": a, "ap50": b} for name, a, b in values]
 
 
+@_cached
+def _ends(path: Path) -> list[dict[str, Any]]:
+    """The rows of the bootstrap intervals that an evaluation's ``records.npz`` gives, in percent."""
+    table = intervals(_draws(path)).assign(**{"evaluated on": path.parent.name})
+    table[["low", "high"]] *= 100
+    return table.to_dict("records")
+
+
 def _all_scores(run: RunDir) -> list[dict[str, Any]]:
     """The rows of all evaluations of a run; those that a failed run has not come to have no AP."""
     scores = [row for path in sorted(run.path.glob("evaluations/*/result.json")) for row in _scores(path)]
-    if run.state() not in ("failed", "diverged"):
+    if run.state() not in FAILED:
         return scores
     found = {row["evaluated on"] for row in scores}
     wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", []) if on["name"] not in found]
@@ -173,10 +161,10 @@ def _all_scores(run: RunDir) -> list[dict[str, Any]]:
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
     """What :meth:`RunStore.table` tells of one run; ``planned`` stands in for a spec that is not in the folder yet."""
     row = {"run": run.path.name}
-    if not run.spec_path.exists() and planned is None:
-        return row | {"state": "no run: it has no spec.yaml"}
     try:
         spec = _spec(run.spec_path) if run.spec_path.exists() else planned
+        if spec is None:
+            return row | {"state": "no run: it has no spec.yaml"}
         if spec.run_id != run.path.name:
             return row | {"state": f"of another version: its spec is run {spec.run_id} here"}
         ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
@@ -186,27 +174,21 @@ def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
 
 
 def _described(spec: RunSpec) -> dict[str, Any]:
-    removal = {name: fraction for name, fraction in spec.data.removal.items() if fraction}
+    data, removal = spec.data, {name: fraction for name, fraction in spec.data.removal.items() if fraction}
     return {
-        "trained on": _trained_on(spec.data.real_images, spec.data.synthetic_images, removal),
-        "real": spec.data.real_images,
-        "synthetic": spec.data.synthetic_images,
-        "removal": removal,
+        "trained on": _trained_on(data.real_images, data.synthetic_images, removal),
+        "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
         "from": spec.initial_run or spec.init,
-        "iterations": spec.schedule.iterations,
-        "epochs": spec.epochs,
-        "seed": spec.seed,
-    }
+        "iterations": spec.schedule.iterations, "epochs": spec.epochs, "seed": spec.seed,
+    }  # fmt: skip
 
 
 def _progress(run: RunDir, spec: RunSpec) -> dict[str, Any]:
     state = run.state()
-    if state in ("failed", "diverged"):
-        state = run.failure() if state == "diverged" else f"failed: {run.failure()}"
     at_hand = (run.progress() if state == "running" else None) or {}
     speed = at_hand.get("per_second")
     return {
-        "state": state,
+        "state": state if state not in FAILED else run.failure() if state == "diverged" else f"failed: {run.failure()}",
         "iterations done": run.iterations_done(spec.schedule.iterations),
         "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan,
     }

@@ -88,17 +88,14 @@ class Study:
         """Tidy results: one row per run, evaluation set of this study and class ("mean" among them).
 
         Columns: ``experiment``, ``trained on`` (the run's name in it), the experiment's factors, those of
-        :meth:`RunStore.frame`, and ``low``, ``high``: the 95 % bootstrap interval of ``ap`` over the evaluation images,
-        in percent. A run that failed has its rows, with AP missing.
+        :meth:`RunStore.frame`. A run that failed has its rows, with AP missing.
         """
-        specs = [item.spec for item in planned]
         named = pd.DataFrame(
             [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
         )
-        frame = self.store.frame(specs)
+        frame = self.store.frame(item.spec for item in planned)
         own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
-        intervals = self.store.intervals(specs)[["run", "evaluated on", "class", "low", "high"]]
-        return named.merge(frame[own], on="run").merge(intervals, on=["run", "evaluated on", "class"], how="left")
+        return named.merge(frame[own], on="run")
 
     def save(self, shown: Any) -> Any:
         """Write a figure or table to the profile's figures, and return it for display.

@@ -84,9 +84,10 @@ def workers_of(folder) -> list[psutil.Process]:
 def test_nothing_is_trained_twice(trained):
     before = modified(trained.study.store.root)
     assert {path.name for path in before} >= {"model_final.pth", "result.json", "predictions.parquet"}
-    results = trained.study.train([*trained.planned, *trained.planned], jobs=2)
+    specs = [item.spec for item in trained.planned]
+    outcomes = train([*specs, *specs], trained.study.store, trained.study.execution(), jobs=2)
     assert modified(trained.study.store.root) == before
-    assert len(results) == 2 * len(trained.results)
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
 
 
 def test_results_are_tidy(trained):
@@ -212,7 +213,7 @@ def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_
     with pytest.raises(RunFailedError):
         train([spec, spec.replace(seed=1)], store, job.replace(cache_dir=str(tables)), keep_going=True)
     assert len(started) == 2
-    assert started[0] == started[1]
+    assert [path.suffix for path in started[0]].count(".parquet") == 1
     assert len(started[0]) == 1
 
 

@@ -6,11 +6,15 @@ import sys
 import pytest
 
 from synlib.runs import progress
+from synlib.runs.launch import Outcome
 from synlib.runs.progress import Progress
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
 
 SPECS = [RunSpec(data=DataSpec(real=5), schedule=ScheduleSpec(iterations=n), batch_size=2) for n in (10, 30)]
+BY_ID = {spec.run_id: spec for spec in SPECS}
+SHORT, LONG = BY_ID
+DONE, FAILED = Outcome("", "done"), Outcome("", "failed")
 
 
 class Terminal(io.StringIO):
@@ -30,13 +34,13 @@ def often(monkeypatch):
 
 
 def test_a_log_file_gets_a_line_now_and_then(store, capsys):
-    shown = Progress(SPECS, store, before=4)
+    others = {f"other {number}": SPECS[0] for number in range(4)}
+    before = dict.fromkeys(others, DONE)
+    shown = Progress(others | BY_ID, store, before)
     with shown.bar:
-        for _ in range(1000):
-            shown.update([])
-        shown.end(SPECS[0].run_id, failed=False)
-        for _ in range(1000):
-            shown.update([])
+        for ended in (before, before | {SHORT: DONE}):
+            for _ in range(1000):
+                shown.update(ended, [], 0)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "4 of 6 runs done; 0 % of the training, ? left"
     assert lines[1].startswith("5 of 6 runs done; 25 % of the training, 00:0")  # 10 x 2 of 40 x 2 images
@@ -44,39 +48,35 @@ def test_a_log_file_gets_a_line_now_and_then(store, capsys):
 
 
 def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, often):
-    run = store.run(SPECS[1])
+    run = store.run(LONG)
     run.write("status.json", {"stage": "train", "done": 15, "total": 30})
-    shown = Progress(SPECS, store)
-    shown.update([run])
+    shown = Progress(BY_ID, store, {})
+    shown.update({}, [run], 0)
     (run.path / "model_final.pth").touch()
     run.write("status.json", {"stage": "evaluate on Cityscapes", "done": 2, "total": 4})
-    shown.update([run])
+    shown.update({}, [run], 0)
     (run.path / "status.json").write_text("{")
-    shown.update([run])
+    shown.update({}, [run], 0)
     lines = capsys.readouterr().err.splitlines()[1:]
-    assert lines[0] == f"0 of 2 runs done; 38 % of the training, ? left, {run.path.name}: train 15/30"
+    assert lines[0] == f"0 of 2 runs done; 38 % of the training, ? left, {LONG}: train 15/30"
     assert lines[1].startswith("0 of 2 runs done; 75 % of the training, 00:0")
     assert lines[1].endswith("evaluate on Cityscapes 2/4")
     assert lines[2].endswith("starting")
 
 
 def test_a_failed_run_is_no_work_that_is_left(store, capsys, often):
-    shown = Progress(SPECS, store)
-    shown.end(SPECS[1].run_id, failed=True)
-    shown.end(SPECS[0].run_id, failed=False)
-    shown.update([], queued=3)
+    Progress(BY_ID, store, {}).update({LONG: FAILED, SHORT: DONE}, [], queued=3)
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == "1 of 2 runs done, 1 failed, 3 in the queue; 100 % of the training, 00:00 left"
 
 
 def test_a_terminal_gets_one_bar(store, monkeypatch, often):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    shown = Progress(SPECS, store)
+    shown = Progress(BY_ID, store, {})
     with shown.bar:
-        shown.update([store.run(SPECS[0])])
-        shown.end(SPECS[0].run_id, failed=False)
-        shown.update([])
+        shown.update({}, [store.run(SHORT)], 0)
+        shown.update({SHORT: DONE}, [], 0)
     text = sys.stderr.getvalue()
-    assert f"{SPECS[0].run_id}: starting" in text
+    assert f"{SHORT}: starting" in text
     assert "1 of 2 runs done:  25%" in text
     assert text.count("\n") == 1

@@ -77,9 +77,9 @@ def test_squeue_is_parsed(fake, store):
     running, pending = queued_jobs().values()
     assert (running.id, running.node, running.elapsed) == ("7", "node1", "1:02")
     assert running.folder == str(store.run(SPEC).path)
-    assert (running.active, running.waits, pending.active, pending.waits) == (True, False, True, True)
+    assert (running.phase, pending.phase) == ("runs", "waits")
     ended = ["COMPLETED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "CANCELLED", "PREEMPTED"]
-    assert not any(QueuedJob("7", state).active for state in ended)
+    assert {QueuedJob("7", state).phase for state in ended} == {"over"}
 
 
 def test_a_run_is_submitted_once_and_after_the_one_it_starts_from(fake, store):

@@ -110,7 +110,7 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
         def done() -> bool:
             for found in jobs_of(spec):
                 with contextlib.suppress(subprocess.CalledProcessError):  # it has just started
-                    if found.waits:
+                    if found.phase == "waits":
                         cluster.command("scontrol", "update", f"JobId={found.id}", "StartTime=now")
             time.sleep(0.2)
             return (run.progress() or {"done": 0})["done"] >= iterations
@@ -139,7 +139,7 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
     trains(on_displacement + 2)
     kill_worker(run)
     with monkeypatch.context() as patch:  # a caller that has been there since before the job ended
-        patch.setattr(slurm, "job_in", lambda folder, jobs: jobs[first])
+        patch.setattr(slurm, "in_queue", lambda store, jobs: {spec.run_id: jobs[first]})
         with pytest.raises(RunFailedError, match=rf"run {spec.run_id} failed: job {first} ") as caught:
             train([spec], store, job)
     assert "the last lines of its log:" in str(caught.value)
