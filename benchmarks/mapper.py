@@ -95,7 +95,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     augmentations = [T.ResizeShortestEdge(tuple(range(800, 1025, 32)), 2048, "choice"), T.RandomFlip()]
-    mapper = InstanceMapper(T.AugmentationList(augmentations), "BGR")
+    mapper = InstanceMapper(augmentations, "BGR")
     peer = DatasetMapper(
         True, augmentations=augmentations, image_format="BGR", use_instance_mask=True, instance_mask_format="bitmask"
     )

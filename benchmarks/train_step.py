@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_train_loader
+from detectron2.data.detection_utils import build_augmentation
 from detectron2.engine import HookBase, SimpleTrainer, TrainerBase, hooks
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
@@ -34,7 +35,6 @@ from mapper import samples_of
 
 from scapes import cityscapes
 from seeded_rcnn import numerics, weights
-from seeded_rcnn.mapper import training_augmentations
 from synlib.pointrend import trainer, worker
 from synlib.pointrend.config import detectron2_config
 from synlib.runs.folder import RunDir
@@ -77,12 +77,11 @@ def detectron2(spec: RunSpec, cfg: CfgNode, job: Execution) -> TrainerBase:
     torch.manual_seed(spec.seed)
     model = build_model(cfg)
     weights.load_imagenet(model, cfg, job.imagenet_weights)
-    augmentations = training_augmentations(cfg).augs
     loader = build_detection_train_loader(
         [annotated for annotated, _ in samples_of(Path(job.real_root), 1, 255)],
         mapper=DatasetMapper(
             True,
-            augmentations=augmentations,
+            augmentations=build_augmentation(cfg, is_train=True),
             image_format=cfg.INPUT.FORMAT,
             use_instance_mask=True,
             instance_mask_format="bitmask",

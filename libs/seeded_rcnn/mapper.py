@@ -1,8 +1,7 @@
 """One training sample: image and instance map, augmented, as Detectron2 model input.
 
-The instance map is decoded and transformed once per image, and stays one map until a head of the model asks for the
-masks of its proposals. Boxes, classes, masks and image equal those of Detectron2 v0.6's ``DatasetMapper`` with
-``MASK_FORMAT: bitmask`` and the same augmentation.
+The instance map is transformed once per image, and stays one map until the model asks for the masks of proposals.
+Everything equals Detectron2 v0.6's ``DatasetMapper`` with ``MASK_FORMAT: bitmask`` and the same augmentation.
 """
 
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import filter_empty_instances, read_image
 from detectron2.structures import Boxes, Instances
@@ -25,52 +23,33 @@ MAX_INSTANCES = 255
 """More instances than fit 8 bits take several passes: Detectron2 resizes 8-bit masks, and pixels must equal its."""
 
 
-def training_augmentations(cfg: CfgNode) -> T.AugmentationList:
-    """The paper's (and Detectron2's default) augmentation: resize the short side, flip left-right with p = 0.5."""
-    resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, "choice")
-    return T.AugmentationList([resize, T.RandomFlip()])
-
-
-def test_augmentation(cfg: CfgNode) -> T.ResizeShortestEdge:
-    return T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-
-
 @dataclass(frozen=True)
 class InstanceMapper:
     """Callable: a row of the training set -> Detectron2 model input (``image``, ``instances``, ``height``, ``width``).
 
-    A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,) and
-    ``boxes`` (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table. Category -1 is passed on: such an
-    instance is to be ignored (:mod:`seeded_rcnn.ignore`).
+    A row holds ``image_path``, ``instance_path``, and per instance ``instance_id`` (N,), ``category`` (N,; -1: to be
+    ignored) and ``boxes`` (N, 4; x0, y0, x1, y1 in px, half-open), as in the instance table.
     """
 
-    augmentations: T.AugmentationList
+    augmentations: list[T.Augmentation]
     image_format: str
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         image = read_photo(row["image_path"], self.image_format)
         aug_input = T.AugInput(image)
-        transforms = self.augmentations(aug_input)
-        instances = Instances(aug_input.image.shape[:2])
-        instances.gt_boxes = _boxes(row["boxes"], transforms, instances.image_size)
+        transforms = T.AugmentationList(self.augmentations)(aug_input)
+        height, width = aug_input.image.shape[:2]
+        boxes = transforms.apply_box(np.asarray(row["boxes"], np.float64)).clip(0, [width, height, width, height])
+        instances = Instances((height, width), gt_boxes=Boxes(torch.as_tensor(boxes, dtype=torch.float32)))
         instances.gt_classes = torch.as_tensor(np.asarray(row["category"], np.int64))
         instance_map = read_instance_map(row["instance_path"], image.shape[:2])
         instances.gt_masks = _masks(row["instance_id"], instance_map, transforms)
         return {
-            "file_name": row["image_path"],
             "height": image.shape[0],
             "width": image.shape[1],
             "image": torch.from_numpy(np.array(aug_input.image.transpose(2, 0, 1), order="C")),
             "instances": filter_empty_instances(instances),
         }
-
-
-def _boxes(boxes: np.ndarray, transforms: T.TransformList, size: tuple[int, int]) -> Boxes:
-    """``boxes`` after the transform, clipped to ``size``: height and width in px."""
-    boxes = np.array(boxes, np.float64)
-    if len(boxes):
-        boxes = transforms.apply_box(boxes).clip(0, [*size[::-1], *size[::-1]])
-    return Boxes(torch.as_tensor(boxes, dtype=torch.float32))
 
 
 def _masks(ids: np.ndarray, instance_map: np.ndarray, transforms: T.TransformList) -> LabelMasks:
@@ -89,8 +68,8 @@ def _masks(ids: np.ndarray, instance_map: np.ndarray, transforms: T.TransformLis
 def read_photo(path: str, image_format: str) -> np.ndarray:
     """uint8 (H, W, 3), channels in the order of ``image_format``: "RGB" or "BGR".
 
-    PNG files of 8-bit RGB, as both data sets have them, are read by OpenCV: the same pixels in less time than by
-    Detectron2's reader, and in the order BGR without a view that is slow to resize.
+    PNG files of 8-bit RGB are read by OpenCV: the same pixels in less time than by Detectron2's reader, and in the
+    order BGR without a view that is slow to resize.
     """
     if not path.endswith(".png") or png.read_header(path).kind != "RGB 8":
         return read_image(path, image_format)

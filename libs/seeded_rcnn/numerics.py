@@ -17,24 +17,13 @@ def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
     """Configure PyTorch for this process: TensorFloat-32 and, if asked for, deterministic algorithms on a ``gpu``.
 
     TensorFloat-32 has 10 bits of mantissa, so ``float32`` forbids it, also where PyTorch would use it by default.
-    A few operations have no deterministic algorithm, and PyTorch warns of each: in current versions the gradient of
-    PointRend's point sampling (``grid_sample``). Deterministic RoIAlign takes more time and memory.
+    PyTorch warns of operations without a deterministic algorithm: so far the gradient of PointRend's ``grid_sample``.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     if gpu:
         if deterministic:  # read when cuBLAS is first used
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The context of a forward pass."""
-    return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
-
-
-def grad_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """What keeps small gradients above the smallest number of ``fp16``; elsewhere it does nothing."""
-    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def prepare(model: nn.Module, precision: str) -> None:

@@ -1,37 +1,38 @@
-"""The model's own random draws, as functions of the training sample and not of the process or batch that it is in.
+"""Detectron2 v0.6's Mask R-CNN with repeatable random draws, and with instances that training ignores.
 
-Detectron2 v0.6 draws anchors (RPN), proposals (RoI heads) and points (PointRend's mask head) from the device's global
-generator. Here that generator is seeded again for every image and stage with the sample's ``seeds``; the drawing itself
-is Detectron2's. So the draws do not change when a batch is divided among processes or into parts.
+Draws: Detectron2 takes anchors (RPN), proposals (RoI heads) and points (PointRend's mask head) from the device's global
+generator. Here it is seeded again for every image and stage with the sample's ``seeds``, so that the draws do not
+change when a batch is divided among processes or into parts. A sample without ``seeds`` does not touch the generator.
 
-A sample without ``seeds`` does not touch the generator.
+Ignored instances have class -1. An anchor or proposal that would be background, and most of whose own area lies in an
+ignored box, is not sampled; an ignored box is never a target. The mask head sees foreground proposals only. Without
+ignored instances labels and random numbers are Detectron2's.
 """
 
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
+from detectron2.layers import ShapeSpec, nonzero_tuple
 from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import ROI_MASK_HEAD_REGISTRY, StandardROIHeads
 from detectron2.projects.point_rend import PointRendMaskHead
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances, pairwise_ioa
 from torch import Tensor
 from torch.nn import functional as F
 
 from seeded_rcnn.roi_align import use_grids
 
-UNITS = {"loss_rpn_cls": 0, "loss_rpn_loc": 0, "loss_cls": 1, "loss_box_reg": 1, "loss_mask": 2, "loss_mask_point": 2}
-"""What each loss is a mean over: images (0), sampled proposals (1), or those of them that are foreground (2)."""
+COVERED = 0.5
+"""A box is covered by an ignored one when the intersection is more than this fraction of its own area."""
 
 
 def seed_next(seeds: list[int] | None, device: torch.device) -> None:
     """Take the first of ``seeds``, if there is one, for all that PyTorch draws on ``device`` from here on."""
     if seeds:
         # torch.manual_seed would do, but takes 2 ms: it keeps its caller's stack for GPUs that are not used yet.
-        gpu = device.type == "cuda"
-        generator = torch.cuda.default_generators[device.index] if gpu else torch.default_generator
+        generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
         generator.manual_seed(seeds.pop(0))
 
 
@@ -40,7 +41,7 @@ class SeededRCNN(GeneralizedRCNN):
     """GeneralizedRCNN whose training samples may hold two things more.
 
     ``seeds``: one for each of RPN, RoI heads and mask head. ``frame``: height and width in px to which the batch is
-    padded at least, the largest of all images of the iteration, so that every process and part has the same anchors.
+    padded at least: with the same for all parts of an iteration's batch, they have the same anchors.
     """
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Any]]:
@@ -74,18 +75,27 @@ class SeededRCNN(GeneralizedRCNN):
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
 class SeededRPN(RPN):
-    """RPN that draws the anchors of each image with a seed of its own."""
+    """RPN that draws the anchors of each image with a seed of its own; covered ones are never background."""
 
     seeds: list[int] | None = None
 
+    @torch.no_grad()
+    def label_and_sample_anchors(self, anchors: list[Boxes], truths: list[Instances]) -> tuple[list[Tensor], ...]:
+        """As RPN's; covered anchors that would have label 0 have -1."""
+        every = Boxes.cat(anchors)
+        self._covered = [_covered_by_ignored(every, truth) for truth in truths]
+        return super().label_and_sample_anchors(anchors, [truth[truth.gt_classes >= 0] for truth in truths])
+
     def _subsample_labels(self, label: Tensor) -> Tensor:
-        seed_next(self.seeds, label.device)  # called once per image, in order
+        # Called once per image, in order, between matching and sampling.
+        label[self._covered.pop(0) & (label == 0)] = -1
+        seed_next(self.seeds, label.device)
         return super()._subsample_labels(label)
 
 
 @ROI_HEADS_REGISTRY.register()
 class SeededROIHeads(StandardROIHeads):
-    """StandardROIHeads that draws the proposals of each image with a seed of its own, and counts them.
+    """StandardROIHeads that draws the proposals of each image with a seed of its own; covered ones are not background.
 
     ``counts``: int64 (3,), the last batch's images, sampled proposals, and those that are foreground.
     """
@@ -98,17 +108,25 @@ class SeededROIHeads(StandardROIHeads):
         use_grids(modules["box_pooler"])
         return modules
 
-    def _sample_proposals(self, matches: Tensor, labels: Tensor, gt_classes: Tensor) -> tuple[Tensor, Tensor]:
-        seed_next(self.seeds, matches.device)  # called once per image, in order
-        return super()._sample_proposals(matches, labels, gt_classes)
-
+    @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
-        """As ROIHeads'."""
-        sampled = super().label_and_sample_proposals(proposals, targets)
+        """As ROIHeads'; covered proposals that would be background are not among the samples."""
+        pairs = zip(proposals, targets, strict=True)
+        self._covered = [_covered_by_ignored(found.proposal_boxes, truth) for found, truth in pairs]
+        sampled = super().label_and_sample_proposals(proposals, [truth[truth.gt_classes >= 0] for truth in targets])
         classes = torch.cat([found.gt_classes for found in sampled])
         foreground = (classes != self.num_classes).sum()
         self.counts = torch.stack([*foreground.new_tensor([len(sampled), len(classes)]), foreground])
         return sampled
+
+    def _sample_proposals(self, matches: Tensor, labels: Tensor, gt_classes: Tensor) -> tuple[Tensor, Tensor]:
+        # Called once per image, in order. The ground truth, appended to the proposals, is foreground.
+        covered = nonzero_tuple(self._covered.pop(0))[0]
+        labels[covered[labels[covered] == 0]] = -1
+        if not len(gt_classes):  # without ground truth Detectron2 would ignore the labels
+            gt_classes = gt_classes.new_full((1,), self.num_classes)
+        seed_next(self.seeds, matches.device)
+        return super()._sample_proposals(matches, labels, gt_classes)
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
@@ -125,8 +143,8 @@ class NegativesMaskHead(PointRendMaskHead):
         if not self.seeds:
             return self._sample_points(coarse_mask, instances)
         of_images = zip(coarse_mask.split([len(found) for found in instances]), instances, strict=True)
-        drawn = [self._sample_points(masks, [found]) for masks, found in of_images]
-        return torch.cat([points for points, _ in drawn]), torch.cat([labels for _, labels in drawn])
+        points, labels = zip(*(self._sample_points(masks, [found]) for masks, found in of_images), strict=True)
+        return torch.cat(points), torch.cat(labels)
 
     def _sample_points(self, coarse_mask: Tensor, instances: list[Instances]) -> tuple[Tensor, Tensor]:
         seed_next(self.seeds, coarse_mask.device)
@@ -136,11 +154,9 @@ class NegativesMaskHead(PointRendMaskHead):
         return coarse_mask.new_zeros(0, points, 2), coarse_mask.new_zeros(0, points)
 
 
-def weighted(losses: dict[str, Tensor], counts: Tensor, total: Tensor, processes: int) -> dict[str, Tensor]:
-    """Means over one part of an iteration's batch, as what that part adds to the means over the whole batch.
-
-    ``counts``, ``total``: (3,), see ``UNITS``, of the part and of the whole. Gradients are averaged over ``processes``
-    afterwards; the factor ``processes`` compensates for it. For a batch in one part the weights are exactly 1.
-    """
-    weights = counts * processes / total.clamp(min=1)
-    return {name: loss * weights[UNITS[name]] for name, loss in losses.items()}
+def _covered_by_ignored(boxes: Boxes, truth: Instances) -> Tensor:
+    """Which of the N ``boxes`` one of the ignored boxes of ``truth`` covers, bool (N,)."""
+    covered = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for index in nonzero_tuple(truth.gt_classes < 0)[0].tolist():  # one at a time: there may be 500,000 anchors
+        covered |= pairwise_ioa(truth.gt_boxes[index], boxes)[0] > COVERED
+    return covered

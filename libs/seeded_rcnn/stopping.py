@@ -1,7 +1,4 @@
-"""Stop a training without losing work: after SIGTERM it ends after the current iteration, with a checkpoint.
-
-A launcher sends SIGTERM when it is interrupted, a cluster when it needs the node or when the job's time is up.
-"""
+"""Stop a training without losing work: on SIGTERM, as launchers and clusters send it, with a checkpoint."""
 
 import contextlib
 import multiprocessing
@@ -16,12 +13,12 @@ from detectron2.utils import comm
 class StopHook(HookBase):
     """Raise KeyboardInterrupt after the iteration in which SIGTERM came, once the main process has saved it.
 
-    The other processes continue until then: the main process may need them for the current iteration. When it has left,
-    they fail or are ended, which is no failure of the run. Register this hook after those that change what is saved.
+    The other processes continue, since it may need them for the current iteration, and fail or are ended when it has
+    left: no failure of the run. Register this hook after those that change what is saved.
     """
 
     def __init__(self, checkpointer: Checkpointer) -> None:
-        self.checkpointer, self.asked = checkpointer, False
+        self.checkpointer = checkpointer
 
     def before_train(self) -> None:
         self.asked = False

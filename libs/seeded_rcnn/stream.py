@@ -20,8 +20,8 @@ from seeded_rcnn.mapper import InstanceMapper
 class TrainingSamples(torch.utils.data.Dataset):
     """``samples[position]`` is the mapped sample at that position of the endless, reshuffled training stream.
 
-    Its ``seeds``, int (3,), are for what the model draws at random (:mod:`seeded_rcnn.sampling`). The tables are kept
-    as a few flat arrays, which loader workers share without copies.
+    Its ``seeds``, int (3,), are for :mod:`seeded_rcnn.sampling`. Loader workers share the tables without copies: they
+    are kept as a few flat arrays.
     """
 
     def __init__(self, images: pd.DataFrame, instances: pd.DataFrame, mapper: InstanceMapper, seed: int) -> None:

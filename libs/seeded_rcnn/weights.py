@@ -20,50 +20,17 @@ from scapes.files import replacing
 
 LOG = logging.getLogger(__name__)
 _ALLOWED = {
-    ("numpy", "ndarray"), ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer"),
+    ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.numeric", "_frombuffer"),
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
     ("collections", "OrderedDict"), ("_codecs", "encode"),
 }  # fmt: skip
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        if (module.replace("numpy._core.", "numpy.core."), name) not in _ALLOWED:  # NumPy 2's names, and NumPy 1's
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only NumPy arrays are admitted")
         return super().find_class(module, name)
-
-
-class SafeCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with atomic saving, safe loading, and a way back from a damaged last checkpoint."""
-
-    def save(self, name: str, **extra: Any) -> None:
-        if not self.save_to_disk:
-            return
-        content = {"model": self.model.state_dict(), **extra}
-        content |= {key: value.state_dict() for key, value in self.checkpointables.items()}
-        # Written through a file object: given a path, PyTorch would put the temporary name into the file.
-        with replacing(Path(self.save_dir) / f"{name}.pth") as temporary, open(temporary, "wb") as file:
-            torch.save(content, file)
-
-    def _load_file(self, filename: str) -> dict[str, Any]:
-        return read_weights(filename)
-
-    def resume(self) -> int:
-        """Load the newest readable checkpoint, deleting damaged ones; returns the iteration to go on from."""
-        for path in self.saved():
-            try:
-                return int(self.load(str(path))["iteration"]) + 1
-            except ValueError as error:
-                LOG.warning("%s; going back to the checkpoint before it", error)
-                if self.save_to_disk:
-                    path.unlink()
-        return 0
-
-    def saved(self) -> list[Path]:
-        """Checkpoints of iterations, newest first."""
-        return sorted(Path(self.save_dir).glob("model_[0-9]*.pth"), reverse=True)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -146,3 +113,33 @@ def load_into(model: nn.Module, weights: dict[str, Any]) -> None:
 def sha256(path: str | Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with atomic saving, safe loading, and a way back from a damaged last checkpoint."""
+
+    def save(self, name: str, **extra: Any) -> None:
+        if not self.save_to_disk:
+            return
+        content = {"model": self.model.state_dict(), **extra}
+        content |= {key: value.state_dict() for key, value in self.checkpointables.items()}
+        # Written through a file object: given a path, PyTorch would put the temporary name into the file.
+        with replacing(Path(self.save_dir) / f"{name}.pth") as temporary, open(temporary, "wb") as file:
+            torch.save(content, file)
+
+    _load_file = staticmethod(read_weights)
+
+    def resume(self) -> int:
+        """Load the newest readable checkpoint, deleting damaged ones; returns the iteration to go on from."""
+        for path in self.saved():
+            try:
+                return int(self.load(str(path))["iteration"]) + 1
+            except ValueError as error:
+                LOG.warning("%s; going back to the checkpoint before it", error)
+                if self.save_to_disk:
+                    path.unlink()
+        return 0
+
+    def saved(self) -> list[Path]:
+        """Checkpoints of iterations, newest first."""
+        return sorted(Path(self.save_dir).glob("model_[0-9]*.pth"), reverse=True)

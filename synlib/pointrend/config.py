@@ -1,15 +1,12 @@
 """A run's spec as a Detectron2 configuration. A model profile is one YAML file in ``configs/``."""
 
-from pathlib import Path
-
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
-from seeded_rcnn import backbone, ignore, sampling  # noqa: F401  (they register modules with Detectron2)
+from seeded_rcnn import backbone, sampling  # noqa: F401  (they register modules with Detectron2)
+from synlib.profile import MODELS
 from synlib.spec import RunSpec
-
-CONFIGS = Path(__file__).parent / "configs"
 
 
 def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
@@ -17,7 +14,7 @@ def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
 
     Raises ValueError for an unknown model profile.
     """
-    models = {path.stem: str(path) for path in CONFIGS.glob("*.yaml")}
+    models = {path.stem: str(path) for path in MODELS.glob("*.yaml")}
     if spec.model not in models:
         raise ValueError(f"model: found {spec.model!r}, expected one of {', '.join(sorted(models))}")
     cfg = get_cfg()
@@ -25,8 +22,6 @@ def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
     cfg.merge_from_file(models[spec.model])
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cfg.SEED = spec.seed
-    if spec.data.removed_as == "ignore":
-        ignore.enable(cfg)
 
     cfg.INPUT.MIN_SIZE_TRAIN = spec.input.train_short_px
     cfg.INPUT.MIN_SIZE_TEST = spec.input.test_short_px

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from detectron2.utils import comm
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import draw_segmentation_masks
 
 from scapes.labels import CLASSES, COLORS
 from scapes.predictions import Detections, read_predictions
@@ -49,12 +49,6 @@ class Status:
             self.run.write("status.json", content)
 
 
-def memory_gib() -> float:
-    """PyTorch's peak on the GPU so far; on a CPU, what this process holds now."""
-    used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else psutil.Process().memory_info().rss
-    return used / 2**30
-
-
 def show_predictions(folder: Path, name: str, images: pd.DataFrame, predictions: Path, iteration: int) -> None:
     """Add pictures of stored ``predictions`` for some ``images`` of the evaluation set to the events in ``folder``."""
     chosen = images.iloc[np.linspace(0, len(images) - 1, min(PICTURES, len(images))).astype(int)]
@@ -63,20 +57,15 @@ def show_predictions(folder: Path, name: str, images: pd.DataFrame, predictions:
         for found in read_predictions(predictions, image_ids=paths):
             picture = painted(read_photo(paths[found.image_id], "RGB"), found)
             scale = min(1.0, LONG_SIDE_PX / max(found.size))
-            size = tuple(round(side * scale) for side in found.size[::-1])  # width, height
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             writer.add_image(f"{name}/{found.image_id}", picture, iteration, dataformats="HWC")
 
 
 def painted(photo: np.ndarray, found: Detections) -> np.ndarray:
-    """``photo``, uint8 (H, W, 3) RGB, with the masks of at least ``MIN_SCORE`` in their class's colour, outlined."""
-    picture = photo.copy()
-    for i in np.argsort(found.score, kind="stable"):
-        if found.score[i] < MIN_SCORE:
-            continue
-        x0, y0, x1, y1 = found.boxes[i]
-        region, mask, color = picture[y0:y1, x0:x1], found.masks[i], np.array(COLORS[CLASSES[found.category[i]]])
-        inside = cv2.erode(np.pad(mask, 1).astype(np.uint8), np.ones((3, 3), np.uint8))[1:-1, 1:-1].astype(bool)
-        region[mask] = (0.5 * region[mask] + 0.5 * color).astype(np.uint8)
-        region[mask & ~inside] = 255
-    return picture
+    """``photo``, uint8 (H, W, 3) RGB, with the masks of at least ``MIN_SCORE`` in their class's colour."""
+    picture = torch.from_numpy(photo).permute(2, 0, 1)
+    for i in np.argsort(found.score, kind="stable"):  # one at a time: torchvision blackens where masks overlap
+        if found.score[i] >= MIN_SCORE:
+            mask = torch.from_numpy(found.full_mask(i))
+            picture = draw_segmentation_masks(picture, mask, 0.5, COLORS[CLASSES[found.category[i]]])
+    return picture.permute(1, 2, 0).numpy()

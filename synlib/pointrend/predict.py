@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.detection_utils import build_augmentation
 from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
@@ -19,8 +20,8 @@ from scapes.bootstrap import read_draws
 from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
-from seeded_rcnn.mapper import read_photo, test_augmentation
-from synlib.pointrend.monitor import Status
+from seeded_rcnn.mapper import read_photo
+from synlib.pointrend.monitor import Status, show_predictions
 from synlib.runs.folder import RunDir
 from synlib.spec import EvaluationSet
 
@@ -29,10 +30,10 @@ from synlib.spec import EvaluationSet
 def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[Detections]:
     """Yield the detections of each image of the image table ``images``, at the size of its labels."""
     model.eval()
-    augmentation = test_augmentation(cfg)
+    (resize,) = build_augmentation(cfg, is_train=False)
     for row in images.itertuples():
         photo = read_photo(row.image_path, cfg.INPUT.FORMAT)
-        resized = augmentation.get_transform(photo).apply_image(photo)
+        resized = resize.get_transform(photo).apply_image(photo)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         (found,) = model.inference([{"image": tensor}], do_postprocess=False)
         yield pasted(found, row.image_id, (row.height, row.width))
@@ -79,6 +80,7 @@ def evaluate(
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
+        show_predictions(run.path, on.name, images, folder / "predictions.parquet", cfg.SOLVER.MAX_ITER)
     comm.synchronize()
 
 

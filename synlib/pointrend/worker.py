@@ -4,6 +4,7 @@ Reads ``spec.yaml`` and ``job.json``; trains, or continues from the newest check
 last.
 """
 
+import atexit
 import contextlib
 import datetime
 import logging
@@ -11,8 +12,6 @@ import os
 import platform
 import sys
 import time
-import traceback
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +27,6 @@ import synlib
 from scapes import cityscapes, instances, staging
 from seeded_rcnn import numerics, stopping, weights
 from synlib.curation.compose import TrainingSet, compose
-from synlib.pointrend import monitor
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
@@ -36,7 +34,6 @@ from synlib.runs.folder import RunBusyError, RunDir
 from synlib.spec import DataSpec, Execution, RunSpec
 
 LOG = logging.getLogger("synlib")
-LOGGED = ("detectron2", "seeded_rcnn", "synlib")
 FINAL = "model_final.pth"
 LOCK_PATIENCE_S = 10
 CLUSTER_PATIENCE_S = 180
@@ -48,26 +45,22 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
 
     Raises ValueError when a tree is missing, or its content is not what the spec was made for.
     """
-    domains = (
+    tables = {}
+    for domain, count, root, expected in (
         ("real", spec.real_images, job.real_root, spec.real_fingerprint),
         ("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint),
-    )
-    data = compose(spec, *(_tables(*domain, job) if domain[1] else None for domain in domains))
+    ):
+        if count and not root:
+            raise ValueError(f"the run needs {count} {domain} images, and the job names no {domain} data set")
+        if count:
+            images = _checked_images(root, "train", expected, job)
+            counted = instances.instance_table(images, job.cache_dir or None, workers=1, progress=False)
+            tables[domain] = images, counted
+    data = compose(spec, **tables)
     ignored = int(data.instances["crowd"].sum())
     counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
     LOG.info("%d images, %d instances, %d images without any; %d instances removed and ignored", *counts)
     return data
-
-
-def _tables(
-    domain: str, count: int, root: str, expected: str, job: Execution
-) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    if not count:
-        return None
-    if not root:
-        raise ValueError(f"the run needs {count} {domain} images, and the job names no {domain} data set")
-    images = _checked_images(root, "train", expected, job)
-    return images, instances.instance_table(images, cache_dir=job.cache_dir or None, workers=1, progress=False)
 
 
 def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.DataFrame:
@@ -93,17 +86,6 @@ def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.
     return trainer.network, done
 
 
-def evaluate_all(model: nn.Module, cfg: CfgNode, job: Execution, run: RunDir) -> None:
-    """Evaluate on each of the job's sets that has no result yet for the same data and settings."""
-    for on in job.evaluate_on:
-        if run.evaluation_result(on.name, on.identity()) is None:
-            images = _checked_images(on.root, on.split, on.data, job)
-            evaluate(model, cfg, on, images, run, job.cache_dir)
-            if comm.is_main_process():
-                predictions = run.evaluation(on.name) / "predictions.parquet"
-                monitor.show_predictions(run.path, on.name, images, predictions, cfg.SOLVER.MAX_ITER)
-
-
 def execute(run: RunDir) -> None:
     """Do all of the run in ``run``, and leave ``result.json`` or, on an error, ``failure.json``.
 
@@ -121,12 +103,13 @@ def execute(run: RunDir) -> None:
         model, training = finished_model(cfg, run), {"trained": 0, "training_seconds": 0.0}
         if model is None:
             model, training = train(spec, cfg, job, run)
-        evaluate_all(model, cfg, job, run)
+        for on in job.evaluate_on:
+            if run.evaluation_result(on.name, on.identity()) is None:  # not yet, or of other data or settings
+                evaluate(model, cfg, on, _checked_images(on.root, on.split, on.data, job), run, job.cache_dir)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
-            sha256, seconds = weights.sha256(run.path / FINAL), time.time() - started
-            content = {"weights_sha256": sha256, "seconds": seconds, "spec": spec.to_dict(), **training}
-            run.write("result.json", content)
+            result = {"weights_sha256": weights.sha256(run.path / FINAL), "spec": spec.to_dict(), **training}
+            run.write("result.json", result | {"seconds": time.time() - started})
     except BaseException as error:
         # Any process may be the one that failed; others then fail because it is gone, and come later.
         if not isinstance(error, KeyboardInterrupt) and run.read("failure.json") is None:
@@ -140,18 +123,18 @@ def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
     Deletes damaged final weights, and ``result.json``, which has their hash: training from the newest checkpoint makes
     the same ones again. Raises OSError or MemoryError when the file may be intact but cannot be read now.
     """
-    path, model = run.path / FINAL, None
+    path = run.path / FINAL
     if not path.exists():
         return None
     try:
-        model = load_model(cfg, path)
+        return load_model(cfg, path)
     except ValueError as error:
         LOG.warning("%s; continuing from the newest checkpoint", error)
     comm.synchronize()  # every process has looked at the file
-    if model is None and comm.is_main_process():
+    if comm.is_main_process():
         for damaged in (run.path / "result.json", path):
             damaged.unlink(missing_ok=True)
-    return model
+    return None
 
 
 def load_model(cfg: CfgNode, path: Path) -> nn.Module:
@@ -174,28 +157,24 @@ def environment(cfg: CfgNode) -> dict[str, object]:
     }
 
 
-@contextlib.contextmanager
-def process_group() -> Iterator[None]:
-    """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU."""
+def join_process_group() -> None:
+    """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU. Leave it when the program ends."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
         return
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if gpu else "gloo")
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
+    atexit.register(distributed.destroy_process_group)
 
 
 def main(folder: str) -> int:
     """Exit code 0 when the run is done, 1 when it failed (see ``failure.json`` and ``log.txt``), 3 when it is taken."""
     run = RunDir(folder)
     patience_s = CLUSTER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else LOCK_PATIENCE_S
-    with stopping.ending_loader_workers(), process_group():
-        for name in LOGGED:
+    with stopping.ending_loader_workers():
+        join_process_group()
+        for name in ("detectron2", "seeded_rcnn", "synlib"):
             setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name=name)
         try:
             with run.lock(patience_s) if comm.is_main_process() else contextlib.nullcontext():
@@ -207,7 +186,7 @@ def main(folder: str) -> int:
             LOG.error("%s", error)
             return 3
         except Exception as error:
-            LOG.error("%s: %s\n%s", type(error).__name__, error, traceback.format_exc())
+            LOG.exception("%s: %s", type(error).__name__, error)
             return 1
     return 0
 

@@ -12,7 +12,7 @@ from scapes.instances import fingerprint
 from scapes.staging import PATHS, staged
 from synlib.runs.launch import train
 from synlib.runs.store import RunStore
-from tests.workers import variant
+from tests.workers import real_spec
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +102,8 @@ def test_a_variable_that_a_node_does_not_have_is_told(source):
 def test_a_worker_reads_the_copy(study, tmp_path, monkeypatch):
     """With staging, a run has the same result, made from the copies."""
     monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
-    (spec,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
+    spec = real_spec(study, iterations=1, warmup_iterations=0)
     on = study.data.evaluation_sets()[:1]
-    spec = variant(spec, iterations=1, warmup_iterations=0)
     job = study.execution().replace(evaluate_on=on)
     stores = {folder: RunStore(tmp_path / f"runs{folder}") for folder in ("", "$SCRATCH/data")}
     for folder, store in stores.items():

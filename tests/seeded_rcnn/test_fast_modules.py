@@ -4,9 +4,7 @@ import pytest
 import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling.poolers import ROIPooler
-from torch.nn import functional as F
 
-from seeded_rcnn import backbone
 from seeded_rcnn.roi_align import GridROIAlign, use_grids
 
 HEIGHT, WIDTH, STRIDE = 96, 192, 4
@@ -41,22 +39,3 @@ def test_only_one_sample_a_bin_is_replaced(samples, expected):
     pooler = ROIPooler(7, scales=(1 / 4, 1 / 8), sampling_ratio=samples, pooler_type="ROIAlignV2")
     use_grids(pooler)
     assert [type(level) for level in pooler.level_poolers] == [expected] * 2
-
-
-def test_the_backbone_is_convolutions_and_batch_normalisation(monkeypatch):
-    torch.manual_seed(0)
-    network = backbone.EfficientNetLite0()
-    for name, values in network.named_buffers():  # statistics of batch normalisation
-        torch.nn.init.uniform_(values, 0.5, 2) if "var" in name else torch.nn.init.normal_(values)
-    images = torch.randn(2, 3, 48, 64)
-    found = network(images)
-
-    def one_after_the_other(self, x, norm):
-        if self.stride[0] == 2:
-            missing = self.kernel_size[0] - 2
-            x = F.pad(x, (missing // 2, missing - missing // 2) * 2)
-        return norm(F.conv2d(x, self.weight, None, self.stride, self.padding, 1, self.groups))
-
-    monkeypatch.setattr(backbone.SameConv2d, "forward", one_after_the_other)
-    for name, expected in network(images).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))

@@ -26,17 +26,11 @@ def test_frames_are_where_the_map_has_the_value(pair):
     assert (len(ours), ours.image_size, ours.device) == (len(theirs), theirs.image_size, theirs.device)
 
 
+CHOSEN = torch.tensor([True, False, True, False, True])
+
+
 @pytest.mark.parametrize(
-    "item",
-    [
-        2,
-        slice(1, 3),
-        slice(0, 0),
-        torch.tensor([4, 0, 0, 2]),
-        torch.tensor([True, False, True, False, True]),
-        torch.zeros(5, dtype=torch.bool),
-    ],
-    ids=str,
+    "item", [2, slice(1, 3), slice(0, 0), torch.tensor([4, 0, 0, 2]), CHOSEN, CHOSEN & False], ids=str
 )
 def test_selecting(pair, item):
     ours, theirs = (masks[item] for masks in pair)
@@ -44,14 +38,11 @@ def test_selecting(pair, item):
     assert torch.equal(ours.nonempty(), theirs.nonempty())
 
 
-def test_targets_of_proposals_and_boxes(pair):
+def test_what_the_model_makes_of_them(pair):
     ours, theirs = pair
     proposals = torch.tensor([[0, 0, 9, 9], [3.5, 2, 60, 20], [7, 1, 8, 23], [0, 0, 80, 24], [5, 5, 30, 9.25]])
     assert torch.equal(ours.crop_and_resize(proposals, 14), theirs.crop_and_resize(proposals, 14))
     assert torch.equal(ours.get_bounding_boxes().tensor, theirs.get_bounding_boxes().tensor)
-
-
-def test_instances_of_two_images_are_joined(pair):
     a, b = (Instances((24, 80), gt_boxes=Boxes(torch.zeros(5, 4)), gt_masks=masks) for masks in pair)
     assert torch.equal(Instances.cat([a, a[:2]]).gt_masks.tensor, Instances.cat([b, b[:2]]).gt_masks.tensor)
 

@@ -19,11 +19,11 @@ from seeded_rcnn.mapper import InstanceMapper, read_photo
 from tests.cases import draw_map
 
 
-def augmentations(short_px=(32, 48, 80), long_px=200) -> T.AugmentationList:
-    return T.AugmentationList([T.ResizeShortestEdge(short_px, long_px, "choice"), T.RandomFlip()])
+def augmentations(*short_px: int) -> list[T.Augmentation]:
+    return [T.ResizeShortestEdge(short_px or (32, 48, 80), 200, "choice"), T.RandomFlip()]
 
 
-def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmentation: T.AugmentationList) -> dict:
+def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmentation: list) -> dict:
     """What Detectron2 makes of the same image, with one run-length mask an instance as in a COCO file."""
     annotations = [
         {
@@ -34,15 +34,9 @@ def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmenta
         }
         for row in table.itertuples()
     ]
-    height, width = instance_map.shape
-    mapper = DatasetMapper(
-        True,
-        augmentations=augmentation.augs,
-        image_format="RGB",
-        use_instance_mask=True,
-        instance_mask_format="bitmask",
-    )
-    return mapper({"file_name": image_path, "height": height, "width": width, "annotations": annotations})
+    how = {"image_format": "RGB", "use_instance_mask": True, "instance_mask_format": "bitmask"}
+    sample = dict(zip(("height", "width"), instance_map.shape, strict=True), file_name=image_path)
+    return DatasetMapper(True, augmentations=augmentation, **how)(sample | {"annotations": annotations})
 
 
 def our_row(image_path, instance_path, table) -> dict:
@@ -62,16 +56,13 @@ def assert_identical(image_path, instance_path, table, seed: int, augmentation=N
     np.random.seed(seed)
     theirs = detectron2_sample(str(image_path), png.read(instance_path, "gray 16"), table, augmentation)
     a, b = ours["instances"], theirs["instances"]
-    assert ours["image"].dtype == theirs["image"].dtype
-    assert torch.equal(ours["image"], theirs["image"])
     assert (ours["height"], ours["width"], a.image_size) == (theirs["height"], theirs["width"], b.image_size)
-    assert len(a) == len(b)
-    assert torch.equal(a.gt_boxes.tensor, b.gt_boxes.tensor)
-    assert torch.equal(a.gt_classes, b.gt_classes)
-    assert a.gt_classes.dtype == b.gt_classes.dtype
+    pairs = [(ours["image"], theirs["image"]), (a.gt_boxes.tensor, b.gt_boxes.tensor), (a.gt_classes, b.gt_classes)]
     if len(table):  # without instances Detectron2 leaves the field out
-        assert a.gt_masks.tensor.dtype == b.gt_masks.tensor.dtype
-        assert torch.equal(a.gt_masks.tensor, b.gt_masks.tensor)
+        pairs.append((a.gt_masks.tensor, b.gt_masks.tensor))
+    for mine, expected in pairs:
+        assert mine.dtype == expected.dtype
+        assert torch.equal(mine, expected)
 
 
 def write_sample(folder, instance_map: np.ndarray, seed: int = 0):
@@ -103,31 +94,26 @@ def test_small_instances_that_a_smaller_image_loses_are_left_out_alike(tmp_path)
     frame = np.full((90, 90), 7, np.uint16)
     frame[::6, ::6] = 26000 + np.arange(225).reshape(15, 15)
     paths_and_table = write_sample(tmp_path, frame)
-    half = augmentations((32,))
+    half = augmentations(32)
     assert_identical(*paths_and_table, 0, half)
     sample = InstanceMapper(half, "RGB")(our_row(*paths_and_table))
     assert 0 < len(sample["instances"]) < 225
 
 
-def test_more_instances_than_eight_bits_hold(tmp_path):
-    frame = np.repeat(np.repeat(np.arange(600, dtype=np.uint16).reshape(20, 30) + 26000, 3, 0), 3, 1)
-    *paths, table = write_sample(tmp_path, frame)
-    assert len(table) == 600
-    for seed in range(4):
-        assert_identical(*paths, table, seed)
-
-
-def test_the_two_sides_of_eight_bits(tmp_path):
-    for count in (254, 255, 256, 510, 511):
-        frame = np.full((24, 24), 7, np.uint16)
-        frame.flat[:count] = 24000 + np.arange(count)
-        assert_identical(*write_sample(tmp_path, frame), 1, augmentations((24, 48)))
+@pytest.mark.parametrize("count", [254, 255, 256, 510, 511, 600])
+def test_more_instances_than_eight_bits_hold(tmp_path, count):
+    frame = np.full((24, 30), 7, np.uint16)
+    frame.flat[:count] = 24000 + np.arange(count)
+    *paths, table = write_sample(tmp_path, frame.repeat(3, 0).repeat(3, 1) if count == 600 else frame)
+    assert len(table) == count
+    for seed in range(2):
+        assert_identical(*paths, table, seed, augmentations(24, 48, 80))
 
 
 def test_an_image_without_instances_is_a_negative(tmp_path):
     *paths, table = write_sample(tmp_path, np.full((20, 30), 7, np.uint16))
     assert_identical(*paths, table, 0)
-    found = InstanceMapper(augmentations((40,)), "RGB")(our_row(*paths, table))["instances"]
+    found = InstanceMapper(augmentations(40), "RGB")(our_row(*paths, table))["instances"]
     assert len(found) == 0
     assert found.gt_masks.tensor.shape == (0, 40, 60)
     assert found.gt_boxes.tensor.shape == (0, 4)
@@ -142,39 +128,31 @@ def test_removed_instances_are_background(tmp_path):
 
 def test_the_order_of_channels_is_the_models(tmp_path):
     row = our_row(*write_sample(tmp_path, np.full((32, 32), 7, np.uint16)))
-    rgb, bgr = (InstanceMapper(T.AugmentationList([]), order)(row)["image"] for order in ("RGB", "BGR"))
+    rgb, bgr = (InstanceMapper([], order)(row)["image"] for order in ("RGB", "BGR"))
     assert torch.equal(rgb.flip(0), bgr)
     assert np.array_equal(bgr.numpy().transpose(1, 2, 0), cv2.imread(row["image_path"]))
 
 
-def test_a_map_of_another_size_is_named(tmp_path):
-    row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
-    png.write(tmp_path / "instances.png", np.full((30, 20), 7, np.uint16))
+def test_unusable_files_are_named(tmp_path):
+    photo, instance_map, table = write_sample(tmp_path, np.full((20, 30), 7, np.uint16))
+    row, mapper = our_row(photo, instance_map, table), InstanceMapper(augmentations(), "RGB")
+    png.write(instance_map, np.full((30, 20), 7, np.uint16))
     with pytest.raises(BadFile, match=r"instances\.png: size: found \(30, 20\), expected \(20, 30\)"):
-        InstanceMapper(augmentations(), "RGB")(row)
-
-
-def test_a_map_of_eight_bits_is_named(tmp_path):
-    row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
-    png.write(tmp_path / "instances.png", np.full((20, 30), 7, np.uint8))
+        mapper(row)
+    png.write(instance_map, np.full((20, 30), 7, np.uint8))
     with pytest.raises(BadFile, match=r"instances\.png: PNG kind: found gray 8-bit, expected gray 16-bit"):
-        InstanceMapper(augmentations(), "RGB")(row)
+        mapper(row)
+    photo.write_bytes(photo.read_bytes()[:-40])
+    with pytest.raises(BadFile, match=r"image\.png: truncated PNG"):
+        mapper(row)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "L"])
 def test_photos_of_any_kind_are_read_as_detectron2_reads_them(tmp_path, mode):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
-    for name in ("photo.png", "photo.jpg") if mode != "P" else ("photo.png",):
-        Image.fromarray(pixels).convert(mode).save(tmp_path / name)
+    for path in map(str, (tmp_path / "a.png", tmp_path / "a.jpg") if mode != "P" else (tmp_path / "a.png",)):
+        Image.fromarray(pixels).convert(mode).save(path)
         for order in ("RGB", "BGR"):
-            ours, theirs = read_photo(str(tmp_path / name), order), read_image(str(tmp_path / name), order)
+            ours, theirs = read_photo(path, order), read_image(path, order)
             assert ours.dtype == theirs.dtype
             assert np.array_equal(ours, theirs)
-
-
-def test_a_truncated_photo_is_named(tmp_path):
-    row = our_row(*write_sample(tmp_path, np.full((20, 30), 7, np.uint16)))
-    photo = tmp_path / "image.png"
-    photo.write_bytes(photo.read_bytes()[:-40])
-    with pytest.raises(BadFile, match=r"image\.png: truncated PNG"):
-        InstanceMapper(augmentations(), "RGB")(row)

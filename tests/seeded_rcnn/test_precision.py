@@ -1,21 +1,21 @@
 """Training in 16 bits: on a CPU it must run, learn about the same, and repeat bit by bit like any other."""
 
-import json
+import os
 
+import pandas as pd
 import pytest
 import torch
 
 from seeded_rcnn import numerics, weights
 from synlib.pointrend import worker
-from tests.workers import make_run, variant
+from tests.workers import make_run, real_spec, variant
 
-LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point", "total_loss"}
+LOSSES = ["loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point", "total_loss"]
 
 
 @pytest.fixture(scope="module")
 def spec(study):
-    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
-    return variant(real, iterations=6, warmup_iterations=2)
+    return real_spec(study, iterations=6, warmup_iterations=2)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def trained(folder, spec, job, *start):
     for checkpoint in start:
         (run.path / checkpoint.name).write_bytes(checkpoint.read_bytes())
     worker.execute(run)
-    line = json.loads((run.path / "metrics.json").read_text().splitlines()[-1])
-    return {name: line[name] for name in LOSSES}, run
+    return pd.read_json(run.path / "metrics.json", lines=True).iloc[-1][LOSSES].to_dict(), run
 
 
 @pytest.fixture(scope="module")
@@ -77,25 +76,13 @@ def flat(item):
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("tf32", True), ("bf16", True)])
-def test_tensor_float_32_only_where_the_spec_says_so(precision, allowed):
-    numerics.configure(precision, deterministic=True, gpu=False)
-    assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed
-    assert not torch.are_deterministic_algorithms_enabled()
-    numerics.configure("float32", deterministic=False, gpu=False)
-
-
-@pytest.fixture
-def _as_before():
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.usefixtures("_as_before")
-def test_deterministic_algorithms_on_a_gpu(monkeypatch):
+def test_what_a_process_is_configured_for(monkeypatch, precision, allowed):
+    """TensorFloat-32 only where the spec says so; deterministic algorithms only on a GPU and if asked for."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    numerics.configure("float32", deterministic=True, gpu=True)
-    assert torch.are_deterministic_algorithms_enabled()
-    assert torch.is_deterministic_algorithms_warn_only_enabled()
-    assert numerics.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    numerics.configure("float32", deterministic=False, gpu=True)
-    assert not torch.are_deterministic_algorithms_enabled()
+    for deterministic, gpu in ((True, False), (True, True), (False, True)):  # ends as PyTorch starts
+        numerics.configure(precision, deterministic=deterministic, gpu=gpu)
+        assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed
+        assert torch.are_deterministic_algorithms_enabled() == (deterministic and gpu)
+        assert torch.is_deterministic_algorithms_warn_only_enabled() or not gpu
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    numerics.configure("float32", deterministic=False, gpu=False)

@@ -7,28 +7,30 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import StandardROIHeads
-from detectron2.structures import BitMasks, Boxes, Instances
+from detectron2.projects.point_rend import PointRendMaskHead
+from detectron2.structures import BitMasks, Instances
 from detectron2.utils.events import EventStorage
 
-from seeded_rcnn import weights
-from synlib.pointrend import trainer, worker
-from synlib.pointrend.config import CONFIGS, detectron2_config
+from seeded_rcnn import trainer, weights
+from synlib.pointrend import worker
+from synlib.pointrend.config import detectron2_config
+from synlib.profile import MODELS
+from synlib.runs import launch
+from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, RunSpec
-from tests.workers import make_run, variant
+from tests.workers import make_run, real_spec
 
-HEIGHT, WIDTH = 64, 96
 SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1))
 
 
-def sample(number: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> dict:
+def sample(number: int, size: tuple[int, int] = (64, 96)) -> dict:
     """An image of ``number`` objects, with its seeds."""
-    generator = torch.Generator().manual_seed(number)
-    boxes, masks = torch.zeros(number, 4), torch.zeros(number, *size, dtype=torch.bool)
-    for i in range(number):
-        boxes[i] = torch.tensor([10 * i, 5, 10 * i + 20, 50])
-        masks[i, 5:50, 10 * i : 10 * i + 20] = True
-    truth = Instances(size, gt_boxes=Boxes(boxes), gt_masks=BitMasks(masks), gt_classes=torch.arange(number))
-    image = torch.rand(3, *size, generator=generator) * 255
+    masks = torch.zeros(number, *size, dtype=torch.bool)
+    for i, mask in enumerate(masks):
+        mask[5:50, 10 * i : 10 * i + 20] = True
+    boxes = BitMasks(masks).get_bounding_boxes()
+    truth = Instances(size, gt_boxes=boxes, gt_masks=BitMasks(masks), gt_classes=torch.arange(number))
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(number)) * 255
     return {"image": image, "instances": truth, "seeds": [100 + number, 200 + number, 300 + number]}
 
 
@@ -43,24 +45,20 @@ def model():
 def draws(model, monkeypatch):
     """``draws(batch)``: anchors, proposals and points drawn in a forward pass on ``batch``, a list an image."""
     seen = {"anchors": [], "proposals": [], "points": []}
-    draw_anchors, draw_proposals = RPN._subsample_labels, StandardROIHeads._sample_proposals
-    draw_points = type(model.roi_heads.mask_head)._sample_points
 
-    def anchors(self, label):
-        seen["anchors"].append(draw_anchors(self, label).clone())
-        return seen["anchors"][-1]
+    def watch(stage, owner, name):
+        draw = getattr(owner, name)
 
-    def proposals(self, *arguments):
-        seen["proposals"].append(draw_proposals(self, *arguments))
-        return seen["proposals"][-1]
+        def drawn(self, *arguments):
+            found = draw(self, *arguments)
+            seen[stage].append(found.clone() if stage == "anchors" else found)
+            return found
 
-    def points(self, *arguments):
-        seen["points"].append(draw_points(self, *arguments))
-        return seen["points"][-1]
+        monkeypatch.setattr(owner, name, drawn)
 
-    monkeypatch.setattr(RPN, "_subsample_labels", anchors)
-    monkeypatch.setattr(StandardROIHeads, "_sample_proposals", proposals)
-    monkeypatch.setattr(type(model.roi_heads.mask_head), "_sample_points", points)
+    watch("anchors", RPN, "_subsample_labels")
+    watch("proposals", StandardROIHeads, "_sample_proposals")
+    watch("points", type(model.roi_heads.mask_head), "_sample_points")
 
     def drawn(batch: list[dict]) -> dict[str, list]:
         for items in seen.values():
@@ -78,47 +76,70 @@ def same(first: object, second: object) -> bool:
     return len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_the_draws_of_an_image_are_its_own(draws):
-    batch = [sample(3), sample(0), sample(5)]
+def losses_of(model, batch: list[dict]) -> dict[str, torch.Tensor]:
+    """Without seeds."""
+    torch.manual_seed(1)
+    with EventStorage():
+        return model([{name: value for name, value in item.items() if name != "seeds"} for item in batch])
+
+
+def assert_alone_as_together(draws, batch: list[dict]) -> None:
     together = draws(batch)
     for index, item in enumerate(batch):
         torch.manual_seed(index)  # to no effect
-        alone = draws([item])
-        for stage, found in alone.items():
+        for stage, found in draws([item]).items():
             assert same(found[0], together[stage][index]), stage
-    assert not same(draws([{**batch[0], "seeds": [1, 2, 3]}])["proposals"], [together["proposals"][0]])
+
+
+def test_the_draws_of_an_image_are_its_own(draws):
+    batch = [sample(3), sample(0), sample(5)]
+    assert_alone_as_together(draws, batch)
+    other = draws([{**batch[0], "seeds": [1, 2, 3]}])["proposals"]
+    assert not same(other, draws(batch[:1])["proposals"])
 
 
 def test_an_image_in_a_larger_frame_draws_the_same_in_any_company(draws):
     small, large = sample(3, (64, 96)), sample(4, (70, 80))
     small["frame"] = large["frame"] = [70, 96]
-    together = draws([small, large])
-    for index, item in enumerate((small, large)):
-        for stage, found in draws([item]).items():
-            assert same(found[0], together[stage][index]), stage
+    assert_alone_as_together(draws, [small, large])
 
 
-def test_without_seeds_detectron2_draws(model):
+def test_without_seeds_detectron2_draws(model, monkeypatch):
     """From the global generator: as many numbers, with the same effect as those of its own classes."""
-    batch = [{key: value for key, value in sample(3).items() if key != "seeds"}, sample(2)]
-    batch[1].pop("seeds")
-    found = []
-    for classes in (None, (RPN, StandardROIHeads)):
-        before = model.proposal_generator.__class__, model.roi_heads.__class__
-        if classes:
-            model.proposal_generator.__class__, model.roi_heads.__class__ = classes
-        torch.manual_seed(7)
-        with EventStorage():
-            found.append((model(batch), torch.rand(1)))
-        model.proposal_generator.__class__, model.roi_heads.__class__ = before
-    assert found[0] == found[1]
+    batch = [sample(3), sample(2)]
+    ours = losses_of(model, batch), torch.rand(1)
+    monkeypatch.setattr(model.proposal_generator, "__class__", RPN)
+    monkeypatch.setattr(model.roi_heads, "__class__", StandardROIHeads)
+    assert ours == (losses_of(model, batch), torch.rand(1))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.yaml")))
 def test_every_model_profile_is_seeded(name):
     cfg = detectron2_config(SPEC.replace(model=name), "cpu").MODEL
     found = (cfg.META_ARCHITECTURE, cfg.PROPOSAL_GENERATOR.NAME, cfg.ROI_HEADS.NAME, cfg.ROI_MASK_HEAD.NAME)
     assert found == ("SeededRCNN", "SeededRPN", "SeededROIHeads", "NegativesMaskHead")
+
+
+def test_a_batch_without_an_object_reaches_every_parameter(model):
+    model.zero_grad()
+    found = losses_of(model, [sample(0), sample(0)])
+    assert found["loss_mask"] == found["loss_mask_point"] == 0
+    assert found["loss_cls"] > 0
+    sum(found.values()).backward()
+    for name, parameter in model.named_parameters():  # processes average their gradients: each must have all of them
+        assert parameter.grad is not None or not parameter.requires_grad, name
+    for parameter in model.roi_heads.mask_head.parameters():
+        assert not parameter.grad.any()
+
+
+@pytest.mark.parametrize("objects", [[3, 2], [0, 2]])
+def test_with_objects_the_losses_are_those_of_detectron2s_mask_head(model, objects, monkeypatch):
+    batch = [sample(count) for count in objects]
+    ours = losses_of(model, batch)
+    monkeypatch.setattr(model.roi_heads.mask_head, "__class__", PointRendMaskHead)
+    theirs = losses_of(model, batch)
+    assert ours["loss_mask_point"] > 0
+    assert ours == theirs
 
 
 # -- whole runs, on batches of four images of two sizes
@@ -126,9 +147,8 @@ def test_every_model_profile_is_seeded(name):
 
 @pytest.fixture(scope="module")
 def spec(study):
-    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
-    sizes = real.input.replace(train_short_px=(48, 56, 64))
-    return variant(real.replace(batch_size=4, input=sizes), iterations=6, warmup_iterations=2)
+    spec = real_spec(study, iterations=6, warmup_iterations=2)
+    return spec.replace(batch_size=4, input=spec.input.replace(train_short_px=(48, 56, 64)))
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +185,8 @@ def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, spec, job, in_o
 
 
 @pytest.mark.parametrize("images_per_step", [0, 1])
-def test_two_processes_teach_what_one_does(tmp_path, study, spec, job, in_one_part, images_per_step):
-    from synlib.runs import launch
-
-    store = type(study.store)(tmp_path)
+def test_two_processes_teach_what_one_does(tmp_path, spec, job, in_one_part, images_per_step):
+    store = RunStore(tmp_path)
     launch.train([spec], store, job.replace(processes=2, images_per_step=images_per_step))
     run = store.run(spec)
     assert run.read("environment.json")["processes"] == 2

@@ -5,9 +5,9 @@ import collections
 import numpy as np
 import pandas as pd
 import pytest
-import torch.utils.data
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from seeded_rcnn import stream
 from seeded_rcnn.stream import TrainingSamples
@@ -25,14 +25,8 @@ class Recorder:
 
 def samples(seed: int = 0, images: int = IMAGES) -> TrainingSamples:
     """Image ``i`` has ``i`` instances; the tables of both domains are interleaved and not in order."""
-    rows = pd.DataFrame(
-        {
-            "dataset": [("cityscapes", "synscapes")[i % 2] for i in range(images)],
-            "image_id": [str(i // 2) for i in range(images)],
-            "image_path": [f"image {i}" for i in range(images)],
-            "instance_path": [f"instances {i}" for i in range(images)],
-        }
-    )
+    records = [(("cityscapes", "synscapes")[i % 2], str(i // 2), f"image {i}", f"instances {i}") for i in range(images)]
+    rows = pd.DataFrame(records, columns=["dataset", "image_id", "image_path", "instance_path"])
     owner = np.random.default_rng(1).permutation(np.repeat(np.arange(images), np.arange(images)))
     instances = rows[["dataset", "image_id"]].iloc[owner].reset_index(drop=True)
     box = np.arange(len(owner))
@@ -41,15 +35,9 @@ def samples(seed: int = 0, images: int = IMAGES) -> TrainingSamples:
 
 
 def batches(start: int, stop: int, *, batch_size: int = 4, rank: int = 0, ranks: int = 1, workers: int = 0, seed=0):
-    positions, context = stream.batches(start, stop, batch_size, rank, ranks), "fork" if workers else None
-    loader = torch.utils.data.DataLoader(
-        samples(seed),
-        batch_sampler=positions,
-        num_workers=workers,
-        collate_fn=list,
-        multiprocessing_context=context,
-    )
-    return list(loader)
+    positions = stream.batches(start, stop, batch_size, rank, ranks)
+    loading = {"num_workers": workers, "multiprocessing_context": "fork" if workers else None}
+    return list(DataLoader(samples(seed), batch_sampler=positions, collate_fn=list, **loading))
 
 
 def test_every_image_once_an_epoch_and_epochs_in_another_order():
@@ -78,22 +66,16 @@ def test_a_position_does_not_remember_what_came_before():
     assert [data[position] for position in reversed(range(40))] == forwards[::-1]
 
 
-def test_augmentation_differs_from_epoch_to_epoch():
-    drawn = [samples()[position]["drawn"] for position in range(10 * IMAGES)]
-    assert len(set(drawn)) == len(drawn)
-
-
-def test_the_model_has_seeds_of_its_own_for_every_position_and_stage():
-    found = [seed for position in range(10 * IMAGES) for seed in samples()[position]["seeds"]]
-    assert len(set(found)) == len(found) == 30 * IMAGES
-    assert all(0 <= seed < 2**63 for seed in found)  # what torch.manual_seed takes
-    assert not set(found) & {seed for position in range(10 * IMAGES) for seed in samples(1)[position]["seeds"]}
-
-
-def test_the_seed_changes_order_and_augmentation():
-    first, second = ([samples(seed)[position] for position in range(2 * IMAGES)] for seed in (0, 1))
+def test_augmentation_and_seeds_of_the_model_differ_from_position_to_position_and_from_seed_to_seed():
+    first, second = ([samples(seed)[position] for position in range(10 * IMAGES)] for seed in (0, 1))
     assert [item["image"] for item in first] != [item["image"] for item in second]
-    assert not {item["drawn"] for item in first} & {item["drawn"] for item in second}
+    drawn = {item["drawn"] for item in first}
+    assert len(drawn) == len(first)
+    assert not drawn & {item["drawn"] for item in second}
+    seeds = {seed for item in first for seed in item["seeds"]}
+    assert len(seeds) == 3 * len(first)
+    assert all(0 <= seed < 2**63 for seed in seeds)  # what torch.manual_seed takes
+    assert not seeds & {seed for item in second for seed in item["seeds"]}
 
 
 def test_loader_workers_change_nothing():
@@ -117,11 +99,8 @@ def test_batches_may_cross_the_end_of_an_epoch():
     assert set(seen.values()) == {4}
 
 
-def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(ValueError, match="batch_size 8 is not a multiple of the 3 training processes"):
-        stream.batches(0, 10, 8, 0, 3)
-
-
-def test_positions_of_the_second_of_two_processes():
+def test_positions_of_the_processes():
     assert [list(positions) for positions in stream.batches(3, 6, 4, 1, 2)] == [[14, 15], [18, 19], [22, 23]]
     assert stream.batches(6, 6, 4) == []
+    with pytest.raises(ValueError, match="batch_size 8 is not a multiple of the 3 training processes"):
+        stream.batches(0, 10, 8, 0, 3)

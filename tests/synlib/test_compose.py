@@ -78,14 +78,15 @@ def test_ignored_instances_stay_with_a_category_of_their_own(removal):
     assert ignoring.instances[same].to_numpy().tolist() == everything[same].to_numpy().tolist()
 
 
-def test_images_without_instances_are_kept_or_dropped():
-    spec = {"real": 20, "synthetic": 30, "removal": 1.0}
+@pytest.mark.parametrize("removed_as", ["background", "ignore"])
+def test_images_without_instances_are_kept_or_dropped(removed_as):
+    spec = {"real": 20, "synthetic": 30, "removal": 1.0, "removed_as": removed_as}
     kept, dropped = chosen(DataSpec(**spec, emptied="keep")), chosen(DataSpec(**spec, emptied="drop"))
     with_instances = 15  # of the real ones, each fourth has none
     assert (len(kept.images), kept.emptied) == (50, 50 - with_instances)
     assert (len(dropped.images), dropped.emptied) == (with_instances, 50 - with_instances)
     assert set(dropped.images["dataset"]) == {"cityscapes"}
-    pd.testing.assert_frame_equal(kept.instances, dropped.instances)
+    pd.testing.assert_frame_equal(kept.instances[~kept.instances["crowd"]], dropped.instances)
 
 
 def test_a_set_without_any_instance_is_no_set():

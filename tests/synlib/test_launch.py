@@ -20,7 +20,7 @@ from synlib.runs.launch import RunFailedError, train
 from synlib.runs.local import WorkerProcess
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
-from tests.workers import PATIENCE_S, variant, wait_for
+from tests.workers import PATIENCE_S, real_spec, variant, wait_for
 
 LAUNCHER = """
 import json, sys
@@ -36,8 +36,7 @@ train([RunSpec.from_dict(spec)], RunStore(store), Execution.from_dict(job))
 @pytest.fixture(scope="module")
 def spec(study):
     """Two iterations on real images."""
-    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
-    return variant(real, iterations=2, warmup_iterations=0)
+    return real_spec(study, iterations=2, warmup_iterations=0)
 
 
 @pytest.fixture(scope="module")

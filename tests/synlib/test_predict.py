@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
@@ -16,18 +17,14 @@ from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set
 from seeded_rcnn import weights
 from seeded_rcnn.mapper import read_photo
-from seeded_rcnn.mapper import test_augmentation as resize_for_testing
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate, pasted, predict
 from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, EvaluationSet, InputSpec, RunSpec
 from tests import official
 
-SPEC = RunSpec(
-    model="pointrend_tiny",
-    data=DataSpec(real=1),
-    input=InputSpec(train_short_px=(64,), test_short_px=96, max_long_px=192),
-)
+SIZES = InputSpec(train_short_px=(64,), test_short_px=96, max_long_px=192)
+SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1), input=SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +70,18 @@ def assert_as_detectron2(raw: Instances, size: tuple[int, int]) -> Detections:
 
 @pytest.mark.parametrize("size", [(64, 128), (96, 192), (37, 251), (200, 100)])
 def test_masks_of_a_model_are_those_of_detectron2(model, cfg, images, size):
-    augmentation = resize_for_testing(cfg)
+    resize = T.ResizeShortestEdge([96, 96], 192)
     detected = 0
     whole = predict(model, cfg, images.assign(height=size[0], width=size[1]))
     for path, found in zip(images["image_path"], whole, strict=True):
         image = read_photo(path, "RGB")
-        resized = augmentation.get_transform(image).apply_image(image)
+        resized = resize.get_transform(image).apply_image(image)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
         with torch.inference_mode():
             (raw,) = model.inference([{"image": tensor}], do_postprocess=False)
         ours = assert_as_detectron2(raw, size)
         assert np.array_equal(full_masks(found), full_masks(ours))
         detected += len(ours.masks)
-    assert cfg.INPUT.MIN_SIZE_TEST == 96
     assert detected > 50
 
 
@@ -112,73 +108,64 @@ def test_an_image_without_detections_is_in_the_file(model, cfg, images):
     assert all(len(item.masks) == 0 and item.size == (64, 128) for item in found)
 
 
-def test_an_evaluation_leaves_predictions_records_and_result(tmp_path, model, cfg, images):
-    run = RunDir(tmp_path / "run")
+def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, model, cfg, images, monkeypatch):
+    """With an instance table ground truth is not counted again, and all is the same; opening the draws makes none."""
     on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
+    run, with_table = RunDir(tmp_path / "counted"), RunDir(tmp_path / "with_table")
     evaluate(model, cfg, on, images, run)
-    folder = run.evaluation("Cityscapes")
-    made = {"predictions.parquet", "records.npz", "draws.npz", "result.json"}
-    assert {path.name for path in folder.iterdir()} == made
     result = run.evaluation_result("Cityscapes", on.identity())
     assert result["images"] == len(images) == 4
     assert np.array(result["ap"], float).shape == (8, 10)
-    again = list(predict(model, cfg, images))
-    kept = list(read_predictions(folder / "predictions.parquet"))
+    kept = list(read_predictions(run.evaluation("Cityscapes") / "predictions.parquet"))
     assert [item.image_id for item in kept] == images["image_id"].tolist()
-    for a, b in zip(kept, again, strict=True):
+    for a, b in zip(kept, predict(model, cfg, images), strict=True):
         assert np.array_equal(full_masks(a), full_masks(b))
         assert np.array_equal(a.score, b.score)
 
-
-def test_an_evaluation_uses_the_instance_table_and_makes_the_draws(tmp_path, model, cfg, images, monkeypatch):
-    """With it ground truth is not counted again: the same AP, records and draws; opening the draws makes none."""
-    on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
-    counted, with_table = RunDir(tmp_path / "counted"), RunDir(tmp_path / "with_table")
-    evaluate(model, cfg, on, images, counted)
     monkeypatch.setattr("scapes.match.image_instances", None)  # would fail if called
     evaluate(model, cfg, on, images, with_table, str(tmp_path / "cache"))
     assert len(list((tmp_path / "cache").glob("instances-*.parquet"))) == 1
-    for name in ("records.npz", "draws.npz", "result.json"):
-        first, second = (run.evaluation("Cityscapes") / name for run in (counted, with_table))
+    made = {"predictions.parquet", "records.npz", "draws.npz", "result.json"}
+    assert {path.name for path in run.evaluation("Cityscapes").iterdir()} == made
+    for name in made - {"predictions.parquet"}:
+        first, second = (one.evaluation("Cityscapes") / name for one in (run, with_table))
         assert first.read_bytes() == second.read_bytes(), name
     monkeypatch.setattr("scapes.bootstrap.draw", None)
     assert read_draws(second.with_name("records.npz")).drawn.shape == (1000, 9)
 
 
-def perturbed(rng: np.random.Generator, instance_map: np.ndarray, image_id: str):
-    """Predictions made of the ground truth: most as it is, some moved, cut, of another class, or missing."""
-    predictions = []
+def triples(found: Detections) -> list[tuple[int, float, np.ndarray]]:
+    """Label id, score and mask of each detection, as the official evaluator takes them."""
+    categories, scores = (LABEL_IDS[category] for category in found.category), found.score.tolist()
+    return list(zip(categories, scores, full_masks(found), strict=True))
+
+
+def perturbed(rng: np.random.Generator, instance_map: np.ndarray, image_id: str) -> Detections:
+    """Detections made of the ground truth: most as it is, some moved, cut, of another class, or missing."""
+    found = []
     table = instances.image_instances(instance_map)
     for row in table[~table["crowd"]].itertuples():
         mask = instance_map == row.instance_id
         change = rng.choice(["none", "none", "move", "cut", "class", "miss"])
-        if change == "miss":
-            continue
         if change == "move":
             mask = np.roll(mask, 1, 1)
         if change == "cut":
             mask &= np.arange(mask.shape[0])[:, None] % 4 > 0
-        category = (row.category + (change == "class")) % 8
-        predictions.append((LABEL_IDS[category], float(np.float32(rng.random())), mask))
-    label_ids, scores, masks = zip(*predictions, strict=True)
-    categories = [LABEL_IDS.index(label_id) for label_id in label_ids]
-    return predictions, Detections.from_masks(image_id, instance_map.shape, categories, scores, masks)
+        if change != "miss":
+            found.append(((row.category + (change == "class")) % 8, rng.random(), mask))
+    categories, scores, masks = zip(*found, strict=True)
+    return Detections.from_masks(image_id, instance_map.shape, categories, np.float32(scores), masks)
 
 
 @pytest.mark.parametrize("domain", ["cityscapes", "synscapes-harmonized"])
 @pytest.mark.parametrize("min_area_px", [1, 10, 60])
 def test_ap_is_the_official_evaluators(tmp_path, smoke_data, domain, min_area_px):
-    rng = np.random.default_rng(3)
+    rng, file, how = np.random.default_rng(3), tmp_path / "predictions.parquet", {"min_area_px": min_area_px}
     images = pd.concat([cityscapes.read_images(smoke_data / domain, split) for split in ("train", "val")])
-    pairs = [
-        perturbed(rng, png.read(row.instance_path, "gray 16"), row.image_id) for row in images.itertuples()
-    ]  # fmt: skip
-    write_predictions(tmp_path / "predictions.parquet", [detections for _, detections in pairs])
-    records = match_data_set(
-        images, tmp_path / "predictions.parquet", min_area_px=min_area_px, workers=1, progress=False
-    )
-    ours = average_precision(records)
-    theirs = official.evaluate_masks(images["instance_path"].tolist(), [p for p, _ in pairs], min_area_px=min_area_px)
+    found = [perturbed(rng, png.read(row.instance_path, "gray 16"), row.image_id) for row in images.itertuples()]
+    write_predictions(file, found)
+    ours = average_precision(match_data_set(images, file, workers=1, progress=False, **how))
+    theirs = official.evaluate_masks(images["instance_path"].tolist(), list(map(triples, found)), **how)
     np.testing.assert_allclose(ours.ap, theirs["resultApMatrix"][0], rtol=0, atol=1e-12)
     assert ours.mean == pytest.approx(theirs["averages"]["allAp"], abs=1e-12)
     assert 0.1 < ours.mean < 0.9
@@ -188,10 +175,7 @@ def test_the_ap_of_a_run_is_the_official_evaluators(trained):
     """The predictions of a real training, as they lie in its folder."""
     (on,) = (on for on in trained.study.data.evaluation_sets() if on.name == "Cityscapes")
     images = trained.study.data.evaluation_images(on)
-    found = list(read_predictions(trained.run.evaluation(on.name) / "predictions.parquet"))
-    predictions = [
-        [(LABEL_IDS[c], float(s), m) for c, s, m in zip(d.category, d.score, full_masks(d), strict=True)] for d in found
-    ]
+    predictions = list(map(triples, read_predictions(trained.run.evaluation(on.name) / "predictions.parquet")))
     assert sum(map(len, predictions)) > 0
     theirs = official.evaluate_masks(images["instance_path"].tolist(), predictions, min_area_px=on.min_area_px)
     result = trained.run.read("evaluations/Cityscapes/result.json")

@@ -1,6 +1,7 @@
 """The simulated schedule of a plan: known cases, and never shorter than any schedule can be."""
 
-import importlib.util
+import runpy
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,10 +13,7 @@ from synlib.study.plan import plan
 
 @pytest.fixture(scope="module")
 def schedule():
-    description = importlib.util.spec_from_file_location("schedule", ROOT / "benchmarks" / "schedule.py")
-    module = importlib.util.module_from_spec(description)
-    description.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "schedule.py")))
 
 
 def run(iterations: int, seed: int = 0, init: str = "imagenet") -> RunSpec:

@@ -18,7 +18,7 @@ from synlib.runs.slurm import SlurmExecutor, queued_jobs
 from synlib.runs.store import RunStore
 from synlib.spec import Slurm
 from tests.slurm_cluster import Cluster, missing
-from tests.workers import variant, wait_for
+from tests.workers import real_spec, variant, wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
@@ -52,8 +52,7 @@ def job(study):
 
 @pytest.fixture(scope="module")
 def spec(study):
-    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
-    return variant(real, iterations=60, warmup_iterations=0)
+    return real_spec(study, iterations=60, warmup_iterations=0)
 
 
 def weights(store, spec) -> bytes:

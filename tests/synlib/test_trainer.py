@@ -1,11 +1,12 @@
 """Training: real iterations through the worker; whatever happens on the way, a run ends with the same bytes."""
 
-import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -13,12 +14,14 @@ from detectron2.modeling import build_model
 
 from scapes.predictions import read_predictions
 from seeded_rcnn import weights
+from seeded_rcnn.trainer import DivergedError, Trainer
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
-from synlib.pointrend.trainer import DivergedError, Trainer
+from synlib.runs import launch
 from synlib.runs.folder import RunBusyError
-from tests.workers import finish, make_run, variant
+from synlib.runs.store import RunStore
+from tests.workers import finish, make_run, real_spec, variant
 
 ITERATIONS = 24
 KILLED = """
@@ -36,13 +39,13 @@ if moment == "evaluation":
     predict.write_records = die
 worker.main(folder)
 """
+NEWEST = "model_0000019.pth"
 EVALUATION = "evaluations/Cityscapes/result.json"
 
 
 @pytest.fixture(scope="module")
 def spec(study):
-    (real,) = (item.spec for item in study.planned("table1") if item.name == "Cityscapes")
-    return variant(real, iterations=ITERATIONS, warmup_iterations=2)
+    return real_spec(study, iterations=ITERATIONS, warmup_iterations=2)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +66,19 @@ def final(run) -> bytes:
     return (run.path / "model_final.pth").read_bytes()
 
 
+def model_of(run) -> dict[str, torch.Tensor]:
+    return dict(weights.read_weights(run.path / "model_final.pth")["model"])
+
+
+def assert_same_end(run, undisturbed):
+    assert final(run) == final(undisturbed)
+    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+
+
 def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
     assert undisturbed.state() == "done"
-    names = {path.name for path in undisturbed.path.iterdir()}
     expected = {"spec.yaml", "job.json", "environment.json", "config.yaml", "log.txt", "metrics.json", "result.json"}
-    assert expected <= names
+    assert expected <= {path.name for path in undisturbed.path.iterdir()}
     checkpoints = sorted(path.name for path in undisturbed.path.glob("*.pth"))
     assert checkpoints == ["model_0000014.pth", "model_0000019.pth", "model_final.pth"]
     result = undisturbed.read("result.json")
@@ -75,9 +86,9 @@ def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
     assert result["spec"] == spec.to_dict()
     assert result["trained"] == ITERATIONS
     assert 0 < result["training_seconds"] < result["seconds"]
-    lines = [json.loads(line) for line in (undisturbed.path / "metrics.json").read_text().splitlines()]
-    assert [line["iteration"] for line in lines] == [9, 19, 23]
-    assert all(line["total_loss"] > 0 for line in lines)
+    metrics = pd.read_json(undisturbed.path / "metrics.json", lines=True)
+    assert metrics["iteration"].tolist() == [9, 19, 23]
+    assert (metrics["total_loss"] > 0).all()
     status = undisturbed.read("status.json")
     assert (status["stage"], status["done"], status["total"]) == ("evaluate on Cityscapes", 4, 4)
 
@@ -87,13 +98,12 @@ def test_the_heads_learned_and_the_frozen_backbone_did_not(undisturbed, spec):
     torch.manual_seed(spec.seed)
     model = build_model(cfg)
     weights.load_imagenet(model, cfg)
-    before, after = model.state_dict(), weights.read_weights(undisturbed.path / "model_final.pth")["model"]
+    before, after = model.state_dict(), model_of(undisturbed)
     assert before.keys() == after.keys()
     same = {name for name in before if torch.equal(before[name], after[name])}
-    assert {name for name in same if not name.startswith("backbone.bottom_up")} <= {"pixel_mean", "pixel_std"} | {
-        name for name in before if "anchor" in name
-    }
-    assert {name for name in before if name.startswith("backbone.bottom_up")} <= same
+    frozen = {name for name in before if name.startswith("backbone.bottom_up")}
+    assert frozen <= same
+    assert same - frozen <= {"pixel_mean", "pixel_std"} | {name for name in before if "anchor" in name}
 
 
 def test_detectron2_loads_the_checkpoint(undisturbed, spec):
@@ -109,9 +119,7 @@ def test_detectron2_loads_the_checkpoint(undisturbed, spec):
     theirs = build_model(cfg).eval()
     rest = DetectionCheckpointer(theirs).load(str(path))
     assert rest["iteration"] == ITERATIONS - 1
-    expected = torch.load(path, weights_only=True)["model"]
-    assert theirs.state_dict().keys() == expected.keys()
-    assert all(torch.equal(value, expected[name]) for name, value in theirs.state_dict().items())
+    torch.testing.assert_close(dict(theirs.state_dict()), model_of(undisturbed), rtol=0, atol=0)
 
     ours.roi_heads.box_predictor.test_score_thresh = 0.0
     image = {"image": torch.rand(3, 64, 128, generator=torch.Generator().manual_seed(1)) * 255}
@@ -134,8 +142,7 @@ def test_killed_again_and_again_a_run_ends_with_the_same_bytes(tmp_path, undistu
     finish(run)
     starts = re.findall(r"Starting training from iteration (\d+)", (run.path / "log.txt").read_text())
     assert starts == ["0", "5", "10"]
-    assert final(run) == final(undisturbed)
-    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+    assert_same_end(run, undisturbed)
     assert not list(run.path.rglob(".*.tmp*"))
 
 
@@ -150,16 +157,25 @@ def test_cut_off_between_the_last_checkpoint_and_the_final_weights(tmp_path, und
     assert final(run) == final(undisturbed)
 
 
-def test_damaged_final_weights_are_those_of_the_checkpoints_again(tmp_path, undisturbed, spec, job):
-    run = make_run(tmp_path / "damaged", spec, job.replace(evaluate_on=()))
-    for name in ("model_0000014.pth", "model_0000019.pth"):
-        (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
-    (run.path / "model_final.pth").write_bytes(final(undisturbed)[:5000])
-    run.write("result.json", {"weights_sha256": "of other weights"})
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [(NEWEST, "truncated"), (NEWEST, "empty"), (NEWEST, "foreign"), ("model_final.pth", "truncated")],
+)
+def test_damaged_weights_are_made_again(tmp_path, undisturbed, spec, job, name, damage):
+    run = make_run(tmp_path / "damaged", spec, job)
+    for copied in {"model_0000014.pth", NEWEST, name}:
+        shutil.copy(undisturbed.path / copied, run.path)
+    if name == "model_final.pth":
+        run.write("result.json", {"weights_sha256": "of other weights"})
+    content = (run.path / name).read_bytes()
+    damaged = {"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"PNG"}
+    (run.path / name).write_bytes(damaged[damage])
     worker.execute(run)
-    assert final(run) == final(undisturbed)
-    assert run.read("result.json")["weights_sha256"] == undisturbed.read("result.json")["weights_sha256"]
-    assert run.read("result.json")["trained"] == ITERATIONS - 20
+    assert (run.path / name).read_bytes() == content
+    assert_same_end(run, undisturbed)
+    result = run.read("result.json")
+    assert result["weights_sha256"] == undisturbed.read("result.json")["weights_sha256"]
+    assert result["trained"] == ITERATIONS - (15 if name == NEWEST else 20)
 
 
 def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, spec, job, monkeypatch):
@@ -175,33 +191,16 @@ def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, s
     assert run.failure().startswith("out of memory")
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path, undisturbed, spec, job):
-    before = {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")}
-    result = (undisturbed.path / "result.json").read_bytes()
-    worker.execute(undisturbed)
-    assert {path: path.stat().st_mtime_ns for path in undisturbed.path.rglob("*.pth")} == before
-    assert (undisturbed.path / "result.json").read_bytes() == result
-
-
-def test_a_lost_evaluation_is_made_again_from_the_weights(undisturbed):
-    before = undisturbed.read(EVALUATION)
-    (undisturbed.path / EVALUATION).unlink()
-    worker.execute(undisturbed)
-    assert undisturbed.read(EVALUATION) == before
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
-def test_a_damaged_newest_checkpoint_falls_back(tmp_path, undisturbed, spec, job, damage):
-    run = make_run(tmp_path / "damaged", spec, job)
-    for name in ("model_0000014.pth", "model_0000019.pth"):
-        (run.path / name).write_bytes((undisturbed.path / name).read_bytes())
-    newest = run.path / "model_0000019.pth"
-    content = newest.read_bytes()
-    newest.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"PNG"}[damage])
-    worker.execute(run)
-    assert newest.read_bytes() == content
-    assert final(run) == final(undisturbed)
-    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+def test_a_finished_run_makes_only_what_was_lost(undisturbed):
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in undisturbed.path.rglob("*.pth")}
+    result, evaluation = (undisturbed.path / "result.json").read_bytes(), undisturbed.read(EVALUATION)
+    for lost in ((), (EVALUATION,)):
+        for name in lost:
+            (undisturbed.path / name).unlink()
+        worker.execute(undisturbed)
+        assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+        assert (undisturbed.path / "result.json").read_bytes() == result
+        assert undisturbed.read(EVALUATION) == evaluation
 
 
 def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
@@ -217,19 +216,17 @@ def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
 def test_how_a_run_is_executed_changes_no_byte(tmp_path, undisturbed, spec, job, change):
     run = make_run(tmp_path / "other", spec, job.replace(**change))
     worker.execute(run)
-    assert final(run) == final(undisturbed)
-    assert run.read(EVALUATION) == undisturbed.read(EVALUATION)
+    assert_same_end(run, undisturbed)
 
 
 def test_the_seed_changes_the_weights(tmp_path, spec, job):
-    short = variant(spec, iterations=1, warmup_iterations=0)
     ends = []
     for seed in (0, 1):
-        run = make_run(tmp_path / str(seed), short.replace(seed=seed), job.replace(evaluate_on=()))
+        short = variant(spec.replace(seed=seed), iterations=1, warmup_iterations=0)
+        run = make_run(tmp_path / str(seed), short, job.replace(evaluate_on=()))
         worker.execute(run)
-        ends.append(weights.read_weights(run.path / "model_final.pth")["model"])
-    name = "roi_heads.box_predictor.cls_score.weight"
-    assert not torch.equal(ends[0][name], ends[1][name])
+        ends.append(model_of(run)["roi_heads.box_predictor.cls_score.weight"])
+    assert not torch.equal(*ends)
 
 
 def test_a_run_that_diverges_says_when(tmp_path, spec, job):
@@ -238,10 +235,8 @@ def test_a_run_that_diverges_says_when(tmp_path, spec, job):
     with pytest.raises(DivergedError, match=r"diverged at iteration \d+: a loss or box is not finite"):
         worker.execute(run)
     assert run.state() == "diverged"
-    failure = run.read("failure.json")
-    assert failure["kind"] == "DivergedError"
-    iteration = int(failure["reason"].split("iteration ")[1].split(":")[0])
-    assert 0 < iteration < 20
+    assert 0 < int(re.fullmatch(r"diverged at iteration (\d+)", run.failure())[1]) < 20
+    assert run.read("failure.json")["kind"] == "DivergedError"
     assert not (run.path / "model_final.pth").exists()
 
 
@@ -285,18 +280,14 @@ def test_a_run_starts_from_another(tmp_path, undisturbed, spec, job):
     initial = undisturbed.path / "model_final.pth"
     run = make_run(tmp_path / "follower", follower, job.replace(initial_weights=str(initial)))
     worker.execute(run)
-    first, second = (weights.read_weights(path / "model_final.pth")["model"] for path in (undisturbed.path, run.path))
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(model_of(run), model_of(undisturbed), rtol=1e-5, atol=1e-8)
 
 
 def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job):
     """Under gloo: every image is evaluated once, and the evaluation is that of one process with the same weights."""
-    from synlib.runs import launch
-
     short = variant(spec, iterations=4)
     two = job.replace(processes=2)
-    store = type(study.store)(tmp_path)
+    store = RunStore(tmp_path)
     launch.train([short], store, two)
     run = store.run(short)
     assert run.read("environment.json")["processes"] == 2

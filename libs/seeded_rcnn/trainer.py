@@ -1,0 +1,121 @@
+"""Detectron2's SimpleTrainer for a batch that is divided among processes and into parts."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from torch import Tensor, distributed, nn
+from torch.distributed import ReduceOp
+from torch.nn.parallel import DistributedDataParallel
+
+from seeded_rcnn.numerics import AUTOCAST
+from seeded_rcnn.sampling import SeededRCNN
+
+Batch = list[dict[str, Any]]
+UNITS = {"loss_rpn_cls": 0, "loss_rpn_loc": 0, "loss_cls": 1, "loss_box_reg": 1, "loss_mask": 2, "loss_mask_point": 2}
+"""What each loss is a mean over: images (0), sampled proposals (1), or those of them that are foreground (2)."""
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite: a result of a learning-rate study, not a fault."""
+
+
+class Trainer(SimpleTrainer):
+    """Trains with the losses and gradients of the whole batch, up to rounding, however the batch is divided.
+
+    ``images_per_step``: size of the parts that each process takes one after the other (0: all at once).
+    ``clip_norm``: limit for the norm of all gradients together (0: none); Detectron2's clips each parameter by itself.
+    ``batches``: this process's share of each batch; set before training.
+
+    Raises DivergedError when a loss or box is not finite, RuntimeError with advice when the GPU's memory is full.
+    """
+
+    batches: Iterator[Batch] | None = None
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: str, images_per_step: int, clip_norm: float
+    ) -> None:
+        super().__init__(model, [], optimizer)
+        self.images_per_step, self.clip_norm = images_per_step, clip_norm
+        self.network: SeededRCNN = model.module if isinstance(model, DistributedDataParallel) else model
+        device, dtype = self.network.device.type, AUTOCAST.get(precision)
+        self.autocast = torch.autocast(device, dtype, enabled=dtype is not None)
+        self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+
+    def run_step(self) -> None:
+        started = time.perf_counter()
+        batch = next(self.batches)
+        data_s = time.perf_counter() - started
+        self._share_frame(batch)
+        size = self.images_per_step or len(batch)
+        self.optimizer.zero_grad()
+        try:
+            losses = self._backward([batch[first : first + size] for first in range(0, len(batch), size)])
+            self._write_metrics(losses, data_s)
+        except torch.cuda.OutOfMemoryError as error:
+            raise RuntimeError(_out_of_memory(size, *batch[0]["frame"])) from error
+        except FloatingPointError as error:  # of a loss, or of the RPN's boxes before it
+            raise DivergedError(f"diverged at iteration {self.iter}: a loss or box is not finite") from error
+        self.scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
+        if self.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _share_frame(self, batch: Batch) -> None:
+        """Pad all parts in all processes alike: the network sees the padding, and it has anchors."""
+        sizes = torch.tensor([sample["image"].shape[1:] for sample in batch], device=self.network.device)
+        frame = _over_processes(sizes.amax(0), ReduceOp.MAX).tolist()
+        for sample in batch:
+            sample["frame"] = frame
+
+    def _backward(self, parts: list[Batch]) -> dict[str, Tensor]:
+        """Add up the gradients of all parts; returns the losses, whose mean over processes is the batch's."""
+        if len(parts) > 1:  # what the losses are divided by has to be known before the first part's gradient
+            with self.autocast:
+                total = _over_processes(sum(self.network.count(part) for part in parts), ReduceOp.SUM)
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            self.model.require_backward_grad_sync = part is parts[-1]  # processes average their gradients once
+            with self.autocast:
+                losses = self.model(part)
+            counts = self.network.roi_heads.counts
+            if len(parts) == 1:
+                total = _over_processes(counts.clone(), ReduceOp.SUM)
+            # From means over the part to what it adds to the means over the batch. Gradients are averaged over the
+            # processes, hence their number as a factor. For a batch in one part the weights are exactly 1.
+            weights = counts * comm.get_world_size() / total.clamp(min=1)
+            losses = {name: loss * weights[UNITS[name]] for name, loss in losses.items()}
+            self.scaler.scale(sum(losses.values())).backward()
+            sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
+        return sums
+
+    def state_dict(self) -> dict[str, Any]:
+        scaler = {"grad_scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+        return super().state_dict() | scaler
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.scaler.load_state_dict(state_dict.get("grad_scaler", {}))
+
+    def after_train(self) -> None:
+        try:
+            super().after_train()
+        finally:
+            self.batches = None  # ends the loader workers now: they ignore SIGTERM, and Python would wait for them
+
+
+def _over_processes(values: Tensor, operation: ReduceOp) -> Tensor:
+    if comm.get_world_size() > 1:
+        distributed.all_reduce(values, operation)
+    return values
+
+
+def _out_of_memory(size: int, height: int, width: int) -> str:
+    tried = f"{size} images of {width}x{height} px at once do not fit into the GPU's memory"
+    if size == 1:
+        return f"{tried}: expected a GPU with more memory, or a model profile or images that need less"
+    return f"{tried}: set execution.images_per_step to {size // 2}, or use more GPUs; results stay the same"
