@@ -41,7 +41,8 @@ def in_float32(tmp_path_factory, spec, job):
 def test_a_run_in_16_bits(tmp_path, spec, job, in_float32, precision):
     spec = spec.replace(precision=precision)
     losses, run = trained(tmp_path / "whole", spec, job)
-    assert losses == pytest.approx(in_float32, rel=0.1, abs=0.01)
+    assert losses == pytest.approx(in_float32, rel=0.2, abs=0.02)  # processors add up bf16 in different ways
+    assert losses["total_loss"] == pytest.approx(in_float32["total_loss"], rel=0.05)
     assert losses != in_float32
     checkpoint = run.path / "model_0000002.pth"
     kept = weights.read_weights(checkpoint)
