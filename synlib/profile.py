@@ -158,7 +158,7 @@ class Profile(Section):
                     target[section] = {}
                 target = target[section]
             target[field] = value
-        return self.from_dict(values)
+        return type(self)(**values)
 
     # Where derived data, runs, figures and reports are.
     data_dir = property(lambda self: _folder(self.data.folder, "data", self.name))

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from scapes.files import replacing
 
 T = TypeVar("T")
-List = Annotated[tuple[T, ...], Field(strict=False)]
-"""A list in a file, a tuple in Python."""
+List = Annotated[tuple[T, ...], Field(strict=False)]  # a list in a file, a tuple in Python
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -43,16 +42,12 @@ class Section(BaseModel):
     __init__.__pydantic_base_init__ = True  # sections within sections are validated at once, with their full names
 
     @classmethod
-    def from_dict(cls, values: Any) -> Self:
-        check(isinstance(values, dict), values, "a mapping of fields")
-        return cls(**{str(name): value for name, value in values.items()})
-
-    @classmethod
     def load(cls, path: str | Path, **defaults: Any) -> Self:
         """Read a YAML file; any error names it. ``defaults``: of fields that it may lack."""
         try:
             values = yaml.safe_load(Path(path).read_text())
-            return cls.from_dict(defaults | values if isinstance(values, dict) else values)
+            check(isinstance(values, dict), values, "a mapping of fields")
+            return cls(**{str(name): value for name, value in (defaults | values).items()})
         except (ValueError, yaml.YAMLError) as error:  # YAML's errors have several lines
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
@@ -92,8 +87,8 @@ def _sentence(error: ValidationError) -> str:
     else:
         expected = EXPECTED[kind].format(**context) if kind in EXPECTED else first["msg"]
         problem = f"found {first['input']!r}, expected {expected.removeprefix('Input should be ')}"
-    names_a_field = not problem.startswith(("found", "unknown", "missing"))
-    return ".".join(names) + ("." if names_a_field else ": ") * bool(names) + problem
+    separator = ": " if problem.startswith(("found", "unknown", "missing")) else "."  # a validator may name a field
+    return ".".join(names) + separator * bool(names) + problem
 
 
 def check(condition: bool, found: Any, expected: str, field: str = "") -> None:

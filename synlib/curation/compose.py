@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from synlib.curation.mix import mix
+from synlib.curation.mix import choose
 from synlib.curation.prune import prune
 from synlib.spec import DataSpec
 
-Tables = tuple[pd.DataFrame, pd.DataFrame]
+Tables = tuple[pd.DataFrame, pd.DataFrame]  # of the images and of the instances of a domain
 IGNORED = -1  # category of a removed instance whose pixels are neither an object nor background
 
 
@@ -29,24 +29,24 @@ class TrainingSet:
 def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None = None) -> TrainingSet:
     """Mix (section 4.2) and prune (section 4.1) as ``spec`` says.
 
-    ``real`` and ``synthetic`` are (image table, instance table) of a domain's ``train`` split, None where the spec
-    takes no image of it. Removal fractions hold for the synthetic images chosen, not for the whole pool. Groups
-    (``crowd``) are dropped, as Detectron2 drops ``iscrowd=1``: they are always background.
+    ``real`` and ``synthetic`` are of the ``train`` split, None where the spec takes no image of the domain. Removal
+    fractions hold for the synthetic images chosen, not for the whole pool. Groups (``crowd``) are dropped, as
+    Detectron2 drops ``iscrowd=1``: they are always background.
 
     Raises ValueError when a domain lacks images that the spec asks for, or when ``emptied: drop`` leaves no image.
     """
-    pools = [table[0]["image_id"].tolist() if table else [] for table in (real, synthetic)]
-    chosen = mix(*pools, real=spec.real, synthetic=spec.synthetic, seed=spec.seed)
     images, instances = [], []
-    for domain, ids in zip((real, synthetic), chosen, strict=True):
+    for domain, tables in {"real": real, "synthetic": synthetic}.items():
+        pool, rows = tables or (None, None)
+        ids = choose(() if pool is None else pool["image_id"], getattr(spec, domain), seed=spec.seed, domain=domain)
         if not ids:
             continue
-        rows = domain[1][domain[1]["image_id"].isin(ids) & ~domain[1]["crowd"]]
-        if domain is synthetic:
+        rows = rows[rows["image_id"].isin(ids) & ~rows["crowd"]]
+        if domain == "synthetic":
             keep = prune(rows, spec.removal)
             ignored = rows.assign(crowd=~keep, category=rows["category"].mask(~keep, IGNORED))
             rows = ignored if spec.removed_as == "ignore" else rows[keep]
-        images.append(domain[0].set_index("image_id", drop=False).loc[ids])
+        images.append(pool.set_index("image_id", drop=False).loc[ids])
         instances.append(rows)
     images, instances = pd.concat(images, ignore_index=True), pd.concat(instances, ignore_index=True)
     filled = _keys(images).isin(_keys(instances[~instances["crowd"]]))

@@ -6,7 +6,6 @@ It has **no polygons** (no key ``objects``, so that a tool that wants them fails
 of the image. Where it stands, the image is done. The manifest ``harmonized.json`` comes after the last image.
 """
 
-import dataclasses
 import functools
 import json
 import os
@@ -67,7 +66,7 @@ def harmonize_dataset(
         "dataset": dataset,
         "variant": variant,
         "images": images,
-        "policy": dataclasses.asdict(policy) | DECIDED,
+        "policy": policy.to_dict() | DECIDED,
         "number_of_images": table["split"].value_counts().sort_index().to_dict(),
         "image_list": combine(table["split"] + "/" + table["image_id"]),
     }

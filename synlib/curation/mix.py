@@ -8,8 +8,6 @@ import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-Wanted = int | tuple[str, ...]
-
 
 class Composition(NamedTuple):
     """Numbers of images in a training set."""
@@ -18,14 +16,22 @@ class Composition(NamedTuple):
     synthetic: int
 
 
-def mix(real_ids: Iterable[str], synthetic_ids: Iterable[str], *, real: Wanted, synthetic: Wanted, seed: int
-        ) -> tuple[list[str], list[str]]:  # fmt: skip
-    """Choose ``real`` and ``synthetic`` images without replacement, each list in the order of its ranks.
+def choose(ids: Iterable[str], wanted: int | tuple[str, ...], *, seed: int, domain: str) -> list[str]:
+    """``wanted`` images of a pool without replacement, in the order of their ranks; or exactly those of a tuple of ids.
 
-    Where ids are given in place of a number, exactly these are taken. Raises ``ValueError`` if a pool is smaller than
-    the number asked for, lacks a given image, or lists one twice.
+    Raises ``ValueError`` if the pool is smaller than the number asked for, lacks a given image, or lists one twice.
     """
-    return _choose(real_ids, real, seed, "real"), _choose(synthetic_ids, synthetic, seed, "synthetic")
+    pool = list(ids)
+    if isinstance(wanted, tuple):
+        if missing := sorted(set(wanted) - set(pool)):
+            listed = ", ".join(missing[:5])
+            raise ValueError(f"{len(missing)} of {len(wanted)} {domain} images wanted do not exist: {listed}")
+        return list(wanted)
+    if len(set(pool)) < len(pool):
+        raise ValueError(f"{len(pool) - len(set(pool))} {domain} images are listed twice, expected each once")
+    if not 0 <= wanted <= len(pool):
+        raise ValueError(f"{wanted} {domain} images wanted, but there are {len(pool)}; choose fewer")
+    return sorted(pool, key=lambda image: hashlib.sha256(f"{seed} {domain} {image}".encode()).digest())[:wanted]
 
 
 def composition_for_ratio(total: int, real_fraction: float) -> Composition:
@@ -36,32 +42,15 @@ def composition_for_ratio(total: int, real_fraction: float) -> Composition:
     return Composition(real, total - real)
 
 
-def composition_for_budget(
-    iterations: int, *, batch_size: int = 8, epochs: float = 50, real: int = 2975, synthetic: int | None = None
-) -> Composition:
+def composition_for_budget(iterations: int, batch_size: int, epochs: float, real: int, synthetic: int) -> Composition:
     """The rule below Table 3 of the paper: all real images, and as many synthetic ones as can be seen ``epochs`` times.
 
-    ``real``, ``synthetic``: the images there are (``synthetic`` None: no limit). 80,000 iterations of 8 images are 50
-    epochs on 12,800 images: 2,975 real and 9,825 synthetic ones. All real images are used even when they cannot be seen
-    that often: the paper finds that leaving out real images never helps.
+    ``real``, ``synthetic``: the images there are. 80,000 iterations of 8 images are 50 epochs on 12,800 images: 2,975
+    real and 9,825 synthetic ones. All real images are used even when they cannot be seen that often: the paper finds
+    that leaving out real images never helps.
     """
     for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():
         if value <= 0:
             raise ValueError(f"{name}={value}: expected a number above 0")
     images = int(iterations * batch_size / epochs)
-    added = max(0, images - real)
-    return Composition(real, added if synthetic is None else min(added, synthetic))
-
-
-def _choose(ids: Iterable[str], number: Wanted, seed: int, domain: str) -> list[str]:
-    pool = list(ids)
-    if isinstance(number, tuple):
-        if missing := sorted(set(number) - set(pool)):
-            listed = ", ".join(map(str, missing[:5]))
-            raise ValueError(f"{len(missing)} of {len(number)} {domain} images wanted do not exist: {listed}")
-        return list(number)
-    if len(set(pool)) < len(pool):
-        raise ValueError(f"{len(pool) - len(set(pool))} {domain} images are listed twice, expected each once")
-    if not 0 <= number <= len(pool):
-        raise ValueError(f"{number} {domain} images wanted, but there are {len(pool)}; choose fewer")
-    return sorted(pool, key=lambda image: hashlib.sha256(f"{seed} {domain} {image}".encode()).digest())[:number]
+    return Composition(real, min(max(0, images - real), synthetic))

@@ -27,7 +27,7 @@ def prune(instances: pd.DataFrame, fractions: float | Mapping[str, float]) -> pd
     """
     fractions = removal_fractions(fractions)
     chosen = np.array([fractions[name] for name in CLASSES])[instances["category"].to_numpy(int)]
-    return (removed_from(instances) > chosen).rename("keep")
+    return removed_from(instances) > chosen
 
 
 def removed_from(instances: pd.DataFrame) -> pd.Series:
@@ -37,19 +37,17 @@ def removed_from(instances: pd.DataFrame) -> pd.Series:
     """
     candidates = instances.reset_index(drop=True)[~instances["crowd"].to_numpy()]
     candidates = candidates.sort_values(["category", "area_px", *IMAGE_KEY, "instance_id"])
-    rank = candidates.groupby("category").cumcount().to_numpy()
-    sizes = np.bincount(candidates["category"], minlength=len(CLASSES))[candidates["category"]]
+    of_class = candidates.groupby("category")["area_px"]
     limits = np.full(len(instances), np.inf)
-    limits[candidates.index] = (rank + 0.5 - 1e-9) / sizes
-    return pd.Series(limits, index=instances.index, name="removed_from")
+    limits[candidates.index] = (of_class.cumcount() + 0.5 - 1e-9) / of_class.transform("size")
+    return pd.Series(limits, index=instances.index)
 
 
 def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
     """What was removed: one row per class and a last row ``all``, groups not counted.
 
     Columns: ``before``, ``after``, ``removed`` (numbers of instances), ``removed_fraction``, ``cutoff_px`` (area of the
-    largest removed instance, 0 if none), ``emptied_images`` (images that had instances of the class and have none
-    left).
+    largest removed instance, 0 if none), ``emptied_images`` (that had instances of the class and have none left).
     """
     counted = instances[~instances["crowd"]].assign(keep=keep)
     groups = {name: counted[counted["category"] == number] for number, name in enumerate(CLASSES)}

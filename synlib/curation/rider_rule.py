@@ -8,31 +8,21 @@ and class, a few hundred per image; I ids in the instance map (0 included); P = 
 becomes, part 2 i + 1 the rider that is split from it.
 """
 
-import dataclasses
 from collections import Counter
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from scapes.labels import (
-    BICYCLE,
-    INSTANCE_BASE,
-    INSTANCE_LABEL_IDS,
-    LABEL_IDS,
-    MOTORCYCLE,
-    NAMES,
-    PERSON,
-    RIDER,
-    check_label_ids,
-    label_of_instance,
-)
+from scapes import labels
+from scapes.labels import BICYCLE, INSTANCE_BASE, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
 from scapes.layout import checked_classes
+from synlib.section import Section
 
 _NO_CLASS = -1
+_TWO_WHEELERS = (MOTORCYCLE, BICYCLE)
 
 
-@dataclasses.dataclass(frozen=True)
-class Policy:
+class Policy(Section):
     """What to do where section 3.2 is silent; recorded in the manifest of the harmonised data set.
 
     leftover: pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle.
@@ -48,13 +38,8 @@ class Policy:
     wheelchairs: Literal["rider", "person"] = "rider"
     orphans: Literal["group", "void"] = "group"
 
-    def __post_init__(self) -> None:
-        for name, choices in POLICY_CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"policy {name}={getattr(self, name)!r}: expected one of {', '.join(choices)}")
 
-
-POLICY_CHOICES = {field.name: get_args(field.type) for field in dataclasses.fields(Policy)}
+POLICY_CHOICES = {name: get_args(field.annotation) for name, field in Policy.model_fields.items()}
 DEFAULT_POLICY = Policy()
 DECIDED = {"disagreement": "meta", "unknown_ids": "group", "without_pixels": "count", "overflow": "group"}
 """What the manifest also records, without a choice: the class of an instance is that of the metadata, whatever the
@@ -80,17 +65,17 @@ def harmonize_maps(
     """
     if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
         raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
-    check_label_ids("class map", class_map)
+    labels.check_label_ids("class map", class_map)
     checked_classes(classes.items())
     counts: Counter = Counter()
     segments = _find_segments(class_map, instance_map)
-    source_class, merged = _source_classes(segments, classes, policy, counts)
-    part_class, segment_part = _split_riders(segments, source_class, merged, policy, counts)
-    part_value = _number_parts(part_class, segment_part, segments.px, counts)
-    value = _segment_values(segments, segment_part, part_value, policy, counts)
+    source_class = _source_classes(segments, classes, policy, counts)
+    part = _segment_parts(segments, source_class, policy, counts)
+    part_value = _number_parts(source_class, part, segments.px, counts)
+    value = _segment_values(segments, part, part_value, policy, counts)
 
     instance_ids = np.repeat(value[segments.of_run], segments.run_px).reshape(class_map.shape)
-    label = label_of_instance(value).astype(np.uint8)
+    label = labels.label_of_instance(value).astype(np.uint8)
     label_ids = np.repeat(label[segments.of_run], segments.run_px).reshape(class_map.shape)
     return instance_ids, label_ids, counts
 
@@ -107,14 +92,14 @@ class _Segments(NamedTuple):
 
 def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments:
     # Runs of pixels with equal instance and class, in raster order.
-    labels, ids = class_map.ravel(), instance_map.ravel()
+    label, ids = class_map.ravel(), instance_map.ravel()
     change = ids[1:] != ids[:-1]
-    change |= labels[1:] != labels[:-1]
+    change |= label[1:] != label[:-1]
     starts = np.concatenate([[0], np.flatnonzero(change) + 1])
     run_px = np.diff(starts, append=len(ids))
     # Segments: all runs with one pair of instance and class, as one number.
     base = len(NAMES)
-    keys, of_run = np.unique(ids[starts].astype(np.int64) * base + labels[starts], return_inverse=True)
+    keys, of_run = np.unique(ids[starts].astype(np.int64) * base + label[starts], return_inverse=True)
     px = np.bincount(of_run, run_px).astype(np.int64)
     # Instances: all segments with one id.
     ids, source = np.unique(keys // base, return_inverse=True)
@@ -123,10 +108,8 @@ def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments
     return _Segments(of_run, run_px, keys % base, source, px, ids, histogram)
 
 
-def _source_classes(
-    segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class of each id in the map (I,), ``_NO_CLASS`` for no instance; which are a rider and a vehicle, bool (I,)."""
+def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter) -> np.ndarray:
+    """Class of each id in the map (I,), ``_NO_CLASS`` for no instance."""
     ids, histogram = segments.ids, segments.histogram
     # Ids that only the map or only the metadata knows.
     source_class = np.array([classes.get(int(i), _NO_CLASS) for i in ids])
@@ -142,45 +125,42 @@ def _source_classes(
         source_class[seated] = RIDER
 
     # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
-    merged = _is_two_wheeler(source_class) & (histogram[:, RIDER] > 0)
     asked = histogram.copy()
-    asked[np.ix_(merged, ~_is_two_wheeler(np.arange(len(NAMES))))] = 0
+    asked[np.ix_(_is_merged(segments, source_class), ~np.isin(np.arange(len(NAMES)), _TWO_WHEELERS))] = 0
     differs = known & ~seated & asked.any(1) & (asked.argmax(1) != source_class)
     _count(counts, "disagreement", source_class[differs])
-    return source_class, merged
+    return source_class
 
 
-def _split_riders(
-    segments: _Segments, source_class: np.ndarray, merged: np.ndarray, policy: Policy, counts: Counter
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rule of the paper: class of each part (P,), and the part each segment belongs to (S,), -1 for none."""
+def _is_merged(segments: _Segments, source_class: np.ndarray) -> np.ndarray:
+    """Which instances are a rider and a vehicle, bool (I,)."""
+    return np.isin(source_class, _TWO_WHEELERS) & (segments.histogram[:, RIDER] > 0)
+
+
+def _segment_parts(segments: _Segments, source_class: np.ndarray, policy: Policy, counts: Counter) -> np.ndarray:
+    """The rule of the paper: the part to which each segment belongs (S,), -1 for none."""
     label, source, px = segments.label, segments.source, segments.px
+    merged = _is_merged(segments, source_class)
     # Segments of a rider and vehicle: the rider's, and those that are neither's.
-    in_merged = merged[source]
-    is_rider = in_merged & (label == RIDER)
-    leftover = in_merged & ~is_rider & ~_is_two_wheeler(label)
+    is_rider = merged[source] & (label == RIDER)
+    leftover = merged[source] & ~np.isin(label, (RIDER, *_TWO_WHEELERS))
     _count(counts, "leftover_px", source_class[source[leftover]], px[leftover])
-
-    # The part of each segment.
     belongs = source_class[source] != _NO_CLASS
     if policy.leftover == "strict":
         belongs &= ~leftover
-    segment_part = np.where(belongs, 2 * source + is_rider, -1)
 
     # Vehicles of which nothing is left.
     vehicle_px = np.bincount(source, px * (belongs & ~is_rider), len(source_class))
-    vanished = merged & (vehicle_px == 0)
     _count(counts, "rider_added", source_class[merged])
-    _count(counts, "vehicle_vanished", source_class[vanished])
+    _count(counts, "vehicle_vanished", source_class[merged & (vehicle_px == 0)])
+    return np.where(belongs, 2 * source + is_rider, -1)
+
+
+def _number_parts(source_class: np.ndarray, part: np.ndarray, px: np.ndarray, counts: Counter) -> np.ndarray:
+    """Instance id in the Cityscapes encoding of each part that has pixels, uint16 (P,)."""
     part_class = np.repeat(source_class, 2)
     part_class[1::2] = RIDER
-    return part_class, segment_part
-
-
-def _number_parts(part_class: np.ndarray, segment_part: np.ndarray, px: np.ndarray, counts: Counter) -> np.ndarray:
-    """Instance id in the Cityscapes encoding of each part that has pixels, uint16 (P,)."""
-    inside = segment_part >= 0
-    part_px = np.bincount(segment_part[inside], px[inside], len(part_class))
+    part_px = np.bincount(part[part >= 0], px[part >= 0], len(part_class))
     value = np.zeros(len(part_class), np.uint16)
     for label in INSTANCE_LABEL_IDS:
         parts = np.flatnonzero((part_class == label) & (part_px > 0))
@@ -195,21 +175,17 @@ def _number_parts(part_class: np.ndarray, segment_part: np.ndarray, px: np.ndarr
 
 
 def _segment_values(
-    segments: _Segments, segment_part: np.ndarray, part_value: np.ndarray, policy: Policy, counts: Counter
+    segments: _Segments, part: np.ndarray, part_value: np.ndarray, policy: Policy, counts: Counter
 ) -> np.ndarray:
     """What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none."""
-    orphan = (segment_part < 0) & np.isin(segments.label, LABEL_IDS)
+    orphan = (part < 0) & np.isin(segments.label, LABEL_IDS)
     _count(counts, "orphan_px", segments.label[orphan], segments.px[orphan])
     plain = np.where(orphan & (policy.orphans == "void"), 0, segments.label)
-    return np.where(segment_part >= 0, part_value[segment_part], plain).astype(np.uint16)
+    return np.where(part >= 0, part_value[part], plain).astype(np.uint16)
 
 
-def _is_two_wheeler(label: np.ndarray) -> np.ndarray:
-    return (label == MOTORCYCLE) | (label == BICYCLE)
-
-
-def _count(counts: Counter, event: str, labels: np.ndarray | list[int], amounts: np.ndarray | None = None) -> None:
+def _count(counts: Counter, event: str, classes: np.ndarray | list[int], amounts: np.ndarray | None = None) -> None:
     """Add ``amounts`` (default: one each) to ``counts[event, class name]``."""
-    totals = np.bincount(np.asarray(labels, np.int64), amounts)
+    totals = np.bincount(np.asarray(classes, np.int64), amounts)
     for label in np.flatnonzero(totals):
         counts[event, NAMES[label]] += int(totals[label])

@@ -91,7 +91,7 @@ def execute(run: RunDir) -> None:
 
     Raises whatever went wrong, after writing it down.
     """
-    spec, job = run.spec(), Execution.from_dict(run.read("job.json"))
+    spec, job = run.spec(), Execution(**run.read("job.json"))
     started = time.time()
     try:
         torch.set_num_threads(job.threads)

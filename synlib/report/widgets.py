@@ -112,9 +112,7 @@ def mixing_explorer(study: Study) -> Explorer:
 
     def draw() -> str:
         by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
-        by_budget = composition_for_budget(
-            budget.value, batch_size=batch, epochs=epochs.value, real=real, synthetic=synthetic
-        )
+        by_budget = composition_for_budget(budget.value, batch, epochs.value, real, synthetic)
         sets = {
             f"Figure 5: {share.value} % real images": (by_share, profile.schedule.iterations),
             f"rule below Table 3: every image {epochs.value} times": (by_budget, budget.value),

@@ -71,7 +71,7 @@ def test_train_runs_a_spec_from_a_file_once(tmp_path, trained, smoke, capsys):
     (spec,) = (item.spec for item in trained.planned if item.name == "Cityscapes")
     values = variant(spec, iterations=1, warmup_iterations=0).to_dict()
     values["data"]["real_fingerprint"] = ""  # left to the command, as a person would
-    RunSpec.from_dict(values).save(tmp_path / "mine.yaml")
+    RunSpec(**values).save(tmp_path / "mine.yaml")
     command = ["train", str(tmp_path / "mine.yaml"), *smoke, "--runs", str(tmp_path / "runs")]
     command += ["--set", "execution.device=cpu"]
     assert main(command) == 0

@@ -29,7 +29,7 @@ from synlib.spec import RunSpec
 from synlib.runs.launch import train
 from synlib.runs.store import RunStore
 spec, job, store = map(json.loads, sys.argv[1:])
-train([RunSpec.from_dict(spec)], RunStore(store), Execution.from_dict(job))
+train([RunSpec(**spec)], RunStore(store), Execution(**job))
 """
 
 

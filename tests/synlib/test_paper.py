@@ -74,4 +74,4 @@ def test_best_learning_rates_are_one_effective_rate():
 
 
 def test_the_budget_rule_of_the_text():
-    assert composition_for_budget(80_000, real=paper.IMAGES["Cityscapes"]) == (2975, 9825)
+    assert composition_for_budget(80_000, paper.BATCH_SIZE, 50, *paper.IMAGES.values()) == (2975, 9825)

@@ -192,5 +192,5 @@ def test_shapes_must_agree():
 
 @pytest.mark.parametrize("name", POLICY_CHOICES)
 def test_unknown_policies_are_refused(name):
-    with pytest.raises(ValueError, match=f"policy {name}='guess'"):
+    with pytest.raises(ValueError, match=f"{name}: found 'guess', expected '"):
         Policy(**{name: "guess"})

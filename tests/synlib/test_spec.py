@@ -68,7 +68,7 @@ def test_equal_specs_have_equal_ids(spec, shuffle: random.Random):
         return {key: shuffled(values[key]) for key in shuffle.sample(list(values), len(values))}
 
     text = yaml.safe_dump(shuffled(spec.to_dict()), sort_keys=False)
-    again = RunSpec.from_dict(yaml.safe_load(text))
+    again = RunSpec(**yaml.safe_load(text))
     assert (again, again.run_id, again.canonical()) == (spec, spec.run_id, spec.canonical())
 
 
@@ -128,7 +128,7 @@ def test_epochs_are_iterations_that_show_every_image_often_enough_and_no_more(ep
 
 def test_epochs_of_a_list_of_images_and_of_the_default_batch():
     values = {"data": {"real": ["a", "b", "c", "d"]}, "schedule": {"epochs": 10}}
-    assert RunSpec.from_dict(values).schedule.iterations == 5
+    assert RunSpec(**values).schedule.iterations == 5
     assert values["schedule"] == {"epochs": 10}
 
 
@@ -222,7 +222,7 @@ def test_the_execution_of_an_older_run_is_still_read():
         "imagenet_weights": "", "device": "", "processes": 2, "loader_workers": 0, "threads": 1,
         "checkpoint_period": 100, "images_per_step": 0, "deterministic": True, "stage_dir": "",
     }  # fmt: skip
-    execution = Execution.from_dict(old)
+    execution = Execution(**old)
     assert (execution.processes, execution.executor, execution.evaluate_on[0].to_dict()) == (2, "local", on)
-    assert Execution.from_dict(execution.to_dict()) == execution
+    assert Execution(**execution.to_dict()) == execution
     assert list(old) == [name for name in old if name in execution.to_dict()]
