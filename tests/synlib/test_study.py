@@ -58,7 +58,7 @@ def test_the_profile_says_how_labels_are_harmonised(tmp_path):
     assert prepare(changed).manifest()["policy"]["orphans"] == "void"
     for policy, message in (
         ({"orphan": "void"}, "data.policy.*'orphan'"),
-        ({"orphans": "gone"}, "policy orphans='gone'"),
+        ({"orphans": "gone"}, "orphans: found 'gone'"),
     ):
         with pytest.raises(ValueError, match=message):
             prepare(changed.with_settings({"data.policy": policy}))
