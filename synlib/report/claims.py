@@ -1,15 +1,14 @@
 """The paper's claims, from ``claims.yaml``: which runs each compares. :mod:`synlib.report.verdicts` judges them."""
 
 import functools
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from synlib.report.frames import Missing
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 """The verdicts."""
@@ -47,12 +46,5 @@ def load() -> tuple[Claim, ...]:
     return tuple(Claim(**entry) for entry in entries)
 
 
-def between(values: Sequence) -> Any:
-    """The middle one of rising values; of two in the middle, the larger. Raises Missing for less than three values."""
-    if len(values) < 3:
-        raise Missing(f"found {list(values)}, expected at least three values to compare")
-    return values[len(values) // 2]
-
-
-CHOICES = {"min": min, "max": max, "between": between}
-"""Word -> function of all values that an experiment has of a factor, in rising order."""
+CHOICES = {"min": min, "max": max, "between": statistics.median_high}
+"""Word -> function of all values that an experiment has of a factor."""

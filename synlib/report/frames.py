@@ -1,9 +1,8 @@
 """What figures, tables and verdicts are made of: means over seeds, draws by a factor's value, the paper's numbers.
 
-``results``: one row per run, evaluation set and class, with the columns ``experiment``, ``trained on``, ``run``,
-``seed``, ``state``, ``evaluated on``, ``class``, ``ap``, ``low``, ``high`` (percent, with the bootstrap interval over
-the evaluation images) and the experiment's factors; AP is missing where a run failed. ``draws``: a function of run id
-and evaluation set, such as :meth:`synlib.runs.store.RunStore.draws`.
+``results``: one row per run, evaluation set and class: ``experiment``, ``trained on``, ``run``, ``seed``, ``state``,
+``evaluated on``, ``class``, ``ap``, ``low``, ``high`` (percent, with the bootstrap interval over the evaluation images)
+and the experiment's factors; AP is missing where a run failed. ``draws``: :meth:`synlib.runs.store.RunStore.draws`.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,13 +38,10 @@ def published() -> dict[str, pd.DataFrame]:
 def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = MEAN) -> pd.DataFrame:
     """One row per value of ``by``, evaluation set and class (``name``; None: all), in their order in ``results``.
 
-    Columns besides: ``ap`` (mean over the seeds that did not fail), ``low``, ``high`` (the interval over images; if any
-    row has several seeds, the smallest and largest AP over seeds, for all rows: see :func:`band`), ``seeds`` (how many
-    have AP), ``diverged`` (how many came to no result so), ``run`` (ids).
+    Columns besides: ``ap`` (mean over seeds), ``low``, ``high`` (the interval over images; if any row has several
+    seeds, the smallest and largest AP, for all rows), ``seeds`` (with AP), ``diverged`` (seeds), ``run`` (ids).
     """
     chosen = results if name is None else results[results["class"] == name]
-    state = chosen.get("state", pd.Series("", chosen.index))
-    chosen = chosen.assign(diverged=state.astype(str).str.contains("diverge"))
     groups = chosen.groupby([*by, "evaluated on", "class"], sort=False, dropna=False)
     ends = {"low": ("low", "first"), "high": ("high", "first")}
     if (groups["ap"].count() > 1).any():  # the mean of intervals would hide that trainings differ
@@ -54,7 +50,7 @@ def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = ME
         ap=("ap", "mean"),
         **ends,
         seeds=("ap", "count"),
-        diverged=("diverged", "sum"),
+        diverged=("state", lambda states: sum("diverge" in state for state in states)),
         run=("run", lambda runs: " ".join(dict.fromkeys(runs))),
     ).reset_index()
 
@@ -65,38 +61,34 @@ def band(table: pd.DataFrame) -> str:
     return f"range over {seeds} seeds" if seeds > 1 else INTERVAL
 
 
-def comparable(draws: Sequence[Draws], on: str) -> None:
-    """Raise :class:`Missing` if the runs were not evaluated on the same images of ``on``."""
-    try:
-        check_pairable(draws, on)
-    except ValueError as error:
-        raise Missing(str(error)) from error
-
-
 class Stacked(NamedTuple):
-    """Runs by the K rising ``values`` of a factor: fractions ``ap`` (K, 9) and ``drawn`` (K, B, 9); what ``failed``."""
+    """AP by the K rising ``values`` of a factor, mean over ``seeds``: fractions ``(K, 1 + B, 9)``, itself and draws."""
 
     values: np.ndarray
     ap: np.ndarray
-    drawn: np.ndarray
-    failed: tuple[float, ...]
+    seeds: int
 
 
-def stacked(results: pd.DataFrame, draws: DrawsOf, factor: str, on: str) -> Stacked:
-    """AP on ``on`` and its draws by ``factor``, averaged over the seeds common to all its values.
+def stacked(results: pd.DataFrame, draws: DrawsOf, factor: str) -> Stacked:
+    """AP by ``factor``, averaged over the seeds that all its values have; values without any AP are left out.
 
-    Values of which every run failed are in ``failed`` only. Raises :class:`Missing` if nothing is left.
+    ``results``: with one evaluation set for each value. Raises :class:`Missing` if no seed is common to all, or if runs
+    on one evaluation set were evaluated on different images.
     """
-    rows = results[(results["class"] == MEAN) & (results["evaluated on"] == on)]
-    done = rows[rows["ap"].notna()]
-    if done.empty:
-        raise Missing(f"no result on {on} for any {factor}")
-    runs = done.pivot(index="seed", columns=factor, values="run").dropna()
+    done = results[(results["class"] == MEAN) & results["ap"].notna()]
+    runs = done.pivot(index=[factor, "evaluated on"], columns="seed", values="run").dropna(axis="columns")
     if runs.empty:
-        raise Missing(f"no seed has a result for every {factor}")
-    found = [[draws(run, on) for run in of_seed] for of_seed in runs.to_numpy()]  # S x K
-    comparable([item for of_seed in found for item in of_seed], on)
-    ap = np.mean([[item.value for item in of_seed] for of_seed in found], axis=0)
-    drawn = np.array([[item.drawn for item in of_seed] for of_seed in found])  # (S, K, B, 9)
-    drawn = over_seeds(drawn.swapaxes(1, 2)).swapaxes(0, 1)
-    return Stacked(runs.columns.to_numpy(float), ap, drawn, tuple(sorted(set(rows[factor]) - set(runs.columns))))
+        raise Missing(f"found no seed with results for every {factor}")
+    of_seed = runs.stack(future_stack=True)  # run ids by factor, evaluation set and seed
+    read = pd.Series([draws(run, on) for (_, on, _), run in of_seed.items()], of_seed.index)
+    for on, on_set in read.groupby("evaluated on"):
+        try:
+            check_pairable(on_set, on)
+        except ValueError as error:
+            raise Missing(str(error)) from error
+    ap = []
+    for _, of_value in read.groupby(factor):
+        mean = np.mean([item.value for item in of_value], axis=0)
+        drawn = over_seeds(np.array([item.drawn for item in of_value], float))  # (S, B, 9) -> (B, 9)
+        ap.append(np.concatenate([mean[None], drawn]))
+    return Stacked(runs.index.get_level_values(factor).to_numpy(), np.array(ap), runs.shape[1])

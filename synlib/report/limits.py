@@ -4,20 +4,18 @@ The paper reads the limit off Figure 4: "precision trend [...] can be separated 
 even slightly increasing", then a strong decrease. Here it is a stated rule, so that it can have an interval:
 
 1. Of all curves that do not fall up to some threshold and fall along a straight line from there, take the one nearest
-   to AP against the threshold (least squares): its bend is the limit. Of several bends equally near it is the last. All
-   trainings take part in the fit, so one that came out well or badly moves the limit little.
+   to AP against the threshold (least squares): its bend is the limit. Of several bends equally near it is the last.
 2. Where the line ends at 90 % of the bend's AP or above, AP did not fall: the limit is the largest threshold, or more.
-3. Bends are tried up to the last threshold but one: beyond it, a single point is left, which any bend fits. A limit
-   there is that threshold, or more.
+3. Bends are tried up to the last threshold but one: beyond it, a single point is left, which any bend fits.
 4. The same rule applied to each bootstrap draw gives the interval. In simulations of a fall by 60 % with errors of 3 %
-   of AP, 95 % intervals held the bend in 85 % of the cases; a steeper fall beside the errors is trusted more.
+   of AP, 95 % intervals held the bend in 85 % of the cases.
 
 The fit is a two-phase regression (D. J. Hudson, "Fitting Segmented Curves Whose Join Points Have to Be Estimated", JASA
 61, 1966) with an isotonic first phase: for a given bend, the straight line acts on it as one more observation at the
 bend (:func:`_nearest_with_bend`), and the formula by minima and maxima of means solves it for all curves at once
 (R. E. Barlow et al., "Statistical Inference under Order Restrictions", 1972, theorem 1.4).
 
-Shapes used in this module: T thresholds, B draws, N curves, 9 = the eight classes and their mean.
+T thresholds, B draws, N curves, 9 = the eight classes and their mean.
 """
 
 from collections.abc import Sequence
@@ -37,7 +35,7 @@ _STEPS = 90
 
 
 class TwoPhases(NamedTuple):
-    """Second phases of the nearest curves, each ``(N,)``: AP is ``level`` at ``limit`` and falls by ``slope`` >= 0."""
+    """Second phases of curves, one number for each: AP is ``level`` at ``limit`` and falls by ``slope`` >= 0."""
 
     limit: np.ndarray
     level: np.ndarray
@@ -55,12 +53,12 @@ def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:
 
     Raises :class:`synlib.report.frames.Missing` if there are no results, or none that can be compared.
     """
-    runs = stacked(results, draws, "threshold", "Synscapes")
+    runs = stacked(results[results["evaluated on"] == "Synscapes"], draws, "threshold")
     if len(runs.values) < 3:
         unknown = dict.fromkeys(("limit", "low", "high", "level", "slope"), np.nan)
         table = pd.DataFrame({"class": NAMES} | unknown).assign(at_least=False, high_at_least=False)
     else:
-        table = fitted_limits(runs.values, 100 * runs.ap, 100 * runs.drawn)
+        table = fitted_limits(runs.values, 100 * runs.ap)
     return table.assign(paper=[np.nan if name == MEAN else paper.limit(name) for name in table["class"]])
 
 
@@ -73,36 +71,32 @@ def limit_text(row: pd.Series) -> tuple[str, str]:
     return limit, high if row["low"] == row["high"] else f"{row['low']:.0f} – {high}"
 
 
-def fitted_limits(thresholds: Sequence[float], curves: np.ndarray, drawn: np.ndarray) -> pd.DataFrame:
-    """:func:`limits` of AP ``(T, 9)`` at T rising ``thresholds`` and its bootstrap draws ``(T, B, 9)``; no ``paper``.
+def fitted_limits(thresholds: Sequence[float], ap: np.ndarray) -> pd.DataFrame:
+    """:func:`limits` of ``ap`` ``(T, 1 + B, 9)``, of which the first are not draws; without ``paper``.
 
-    Raises ValueError if there are less than three thresholds, if they do not rise, or if shapes do not agree.
+    Raises ValueError as :func:`two_phases`.
     """
-    fitted = two_phases(thresholds, np.asarray(curves, float).T)
+    fitted = two_phases(thresholds, ap)
     tried, largest = thresholds[-2], thresholds[-1]
-    ends = percentiles(limit_draws(thresholds, drawn))
+    ends = percentiles(fitted.limit[1:])
     low, high = (np.where((end > tried) & (end < largest), tried, end) for end in ends)  # no draw is between these
-    unbounded = {"at_least": fitted.limit >= tried, "high_at_least": high >= tried}
-    rows = {"limit": fitted.limit, "low": low, "high": high, "level": fitted.level, "slope": fitted.slope}
-    return pd.DataFrame({"class": NAMES} | rows | unbounded)
+    limit, level, slope = (part[0] for part in fitted)
+    rows = {"limit": limit, "low": low, "high": high, "level": level, "slope": slope}
+    return pd.DataFrame({"class": NAMES} | rows | {"at_least": limit >= tried, "high_at_least": high >= tried})
 
 
-def limit_draws(thresholds: Sequence[float], drawn: np.ndarray) -> np.ndarray:
-    """The limit of each draw and class, ``(B, 9)``, from draws ``(T, B, 9)``; NaN where a draw has none."""
-    curves = np.moveaxis(np.asarray(drawn, float), 0, -1)
-    return two_phases(thresholds, curves.reshape(-1, curves.shape[-1])).limit.reshape(curves.shape[:-1])
+def two_phases(thresholds: Sequence[float], ap: np.ndarray) -> TwoPhases:
+    """The nearest two-phase curve of each of the curves ``(T, ...)``.
 
-
-def two_phases(thresholds: Sequence[float], curves: np.ndarray) -> TwoPhases:
-    """The nearest two-phase curve of each of the curves ``(N, T)``; errors as :func:`fitted_limits`.
-
-    A curve that holds a NaN, or whose first phase is not above 0, has NaN throughout.
+    A curve that holds a NaN, or whose first phase is not above 0, has NaN throughout. Raises ValueError if there are
+    less than three thresholds, if they do not rise, or if there is not one for each point of a curve.
     """
     x = np.asarray(thresholds, float)
     if len(x) < 3 or not (np.diff(x) > 0).all():
         raise ValueError(f"thresholds: found {x.tolist()}, expected at least three rising numbers")
-    if curves.ndim != 2 or curves.shape[1] != len(x):
-        raise ValueError(f"found curves of shape {curves.shape}, expected {len(x)} thresholds in each")
+    if len(ap) != len(x):
+        raise ValueError(f"found curves of {len(ap)} points, expected {len(x)} thresholds")
+    curves = np.asarray(ap, float).reshape(len(x), -1).T  # (N, T)
     limit, level, slope = np.full(len(curves), x[-1]), curves[:, -1].copy(), np.zeros(len(curves))
     smallest, tolerance = np.full(len(curves), np.inf), 1e-9 * (curves**2).sum(1)
     for bend in np.unique(np.concatenate([np.linspace(x[0], x[-2], _STEPS + 1), x[:-1]])):
@@ -112,7 +106,8 @@ def two_phases(thresholds: Sequence[float], curves: np.ndarray) -> TwoPhases:
         limit[better], level[better], slope[better] = bend, height[better], fall[better]
     lasts = level - slope * (x[-1] - limit) >= STILL_THERE * level
     unknown = np.isnan(curves).any(1) | ~(level > 0)
-    return TwoPhases(*(np.where(unknown, np.nan, part) for part in (np.where(lasts, x[-1], limit), level, slope)))
+    parts = np.where(lasts, x[-1], limit), level, slope
+    return TwoPhases(*(np.where(unknown, np.nan, part).reshape(ap.shape[1:]) for part in parts))
 
 
 def _nearest_with_bend(x: np.ndarray, curves: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

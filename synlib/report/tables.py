@@ -1,11 +1,18 @@
-"""The paper's tables from tidy results, styled for a notebook; the table itself is in ``.data`` of each Styler."""
+"""The paper's tables, styled for a notebook; the table itself is in ``.data`` of each Styler.
 
+Tables 1 to 5 are made from results (:mod:`synlib.report.frames`) of the experiments ``table1``, ``removal``,
+``amounts`` (both 3 and 4) and ``steps``: AP in percent beside the paper's.
+"""
+
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from pandas.io.formats.style import Styler
 
 from scapes.bootstrap import MEAN
@@ -23,30 +30,15 @@ from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
 
 VERDICTS = {
-    HOLDS: ("✓", "var(--holds, #007a5a)"),
-    FAILS: ("✗", "var(--fails, #b34700)"),
-    OPEN: ("?", "var(--open, #595959)"),
+    HOLDS: ("✓", "var(--holds, #007a5a)", "hold"),
+    FAILS: ("✗", "var(--fails, #b34700)", "do not hold"),
+    OPEN: ("?", "var(--open, #595959)", OPEN),
 }
-"""Sign and colour of a verdict, told apart by colour-blind readers; ``templates/style.css`` has those of dark pages."""
-EVENTS = {
-    "before": "instances before",
-    "rider_added": "riders split from a vehicle",
-    "vehicle_vanished": "vehicles left without pixels",
-    "wheelchair": "persons made riders (wheelchairs)",
-    "without_pixels": "listed without a pixel",
-    "unknown_id": "in the map, not in the metadata",
-    "disagreement": "class differs from the class map",
-    "orphan_px": "pixels of vehicles without an instance",
-    "after": "instances after",
-}
-"""Events of the manifest, and their names in the table."""
+"""Sign, colour and plural of a verdict; ``templates/style.css`` has the colours of dark pages."""
 
 
 def table1(results: pd.DataFrame) -> Styler:
-    """Table 1 (section 3.3): AP in percent by training set (rows) and evaluation set (columns), beside the paper's.
-
-    The last columns are what is kept on the other data set: AP there in percent of AP on the own one.
-    """
+    """Table 1 (section 3.3): AP by training set (rows) and evaluation set, and what is kept on the other data set."""
     table = _beside(results, published()["table1"], ["trained on"], "evaluated on")
     for whose in ("ours", "paper"):
         ap = table.xs(whose, axis=1, level=1)
@@ -56,10 +48,7 @@ def table1(results: pd.DataFrame) -> Styler:
 
 
 def table2(results: pd.DataFrame) -> Styler:
-    """Table 2 (section 4.1): AP without and with instance removal, by approach and evaluation set, beside the paper's.
-
-    ``results``: of the experiment ``removal``. The last columns are what removal gains.
-    """
+    """Table 2 (section 4.1): AP without and with instance removal, by approach and evaluation set, and the gain."""
     table = _beside(results, published()["removal"], ["approach", "evaluated on"], "removal")
     table = table.rename(index=paper.APPROACHES, columns={"off": "removal off", "on": "removal on"})
     for whose in ("ours", "paper"):
@@ -68,27 +57,23 @@ def table2(results: pd.DataFrame) -> Styler:
 
 
 def table3(results: pd.DataFrame) -> Styler:
-    """Table 3: AP in percent on Cityscapes by epochs (rows) and synthetic images added (columns), beside the paper's.
-
-    ``results``: of the experiment ``amounts``. Each number of epochs has a row with ours, its interval (with several
-    seeds, their range), and the paper's.
-    """
+    """Table 3 (section 4.2): AP on Cityscapes by epochs (rows) and synthetic images added (columns)."""
     results = results[results["evaluated on"] == "Cityscapes"].sort_values(["epochs", "added"])
-    epochs = _correspondence(results["epochs"].unique(), paper.TABLE3)
-    added = _correspondence(results["added"].unique(), next(iter(paper.TABLE3.values())))
     papers = results[["epochs", "added"]].drop_duplicates()
-    papers["ap"] = [paper.TABLE3.get(epochs[e], {}).get(added[a], np.nan) for e, a in papers.to_numpy()]
+    epochs = _stand_for(papers["epochs"].unique(), paper.TABLE3)
+    added = _stand_for(papers["added"].unique(), paper.TABLE3[50])
+    papers["ap"] = [paper.TABLE3.get(epochs.get(e), {}).get(added.get(a), np.nan) for e, a in papers.to_numpy()]
     table = _beside(results, papers, ["epochs"], "added").stack(level=1, future_stack=True)
-    table = table.rename(index={value: _label(value, near, "epochs") for value, near in epochs.items()}, level=0)
-    table = table.rename(columns={value: _label(value, near, "images") for value, near in added.items()})
+    table = table.rename(index=lambda value: _label(value, epochs.get(value), "epochs"), level=0)
+    table = table.rename(columns=lambda value: _label(value, added.get(value), "images"))
     return _shown(table.rename_axis(index=["trained for", ""], columns="synthetic images added"))
 
 
 def table4(results: pd.DataFrame) -> Styler:
-    """Table 4: the best run of Table 3 within a number of iterations, and what it was trained on, beside the paper's.
+    """Table 4 (section 4.2): the best run of Table 3 within a number of iterations, and what it was trained on.
 
-    ``results``: of the experiment ``amounts``. Iterations allowed are the same share of the longest run as in the
-    paper, to two digits. Column ``by its Table 3``: what the paper's Table 4 would be by its Table 3.
+    Iterations allowed are the same share of the longest run as in the paper, to two digits. Column ``by its Table 3``:
+    what the paper's Table 4 would be by its Table 3.
     """
     found = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["epochs", "added", "iterations"])
     papers = published()["amounts"]
@@ -114,8 +99,7 @@ def table4(results: pd.DataFrame) -> Styler:
 def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame:
     """The row of ``runs`` (columns ``ap``, ``iterations``) with the highest AP that takes no more than ``iterations``.
 
-    One row per number of ``iterations``, which rise; missing values where every run takes more. Of equal APs the
-    shortest run. Table 4 is this for Table 3.
+    One row per number of ``iterations``, which rise; missing values where every run takes more; the shortest of equals.
     """
     ranked = runs.dropna(subset="ap").astype({"iterations": float}).sort_values(["iterations", "ap"])
     better = ranked[ranked["ap"] > ranked["ap"].cummax().shift(fill_value=-np.inf)]  # than all that take no longer
@@ -124,10 +108,7 @@ def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame
 
 
 def table5(results: pd.DataFrame) -> Styler:
-    """Table 5 (section 4.3): AP after each step of the fine-tuning approach, beside the paper's.
-
-    ``results``: of the experiment ``steps``; a step means "in addition to the previous ones" where it begins with +.
-    """
+    """Table 5 (section 4.3): AP after each step of the fine-tuning approach; + is in addition to those before."""
     table = _beside(results, published()["steps"], ["step"], "evaluated on")
     return _shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"))
 
@@ -159,16 +140,15 @@ def instance_counts(data: StudyData) -> Styler:
 
 def harmonization_counts(data: StudyData) -> Styler:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
-    table = count_table(data.manifest())
-    table = table.reindex(index=[event for event in EVENTS if event in table.index], columns=CLASSES, fill_value=0)
-    return _shown(table.rename(index=EVENTS))
+    names = yaml.safe_load(Path(__file__).with_name("events.yaml").read_text(encoding="utf-8"))
+    table = count_table(data.manifest()).reindex(columns=CLASSES, fill_value=0)
+    return _shown(table.loc[[event for event in names if event in table.index]].rename(index=names))
 
 
 def limits(found: pd.DataFrame, profile: Profile) -> Styler:
     """The removal limits of Figure 4, ``found`` by :func:`synlib.report.limits.limits`: ≥ where one may be larger.
 
-    Column ``removed from here on``: the percentages that ``profile`` removes from section 4.2 on; the paper removes
-    what it reads off Figure 4.
+    Column ``removed from here on``: the percentages that ``profile`` removes from section 4.2 on.
     """
     limit, interval = zip(*(limit_text(row) for _, row in found.iterrows()), strict=True)
     chosen = [np.nan if name == MEAN else profile.grids.removal.get(name, 0) for name in found["class"]]
@@ -187,22 +167,17 @@ def limits(found: pd.DataFrame, profile: Profile) -> Styler:
 def removed_instances(data: StudyData, profile: Profile) -> Styler:
     """What the chosen thresholds remove of Synscapes: one row per class, "all", and the paper's "all".
 
-    Columns: instances ``before`` and ``after``, ``removed (%)``, ``largest removed (px)``, ``images left without``:
-    images that had instances of the class and have none left.
+    Columns as :func:`synlib.curation.prune.prune_report` has them.
     """
     instances = data.instances("synthetic", "train")
-    report = prune_report(instances, prune(instances, profile.grids.removal_fractions())).loc[[*CLASSES, "all"]]
-    columns = {
-        "before": report["before"],
-        "after": report["after"],
-        "removed (%)": 100 * report["removed_fraction"],
-        "largest removed (px)": report["cutoff_px"],
-        "images left without": report["emptied_images"],
-    }
-    table = pd.DataFrame(columns).astype(object).rename_axis(None)  # object: counts stay integers
+    report = prune_report(instances, prune(instances, profile.grids.removal_fractions()))
+    report["removed (%)"] = 100 * report["removed_fraction"]
+    report = report.rename(columns={"cutoff_px": "largest removed (px)", "emptied_images": "images left without"})
+    table = report[["before", "after", "removed (%)", "largest removed (px)", "images left without"]]
+    table = table.astype(object).rename_axis(None)  # object: counts stay integers
     before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
-    published = [before, after, 100 * (1 - after / before), np.nan, np.nan]
-    table.loc["all, in the paper"] = pd.Series(published, table.columns, dtype=object)
+    row = [before, after, 100 * (1 - after / before), np.nan, np.nan]
+    table.loc["all, in the paper"] = pd.Series(row, table.columns, dtype=object)
     return _shown(table)
 
 
@@ -218,33 +193,27 @@ def claims(judged: pd.DataFrame) -> Styler:
 
     The caption counts the verdicts. ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
     """
-    signs = judged["verdict"].map({verdict: sign for verdict, (sign, _) in VERDICTS.items()})
+    signs = judged["verdict"].map({verdict: sign for verdict, (sign, _, _) in VERDICTS.items()})
     units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
              "verdict": signs + " " + judged["verdict"], INTERVAL: _intervals(judged)}  # fmt: skip
     table = judged.assign(**texts)[["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]]
-    wraps = {"section": "nowrap", "claim": "normal; min-width: 16em", "verdict": "nowrap",
-             "because": "normal; min-width: 9em"}  # fmt: skip
-    props = {name: f"text-align: left; white-space: {wrap}" for name, wrap in wraps.items()}
-    colors = {sign: f"color: {color}; font-weight: bold" for sign, color in VERDICTS.values()}
+    colors = {sign: f"color: {color}; font-weight: bold" for sign, color, _ in VERDICTS.values()}
     styled = _shown(table).map(lambda text: colors[text[0]], subset=["verdict"])
-    styled.set_table_styles({name: [{"selector": "", "props": text}] for name, text in props.items()})
+    left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
+    styled.set_table_styles(dict.fromkeys(["section", "claim", "verdict", "because"], left))
     return named(styled.set_caption(_counted(judged["verdict"])), "claims", claims=judged)
 
 
 def _counted(found: pd.Series) -> str:
     """Such as ``5 claims: 4 hold, 1 not decided``."""
-    plural = {HOLDS: "hold", FAILS: "do not hold", OPEN: OPEN}
-    counts = found.value_counts()
-    parts = [f"{counts[v]} {plural[v] if counts[v] > 1 else v}" for v in VERDICTS if v in counts]
+    counts = {verdict: (found == verdict).sum() for verdict in VERDICTS}
+    parts = [f"{count} {VERDICTS[v][2] if count > 1 else v}" for v, count in counts.items() if count]
     return f"{len(found)} claim{'s' * (len(found) != 1)}: {', '.join(parts)}"
 
 
 def _shown(table: pd.DataFrame) -> Styler:
-    """``table`` styled for display: numbers to one digit, counts (integers) as such, missing ones as a dash.
-
-    Row numbers are not shown. AP 2.0 stays "2.0": a column that holds both counts and others has the type object.
-    """
+    """Numbers to one digit, counts (integers) as such, missing ones as a dash; row numbers are not shown."""
 
     def shown(value: Any) -> str:
         if isinstance(value, str):
@@ -256,9 +225,9 @@ def _shown(table: pd.DataFrame) -> Styler:
 
 
 def _beside(results: pd.DataFrame, papers: pd.DataFrame, rows: list[str], columns: str) -> pd.DataFrame:
-    """Mean AP of ``results`` beside that of ``papers``, by ``rows`` and ``columns``, in the order of ``papers``.
+    """Mean AP by ``rows`` and ``columns``, in the order of ``papers``; what is not there is missing.
 
-    Below each column: ``ours``, its interval (several seeds: their range) and ``paper``. What is not there is missing.
+    Below each column: ``ours``, its interval (several seeds: their range) and ``paper``.
     """
     keys = [*rows, columns]
     found = across_seeds(results, [name for name in keys if name != "evaluated on"])
@@ -277,21 +246,19 @@ def _intervals(table: pd.DataFrame, seeds: float = 1) -> pd.Series:
     return (low + " – " + high + fewer).where(table["low"].notna(), "–")
 
 
-def _correspondence(ours: Iterable[float], published: Iterable[float]) -> dict[float, float | None]:
-    """Our values of a factor -> the paper's that they stand for, or None.
+def _stand_for(ours: Iterable[float], published: Iterable[float]) -> dict[float, float]:
+    """Our values of a factor -> the paper's that they stand for, if any.
 
-    One to one if there are as many; else by value if all of ours are among the paper's; else only the smallest to the
-    smallest and the largest to the largest.
+    One to one if there are as many; else equal ones (to 2 %) if all of ours are among the paper's; else only the ends.
     """
     ours, published = sorted(ours), sorted(published)
     if len(ours) == len(published):
         return dict(zip(ours, published, strict=True))
-    found = {value: next((near for near in published if abs(value - near) <= 0.02 * near), None) for value in ours}
-    if None in found.values() and len(ours) > 1:
-        return dict.fromkeys(ours) | {ours[0]: published[0], ours[-1]: published[-1]}
-    return found
+    equal = {value: near for value in ours for near in published if math.isclose(value, near, rel_tol=0.02)}
+    ends = {ours[0]: published[0], ours[-1]: published[-1]}
+    return equal if len(equal) == len(ours) or len(ours) == 1 else ends
 
 
 def _label(ours: float, papers: float | None, unit: str) -> str:
-    same = papers is None or abs(ours - papers) <= 0.02 * papers
+    same = papers is None or math.isclose(ours, papers, rel_tol=0.02)
     return f"{ours:,g} {unit}" + ("" if same else f" (paper: {papers:,})".replace(",000", "k"))

@@ -1,9 +1,8 @@
 """Each claim of the paper against our runs: by how much it holds, and whether that is decided.
 
-A claim is a weighted sum of APs that should be above 0, such as AP of one run minus AP of another. It holds if the 95 %
-interval of the sum lies above 0, does not hold if the interval lies below 0, and is not decided otherwise, or where a
-run is missing. The interval is a paired bootstrap: each draw has the same evaluation images for all runs, and with
-several seeds the same trainings, so what the runs share cancels. With one seed, it does not cover how trainings differ.
+A weighted sum of APs should be above 0: it holds if the 95 % interval lies above 0, does not hold if it lies below, and
+is not decided otherwise, or where a run is missing. The interval is a paired bootstrap: each draw has the same images
+for all runs, and with several seeds the same trainings. With one seed, it does not cover how trainings differ.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,11 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from scapes.bootstrap import MEAN, NAMES, over_seeds, percentiles
+from scapes.bootstrap import MEAN, NAMES, percentiles
 from synlib.report import tables
 from synlib.report.claims import CHOICES, FAILS, HOLDS, OPEN, Claim, Weighted, load
-from synlib.report.frames import DrawsOf, Missing, comparable, published, stacked
-from synlib.report.limits import limit_draws, two_phases
+from synlib.report.frames import DrawsOf, Missing, published, stacked
+from synlib.report.limits import two_phases
 from synlib.study.study import Study
 
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
@@ -55,8 +54,8 @@ def show(study: Study, *places: str) -> Styler:
 def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     """One row per claim, columns :data:`COLUMNS`, by section; ``places`` as in :func:`show`.
 
-    ``paper``, ``ours``, ``low``, ``high``: in ``unit``; ``paper`` is missing where it states no number. ``because``:
-    why a claim is not decided, or what the verdict rests on.
+    ``paper`` (missing where it states no number), ``ours``, ``low``, ``high``: in ``unit``. ``because``: why a claim is
+    not decided, or what the verdict rests on.
     """
     rows = []
     for claim in _chosen(places):
@@ -104,28 +103,17 @@ def _above_zero(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
 def contrast(runs: pd.DataFrame, draws: DrawsOf) -> tuple[Estimate, int]:
     """The weighted sum of mean APs in AP points, averaged over the seeds that all its runs have; how many these are.
 
-    ``runs``: one row per run and seed; columns ``term`` and ``trained on`` (which together name a run for all seeds),
-    ``seed``, ``run``, ``evaluated on``, ``weight``.
-
-    Raises Missing if no seed is common to all, or if runs on one evaluation set were evaluated on different images.
+    ``runs``: results with ``weight`` and ``term``, which tells runs of one name apart. Raises Missing as ``stacked``.
     """
-    complete = runs.groupby("seed")["run"].transform("size") == runs.groupby(["term", "trained on"]).ngroups
-    runs = runs[complete].sort_values("seed", kind="stable")
-    if runs.empty:
-        raise Missing("found no seed that all runs of the comparison have")
-    read = pd.Series([draws(run, on) for run, on in zip(runs["run"], runs["evaluated on"], strict=True)], runs.index)
-    for on in sorted(runs["evaluated on"].unique()):
-        comparable(read[(runs["evaluated on"] == on)].tolist(), on)
-    seeds, weights = runs["seed"].nunique(), runs["weight"].to_numpy()
-    value = weights @ [item.value[_MEAN] for item in read] / seeds
-    drawn = weights[:, None] * np.array([item.drawn[:, _MEAN] for item in read], float)  # (runs, B)
-    of_seed = drawn.reshape(seeds, -1, drawn.shape[1]).sum(1)  # (S, B)
-    return _estimate(100 * value, 100 * over_seeds(of_seed)), seeds
+    number = runs.groupby(["term", "trained on"]).ngroup()
+    found = stacked(runs.assign(**{"run compared": number}), draws, "run compared")
+    weights = runs.groupby(number)["weight"].first().to_numpy()
+    return _estimate(100 * weights @ found.ap[..., _MEAN]), found.seeds
 
 
-def _estimate(value: float, drawn: np.ndarray) -> Estimate:
-    """A number with the 95 % interval of its draws ``(B,)``."""
-    return Estimate(*(float(number) for number in (value, *percentiles(drawn))))
+def _estimate(values: np.ndarray) -> Estimate:
+    """A number and the 95 % interval of its draws, of both ``(1 + B,)``."""
+    return Estimate(*(float(number) for number in (values[0], *percentiles(values[1:]))))
 
 
 def _finished(runs: Weighted, results: Results) -> pd.DataFrame:
@@ -144,8 +132,11 @@ def _select(runs: Weighted, results: Results) -> pd.DataFrame:
     if rows is None or rows.empty:
         raise Missing(f"the experiment {runs.experiment} was not run")
     for factor, wanted in runs.where.items():
-        value = CHOICES[wanted](sorted(rows[factor].unique().tolist())) if wanted in CHOICES else wanted
-        if value not in rows[factor].tolist():
+        values = rows[factor].unique().tolist()
+        if wanted == "between" and len(values) < 3:
+            raise Missing(f"found {sorted(values)}, expected at least three values to compare")
+        value = CHOICES[wanted](values) if wanted in CHOICES else wanted
+        if value not in values:
             raise Missing(f"no run with {factor.replace('_', ' ')} {value}")
         rows = rows[rows[factor] == value]
     found = rows[rows["evaluated on"] == runs.evaluated_on]
@@ -156,52 +147,43 @@ def _select(runs: Weighted, results: Results) -> pd.DataFrame:
 
 def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 4: how far the removal limit of persons is above the median of the other classes' (percent removed)."""
-    runs = stacked(_select(claim.runs[0], results), draws, "threshold", "Synscapes")
+    runs = stacked(_select(claim.runs[0], results), draws, "threshold")
     if len(runs.values) < 3:
         raise Missing(f"found results for thresholds {runs.values.tolist()}, expected at least three")
-
-    def lead(limits: np.ndarray) -> np.ndarray:
-        of_class = pd.DataFrame(limits, columns=list(NAMES))
-        return (of_class["person"] - of_class.drop(columns=["person", MEAN]).median(axis=1)).to_numpy()
-
-    (value,) = lead(two_phases(runs.values, runs.ap.T).limit[None])
-    if np.isnan(value):
+    limits = pd.DataFrame(two_phases(runs.values, runs.ap).limit, columns=NAMES)
+    lead = limits["person"] - limits.drop(columns=["person", MEAN]).median(axis=1)
+    if np.isnan(lead[0]):
         raise Missing("AP is 0 throughout, and has no limit, for persons or for all others")
-    found = _estimate(value, lead(limit_draws(runs.values, runs.drawn)))
+    found = _estimate(lead.to_numpy())
     return found, found.verdict, "limits by the rule of Figure 4; the median of the other classes"
 
 
 def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 6: do both momenta peak at the same effective learning rate lr / (1 - m)?
 
-    Estimated: the distance of the two maxima in decades of it. At the same nominal learning rate, momenta 0 and 0.9
-    would be 1 decade apart. Holds if the interval lies within half a decade of 0, does not hold if it lies outside, and
-    is not decided otherwise, or if a maximum is at an end of its grid. Rates between those tried are not covered.
+    Estimated: the distance of the two maxima in decades of it; the same nominal rate at momenta 0 and 0.9 would be 1.
+    Holds if the interval lies within half a decade of 0, does not hold if it lies outside, and is not decided
+    otherwise, or if a maximum is at an end of its grid. Rates between those tried are not covered.
     """
     rows = _select(claim.runs[0], results)
     momenta = sorted(rows["momentum"].unique().tolist())
     if len(momenta) < 2:
         raise Missing(f"found momentum {momenta}, expected two")
-    first, first_drawn = _peak(rows, draws, momenta[0])
-    second, second_drawn = _peak(rows, draws, momenta[-1])
-    found = _estimate(second - first, second_drawn - first_drawn)
-    verdict = OPEN
-    if max(abs(found.low), abs(found.high)) <= 0.5:
-        verdict = HOLDS
-    elif found.low > 0.5 or found.high < -0.5:
-        verdict = FAILS
+    first, second = (_peak(rows[rows["momentum"] == momentum], draws) for momentum in (momenta[0], momenta[-1]))
+    found = _estimate(second - first)
+    inside = found.low >= -0.5 and found.high <= 0.5
+    outside = found.low > 0.5 or found.high < -0.5
+    verdict = HOLDS if inside else FAILS if outside else OPEN
     return found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1"
 
 
-def _peak(rows: pd.DataFrame, draws: DrawsOf, momentum: float) -> tuple[float, np.ndarray]:
-    """log10 of the effective learning rate with the highest AP on Cityscapes, and its draws ``(B,)``."""
-    runs = stacked(rows[rows["momentum"] == momentum], draws, "learning_rate", "Cityscapes")
-    best = runs.ap[:, _MEAN].argmax()
-    rate, tried = runs.values[best], [*runs.values, *runs.failed]
-    if rate in (min(tried), max(tried)):
-        raise Missing(f"momentum {momentum:g}: the maximum is at the end of the grid, at learning rate {rate:g}")
-    effective = np.log10(runs.values / (1 - momentum))
-    return effective[best], effective[runs.drawn[..., _MEAN].argmax(0)]
+def _peak(rows: pd.DataFrame, draws: DrawsOf) -> np.ndarray:
+    """log10 of the effective learning rate with the highest AP of one momentum, and of its draws: ``(1 + B,)``."""
+    runs, momentum, tried = stacked(rows, draws, "learning_rate"), rows["momentum"].iloc[0], rows["learning_rate"]
+    best = runs.values[runs.ap[..., _MEAN].argmax(0)]
+    if best[0] in (tried.min(), tried.max()):
+        raise Missing(f"momentum {momentum:g}: the maximum is at the end of the grid, at learning rate {best[0]:g}")
+    return np.log10(best / (1 - momentum))
 
 
 RULES: dict[str, Callable[[Claim, Results, DrawsOf], Judged]] = {

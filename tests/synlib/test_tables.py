@@ -188,7 +188,7 @@ def test_limits_beside_the_papers_readings(one):
     assert two[["limit", "low", "high"]].isna().all(axis=None)
     assert two["paper"].tolist()[:2] == [60, 30]
     assert tables.limits(two, removing()).data["95 % interval"].tolist() == ["–"] * 9
-    with pytest.raises(Missing, match="no result on Synscapes for any threshold"):
+    with pytest.raises(Missing, match="no seed with results for every threshold"):
         limits(one.results["thresholds"].iloc[:0], one.draws)
 
 
