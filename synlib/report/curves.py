@@ -183,7 +183,7 @@ def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
     table = ap_by_size(pooled, bands)
     table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
     table = table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()])
-    return table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "evaluated on"]])
+    return table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "state", "evaluated on"]])
 
 
 def band_label(table: pd.DataFrame) -> str:
