@@ -6,7 +6,7 @@ even slightly increasing", then a strong decrease. Here it is a stated rule, so 
 1. Of all curves that do not fall up to some threshold and fall along a straight line from there, take the one nearest
    to AP against the threshold (least squares): its bend is the limit. Of several bends equally near it is the last.
 2. Where the line ends at 90 % of the bend's AP or above, AP did not fall: the limit is the largest threshold, or more.
-3. Bends are tried up to the last threshold but one: beyond it, a single point is left, which any bend fits.
+3. Bends are tried up to the last threshold but one, as any bend fits a single point: a limit there is that, or more.
 4. The same rule applied to each bootstrap draw gives the interval. In simulations of a fall by 60 % with errors of 3 %
    of AP, 95 % intervals held the bend in 85 % of the cases.
 
@@ -45,13 +45,10 @@ class TwoPhases(NamedTuple):
 def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:
     """The removal threshold where AP of each class on Synscapes begins to fall: one row per class and one for the mean.
 
-    ``results``, ``draws``: of the experiment ``thresholds``, see :mod:`synlib.report.frames`. Columns: ``class``;
-    ``limit``, ``low``, ``high`` (percent removed, NaN where AP is 0 or unknown); ``level`` (AP in percent there);
-    ``slope`` (AP points lost for each percent removed after it); ``at_least``, ``high_at_least`` (whether limit and
-    upper end may be larger); ``paper`` (its reading of Figure 4). From less than three thresholds, no limit can be
-    said, and all numbers but the paper's are missing. For display: :func:`synlib.report.tables.limits`.
-
-    Raises :class:`synlib.report.frames.Missing` if there are no results, or none that can be compared.
+    ``results``: of the experiment ``thresholds``. Columns: ``class``; ``limit``, ``low``, ``high`` (percent removed,
+    NaN where AP is 0 or unknown, or from less than three thresholds); ``level`` (AP in percent there); ``slope`` (AP
+    points lost for each percent removed after it); ``at_least``, ``high_at_least`` (whether limit and upper end may be
+    larger); ``paper`` (its reading of Figure 4). Raises :class:`synlib.report.frames.Missing` as ``stacked``.
     """
     runs = stacked(results[results["evaluated on"] == "Synscapes"], draws, "threshold")
     if len(runs.values) < 3:
@@ -77,7 +74,7 @@ def fitted_limits(thresholds: Sequence[float], ap: np.ndarray) -> pd.DataFrame:
     Raises ValueError as :func:`two_phases`.
     """
     fitted = two_phases(thresholds, ap)
-    tried, largest = thresholds[-2], thresholds[-1]
+    *_, tried, largest = thresholds
     ends = percentiles(fitted.limit[1:])
     low, high = (np.where((end > tried) & (end < largest), tried, end) for end in ends)  # no draw is between these
     limit, level, slope = (part[0] for part in fitted)

@@ -44,10 +44,9 @@ class Page:
 def build(folder: Path, names: Sequence[str], *, profile: str, command: str, figures: Path, now: Sequence[str]) -> Path:
     """Render the executed notebooks ``folder/NAME.ipynb`` and write ``folder/index.html``, which is returned.
 
-    ``names``: all notebooks of the study, in order; those not executed are listed as such. ``command``: what makes the
-    study again. ``figures``: a folder whose PNG, PDF and CSV files are copied to ``folder/figures``, so that ``folder``
-    can be moved and sent as a whole; its ``claims.csv`` (:func:`synlib.report.verdicts.verdicts`) is shown as a table.
-    ``now``: the notebooks that ``command`` executed; pages and figures of others stay as they are.
+    ``names``: all notebooks of the study, in order. ``command``: what makes the study again. ``figures``: a folder
+    whose PNG, PDF and CSV files are copied to ``folder/figures``; its ``claims.csv`` is shown as a table. ``now``: the
+    notebooks that ``command`` executed; pages and figures of others stay as they are.
     """
     pages = [describe(folder, name, earlier=name not in now) for name in names]
     executed = [page for page in pages if page.executed]

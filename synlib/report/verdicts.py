@@ -119,7 +119,7 @@ def _estimate(values: np.ndarray) -> Estimate:
 def _finished(runs: Weighted, results: Results) -> pd.DataFrame:
     """The rows of the mean AP of the runs selected that have results; raises Missing if a run has none for any seed."""
     found = _select(runs, results).query("`class` == @MEAN")
-    done = found[found["ap"].notna()]
+    done = found.dropna(subset="ap")
     failed = found[~found["trained on"].isin(done["trained on"])]
     if len(failed):
         raise Missing("{trained on}: {state}".format_map(failed.iloc[0]))
@@ -161,9 +161,8 @@ def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judg
 def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 6: do both momenta peak at the same effective learning rate lr / (1 - m)?
 
-    Estimated: the distance of the two maxima in decades of it; the same nominal rate at momenta 0 and 0.9 would be 1.
-    Holds if the interval lies within half a decade of 0, does not hold if it lies outside, and is not decided
-    otherwise, or if a maximum is at an end of its grid. Rates between those tried are not covered.
+    Estimated: the distance of the two maxima in decades of it. Holds if the interval lies within half a decade of 0,
+    does not hold if it lies outside, and is not decided otherwise, or if a maximum is at an end of its grid.
     """
     rows = _select(claim.runs[0], results)
     momenta = sorted(rows["momentum"].unique().tolist())

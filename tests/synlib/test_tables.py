@@ -25,9 +25,8 @@ def one():
 
 def cell(results, on="Cityscapes", **factors):
     """One cell: mean over seeds, and with several from the smallest to the largest instead of the interval."""
-    chosen = results[(results["class"] == "mean") & (results["evaluated on"] == on)]
-    for factor, value in factors.items():
-        chosen = chosen[chosen[factor] == value]
+    wanted = {"class": "mean", "evaluated on": on} | factors
+    chosen = results[(results[list(wanted)] == pd.Series(wanted)).all(axis=1)]
     if len(chosen) > 1:
         chosen = chosen.assign(low=chosen["ap"].min(), high=chosen["ap"].max())
     return chosen[["ap", "low", "high"]].mean()
@@ -45,9 +44,7 @@ def shown(row):
 def test_table1(one):
     table = tables.table1(one.results["table1"]).data
     expected = cell(one.results["table1"], "Synscapes", **{"trained on": "Cityscapes"})
-    assert table.loc["Cityscapes", ("Synscapes", "ours")] == expected["ap"]
-    assert table.loc["Cityscapes", ("Synscapes", "95 % interval")] == shown(expected)
-    assert table.loc["Cityscapes", ("Synscapes", "paper")] == 11.8
+    assert table.loc["Cityscapes", "Synscapes"].tolist() == [expected["ap"], shown(expected), 11.8]
     kept = table.loc["Synscapes", "kept (%)"]
     assert kept["paper"] == pytest.approx(100 * 12.9 / 31.6)
     own = cell(one.results["table1"], "Synscapes", **{"trained on": "Synscapes"})["ap"]
@@ -196,8 +193,9 @@ def test_limits_that_may_be_larger_say_so(one):
     matplotlib.use("Agg")
     found = limits(one.results["thresholds"], one.draws)
     row = {"limit": [80.0, 75.0, 80.0], "low": [79.1, 60.0, 80.0], "high": [80.0, 80.0, 80.0]}
-    rows = found.iloc[:3].assign(**row, at_least=[True, False, True], high_at_least=True)
-    shown = tables.limits(pd.concat([rows, found.iloc[3:]]), removing()).data
+    first = found.iloc[:3].assign(**row, at_least=[True, False, True], high_at_least=True)
+    rows = pd.concat([first, found.iloc[3:]])
+    shown = tables.limits(rows, removing()).data
     assert shown["limit (% removed)"].tolist()[:3] == ["≥ 80", "75", "≥ 80"]
     assert shown["95 % interval"].tolist()[:3] == ["79 – ≥ 80", "60 – ≥ 80", "≥ 80"]
     titles = [axis.get_title(loc="left") for axis in curves.figure4(one.results["thresholds"], rows).axes[:2]]
@@ -220,8 +218,8 @@ def test_removed_instances_counts_what_pruning_keeps():
     keep = prune(table, {"person": 0.6, "car": 0.3})
     single = table[~table["crowd"]]
     for category, name in enumerate(CLASSES):
-        own = single["category"] == category
-        assert found.loc[name, ["before", "after"]].tolist() == [own.sum(), keep[single.index][own].sum()]
+        own = keep[single.index][single["category"] == category]
+        assert found.loc[name, ["before", "after"]].tolist() == [len(own), own.sum()]
     assert found.loc["all", "before"] == len(single)
     published = found.loc["all, in the paper"]
     assert published[["before", "after"]].tolist() == [137_255, 70_744]
@@ -263,14 +261,11 @@ def test_instance_counts_are_shown_as_counts():
 
 
 def test_runs_have_their_names_in_the_experiment():
-    planned = [
-        SimpleNamespace(name=name, spec=SimpleNamespace(run_id=run))
-        for name, run in (("a", "1"), ("b", "2"), ("c", "1"))
-    ]
-    columns = {"run": ["1", "2"], "state": ["done", "planned"], "removal": [{}, {}]}
-    columns |= dict.fromkeys(("trained on", "seed", "iterations", "epochs"), 0)
-    store = SimpleNamespace(table=lambda planned: pd.DataFrame(columns))
-    table = tables.runs(store, planned).data
+    names = (("a", "1"), ("b", "2"), ("c", "1"))
+    planned = [SimpleNamespace(name=name, spec=SimpleNamespace(run_id=run)) for name, run in names]
+    rows = pd.DataFrame({"run": ["1", "2"], "state": ["done", "planned"], "removal": [{}, {}]})
+    rows[["trained on", "seed", "iterations", "epochs"]] = 0
+    table = tables.runs(SimpleNamespace(table=lambda planned: rows), planned).data
     assert table["name"].to_dict() == {"1": "a", "2": "b"}
     assert list(table) == ["name", "trained on", "seed", "iterations", "epochs", "state"]
 

@@ -1,5 +1,7 @@
 """Verdicts: the paper's own numbers must give the paper's own differences, and what is missing must be named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,9 +93,8 @@ def test_what_the_paper_says_of_the_rules():
     ],
 )
 def test_rule_of_figure5_weighs_three_runs(one, on, claim, expected):
-    ratios = one.results["ratios"]
-    row = verdicts.verdicts({"ratios": ratios}, one.draws).set_index("claim").loc[claim]
-    ap = ratios[(ratios["class"] == "mean") & (ratios["evaluated on"] == on)].set_index("real_percent")["ap"]
+    row = verdicts.verdicts(one.results, one.draws, "Figure 5").set_index("claim").loc[claim]
+    ap = one.results["ratios"].query("`class` == 'mean' and `evaluated on` == @on").set_index("real_percent")["ap"]
     assert row["ours"] == pytest.approx(expected(ap), abs=1e-4)
     assert row["low"] < row["ours"] < row["high"]
 
@@ -102,8 +103,7 @@ def test_nothing_run_decides_nothing_and_between_two_there_is_nothing(one):
     found = verdicts.verdicts({}, one.draws)
     assert (found["verdict"] == OPEN).all()
     assert found["because"].str.contains("was not run").all()
-    amounts = one.results["amounts"]
-    two = verdicts.verdicts({"amounts": amounts[amounts["epochs"] < 16]}, one.draws).set_index("claim")
+    two = verdicts.verdicts({"amounts": one.results["amounts"].query("epochs < 16")}, one.draws).set_index("claim")
     for than in ("fewer", "more"):
         because = two["because"][f"A middle number of epochs is better than {than}"]
         assert because == "found [8.0, 12.0], expected at least three values to compare"
@@ -111,13 +111,12 @@ def test_nothing_run_decides_nothing_and_between_two_there_is_nothing(one):
 
 def test_a_missing_or_failed_run_is_named(one):
     results = dict(one.results)
-    results["ratios"] = results["ratios"][results["ratios"]["real_percent"] != 10]
+    results["ratios"] = results["ratios"].query("real_percent != 10")
     failed = results["steps"]["step"] == "optimized"
     state = np.where(failed, "failed: diverged at iteration 7", "done")
     results["steps"] = results["steps"].assign(ap=results["steps"]["ap"].mask(failed), state=state)
     planned = {"trained on": "fine-tuning, removal on", "approach": "fine-tuning", "removal": "on", "state": "planned"}
-    rows = results["removal"]
-    rows = rows[~((rows["approach"] == "fine-tuning") & (rows["removal"] == "on"))]
+    rows = results["removal"].query("approach != 'fine-tuning' or removal != 'on'")
     results["removal"] = pd.concat([rows, pd.DataFrame([planned])], ignore_index=True)
     found = verdicts.verdicts(results, one.draws).set_index("claim")
     open_ones = found[found["ours"].isna()]
@@ -144,29 +143,18 @@ def test_only_what_is_missing_is_not_decided(one, broken, error, match):
         verdicts.verdicts(results, draws if broken else one.draws)
 
 
-class Store:
-    """As much of a study as verdicts need: results of some experiments, in which others are planned only."""
-
-    def __init__(self, fake, *run):
-        self.fake, self.run, self.asked = fake, run, []
-        self.store, self.draws = self, fake.draws
-
-    def planned(self, experiment):
-        self.asked.append(experiment)
-        return experiment
-
-    def results(self, experiment):
-        rows = self.fake.results[experiment]
-        if experiment in self.run:
-            return rows
-        nothing = {"state": "planned", "class": None, "evaluated on": None, "ap": np.nan}
-        return rows.drop_duplicates("run").assign(**nothing)
-
-
 def test_claims_of_one_place_read_their_experiments_only(one):
-    study = Store(one, "table1")
+    """Of a study in which Table 1 was run, and the others are planned."""
+    asked, nothing = [], {"state": "planned", "class": None, "evaluated on": None, "ap": np.nan}
+
+    def results(experiment):
+        asked.append(experiment)
+        rows = one.results[experiment]
+        return rows if experiment == "table1" else rows.drop_duplicates("run").assign(**nothing)
+
+    study = SimpleNamespace(store=one, planned=lambda experiment: experiment, results=results)
     shown = verdicts.show(study, "3.3")
-    assert study.asked == ["table1"]
+    assert asked == ["table1"]
     assert shown.name == "claims" and shown.caption == "2 claims: 2 hold"
     assert shown.tables["claims"]["section"].tolist() == ["3.3"] * 2
     assert list(shown.tables["claims"]) == list(verdicts.COLUMNS)
