@@ -73,15 +73,19 @@ class Layout:
         return glob.glob(glob.escape(self.folder(root, group, column)) + "/*" * (1 + self.example.count("/")))
 
     def keys(self, root: str | Path, group: str) -> list[str]:
-        """Keys of all images, sorted. Raises ``FileNotFoundError`` without any, ``BadFile`` if others lie there."""
+        """Keys of all images, sorted.
+
+        Ignores hidden files and those whose names end otherwise. Raises ``FileNotFoundError`` without any image,
+        ``BadFile`` for names that end like an image's and are of another form.
+        """
         folder = self.folder(root, group)
-        expected = f"names like {self.paths(root, group, self.example)['image_path'].removeprefix(folder)[1:]}"
+        example = self.paths(root, group, self.example)["image_path"].removeprefix(folder)[1:]
         keys, odd = self.scan(root, group)
-        if odd:
-            raise BadFile("name", odd[0], f"{len(odd)} such names", expected)
+        if odd := [path for path in odd if path.endswith(example.split(self.example)[-1])]:
+            raise BadFile("name", odd[0], f"{len(odd)} such names", f"names like {example}")
         if not keys:
             what = "no images" if os.path.isdir(folder) else "no such folder"
-            raise FileNotFoundError(f"{folder}: {what}; expected {expected}")
+            raise FileNotFoundError(f"{folder}: {what}; expected names like {example}")
         return keys
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:

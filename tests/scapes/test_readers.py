@@ -39,6 +39,23 @@ def test_cityscapes_split_must_exist(tmp_path):
         cityscapes.read_images(tmp_path, "training")
 
 
+def test_files_of_the_system_are_ignored(tmp_path):
+    """Hidden files and other formats; a visible PNG that is no image is ignored too, and told by verify."""
+    real = tiny_data.write_cityscapes(tmp_path / "real", train=2)
+    raw = tiny_data.write_synscapes(tmp_path / "raw")
+    images, scenes = cityscapes.read_images(real, "train"), synscapes.read_images(raw)
+    folders = (*real.glob("*/train"), *real.glob("*/train/ulm"), raw / "meta", *raw.glob("img/*"))
+    assert len(folders) == 9
+    for folder in folders:
+        for name in ("._ulm_000002_000019_leftImg8bit.png", "._2.png", "._2.json", ".DS_Store", "Thumbs.db", "a.txt"):
+            (folder / name).write_bytes(b"\0\5\x16\7")
+    assert cityscapes.read_images(real, "train").equals(images) and synscapes.read_images(raw).equals(scenes)
+    assert verify_dataset(real, progress=False).empty and not has_errors(verify_dataset(raw, progress=False))
+    tiny_data.save(real / "leftImg8bit/train/ulm/preview.png", tiny_data.photo(4, 6, 1))
+    assert cityscapes.read_images(real, "train").equals(images)
+    assert verify_dataset(real, progress=False)["kind"].tolist() == ["name"]
+
+
 def test_synscapes_table(tmp_path):
     root = tiny_data.write_synscapes(tmp_path, images=11)
     images = synscapes.read_images(root)
