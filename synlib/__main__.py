@@ -66,7 +66,7 @@ def verify(root: Path, full: bool, as_json: bool, workers: int | None) -> int:
     """Check a data set: files, sizes, ids, counts."""
     from scapes.verify import has_errors, summarize, verify_dataset
 
-    findings = verify_dataset(root, full=full or None, workers=workers)
+    findings = verify_dataset(root, full=full, workers=workers)
     if as_json:
         print(json.dumps(findings.to_dict("records"), indent=1))
     else:

@@ -1,6 +1,4 @@
-"""Read, check and score instance segmentation data in the format of Cityscapes. Needs no deep learning framework.
-
-For Cityscapes, data sets written in its format, and raw Synscapes and UrbanSyn::
+"""Read, check and score instance segmentation data in the format of Cityscapes. Needs no deep learning framework::
 
     from scapes import ap, bootstrap, cityscapes, instances, records, verify
 

@@ -5,9 +5,9 @@ Layout, from the official ``README`` of ``cityscapesScripts``::
     ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQ_FRAME_leftImg8bit.png          RGB, 8 bits a channel
     ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_instanceIds.png        gray, 16 bits: label id * 1000 + n, or label id
     ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_labelIds.png           gray, 8 bits
-    ROOT/harmonized.json                                                in harmonised trees only: where they come from
+    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_polygons.json          {"imgHeight": ..., "imgWidth": ..., ...}
 
-A harmonised tree is complete when its manifest ``harmonized.json`` stands: it is written last.
+A harmonised tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
 """
 
 from pathlib import Path
@@ -20,22 +20,19 @@ from scapes.files import BadFile
 from scapes.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID, label_of_instance, read_label_ids
 from scapes.layout import Layout
 
-MANIFEST = "harmonized.json"
-PARTIAL_MANIFEST = "harmonizing.json"
-"""Stands in a harmonised tree from its first to its last image, in place of the manifest."""
+MANIFEST, PARTIAL_MANIFEST = "harmonized.json", "harmonizing.json"
 _COLUMNS = ["image_path", "instance_path", "label_path"]
 
 
 def read_images(root: str | Path, split: str) -> pd.DataFrame:
     """Image table of one split: one row per image, sorted by ``image_id``.
 
-    Columns: ``dataset`` ("cityscapes", or the name in the manifest of a harmonised tree), ``split``, ``image_id``
-    (``CITY_SEQ_FRAME``), ``image_path``, ``instance_path``, ``label_path``, and ``height``, ``width`` of the label maps
-    in pixels. In the test split, whose labels are not public, the label paths are empty strings and the size is the
-    image's.
+    Columns: ``dataset`` (see :func:`dataset_name`), ``split``, ``image_id`` (``CITY_SEQ_FRAME``), ``image_path``,
+    ``instance_path``, ``label_path``, and ``height``, ``width`` of the instance map in pixels. The test split has no
+    public labels: their paths are empty strings and the size is the image's.
 
-    Raises ``FileNotFoundError`` if the split has no images or an image has no labels, ``ValueError`` for a harmonised
-    tree that was not finished, an unknown split or file names of another form.
+    Raises ``FileNotFoundError`` if there are no images or an image has no labels; ``ValueError`` for an unfinished
+    tree, an unknown split or a ``*_leftImg8bit.png`` of another form.
     """
     if split not in LAYOUT.groups:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(LAYOUT.groups)}")
@@ -49,7 +46,7 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
 
 
 def read_instance_ids(path: str) -> np.ndarray:
-    """A ``*_instanceIds.png``: uint16 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
+    """Instance ids, uint16 (H, W); raises ``BadFile`` if the file is damaged or holds other values."""
     instance_ids = png.read(path, "gray 16")
     values = np.flatnonzero(np.bincount(instance_ids.ravel()))
     labels = label_of_instance(values)
@@ -61,13 +58,13 @@ def read_instance_ids(path: str) -> np.ndarray:
 
 
 def read_polygon_size(path: str) -> tuple[int, int]:
-    """Height and width that a ``*_polygons.json`` states; Detectron2 takes the size of the image from there."""
+    """Height and width that a polygon file states; Detectron2 takes the size of the image from there."""
     expected = "JSON with imgHeight and imgWidth"
     return files.read_json(path, "polygons", expected, lambda content: (content["imgHeight"], content["imgWidth"]))
 
 
 def read_manifest(root: str | Path) -> dict | None:
-    """The manifest of a harmonised tree, or None if ``root`` is not one; raises ``BadFile`` if it is damaged."""
+    """The manifest, or None if ``root`` is not a harmonised tree; raises ``BadFile`` if it is damaged."""
     path = Path(root) / MANIFEST
     if not path.is_file():
         return None

@@ -20,11 +20,10 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it becomes ``path``, on any error it is removed.
+    """Yield a temporary path with the same suffix; on success it replaces ``path``, on any error it is removed.
 
-    What stood at ``path`` before stays there until then. The temporary name keeps the suffix, by which image writers
-    choose their format. ``sync=False`` does not wait for the disk: enough against an interruption of the program, not
-    against a loss of power; for many files that can be checked and made again.
+    ``sync=False`` does not wait for the disk: enough against an interruption of the program, not against a loss of
+    power; for many files that can be checked and made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +40,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: dict, *, sync: bool = True) -> None:
-    """Write ``content`` as JSON; ``path`` is complete or untouched. ``sync``: see :func:`replacing`."""
+    """Write ``content`` as JSON; ``sync``: see :func:`replacing`."""
     with replacing(path, sync=sync) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -50,9 +49,8 @@ def write_json(path: str | Path, content: dict, *, sync: bool = True) -> None:
 def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
     """Be the only process that fills ``folder``; while another one does, wait, and say so after ``say_after_s``.
 
-    Look again at what is in the folder once inside: the other process may have finished it. The kernel releases the
-    lock when its holder ends, however it ends. The lock file ``.NAME.lock`` stands beside the folder and stays. Where
-    the parent folder may not be written to, there is no lock and no waiting.
+    Once inside, look again what is there. The lock file ``.NAME.lock`` stands beside the folder and stays; the kernel
+    releases it when its holder ends. Where the parent folder may not be written to, there is no lock and no waiting.
     """
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +72,10 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
 def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifest: str, partial: str) -> dict:
     """Let ``work()`` fill ``folder``, unless that has been done; returns what its manifest says.
 
-    The file ``manifest`` is written last: it holds ``request`` (JSON values) and what ``work`` returned. Until then,
-    ``partial`` holds the request: the same one goes on where it stopped. A second process waits for the first.
+    The file ``manifest`` is written last: ``request`` (JSON values) and what ``work`` returned. Until then, ``partial``
+    holds the request, by which work goes on after an interruption. A second process waits for the first.
 
-    Raises ``FileExistsError`` if the folder holds something else or was made for another request, ``BadFile`` for a
-    damaged manifest.
+    Raises ``FileExistsError`` if the folder holds something else or was made for another request, else ``BadFile``.
     """
     finished, begun = Path(folder) / manifest, Path(folder) / partial
     if not finished.is_file():
@@ -101,10 +98,8 @@ def check_request(folder: str | Path, found: dict, request: dict) -> None:
     """Raise ``FileExistsError`` unless ``found``, a manifest, answers ``request``."""
     for name, value in request.items():
         if found.get(name) != value:
-            raise FileExistsError(
-                f"{folder}: was made from other input or with other options: {name} is {found.get(name)}, "
-                f"asked for {value}; delete that folder or choose another one"
-            )
+            what = f"{name} is {found.get(name)}, asked for {value}; delete that folder or choose another one"
+            raise FileExistsError(f"{folder}: was made from other input or with other options: {what}")
 
 
 def read_manifest(path: Path) -> dict:
@@ -114,11 +109,7 @@ def read_manifest(path: Path) -> dict:
 
 
 def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any], Result]) -> Result:
-    """``parse`` of the content of a JSON file.
-
-    Raises ``BadFile`` of this ``kind`` if it is not JSON, has a key twice in one object, or ``parse`` fails;
-    ``OSError`` if it cannot be read.
-    """
+    """``parse`` of the content of a JSON file; raises ``OSError`` or ``BadFile`` of this ``kind``, also if it fails."""
     try:
         return parse(json.loads(Path(path).read_bytes(), object_pairs_hook=_unique))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -126,7 +117,7 @@ def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any],
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object; unlike the default, a key that stands twice is an error instead of a choice."""
+    """A JSON object; a key that stands twice is an error."""
     if len(unique := dict(pairs)) < len(pairs):
         raise ValueError(f"key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")
     return unique

@@ -1,4 +1,4 @@
-"""The instance table: one row per instance of the eight classes, counted once in parallel and kept as Parquet.
+"""The instance table: one row per instance of the eight classes, counted in parallel and kept as Parquet.
 
 Columns: ``dataset``, ``split``, ``image_id``; ``instance_id`` int32, the value in ``*_gtFine_instanceIds.png`` (a
 group: the plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32, pixels **at the
@@ -23,21 +23,18 @@ from scapes.parallel import map_items
 
 _TABLE_VERSION = 1
 """Part of the cache's file name: raise it when the columns or their meaning change."""
-
-
 FILES = ("image_path", "instance_path", "label_path", "meta_path")
 """The columns of an image table that name files."""
 
 
 def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, progress: bool = False) -> str:
-    """Hash of a data set's content: 16 hexadecimal digits, the same wherever the tree lies and whenever it was copied.
+    """Hash of a data set's content, 16 hexadecimal digits: the same in every place and order of rows.
 
-    It covers data set, split and id of each image, and of each of its files the size and a checksum of the content
-    (PNG: the checksums the file ends with, see :func:`scapes.png.read_ends`; others: of all bytes). The order
-    of the rows does not matter. ``cache_dir``: where it is kept, so that files are opened again only when the path,
-    size or time of change of any of them is another one.
+    It covers data set, split and id of each image, the size of each file and a checksum of its content (PNG: see
+    :func:`scapes.png.read_ends`; others: of all bytes). ``cache_dir``: where it is kept; files are opened again only
+    when the path, size or time of change of any of them is another one.
 
-    Raises ``ValueError`` for a truncated PNG, ``OSError`` for a missing file.
+    Raises ``BadFile`` for a truncated PNG, ``OSError`` for a missing file.
     """
     kept = Path(cache_dir) / f"fingerprint-{_stamp(images)}.txt" if cache_dir else None
     if kept and kept.is_file() and re.fullmatch("[0-9a-f]{16}", found := kept.read_text()):
@@ -62,7 +59,7 @@ def _stamp(images: pd.DataFrame) -> str:
 
 
 def image_digest(image: dict) -> str:
-    """Hash of one row of the image table and of the content of its files; errors as :func:`fingerprint`."""
+    """Hash of one row of the image table and of its files; errors as :func:`fingerprint`."""
     found = [image[name] for name in ("dataset", "split", "image_id")], []
     for path in (image[name] for name in FILES if name in image):
         if path.endswith(".png"):
@@ -78,19 +75,12 @@ def combine(digests: Iterable[str]) -> str:
 
 
 def instance_table(
-    images: pd.DataFrame,
-    cache_dir: str | Path | None = None,
-    *,
-    workers: int | None = None,
-    progress: bool = True,
+    images: pd.DataFrame, cache_dir: str | Path | None = None, *, workers: int | None = None, progress: bool = True
 ) -> pd.DataFrame:
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
-    ``cache_dir``: where the table is kept; it is found again by the :func:`fingerprint` of the images, so a changed
-    label is noticed, and a damaged table is replaced. ``workers``: processes, default one per core. Pixels are read one
-    image at a time and never collected.
-
-    Raises ``ValueError`` naming the file if an instance map is damaged or not 16-bit.
+    ``cache_dir``: where the table is kept, by the :func:`fingerprint` of the images; a damaged one is replaced.
+    ``workers``: processes, default one per core. Raises ``BadFile`` if an instance map is damaged or not 16-bit.
     """
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
@@ -100,9 +90,7 @@ def instance_table(
     tables = list(map_items(_find_in, paths, workers=workers, description="counting instances" if progress else ""))
     rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])
     table = images[["dataset", "split", "image_id"]].iloc[rows].reset_index(drop=True)
-    merged = np.concatenate(tables) if tables else np.empty(0, _ROW)
-    for column in _ROW.names:
-        table[column] = merged[column]
+    table = table.join(pd.DataFrame(np.concatenate([np.empty(0, _ROW), *tables])))
     if cache_dir is not None:
         with replacing(cached) as temporary:
             table.to_parquet(temporary, index=False)
@@ -114,7 +102,7 @@ def _find_in(path: str) -> np.ndarray:
 
 
 def image_instances(instance_map: np.ndarray) -> pd.DataFrame:
-    """Instances of one map, uint16 (H, W): the table's columns from ``instance_id`` on, sorted by it."""
+    """Instances of one map, uint16 (H, W): the columns from ``instance_id`` on, sorted by it."""
     return pd.DataFrame(_find_instances(instance_map))
 
 

@@ -1,14 +1,10 @@
-"""The eight evaluated classes and every id map, derived from the official Cityscapes label table.
+"""The eight evaluated classes and their numbers, from the official table ``cityscapesscripts/helpers/labels.py``.
 
-Three numberings are in use:
-
-- ``label id``: what the pixels of Cityscapes and Synscapes class maps hold (24 person ... 33 bicycle).
-- ``category``: 0..7, the index into :data:`CLASSES`; what models, tables and metrics use. It equals the contiguous id
-  that Detectron2's ``load_cityscapes_instances`` assigns.
-- ``instance id``: a pixel of ``*_gtFine_instanceIds.png``: ``label id * 1000 + n`` for an instance, the plain label id
-  otherwise.
-
-Source: ``cityscapesscripts/helpers/labels.py``.
+- ``label id``: a pixel of a class map (24 person ... 33 bicycle).
+- ``category``: 0..7, index into :data:`CLASSES`, in models, tables and metrics; the contiguous id that Detectron2's
+  ``load_cityscapes_instances`` assigns.
+- ``instance id``: a pixel of ``*_gtFine_instanceIds.png``: ``label id * 1000 + n`` with n = 0..999 for an instance, the
+  plain label id otherwise.
 """
 
 import numpy as np
@@ -25,8 +21,6 @@ COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in 
 
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = LABEL_IDS
 INSTANCE_BASE = 1000
-"""``instance id = label id * INSTANCE_BASE + n``, with ``0 <= n < INSTANCE_BASE``."""
-
 MAX_LABEL_ID = max(label.id for label in _OFFICIAL)
 NAMES: tuple[str, ...] = tuple(label.name for label in sorted(_OFFICIAL, key=lambda label: label.id) if label.id >= 0)
 """Name of every official class, by label id."""
@@ -40,12 +34,12 @@ CATEGORY_OF_LABEL[[*LABEL_IDS]] = range(len(LABEL_IDS))
 
 
 def label_of_instance(ids: np.ndarray) -> np.ndarray:
-    """The label ids of pixels or values of ``*_gtFine_instanceIds.png``: integers of any shape, dtype as given."""
+    """Label ids of instance ids: integers of any shape, dtype as given."""
     return np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids)
 
 
 def check_label_ids(path: str, label_ids: np.ndarray) -> None:
-    """Raise ``BadFile`` naming ``path`` unless its pixels, unsigned integers of any shape, are official label ids."""
+    """Raise ``BadFile`` unless the pixels, unsigned integers of any shape, are official label ids."""
     if label_ids.max() > MAX_LABEL_ID:
         raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
 

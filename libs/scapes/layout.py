@@ -1,11 +1,10 @@
-"""Where the files of a data set are: which files an image has, which images there are, what else lies there.
+"""Where the files of a data set are: which images there are, which files each has, what else lies there.
 
-:class:`Layout` describes a data set; :class:`NumberedDataset` one whose images are numbered and come without an
-official split. To add one, write a file like :mod:`scapes.urbansyn` and name it in :data:`scapes.verify.SYNTHETIC`.
+:class:`Layout` describes a data set; :class:`NumberedDataset` one whose images are numbered and have no official split.
+To add one, write a file like :mod:`scapes.urbansyn` and name it in :data:`scapes.verify.SYNTHETIC`.
 
-The split of numbered images is fixed: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are
-``train``, the rest ``val``. For the 25,000 images of Synscapes these are 20,000 + 5,000; it does not depend on a
-missing file, and works for a data set of any size. Lists of numbers override it.
+Split of numbered images: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest
+``val``: 20,000 + 5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.
 """
 
 import glob
@@ -29,72 +28,67 @@ from scapes.labels import INSTANCE_LABEL_IDS
 class Layout:
     """Folders, names and readers of one data set.
 
-    files: column of the image table -> path below the root, with ``{group}`` and ``{key}``. All data sets have
-        ``image_path``, ``label_path`` (class map) and ``instance_path`` (instance map).
-    groups: folders of images -> number of images in the full data set, None if not known. They are splits where
-        ``label_path`` has a ``{group}``, else variants of the same images.
-    key: regular expression that every key matches; example: such a key.
-    readers: column -> function from a path to the content, for all columns but ``image_path``; raises ``BadFile``.
-    large: groups whose images may be larger than their labels, in proportion.
-    color_kinds: the kinds of PNG that images may be, see :func:`scapes.png.read`.
+    Each has the columns ``image_path``, ``label_path`` (class map) and ``instance_path`` (instance map). Its groups are
+    splits where ``label_path`` has a ``{group}``, else variants of the same images.
     """
 
     name: str
-    files: dict[str, str]
-    groups: dict[str, int | None]
-    key: str
-    example: str
-    readers: dict[str, Callable[[str], Any]]
-    large: tuple[str, ...] = ()
-    color_kinds: tuple[str, ...] = ("RGB 8",)
-
-    def sets(self) -> list[list[str]]:
-        """Groups that share their labels: each split for itself, all variants together."""
-        return [[group] for group in self.groups] if "{group}" in self.files["label_path"] else [list(self.groups)]
+    files: dict[str, str]  # column of the image table -> path below the root, with {group} and {key}
+    groups: dict[str, int | None]  # folder of images -> number of images in the full data set, None if not known
+    key: str  # regular expression that every key matches
+    example: str  # a key
+    readers: dict[str, Callable[[str], Any]]  # column -> reader of a path, for all but image_path; raises BadFile
+    large: tuple[str, ...] = ()  # groups whose images may be larger than their labels, in proportion
+    color_kinds: tuple[str, ...] = ("RGB 8",)  # kinds of PNG that images may be, see scapes.png.read
 
     def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
         """Where the files of an image belong, by column."""
         return {column: f"{root}/{path.format(group=group, key=key)}" for column, path in self.files.items()}
 
-    def folder(self, root: str | Path, group: str, column: str = "image_path") -> str:
-        """The folder below which the files of a column are."""
-        return os.path.dirname(self.paths(root, group, "\n")[column].split("\n")[0])
+    def folder(self, root: str | Path, group: str) -> str:
+        """The folder below which the images are."""
+        return os.path.dirname(self._around(root, group, "image_path")[0])
+
+    def _around(self, root: str | Path, group: str, column: str) -> list[str]:
+        """What the paths of a column have before and after the key."""
+        return self.paths(root, group, "\n")[column].split("\n")
 
     def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[list[str], list[str]]:
-        """Keys of the files of a column, sorted; and paths of the files beside them that are named otherwise."""
-        before, after = self.paths(root, group, "\n")[column].split("\n")
+        """Sorted keys of the files of a column, and paths of files with the same extension and another form of name."""
+        before, after = self._around(root, group, column)
         pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
-        found = sorted(path for path in self._listed(root, group, column) if path.endswith(after[after.rindex(".") :]))
+        found = sorted(path for path in self._listed(before) if path.endswith(after[after.rindex(".") :]))
         matches = [pattern.fullmatch(path) for path in found]
         odd = [path for path, match in zip(found, matches, strict=True) if not match]
         return [match[1] for match in matches if match], odd
 
-    def _listed(self, root: str | Path, group: str, column: str) -> list[str]:
-        return glob.glob(glob.escape(self.folder(root, group, column)) + "/*" * (1 + self.example.count("/")))
+    def _listed(self, before: str) -> list[str]:
+        """All files, except hidden ones, as deep as the keys go."""
+        return glob.glob(glob.escape(os.path.dirname(before)) + "/*" * (1 + self.example.count("/")))
 
     def keys(self, root: str | Path, group: str) -> list[str]:
-        """Keys of all images, sorted.
+        """Keys of all images, sorted; ignores hidden files and those whose names end otherwise.
 
-        Ignores hidden files and those whose names end otherwise. Raises ``FileNotFoundError`` without any image,
-        ``BadFile`` for names that end like an image's and are of another form.
+        Raises ``FileNotFoundError`` without any image, ``BadFile`` for a name that ends alike but has another form.
         """
-        folder = self.folder(root, group)
-        example = self.paths(root, group, self.example)["image_path"].removeprefix(folder)[1:]
+        before, after = self._around(root, group, "image_path")
+        expected = f"names like {os.path.basename(before)}{self.example}{after}"
         keys, odd = self.scan(root, group)
-        if odd := [path for path in odd if path.endswith(example.split(self.example)[-1])]:
-            raise BadFile("name", odd[0], f"{len(odd)} such names", f"names like {example}")
+        if odd := [path for path in odd if path.endswith(after)]:
+            raise BadFile("name", odd[0], f"{len(odd)} such names", expected)
         if not keys:
+            folder = self.folder(root, group)
             what = "no images" if os.path.isdir(folder) else "no such folder"
-            raise FileNotFoundError(f"{folder}: {what}; expected names like {example}")
+            raise FileNotFoundError(f"{folder}: {what}; expected {expected}")
         return keys
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
         """Paths of the files of images: a row per key. Opens none; raises ``FileNotFoundError`` if one is missing."""
         table = {}
         for column in columns:
-            before, after = self.paths(root, group, "\n")[column].split("\n")
+            before, after = self._around(root, group, column)
             table[column] = [f"{before}{key}{after}" for key in keys]
-            there = set(self._listed(root, group, column))  # faster than asking for each file
+            there = set(self._listed(before))  # faster than asking for each file
             for key, path in zip(keys, table[column], strict=True):
                 if path not in there:
                     image = self.paths(root, group, key)["image_path"]
@@ -103,41 +97,31 @@ class Layout:
 
     def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
         """Raise ``BadFile`` unless the (height, width) of a file is as of the class map, ``labels``."""
-        if size == labels:
-            return
         larger = group in self.large
-        if not (larger and size[0] > labels[0] and abs(size[0] - size[1] * labels[0] / labels[1]) <= 1):
+        if larger and size[0] > labels[0] and abs(size[0] - size[1] * labels[0] / labels[1]) <= 1:
+            return
+        if size != labels:
             expected = f"{labels} as the class map" + (" or larger in proportion" if larger else "")
             raise BadFile("size", path, f"(height, width) {size}", expected)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NumberedDataset(Layout):
-    """A layout whose keys are numbers; the column ``meta_path`` is read as {instance id: label id}.
+    """A layout whose keys are numbers; the column ``meta_path`` is read as {instance id: label id}."""
 
-    complete_classes: from the two maps and the metadata to {instance id: label id}, for data sets whose metadata leave
-        out instances; None where they list all.
-    """
-
+    # (Class map, instance map, metadata) -> {instance id: label id} of all instances; None where the metadata list all.
     complete_classes: Callable[[np.ndarray, np.ndarray, dict[int, int]], dict[int, int]] | None = None
 
     def read_images(
-        self,
-        root: str | Path,
-        split: str | None = None,
-        variant: str = "rgb",
-        ids: Iterable[int | str] | None = None,
+        self, root: str | Path, split: str | None = None, variant: str = "rgb", ids: Iterable[int | str] | None = None
     ) -> pd.DataFrame:
         """Image table of the raw data set, sorted by number: one row per image. No file is opened.
 
         ``split``: ``train``, ``val``, or None for both. ``ids``: these images only; together with a ``split`` they
-        *are* that split, whatever the rule says. ``variant``: which images, e.g. ``rgb-2k``.
+        *are* that split. Columns: ``dataset``, ``split``, ``image_id`` (text), and the paths of ``files``.
 
-        Columns: ``dataset``, ``split``, ``image_id`` (the number), ``image_path``, ``instance_path``, ``label_path``,
-        ``meta_path``.
-
-        Raises ``FileNotFoundError`` for a missing folder, file or id, ``ValueError`` for an unknown split or variant,
-        repeated ids, or file names of another form.
+        Raises ``FileNotFoundError`` for a missing folder, file or id; ``ValueError`` for an unknown split or variant,
+        ids that repeat, or as :meth:`keys`.
         """
         if split not in (None, "train", "val"):
             raise ValueError(f"unknown split {split!r}, expected one of train, val, or None for both")
@@ -151,12 +135,11 @@ class NumberedDataset(Layout):
         splits = {number: own for number, own in splits.items() if split in (None, own)}
         if not splits:
             raise FileNotFoundError(f"{root}: none of its {len(keys)} images is in split {split!r}")
-        table = self.table(root, variant, [keys[number] for number in splits], self.files)
         identity = {"dataset": self.name, "split": list(splits.values()), "image_id": list(map(str, splits))}
-        return pd.DataFrame(identity).join(table)
+        return pd.DataFrame(identity).join(self.table(root, variant, [keys[number] for number in splits], self.files))
 
     def read_labels(self, image: dict) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
-        """Labels of one row of the image table: class map uint8 (H, W), instance map int32 (H, W), {id: label id}.
+        """Class map uint8 (H, W), instance map int32 (H, W), {instance id: label id} of a row of the image table.
 
         Raises ``BadFile`` if a file is damaged or of the wrong kind, or the maps differ in size.
         """
@@ -169,7 +152,7 @@ class NumberedDataset(Layout):
 
 
 def last_train_number(largest: int) -> int:
-    """The split rule: numbers up to this one are ``train``. 25,000 -> 20,000."""
+    """The split rule: numbers up to this one are ``train``."""
     return (4 * largest + 4) // 5
 
 
@@ -182,17 +165,13 @@ def read_instance_map(path: str, kinds: tuple[str, ...] = ("RGB 8",)) -> np.ndar
 
 
 def checked_classes(pairs: Collection[tuple[int, int]]) -> dict[int, int]:
-    """{instance id: label id} of such pairs.
-
-    Raises ``ValueError`` for an id that is 0, does not fit three bytes or stands twice, or a class without instances.
-    """
+    """{instance id: label id}; ``ValueError`` for an id not in 1..2^24-1 or twice, or a class without instances."""
     for i, label in pairs:
         if not 0 < i < 1 << 24:
             raise ValueError(f"instance id {i} is not in 1..16777215")
         if label not in INSTANCE_LABEL_IDS:
             raise ValueError(f"instance {i} has class {label}, which is not one of {INSTANCE_LABEL_IDS}")
-    classes = dict(pairs)
-    if len(classes) < len(pairs):
+    if len(classes := dict(pairs)) < len(pairs):
         raise ValueError(f"{len(pairs) - len(classes)} instance ids stand twice")
     return classes
 

@@ -13,8 +13,8 @@ def map_items(
 ) -> Iterator[Any]:
     """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one per core).
 
-    With one worker, or few items, everything runs in this process. Results are computed only a little ahead of what the
-    caller has taken, so memory stays flat. The progress bar is shown with a ``description``.
+    Few items are computed in this process. Results are computed only a little ahead of the caller, so memory stays
+    flat. The progress bar is shown with a ``description``.
     """
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(items) < 4 * workers:

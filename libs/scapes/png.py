@@ -1,7 +1,7 @@
 """PNG files as arrays: complete, of the expected kind, or an error that names the file.
 
-Label maps are read here and nowhere else, because image libraries are too kind: they return half of a truncated file,
-expand palettes and drop to eight bits without a word.
+All label maps are read here: image libraries return half of a truncated file, expand palettes and drop to eight bits
+without a word.
 """
 
 import os
@@ -22,7 +22,7 @@ COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray+alpha", 6: "RGBA"}
 
 
 class Header(NamedTuple):
-    """What a PNG says of itself in its first 33 bytes; sizes in pixels."""
+    """Sizes are in pixels."""
 
     height: int
     width: int
@@ -36,16 +36,16 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | Path) -> Header:
-    """Size and kind of a PNG from its first bytes; raises ``BadFile`` or ``OSError``."""
+    """What the first 33 bytes say; raises ``BadFile`` or ``OSError``."""
     with open(path, "rb", buffering=0) as file:
         return _parse_header(file.read(33), path)
 
 
 def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
-    """Header, size in bytes, and the last 20 bytes of a PNG: a checksum of its content for two small reads.
+    """Header, size in bytes, and the last 20 bytes: a checksum of the content for two small reads.
 
-    Those 20 bytes hold the Adler-32 checksum of all the (filtered) pixels, the CRC of the last data chunk and the end
-    mark (where text follows the pixels: only of that). Raises ``BadFile`` for a file without end mark, ``OSError``.
+    They hold the Adler-32 checksum of all (filtered) pixels, the CRC of the last data chunk and the end mark (where
+    text follows the pixels: only of that). Raises ``BadFile``, also without end mark, or ``OSError``.
     """
     with open(path, "rb", buffering=0) as file:
         header = _parse_header(file.read(33), path)
@@ -57,16 +57,15 @@ def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
 
 
 def read(path: str | Path, *kinds: str) -> np.ndarray:
-    """Pixels of a PNG of one of these kinds.
+    """Pixels of a PNG of one of these kinds; raises ``BadFile`` or ``OSError``.
 
     ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), **BGR**; ``RGBA 8``: BGRA.
-    Raises ``BadFile`` if it is empty, truncated, damaged, or of another kind; ``OSError`` if it cannot be opened.
     """
     data = Path(path).read_bytes()
     found = _parse_header(data[:33], path).kind
     if found not in kinds:
-        wanted = " or ".join(kinds)
-        raise BadFile("PNG kind", path, f"{found}-bit", f"{wanted}-bit (was it converted by another tool?)")
+        expected = f"{' or '.join(kinds)}-bit (was it converted by another tool?)"
+        raise BadFile("PNG kind", path, f"{found}-bit", expected)
     _check_end(data[-20:], len(data), path)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
@@ -75,10 +74,7 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
 
 
 def write(path: str | Path, image: np.ndarray, *, sync: bool = True) -> None:
-    """Write uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3) BGR as PNG; ``path`` is complete or untouched.
-
-    ``sync``: see :func:`scapes.files.replacing`.
-    """
+    """Write uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3) BGR; ``sync``: see :func:`scapes.files.replacing`."""
     done, data = cv2.imencode(".png", image, _COMPACT if image.ndim == 2 else ())
     if not done:
         raise ValueError(f"{path}: cannot encode an array of {image.dtype} {image.shape} as PNG")

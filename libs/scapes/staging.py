@@ -1,4 +1,4 @@
-"""A copy of a data set on the disk of the node that reads it: made once per node, for all trainings there."""
+"""One copy of a data set on the disk of a node, for all trainings there."""
 
 import os
 import shutil
@@ -11,18 +11,14 @@ from scapes.files import only_one, replacing
 from scapes.instances import fingerprint
 
 PATHS = ("image_path", "instance_path", "label_path")
-COPIES = 8
-"""Files copied at a time: a network file system answers many requests faster than one after the other."""
 
 
 def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str) -> pd.DataFrame:
-    """``images``, an image table of the tree ``root``, with the paths of their copies below ``folder/DATA``.
+    """``images``, an image table of the tree ``root``, with the paths of their copies in ``folder/DATA``.
 
-    ``data``: fingerprint of ``images``. The first process on a node makes the copy, each file compared with its source;
-    the others wait for it. A copy that is there is used if it has the same fingerprint; what is missing is added.
-
-    Variables in ``folder`` (``/scratch/$USER``) are this node's. Raises OSError when there is no room, ValueError when
-    what is in ``folder`` is something else, or ``folder`` is no absolute path here.
+    ``data``: fingerprint of ``images``. Missing files are copied and compared with their source; other processes on the
+    node wait. Variables in ``folder`` (``/scratch/$USER``) are this node's. Raises ``OSError`` when there is no room,
+    ``ValueError`` when the copy has another fingerprint or ``folder`` is no absolute path here.
     """
     on_node = Path(os.path.expandvars(folder))
     if not on_node.is_absolute():
@@ -39,7 +35,7 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
                 f"{target}: found {free / 1e9:.1f} GB of room, expected {needed / 1e9:.1f} GB for a copy of the data; "
                 "choose another execution.stage_dir, or none"
             )
-        with ThreadPool(COPIES) as pool:
+        with ThreadPool(8) as pool:  # a network file system answers several requests at a time faster
             pool.starmap(_copy, [(path, moved[path]) for path in missing])
         copies = images.assign(**{name: images[name].map(lambda path: moved.get(path, "")) for name in PATHS})
         if (found := fingerprint(copies)) != data:

@@ -1,4 +1,4 @@
-"""Synscapes as it is distributed: image table, label maps and metadata.
+"""Synscapes as it is distributed: scenes generated independently of each other, without an official split.
 
 Layout (https://synscapes.on.liu.se/features.html), N = 1..25000 without leading zeros::
 
@@ -8,9 +8,6 @@ Layout (https://synscapes.on.liu.se/features.html), N = 1..25000 without leading
     ROOT/img/instance/N.png     RGB, 8 bits a channel: id = R + 256 G + 65536 B, 0 where there is no instance, 1440x720
     ROOT/meta/N.json            {"instance": {"class": {"ID": label id, ...}, "bbox2d": ...,
                                  "occluded": {"ID": fraction, ...}, "truncated": {"ID": fraction, ...}}, ...}
-
-The data set has no official split; ours is that of :mod:`scapes.layout`. The scenes were generated
-independently of each other, so images with consecutive numbers are not related.
 """
 
 import operator
@@ -21,12 +18,11 @@ from scapes.layout import NumberedDataset, checked_classes, read_instance_map
 
 
 def _read_classes(path: str) -> dict[int, int]:
-    expected = 'JSON with {"instance": {"class": {"ID": label id, ...}}}'
-    return read_json(path, "metadata", expected, lambda meta: checked_classes(_classes(meta)))
+    return read_json(path, "metadata", 'JSON with {"instance": {"class": {"ID": label id, ...}}}', _classes)
 
 
-def _classes(meta: dict) -> list[tuple[int, int]]:
-    return [(int(key), operator.index(label)) for key, label in meta["instance"]["class"].items()]
+def _classes(meta: dict) -> dict[int, int]:
+    return checked_classes([(int(i), operator.index(label)) for i, label in meta["instance"]["class"].items()])
 
 
 DATASET = NumberedDataset(

@@ -1,7 +1,6 @@
-"""UrbanSyn as it is distributed: a second synthetic data set, and an example of what a further one needs.
+"""UrbanSyn as it is distributed: more than 7,500 images of 2048x1024, without an official split.
 
-Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: its dataset card and list of files; more than 7,500 images of
-2048x1024), NNNN = 0001, 0002, ... with four digits::
+Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: dataset card and list of files), NNNN = 0001, 0002, ...::
 
     ROOT/rgb/rgb_NNNN.png             RGB, 8 bits a channel
     ROOT/ss/ss_NNNN.png               gray, 8 bits: Cityscapes *train* ids 0..18 (road ... bicycle), others: unlabelled
@@ -11,13 +10,9 @@ Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: its dataset card and 
                                        "label": "car", "occlusion_percentage": 0..100}
     ROOT/depth, ROOT/ss_color         not used here
 
-What is taken from where: the class map from ``ss``, translated to label ids; the instance map from ``panoptic``, with
-id = R + 256 G + 65536 B; the class of an instance from ``label`` of the element with its ``color``. An instance that
-the list leaves out (far or small ones) has the commonest class of its pixels in ``ss``; a colour whose commonest class
-has no instances, such as road, is not one. Boxes and occlusion are not used: boxes are computed from the masks, as for
-every data set here.
-
-The data set has no official split; ours is that of :mod:`scapes.layout`.
+The class of an instance is the ``label`` of the element with its ``color``. An instance that the list leaves out (far
+or small) has the commonest class of its pixels in ``ss``; a colour whose commonest class has no instances is not one.
+Boxes and occlusion are not used.
 """
 
 import functools
@@ -51,7 +46,6 @@ def _class(box: dict) -> tuple[int, int]:
 
 
 def _complete_classes(class_map: np.ndarray, instance_map: np.ndarray, classes: dict[int, int]) -> dict[int, int]:
-    """Give each instance that has no box the commonest class of its pixels, if that is a class with instances."""
     keys, px = np.unique(instance_map.astype(np.int64) * 256 + class_map, return_counts=True)
     order = np.argsort(px, kind="stable")  # ascending, so that the commonest class is the one that stays in the dict
     commonest = dict(zip((keys // 256)[order].tolist(), (keys % 256)[order].tolist(), strict=True))

@@ -1,8 +1,7 @@
 """Check a data set on disk, file by file, and report everything that is wrong with it in one table.
 
-Cityscapes-format trees (harmonised ones too), raw Synscapes and raw UrbanSyn are recognised by their folders. What the
-readers of these formats refuse is what is reported here. A finding is an ``error`` when training, evaluation or
-harmonisation would stop or go wrong on it, and a ``note`` otherwise.
+Cityscapes-format trees, raw Synscapes and raw UrbanSyn are recognised by their folders. A finding is an ``error`` when
+training, evaluation or harmonisation would stop or go wrong on it, and a ``note`` otherwise.
 """
 
 import functools
@@ -24,22 +23,18 @@ from scapes.parallel import map_items
 SYNTHETIC = {dataset.name: dataset for dataset in (synscapes.DATASET, urbansyn.DATASET)}
 """The synthetic data sets that can be harmonised and verified, by name."""
 FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": synscapes.DATASET, "rgb": urbansyn.DATASET}
-"""The folder by which each data set is recognised."""
-COLUMNS = ("severity", "kind", "path", "found", "expected")
+COLUMNS = ["severity", "kind", "path", "found", "expected"]
 NOTES = ("hidden instance",)
 """Kinds of findings that are no errors."""
 
 
-def verify_dataset(
-    root: str | Path, *, full: bool | None = None, workers: int | None = None, progress: bool = True
-) -> pd.DataFrame:
+def verify_dataset(root: str | Path, *, full: bool = False, workers: int | None = None) -> pd.DataFrame:
     """Check every file under ``root``; one row per finding, with the :data:`COLUMNS` (text), none if all is well.
 
-    Checked: every image has its labels and every label its image; PNGs are complete and of the right kind; sizes agree;
-    values are label ids, or instance ids of classes that have instances; in Cityscapes trees label and instance maps
-    agree and polygon files state their size; in the synthetic data sets the ids in the map are those in the metadata;
-    harmonised trees are finished. ``full``: the number of images is that of the full data set (default: checked where
-    more than half of them are there). ``workers``: processes, default one per core.
+    Checked: every image has its labels and every label its image; files are complete and of the right kind; sizes and
+    values agree; instance maps agree with label maps (Cityscapes) or metadata (synthetic); harmonised trees are
+    finished. ``full``: the number of images must be that of the full data set; else that is checked where more than
+    half of them are there. ``workers``: processes, default one per core.
     """
     root = Path(root)
     layout = next((layout for folder, layout in FOLDERS.items() if (root / folder).is_dir()), None)
@@ -49,32 +44,28 @@ def verify_dataset(
     else:
         findings, items = _survey(root, layout, full)
     check = functools.partial(_check_image, root, layout)
-    for found in map_items(check, items, workers=workers, description="verifying" if progress else ""):
+    for found in map_items(check, items, workers=workers, description="verifying"):
         findings += found
     rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, str(f.found), str(f.expected)) for f in findings]
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def summarize(findings: pd.DataFrame, paths: int = 3) -> pd.DataFrame:
+def summarize(findings: pd.DataFrame) -> pd.DataFrame:
     """Findings by kind, errors first.
 
-    Columns: ``severity``, ``kind``, ``number``, ``first`` (the first ``paths`` paths, one per line), and ``found`` and
-    ``expected`` of the first of them.
+    Columns: ``severity``, ``kind``, ``number``, ``first`` (three paths, one per line), and ``found`` and ``expected``
+    of the first of them.
     """
-    summary = findings.groupby(["severity", "kind"], sort=True).agg(
-        number=("path", "size"),
-        first=("path", lambda path: "\n".join(path.iloc[:paths])),
-        found=("found", "first"),
-        expected=("expected", "first"),
-    )
-    return summary.reset_index()
+    columns = {"number": ("path", "size"), "first": ("path", lambda path: "\n".join(path.iloc[:3]))}
+    columns |= {name: (name, "first") for name in ("found", "expected")}
+    return findings.groupby(["severity", "kind"]).agg(**columns).reset_index()
 
 
 def has_errors(findings: pd.DataFrame) -> bool:
     return bool((findings["severity"] == "error").any())
 
 
-def _survey(root: Path, layout: Layout, full: bool | None) -> tuple[list[BadFile], list[tuple[list[str], str]]]:
+def _survey(root: Path, layout: Layout, full: bool) -> tuple[list[BadFile], list[tuple[list[str], str]]]:
     """Findings about the tree as a whole, and (groups, key) of each image."""
     findings, items = [], []
     counts, source = layout.groups, "the full data set"
@@ -84,7 +75,9 @@ def _survey(root: Path, layout: Layout, full: bool | None) -> tuple[list[BadFile
             counts, source, full = Counter(manifest["number_of_images"]), f"as {cityscapes.MANIFEST} says", True
     except ValueError as error:
         findings.append(BadFile("unfinished", root, str(error), f"a finished tree with {cityscapes.MANIFEST}"))
-    for groups in layout.sets():
+    # Groups that share their labels: each split for itself, all variants together.
+    splits = "{group}" in layout.files["label_path"]
+    for groups in [[split] for split in layout.groups] if splits else [list(layout.groups)]:
         groups = [group for group in groups if os.path.isdir(layout.folder(root, group))] or groups
         images = set()
         for group in groups:
@@ -92,8 +85,9 @@ def _survey(root: Path, layout: Layout, full: bool | None) -> tuple[list[BadFile
             images |= set(keys)
             expected = f"names like {layout.paths(root, group, layout.example)['image_path']}"
             findings += [BadFile("name", path, os.path.basename(path), expected) for path in odd]
-            if not _is_complete(len(keys), counts[group], full):
-                found, expected = f"{len(keys)} images", f"{counts[group]}, {source}"
+            official = counts[group]
+            if official not in (None, len(keys)) and (full or len(keys) > official / 2):
+                found, expected = f"{len(keys)} images", f"{official}, {source}"
                 findings.append(BadFile("count", layout.folder(root, group), found, expected))
         for column in layout.readers:
             for key in sorted(set(layout.scan(root, groups[0], column)[0]) - images):
@@ -103,10 +97,6 @@ def _survey(root: Path, layout: Layout, full: bool | None) -> tuple[list[BadFile
     if not items:
         findings.append(BadFile("missing", root, "no images", layout.files["image_path"]))
     return findings, items
-
-
-def _is_complete(found: int, official: int | None, full: bool | None) -> bool:
-    return official is None or found == official or not (found > official / 2 if full is None else full)
 
 
 def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> list[BadFile]:

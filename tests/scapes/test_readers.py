@@ -50,10 +50,10 @@ def test_files_of_the_system_are_ignored(tmp_path):
         for name in ("._ulm_000002_000019_leftImg8bit.png", "._2.png", "._2.json", ".DS_Store", "Thumbs.db", "a.txt"):
             (folder / name).write_bytes(b"\0\5\x16\7")
     assert cityscapes.read_images(real, "train").equals(images) and synscapes.read_images(raw).equals(scenes)
-    assert verify_dataset(real, progress=False).empty and not has_errors(verify_dataset(raw, progress=False))
+    assert verify_dataset(real).empty and not has_errors(verify_dataset(raw))
     tiny_data.save(real / "leftImg8bit/train/ulm/preview.png", tiny_data.photo(4, 6, 1))
     assert cityscapes.read_images(real, "train").equals(images)
-    assert verify_dataset(real, progress=False)["kind"].tolist() == ["name"]
+    assert verify_dataset(real)["kind"].tolist() == ["name"]
 
 
 def test_synscapes_table(tmp_path):
@@ -143,7 +143,7 @@ def test_malformed_urbansyn_boxes(tmp_path, boxes):
     image = write_urbansyn(tmp_path, boxes)
     with pytest.raises(BadFile, match=r"bbox2d_0001\.json: metadata: found"):
         urbansyn.DATASET.read_labels(image)
-    assert verify_dataset(tmp_path, progress=False)["kind"].tolist() == ["metadata"]
+    assert verify_dataset(tmp_path)["kind"].tolist() == ["metadata"]
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
@@ -151,10 +151,10 @@ def test_every_synthetic_data_set_can_be_drawn_verified_and_harmonised(tmp_path,
     """The miniature counterpart of each: what an added data set has to pass."""
     write = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}[name]
     write(tmp_path / "raw", train=4, val=1, height=96, width=192)
-    assert not has_errors(verify_dataset(tmp_path / "raw", progress=False))
+    assert not has_errors(verify_dataset(tmp_path / "raw"))
     manifest = harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=name, progress=False)
     assert manifest["number_of_images"] == {"train": 4, "val": 1}
-    assert verify_dataset(tmp_path / "out", progress=False).empty
+    assert verify_dataset(tmp_path / "out").empty
     counts = count_table(manifest)
     assert counts.loc["after"].sum() > 0
     if name == "urbansyn":  # riders and their vehicles are two instances already

@@ -56,7 +56,7 @@ def test_tree_holds_what_the_rule_makes(source, tmp_path):
     table = count_table(manifest)
     assert table.loc["after", "rider"] == table.loc["rider_added", "motorcycle"] == 5
     assert table.loc["without_pixels", "bus"] == 5
-    assert verify_dataset(tmp_path / "out", progress=False).empty
+    assert verify_dataset(tmp_path / "out").empty
 
 
 @pytest.mark.parametrize("variant", ["rgb", "rgb-2k"])
@@ -171,7 +171,7 @@ def test_two_at_once_do_every_image_once(source, tmp_path, monkeypatch):
         manifests = [pool.submit(harmonize_dataset, source, tmp_path / "out", workers=1) for _ in range(2)]
     assert manifests[0].result() == manifests[1].result()
     assert len(done) == 5
-    assert verify_dataset(tmp_path / "out", progress=False).empty
+    assert verify_dataset(tmp_path / "out").empty
 
 
 @pytest.mark.parametrize("images", ["link", "copy"])
@@ -201,7 +201,7 @@ def test_continues_where_it_was_interrupted(source, tmp_path, monkeypatch):
         harmonize_dataset(source, tmp_path / "out", images="copy", workers=1)
     with pytest.raises(ValueError, match="not finished here; run it again"):
         cityscapes.read_images(tmp_path / "out", "train")
-    assert verify_dataset(tmp_path / "out", progress=False)["kind"].tolist() == ["unfinished"]
+    assert verify_dataset(tmp_path / "out")["kind"].tolist() == ["unfinished"]
     (tmp_path / "out/leftImg8bit/train/synscapes/.x.12345678.tmp.png").write_bytes(b"half")
 
     resumed = []
