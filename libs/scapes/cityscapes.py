@@ -1,6 +1,4 @@
-"""Cityscapes (fine annotations) and every data set written in its format, such as a harmonised Synscapes.
-
-Layout, from the official ``README`` of ``cityscapesScripts``::
+"""Cityscapes (fine annotations) and every data set in its format, as the ``README`` of ``cityscapesScripts`` says::
 
     ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQ_FRAME_leftImg8bit.png          RGB, 8 bits a channel
     ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_instanceIds.png        gray, 16 bits: label id * 1000 + n, or label id
@@ -76,8 +74,7 @@ def read_manifest(root: str | Path) -> dict | None:
 
 def dataset_name(root: str | Path) -> str:
     """The data set that a harmonised tree was made from, else "cityscapes"; ``ValueError`` if it is unfinished."""
-    manifest = read_manifest(root)
-    if manifest is not None:
+    if manifest := read_manifest(root):
         return manifest["dataset"]
     if (Path(root) / PARTIAL_MANIFEST).exists():
         raise ValueError(f"{root}: harmonisation was not finished here; run it again, it continues where it stopped")

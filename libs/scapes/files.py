@@ -73,9 +73,10 @@ def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifes
     """Let ``work()`` fill ``folder``, unless that has been done; returns what its manifest says.
 
     The file ``manifest`` is written last: ``request`` (JSON values) and what ``work`` returned. Until then, ``partial``
-    holds the request, by which work goes on after an interruption. A second process waits for the first.
+    holds the request: the same one goes on where it stopped. A second process waits for the first.
 
-    Raises ``FileExistsError`` if the folder holds something else or was made for another request, else ``BadFile``.
+    Raises ``FileExistsError`` if the folder holds something else or was made for another request, ``BadFile`` for a
+    damaged manifest.
     """
     finished, begun = Path(folder) / manifest, Path(folder) / partial
     if not finished.is_file():
@@ -109,7 +110,7 @@ def read_manifest(path: Path) -> dict:
 
 
 def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any], Result]) -> Result:
-    """``parse`` of the content of a JSON file; raises ``OSError`` or ``BadFile`` of this ``kind``, also if it fails."""
+    """``parse(content)`` of a JSON file; raises ``OSError``, or ``BadFile`` of this ``kind``, also where it fails."""
     try:
         return parse(json.loads(Path(path).read_bytes(), object_pairs_hook=_unique))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -21,10 +21,8 @@ from scapes.files import replacing
 from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, label_of_instance
 from scapes.parallel import map_items
 
-_TABLE_VERSION = 1
-"""Part of the cache's file name: raise it when the columns or their meaning change."""
+_TABLE_VERSION = 1  # in the cache's file name: raise it when the columns or their meaning change
 FILES = ("image_path", "instance_path", "label_path", "meta_path")
-"""The columns of an image table that name files."""
 
 
 def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, progress: bool = False) -> str:

@@ -16,20 +16,16 @@ from scapes.files import BadFile
 _EVALUATED = [label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval]
 CLASSES: tuple[str, ...] = tuple(label.name for label in _EVALUATED)
 LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _EVALUATED)
-COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in _EVALUATED}
-"""Class name -> RGB, 0..255: the official Cityscapes colours."""
-
+COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in _EVALUATED}  # RGB, 0..255
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = LABEL_IDS
 INSTANCE_BASE = 1000
 MAX_LABEL_ID = max(label.id for label in _OFFICIAL)
 NAMES: tuple[str, ...] = tuple(label.name for label in sorted(_OFFICIAL, key=lambda label: label.id) if label.id >= 0)
 """Name of every official class, by label id."""
-label_id = NAMES.index
-"""From a name to the label id: ``label_id("road") == 7``."""
+label_id = NAMES.index  # label_id("road") == 7
 INSTANCE_LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _OFFICIAL if label.hasInstances and label.id >= 0)
 """The evaluated eight, and caravan and trailer, which have instances but are ignored in evaluation."""
-CATEGORY_OF_LABEL = np.full(256, -1, np.int8)
-"""Label id -> category 0..7, or -1 for a label that is not evaluated."""
+CATEGORY_OF_LABEL = np.full(256, -1, np.int8)  # -1: a label that is not evaluated
 CATEGORY_OF_LABEL[[*LABEL_IDS]] = range(len(LABEL_IDS))
 
 

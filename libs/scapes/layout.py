@@ -1,7 +1,5 @@
-"""Where the files of a data set are: which images there are, which files each has, what else lies there.
-
-:class:`Layout` describes a data set; :class:`NumberedDataset` one whose images are numbered and have no official split.
-To add one, write a file like :mod:`scapes.urbansyn` and name it in :data:`scapes.verify.SYNTHETIC`.
+"""Where the files of a data set are. To add one whose images are numbered and have no official split, write a file like
+:mod:`scapes.urbansyn` and name it in :data:`scapes.verify.SYNTHETIC`.
 
 Split of numbered images: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest
 ``val``: 20,000 + 5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.
@@ -46,7 +44,6 @@ class Layout:
         return {column: f"{root}/{path.format(group=group, key=key)}" for column, path in self.files.items()}
 
     def folder(self, root: str | Path, group: str) -> str:
-        """The folder below which the images are."""
         return os.path.dirname(self._around(root, group, "image_path")[0])
 
     def _around(self, root: str | Path, group: str, column: str) -> list[str]:
@@ -58,9 +55,8 @@ class Layout:
         before, after = self._around(root, group, column)
         pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
         found = sorted(path for path in self._listed(before) if path.endswith(after[after.rindex(".") :]))
-        matches = [pattern.fullmatch(path) for path in found]
-        odd = [path for path, match in zip(found, matches, strict=True) if not match]
-        return [match[1] for match in matches if match], odd
+        matches = {path: pattern.fullmatch(path) for path in found}
+        return [match[1] for match in matches.values() if match], [path for path in found if not matches[path]]
 
     def _listed(self, before: str) -> list[str]:
         """All files, except hidden ones, as deep as the keys go."""
@@ -83,15 +79,14 @@ class Layout:
         return keys
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
-        """Paths of the files of images: a row per key. Opens none; raises ``FileNotFoundError`` if one is missing."""
+        """Paths of the files of images: a row per key, ``image_path`` first; ``FileNotFoundError`` if one is missing."""
         table = {}
         for column in columns:
             before, after = self._around(root, group, column)
             table[column] = [f"{before}{key}{after}" for key in keys]
             there = set(self._listed(before))  # faster than asking for each file
-            for key, path in zip(keys, table[column], strict=True):
+            for path, image in zip(table[column], table["image_path"], strict=True):
                 if path not in there:
-                    image = self.paths(root, group, key)["image_path"]
                     raise FileNotFoundError(f"{path}: missing, though {image} exists")
         return pd.DataFrame(table)
 

@@ -11,10 +11,9 @@ from tqdm.auto import tqdm
 def map_items(
     function: Callable, items: Sequence, *, workers: int | None = None, description: str = "", unit: str = "image"
 ) -> Iterator[Any]:
-    """Yield ``function(item)`` for each item, in order, computed by ``workers`` processes (default: one per core).
+    """Yield ``function(item)`` in order, computed by ``workers`` processes (default: one per core), or here if few.
 
-    Few items are computed in this process. Results are computed only a little ahead of the caller, so memory stays
-    flat. The progress bar is shown with a ``description``.
+    They run only a little ahead of the caller, so memory stays flat. A ``description`` shows the progress bar.
     """
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(items) < 4 * workers:

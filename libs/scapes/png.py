@@ -22,9 +22,7 @@ COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray+alpha", 6: "RGBA"}
 
 
 class Header(NamedTuple):
-    """Sizes are in pixels."""
-
-    height: int
+    height: int  # pixels
     width: int
     bit_depth: int
     color: str
@@ -64,8 +62,8 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
     data = Path(path).read_bytes()
     found = _parse_header(data[:33], path).kind
     if found not in kinds:
-        expected = f"{' or '.join(kinds)}-bit (was it converted by another tool?)"
-        raise BadFile("PNG kind", path, f"{found}-bit", expected)
+        wanted = " or ".join(kinds)
+        raise BadFile("PNG kind", path, f"{found}-bit", f"{wanted}-bit (was it converted by another tool?)")
     _check_end(data[-20:], len(data), path)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:

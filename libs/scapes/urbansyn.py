@@ -8,11 +8,10 @@ Layout (https://huggingface.co/datasets/UrbanSyn/UrbanSyn: dataset card and list
     ROOT/bbox2d/bbox2d_NNNN.json      a list, one element an instance:
                                       {"bbox": {"xMin", "yMin", "xMax", "yMax"}, "color": [R, G, B, A],
                                        "label": "car", "occlusion_percentage": 0..100}
-    ROOT/depth, ROOT/ss_color         not used here
+    ROOT/depth, ROOT/ss_color         as boxes and occlusion, not used here
 
 The class of an instance is the ``label`` of the element with its ``color``. An instance that the list leaves out (far
 or small) has the commonest class of its pixels in ``ss``; a colour whose commonest class has no instances is not one.
-Boxes and occlusion are not used.
 """
 
 import functools
@@ -46,6 +45,7 @@ def _class(box: dict) -> tuple[int, int]:
 
 
 def _complete_classes(class_map: np.ndarray, instance_map: np.ndarray, classes: dict[int, int]) -> dict[int, int]:
+    # Pixels of each pair of instance and class.
     keys, px = np.unique(instance_map.astype(np.int64) * 256 + class_map, return_counts=True)
     order = np.argsort(px, kind="stable")  # ascending, so that the commonest class is the one that stays in the dict
     commonest = dict(zip((keys // 256)[order].tolist(), (keys % 256)[order].tolist(), strict=True))

@@ -24,8 +24,7 @@ SYNTHETIC = {dataset.name: dataset for dataset in (synscapes.DATASET, urbansyn.D
 """The synthetic data sets that can be harmonised and verified, by name."""
 FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": synscapes.DATASET, "rgb": urbansyn.DATASET}
 COLUMNS = ["severity", "kind", "path", "found", "expected"]
-NOTES = ("hidden instance",)
-"""Kinds of findings that are no errors."""
+NOTES = ("hidden instance",)  # kinds of findings that are no errors
 
 
 def verify_dataset(root: str | Path, *, full: bool = False, workers: int | None = None) -> pd.DataFrame:
@@ -51,11 +50,7 @@ def verify_dataset(root: str | Path, *, full: bool = False, workers: int | None 
 
 
 def summarize(findings: pd.DataFrame) -> pd.DataFrame:
-    """Findings by kind, errors first.
-
-    Columns: ``severity``, ``kind``, ``number``, ``first`` (three paths, one per line), and ``found`` and ``expected``
-    of the first of them.
-    """
+    """Findings by kind, errors first: how many, the ``first`` three paths, ``found`` and ``expected`` of the first."""
     columns = {"number": ("path", "size"), "first": ("path", lambda path: "\n".join(path.iloc[:3]))}
     columns |= {name: (name, "first") for name in ("found", "expected")}
     return findings.groupby(["severity", "kind"]).agg(**columns).reset_index()
