@@ -79,7 +79,10 @@ class Layout:
         return keys
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
-        """Paths of the files of images: a row per key, ``image_path`` first; ``FileNotFoundError`` if one is missing."""
+        """Paths of the files of images: one row per key. ``columns`` begins with ``image_path``.
+
+        Opens no file; raises ``FileNotFoundError`` if one is missing.
+        """
         table = {}
         for column in columns:
             before, after = self._around(root, group, column)

@@ -50,7 +50,7 @@ def verify_dataset(root: str | Path, *, full: bool = False, workers: int | None 
 
 
 def summarize(findings: pd.DataFrame) -> pd.DataFrame:
-    """Findings by kind, errors first: how many, the ``first`` three paths, ``found`` and ``expected`` of the first."""
+    """Findings by kind, errors first: the ``number``, three paths (``first``), ``found`` and ``expected`` of one."""
     columns = {"number": ("path", "size"), "first": ("path", lambda path: "\n".join(path.iloc[:3]))}
     columns |= {name: (name, "first") for name in ("found", "expected")}
     return findings.groupby(["severity", "kind"]).agg(**columns).reset_index()
