@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
-
-Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -109,7 +107,7 @@ def read_manifest(path: Path) -> dict:
     return read_json(path, "manifest", expected, lambda content: {**content})
 
 
-def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any], Result]) -> Result:
+def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any], Any]) -> Any:
     """``parse(content)`` of a JSON file; raises ``OSError``, or ``BadFile`` of this ``kind``, also where it fails."""
     try:
         return parse(json.loads(Path(path).read_bytes(), object_pairs_hook=_unique))
