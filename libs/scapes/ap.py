@@ -1,12 +1,12 @@
 """Average precision of instance segmentation over a data set, equal to the official Cityscapes evaluator.
 
-:func:`scapes.match.match_image` reduces an image to a small record; records of any images, processes and machines, in
-any order, are pooled by :func:`average_precision`, which gives the same bits whatever the order.
+:func:`scapes.match.match_image` reduces an image to a small record. Records of any images, processes and machines are
+pooled by :func:`average_precision`, which gives the same bits whatever their order.
 
-Shapes used in this module: M images, T ground truths and P detections of a data set, 8 classes, 10 overlaps.
+Shapes: M images, T ground truths and P detections of a data set, 8 classes, 10 overlaps.
 
-Source of the metric: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is defined here
-that is not there: where every detection of a class is ignored, AP is 0 (the official one fails).
+Source: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is not defined there: where
+every detection of a class is ignored, AP is 0 here (the official evaluator fails).
 """
 
 import collections
@@ -19,38 +19,27 @@ from scapes.labels import CLASSES
 from scapes.match import PREDICTION, TRUTH, ImageMatch
 
 OVERLAPS = np.arange(0.5, 1.0, 0.05)
-"""The ten overlaps, float64; the same expression as the official one's, hence the same bits."""
+"""float64, by the official evaluator's own expression, hence the same bits."""
 
 IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE = 0, 1, 2, 3
-"""What becomes of a prediction at an overlap; a duplicate is a false positive too."""
+"""What becomes of a detection at an overlap; a duplicate is a false positive too."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """The records of a data set, pooled: what became of each prediction at each overlap. Images are ordered by id.
-
-    Attributes:
-        image_ids: the ids of the M images.
-        truths: :data:`TRUTH` ``(T,)`` of all images; ``truth_image`` says whose, int64.
-        predictions: :data:`PREDICTION` ``(P,)``; ``prediction_image`` says whose, int64.
-        prediction_truth: int64 ``(P,)``, the row in ``truths`` that the field ``truth`` points to, -1 if none.
-        outcome: int8 ``(P, 10)``, as of :func:`decide`.
-    """
+    """The records of a data set, pooled, with the images ordered by id."""
 
     image_ids: tuple[str, ...]
-    truths: np.ndarray
-    truth_image: np.ndarray
-    predictions: np.ndarray
-    prediction_image: np.ndarray
-    prediction_truth: np.ndarray
-    outcome: np.ndarray
+    truths: np.ndarray  # TRUTH (T,)
+    truth_image: np.ndarray  # int64 (T,), the image of each
+    predictions: np.ndarray  # PREDICTION (P,)
+    prediction_image: np.ndarray  # int64 (P,), the image of each
+    prediction_truth: np.ndarray  # int64 (P,), the row in ``truths`` that the field ``truth`` points to, -1 if none
+    outcome: np.ndarray  # int8 (P, 10), one of the four constants above
 
 
 def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
-    """Pool the records of a data set, in any order, and decide each prediction at each overlap.
-
-    Raises ValueError if an image comes twice, or if the records were made with different minimum areas.
-    """
+    """Pool records. Raises ValueError if an image comes twice, or if they were made with different minimum areas."""
     records = sorted(records, key=lambda record: record.image_id)
     image_ids = tuple(record.image_id for record in records)
     check_images(image_ids, image_ids)
@@ -59,13 +48,13 @@ def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
         raise ValueError(f"found records made with min_area_px = {sorted(areas)}, expected one value")
     truths = np.concatenate([np.empty(0, TRUTH), *(record.truths for record in records)])
     predictions = np.concatenate([np.empty(0, PREDICTION), *(record.predictions for record in records)])
-    # Which image each row comes from
+    # The image of each row
     counts = np.array([(len(record.truths), len(record.predictions)) for record in records], int).reshape(-1, 2)
     truth_image, prediction_image = (np.repeat(np.arange(len(records)), of_image) for of_image in counts.T)
     # From a row in the image's truths to the row in all truths
-    first_truth = (np.cumsum(counts[:, 0]) - counts[:, 0])[prediction_image]
+    first_truth = np.searchsorted(truth_image, prediction_image)
     prediction_truth = np.where(predictions["truth"] < 0, -1, first_truth + predictions["truth"])
-    outcome = decide(predictions, truths, prediction_truth)
+    outcome = _decide(predictions, truths, prediction_truth)
     return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, prediction_truth, outcome)
 
 
@@ -81,13 +70,8 @@ def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
         raise ValueError(f"image {missing[0]}: found no record, expected one ({counts})")
 
 
-def decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:
-    """The rule of the metric: what becomes of each prediction at each overlap, int8 ``(P, 10)``.
-
-    ``predictions``: :data:`PREDICTION` ``(P,)``. ``truths``: :data:`TRUTH` ``(T,)``. ``prediction_truth``: int
-    ``(P,)``, each prediction's row in ``truths``, -1 if none; within one image, that is its field ``truth``. The result
-    holds :data:`TRUE_POSITIVE`, :data:`FALSE_POSITIVE`, :data:`DUPLICATE` and :data:`IGNORED`.
-    """
+def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:
+    """The rule of the metric, from three fields of :class:`Outcomes` to its ``outcome``."""
     iou, ignored = predictions["iou"][:, None], predictions["ignored"][:, None]
     # Without a match: a false positive, unless too much of it lies on what is ignored
     matched = iou > OVERLAPS
@@ -107,32 +91,26 @@ def decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.nda
 
 @dataclass(frozen=True, eq=False)
 class AveragePrecision:
-    """AP of a data set, as fractions 0..1.
+    """AP of a data set, as fractions 0..1, and how many there were of what it is made from."""
 
-    Attributes:
-        ap: float64 ``(8, 10)``, class by overlap; NaN for a class without ground truth.
-        images: number of images.
-        truths, predictions: int64 ``(8,)``, evaluated ground truths, and detections with at least a pixel.
-    """
-
-    ap: np.ndarray
+    ap: np.ndarray  # float64 (8, 10), class by overlap; NaN for a class without ground truth
     images: int
-    truths: np.ndarray
-    predictions: np.ndarray
+    truths: np.ndarray  # int64 (8,), evaluated ground truths
+    predictions: np.ndarray  # int64 (8,), detections with at least a pixel
 
     @property
     def mean(self) -> float:
-        """AP averaged over overlaps and classes with ground truth; NaN if there is no ground truth."""
+        """Over all overlaps and the classes with ground truth; NaN if there is none."""
         return _nanmean(self.ap)
 
     @property
     def ap50(self) -> float:
-        """AP at overlap 0.5, averaged over classes with ground truth."""
+        """The same at overlap 0.5."""
         return _nanmean(self.ap[:, 0])
 
 
 def average_precision(records: Iterable[ImageMatch] | Outcomes) -> AveragePrecision:
-    """AP from the records of a data set, or from their :func:`outcomes`; errors as there."""
+    """AP from the records of a data set, or from their :func:`outcomes`; raises as that does."""
     pooled = records if isinstance(records, Outcomes) else outcomes(records)
     truths = np.bincount(pooled.truths["category"][pooled.truths["evaluated"]], minlength=len(CLASSES))
     predictions = np.bincount(pooled.predictions["category"], minlength=len(CLASSES))
@@ -147,7 +125,7 @@ def average_precision(records: Iterable[ImageMatch] | Outcomes) -> AveragePrecis
 
 
 def _curve_area(scores: np.ndarray, is_true: np.ndarray, truths: int) -> float:
-    """Area under the precision-recall curve of scored detections, both arrays ``(P,)``; NaN without ground truth."""
+    """Area under the precision-recall curve; both arrays ``(P,)``; NaN without ground truth."""
     if truths == 0:
         return float("nan")
     order = np.argsort(-scores)

@@ -5,7 +5,7 @@ images, so AP of a resample needs only how often each image counts: no masks and
 evaluation set can be subtracted (paired bootstrap); on different sets they are independent. The interval says how much
 AP would vary over other images of the same kind. For other trainings, see :func:`over_seeds`.
 
-B draws (resamples), M images, P detections, S seeds, 8 classes, 10 overlaps; 9 = the eight classes and their mean.
+Shapes: B draws (resamples), M images, P detections, S seeds, 8 classes, 10 overlaps; 9 = the eight classes and MEAN.
 
 Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles). One seed fewer
 than there are is drawn so that the variance of the mean over seeds has no bias: Rao and Wu, "Resampling Inference with
@@ -14,6 +14,7 @@ Complex Survey Data", JASA 83 (1988), section 3.
 
 import contextlib
 import hashlib
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -32,27 +33,20 @@ MEAN = "mean"
 """Stands for the mean over classes in the column ``class``."""
 NAMES = (*CLASSES, MEAN)
 """What the 9 columns of draws are."""
-RESAMPLES, SEED = 1000, 0
+RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
-_VERSION = 1
-"""Part of what a kept file is checked against: raise it when draws of the same records change."""
+_VERSION = 1  # raise it when draws of the same records change: kept files of other versions are made again
 _COLUMNS_AT_A_TIME = 32  # resamples worked on together: their cumulative counts should stay in the processor's cache
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """AP of a run on an evaluation set, as fractions 0..1; NaN for a class without ground truth.
+    """AP of a run on an evaluation set, as fractions 0..1; NaN for a class without ground truth."""
 
-    Attributes:
-        value: float64 ``(9,)``, from the images as they are.
-        drawn: float32 ``(B, 9)``, from resampled images.
-        truth: names the images and ground truth that the run was evaluated on; equal for runs that can be paired.
-    """
-
-    value: np.ndarray
-    drawn: np.ndarray
-    truth: str
+    value: np.ndarray  # float64 (9,), from the images as they are
+    drawn: np.ndarray  # float32 (B, 9), from resampled images
+    truth: str  # hash of the images and ground truth evaluated on; equal for runs that can be paired
 
 
 def draw(pooled: Outcomes, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
@@ -61,16 +55,15 @@ def draw(pooled: Outcomes, *, resamples: int = RESAMPLES, seed: int = SEED) -> D
         raise ValueError("found no images to draw from, expected at least one")
     value = summary(average_precision(pooled).ap)[..., 0]
     drawn = summary(bootstrap_ap(pooled, resamples=resamples, seed=seed))[..., 0]
-    return Draws(value, drawn.astype(np.float32), _truth(pooled))
+    truth = repr(pooled.image_ids).encode() + pooled.truth_image.tobytes() + pooled.truths.tobytes()
+    return Draws(value, drawn.astype(np.float32), hashlib.sha256(truth).hexdigest()[:16])
 
 
 def read_draws(records_path: str | Path) -> Draws:
-    """:func:`draw` of a records file, read from ``draws.npz`` beside it; made and kept there if it is missing.
+    """:func:`draw` of a records file, kept in ``draws.npz`` beside it where that folder may be written to.
 
-    What is kept counts only for the very records that it was made from; what is damaged or outdated is made again.
-    Where the folder may not be written to, nothing is kept.
-
-    Raises ValueError naming the records file if it is missing or unreadable, and as :func:`draw`.
+    A kept file that is damaged, or was made from other records, is made again. Raises ValueError naming the records
+    file if it is missing or unreadable, and as :func:`draw`.
     """
     records_path = Path(records_path)
     kept = records_path.with_name("draws.npz")
@@ -81,9 +74,8 @@ def read_draws(records_path: str | Path) -> Draws:
             return draws
         records = read_records(records_path)
     except _DAMAGE as error:
-        raise ValueError(
-            f"{records_path}: unreadable ({error}); delete {records_path.parent} and run again, it is made anew"
-        ) from error
+        advice = f"delete {records_path.parent} and run again, it is made anew"
+        raise ValueError(f"{records_path}: unreadable ({error}); {advice}") from error
     draws = draw(outcomes(records), resamples=RESAMPLES, seed=SEED)
     # Somebody else's folder, a full disk: the draws are made again next time
     with contextlib.suppress(OSError), replacing(kept, sync=False) as temporary, open(temporary, "wb") as file:
@@ -91,40 +83,30 @@ def read_draws(records_path: str | Path) -> Draws:
     return draws
 
 
-def intervals(draws: Draws, level: float = 0.95) -> pd.DataFrame:
-    """AP with its interval, fractions: ``class``, ``ap``, ``low``, ``high``; one row per class and one for the mean.
-
-    ``level``: the probability that the interval is meant to have. Raises ValueError as :func:`percentiles`.
-    """
-    low, high = percentiles(draws.drawn, level)
+def intervals(draws: Draws) -> pd.DataFrame:
+    """AP with its 95 % interval, fractions: ``class`` (the 9 names), ``ap``, ``low``, ``high``."""
+    low, high = percentiles(draws.drawn)
     return pd.DataFrame({"class": NAMES, "ap": draws.value, "low": low, "high": high})
 
 
-def percentiles(drawn: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends ``(...)`` of the central interval of ``drawn`` ``(B, ...)``; draws that are NaN are left out.
-
-    Raises ValueError if ``level`` is not between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"found level {level}, expected a probability between 0 and 1, such as 0.95")
-    ends = np.full((2, *drawn.shape[1:]), np.nan)
-    known = ~np.isnan(drawn).all(0)
-    if known.any():
-        ends[:, known] = np.nanquantile(drawn[:, known].astype(float), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return ends[0], ends[1]
+def percentiles(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends ``(...)`` of the central 95 % of ``drawn`` ``(B, ...)``; draws that are NaN are left out."""
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # where all are NaN, so is the result
+        low, high = np.nanquantile(drawn.astype(float), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
 
 
-def over_seeds(drawn: np.ndarray, *, seed: int = SEED) -> np.ndarray:
+def over_seeds(drawn: np.ndarray) -> np.ndarray:
     """Draws ``(S, B, ...)`` of S trainings -> draws ``(B, ...)`` of their mean, in which the seeds vary as well.
 
-    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal ``seed``, S and B. With a
-    single training the interval is over images alone. With two or three, percentiles are narrower than the t
-    distribution: take such an interval as a lower bound.
+    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal S and B. With a single
+    training the interval is over images alone. With two or three, percentiles are narrower than the t distribution:
+    take such an interval as a lower bound.
     """
     trainings, resamples = drawn.shape[:2]
     if trainings == 1:
         return drawn[0]
-    chosen = np.random.default_rng([seed, trainings]).integers(0, trainings, (trainings - 1, resamples))
+    chosen = np.random.default_rng([SEED, trainings]).integers(0, trainings, (trainings - 1, resamples))
     return drawn[chosen, np.arange(resamples)].mean(0)
 
 
@@ -139,17 +121,13 @@ def summary(ap: np.ndarray) -> np.ndarray:
     """AP ``(..., 8, 10)`` to ``(..., 9, 2)``: each class and the mean of those that are not NaN; AP and AP50."""
     of_class = np.stack([ap.mean(-1), ap[..., 0]], axis=-1)
     known = ~np.isnan(of_class)
-    count = known.sum(-2)
-    total = np.where(known, of_class, 0).sum(-2)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return np.concatenate([of_class, mean[..., None, :]], axis=-2)
+    count, total = known.sum(-2, keepdims=True), np.where(known, of_class, 0).sum(-2, keepdims=True)
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.concatenate([of_class, mean], axis=-2)
 
 
 def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
-    """AP of resampled images, float64 ``(B, 8, 10)``, NaN where a resample has no ground truth of a class.
-
-    The same seed draws the same images for any run on the same data set, and other ones for another data set.
-    """
+    """AP of resampled images, as :func:`weighted_ap`; on the same data set, the same seed draws the same images."""
     images = len(pooled.image_ids)
     rng = np.random.default_rng([seed, zlib.crc32("\n".join(pooled.image_ids).encode())])
     # How often each image counts in each resample, (M, B)
@@ -159,13 +137,15 @@ def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
 
 
 def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
-    """AP with each image counted as often as ``weights``, float64 ``(M, B)``, says: float64 ``(B, 8, 10)``."""
+    """AP with each image counted as often as ``weights``, float64 ``(M, B)``, says: float64 ``(B, 8, 10)``.
+
+    NaN where a resample has no ground truth of a class.
+    """
     ap = np.empty((weights.shape[1], len(CLASSES), len(OVERLAPS)))
     for category in range(len(CLASSES)):
         # Number of evaluated ground truths of the class in each resample, (B,)
         evaluated = pooled.truths["evaluated"] & (pooled.truths["category"] == category)
-        per_image = np.bincount(pooled.truth_image[evaluated], minlength=len(weights))
-        truths = per_image @ weights
+        truths = np.bincount(pooled.truth_image[evaluated], minlength=len(weights)) @ weights
         # Detections of the class by falling score, and how often each counts, (P, B)
         (rows,) = np.nonzero(pooled.predictions["category"] == category)
         rows = rows[np.argsort(-pooled.predictions["score"][rows], kind="stable")]
@@ -196,21 +176,12 @@ def _curve_areas(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray) -
     group, starts = np.unique(group, return_index=True)
     gained = np.add.reduceat(weights[is_true], starts, axis=0)
     true = np.concatenate([zero, np.cumsum(gained, axis=0)])
-    # Trapezoids between precision just before each of these points and at it
-    before, after = everything[first[group]], everything[np.append(first, len(scores))[group + 1]]
-    return (gained * (_ratio(true[:-1], before) + _ratio(true[1:], after))).sum(0) / 2
-
-
-def _ratio(true: np.ndarray, everything: np.ndarray) -> np.ndarray:
-    """Precision, 1 before the first detection."""
-    return np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
-
-
-def _truth(pooled: Outcomes) -> str:
-    digest = hashlib.sha256(repr(pooled.image_ids).encode())
-    for part in (pooled.truth_image, pooled.truths):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:16]
+    # Precision just before each of these points and at it, (2, points, B); 1 before the first detection
+    true = np.stack([true[:-1], true[1:]])
+    everything = everything[np.stack([first[group], np.append(first, len(scores))[group + 1]])]
+    precision = np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
+    # Trapezoids
+    return (gained * precision.sum(0)).sum(0) / 2
 
 
 def _read(path: Path, made_from: str) -> Draws | None:
