@@ -114,14 +114,14 @@ def evaluate(run: str, **where: Any) -> None:
 @commands.command(params=[*PREDICTED, _path("folder")])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
-    from scapes import coco, instances
+    from scapes import coco, files, instances
     from scapes.predictions import read_predictions
 
     _, images, predictions, cache_dir = _predicted(run, **where)
     truth = coco.coco_truth(images, instances.instance_table(images, cache_dir))
     detections = coco.coco_predictions(images, read_predictions(predictions))
-    coco.write_json(folder / "truth.json", truth)
-    coco.write_json(folder / "predictions.json", detections)
+    files.write_json(folder / "truth.json", truth)
+    files.write_json(folder / "predictions.json", detections)
     table = coco.coco_ap(truth, detections).pivot(index="class", columns="metric", values="value")
     print(table.to_string(float_format="{:.4f}".format))
 

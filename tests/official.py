@@ -44,7 +44,7 @@ def evaluate_files(
     Raises:
         IndexError: from the evaluator itself, if all predictions of a class are ignored at some overlap.
     """
-    return _run(truth_paths, [str(path) for path in text_paths], arguments(folder, min_area_px), {})
+    return _run(truth_paths, [str(path) for path in text_paths], folder, min_area_px, {})
 
 
 def evaluate_masks(
@@ -63,10 +63,14 @@ def evaluate_masks(
         return Image.fromarray(flat[path][2].astype(np.uint8)) if path in flat else Image.open(path)
 
     replaced = {"Image": _with(Image, open=read), "readPredInfo": lambda image, args: infos[image]}
-    return _run(truth_paths, list(infos), arguments("", min_area_px), replaced)
+    return _run(truth_paths, list(infos), "", min_area_px, replaced)
 
 
-def _run(truth_paths: Sequence[str | Path], predictions: list[str], args: object, replaced: Mapping) -> dict:
+def _run(
+    truth_paths: Sequence[str | Path], predictions: list[str], folder: str | Path, min_area_px: int, replaced: Mapping
+) -> dict:
+    args = arguments(folder)
+    args.minRegionSizes = np.array([min_area_px, *args.minRegionSizes[1:]])
     always = {"np": _with(np, in1d=np.isin), "writeDict2JSON": lambda *_: None}
     with mock.patch.multiple(evaluator, **always, **replaced):
         return evaluator.evaluateImgLists(predictions, [str(path) for path in truth_paths], args)

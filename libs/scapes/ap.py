@@ -18,9 +18,7 @@ import numpy as np
 from scapes.labels import CLASSES
 from scapes.match import PREDICTION, TRUTH, ImageMatch
 
-OVERLAPS = np.arange(0.5, 1.0, 0.05)
-"""float64, by the official evaluator's own expression, hence the same bits."""
-
+OVERLAPS = np.arange(0.5, 1.0, 0.05)  # the official evaluator's own expression, hence the same bits
 IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE = 0, 1, 2, 3
 """What becomes of a detection at an overlap; a duplicate is a false positive too."""
 
@@ -66,8 +64,8 @@ def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
     if unknown := sorted(set(found) - expected):
         raise ValueError(f"image {unknown[0]}: found a record, expected none ({len(unknown)} unknown images)")
     if missing := sorted(expected - set(found)):
-        counts = f"{len(missing)} of {len(expected)} images are missing"
-        raise ValueError(f"image {missing[0]}: found no record, expected one ({counts})")
+        count = f"{len(missing)} of {len(expected)} images"
+        raise ValueError(f"image {missing[0]}: found no record, expected one ({count})")
 
 
 def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:

@@ -29,10 +29,8 @@ from scapes.files import replacing
 from scapes.labels import CLASSES
 from scapes.records import read_records
 
-MEAN = "mean"
-"""Stands for the mean over classes in the column ``class``."""
-NAMES = (*CLASSES, MEAN)
-"""What the 9 columns of draws are."""
+MEAN = "mean"  # the mean over classes, in the column ``class``
+NAMES = (*CLASSES, MEAN)  # the 9 columns of draws
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
 _VERSION = 1  # raise it when draws of the same records change: kept files of other versions are made again
@@ -68,10 +66,10 @@ def read_draws(records_path: str | Path) -> Draws:
     records_path = Path(records_path)
     kept = records_path.with_name("draws.npz")
     try:
-        digest = hashlib.sha256(records_path.read_bytes()).hexdigest()
-        made_from = f"{_VERSION} {RESAMPLES} {SEED} {digest}"
-        if (draws := _read(kept, made_from)) is not None:
-            return draws
+        made_from = f"{_VERSION} {RESAMPLES} {SEED} {hashlib.sha256(records_path.read_bytes()).hexdigest()}"
+        with contextlib.suppress(*_DAMAGE), np.load(kept) as file:  # a missing file is among them
+            if str(file["made_from"]) == made_from:
+                return Draws(file["value"], file["drawn"], str(file["truth"]))
         records = read_records(records_path)
     except _DAMAGE as error:
         advice = f"delete {records_path.parent} and run again, it is made anew"
@@ -137,10 +135,7 @@ def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
 
 
 def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
-    """AP with each image counted as often as ``weights``, float64 ``(M, B)``, says: float64 ``(B, 8, 10)``.
-
-    NaN where a resample has no ground truth of a class.
-    """
+    """AP, float64 ``(B, 8, 10)``, if images count ``weights`` times, float64 ``(M, B)``; NaN without ground truth."""
     ap = np.empty((weights.shape[1], len(CLASSES), len(OVERLAPS)))
     for category in range(len(CLASSES)):
         # Number of evaluated ground truths of the class in each resample, (B,)
@@ -182,13 +177,3 @@ def _curve_areas(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray) -
     precision = np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
     # Trapezoids
     return (gained * precision.sum(0)).sum(0) / 2
-
-
-def _read(path: Path, made_from: str) -> Draws | None:
-    try:
-        with np.load(path) as file:
-            if str(file["made_from"]) != made_from:
-                return None
-            return Draws(file["value"], file["drawn"], str(file["truth"]))
-    except _DAMAGE:  # missing files are among them
-        return None

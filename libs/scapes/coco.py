@@ -9,7 +9,6 @@ Source of the format and the metric: ``pycocotools`` (``coco.py``, ``cocoeval.py
 import contextlib
 import copy
 import io
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,47 +20,38 @@ from pycocotools.cocoeval import COCOeval
 
 from scapes import png
 from scapes.bootstrap import MEAN
-from scapes.files import replacing
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.parallel import map_items
 from scapes.predictions import Detections
 
 
 def run_lengths(mask: np.ndarray, box: Sequence[int], size: tuple[int, int]) -> dict:
-    """COCO run-length encoding, with ``counts`` as str, of a mask inside a box, in a frame of ``size`` ``(H, W)``.
+    """COCO run-length encoding of a mask inside a box, in a frame of ``size`` ``(H, W)``.
 
-    ``mask``: bool ``(y1 - y0, x1 - x0)``; ``box``: half-open ``x0, y0, x1, y1`` in pixels. Runs go down the columns.
+    ``mask``: bool ``(y1 - y0, x1 - x0)``; ``box``: half-open ``x0, y0, x1, y1`` in pixels.
     """
-    height, width = size
-    x0, y0, x1, y1 = map(int, box)
-    # The columns of the box, and where in the whole frame the value changes along them
-    columns = np.zeros((x1 - x0, height), bool)
-    columns[:, y0:y1] = mask.T
-    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + x0 * height
-    counts = np.diff(changes, prepend=0, append=height * width)
-    counts = counts[: len(counts) - (counts[-1] == 0)]  # no run of nothing behind a mask that ends with the frame
-    rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode()}
+    x0, y0, x1, y1 = box
+    frame = np.zeros(size, np.uint8, order="F")
+    frame[y0:y1, x0:x1] = mask
+    rle = coco_mask.encode(frame)
+    return rle | {"counts": rle["counts"].decode()}  # bytes would not go into JSON
 
 
 def coco_truth(images: pd.DataFrame, instances: pd.DataFrame) -> dict:
-    """Ground truth of a data set as a COCO dictionary; image k of the image table gets the id k + 1.
+    """Ground truth as a COCO dictionary, from the image table and its instance table. Row k gets the image id k + 1.
 
-    ``images``: image table, of whose ``image_path`` the last two parts become ``file_name``
-    (``CITY/..._leftImg8bit.png``). ``instances``: its instance table.
+    ``file_name`` is the end of ``image_path``: ``CITY/..._leftImg8bit.png``.
     """
+    names = ["/".join(Path(path).parts[-2:]) for path in images["image_path"]]
+    files = images.assign(id=range(1, len(images) + 1), file_name=names)
     of_image = dict(list(instances.groupby("image_id")))
-    rows = list(images.itertuples(index=False))
-    names = ["/".join(Path(row.image_path).parts[-2:]) for row in rows]
-    jobs = [(row.instance_path, of_image.get(row.image_id, instances.iloc[:0])) for row in rows]
+    rows = [of_image.get(image_id, instances.iloc[:0]) for image_id in images["image_id"]]
+    jobs = list(zip(images["instance_path"], rows, strict=True))
     found = map_items(_annotate, jobs, description="encoding ground truth")
     annotations = [{"image_id": number} | item for number, of_one in enumerate(found, 1) for item in of_one]
     return {
         "info": {"description": "instances of the eight evaluated Cityscapes classes"},
-        "images": [
-            {"id": number, "file_name": file, "height": row.height, "width": row.width}
-            for number, (row, file) in enumerate(zip(rows, names, strict=True), 1)
-        ],
+        "images": files[["id", "file_name", "height", "width"]].to_dict("records"),
         "categories": [{"id": label_id, "name": name} for label_id, name in zip(LABEL_IDS, CLASSES, strict=True)],
         # Ids start at 1: COCOeval would read 0 as "unmatched"
         "annotations": [{"id": number} | item for number, item in enumerate(annotations, 1)],
@@ -89,11 +79,10 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
-        # loadRes() fails without any prediction; this is what it does with some
-        results = [
-            item | {"id": number, "area": coco_mask.area(item["segmentation"]), "iscrowd": 0}
-            for number, item in enumerate(predictions, 1)
-        ]
+        # What loadRes() does; it fails without any prediction
+        areas = [coco_mask.area(item["segmentation"]) for item in predictions]
+        added = [{"id": number, "area": area, "iscrowd": 0} for number, area in enumerate(areas, 1)]
+        results = [item | more for item, more in zip(predictions, added, strict=True)]
         evaluation = COCOeval(_indexed(truth), _indexed(truth | {"annotations": results}), "segm")
         evaluation.evaluate()
         evaluation.accumulate()
@@ -112,32 +101,23 @@ def _indexed(dataset: dict) -> COCO:
     return indexed
 
 
-def write_json(path: str | Path, content: dict | list) -> None:
-    """Write a COCO dictionary or list of results."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content))
-
-
 def _annotate(job: tuple[str, pd.DataFrame]) -> list[dict]:
     """Annotations of one image, still without ids."""
     path, rows = job
     instance_map = png.read(path, "gray 16")
     annotations = []
     for row in rows.itertuples(index=False):
-        box = (row.x0, row.y0, row.x1, row.y1)
         mask = instance_map[row.y0 : row.y1, row.x0 : row.x1] == row.instance_id
-        if np.count_nonzero(mask) != row.area_px:
-            raise ValueError(
-                f"{path}, instance {row.instance_id}: found {np.count_nonzero(mask)} pixels in its box, expected "
-                f"{row.area_px} as in the instance table. Was the table made from these files?"
-            )
+        if (area := np.count_nonzero(mask)) != row.area_px:
+            expected = f"{row.area_px} as in the instance table. Was the table made from these files?"
+            raise ValueError(f"{path}, instance {row.instance_id}: found {area} pixels in its box, expected {expected}")
         annotations.append(
             {
                 "category_id": LABEL_IDS[row.category],
                 "bbox": [row.x0, row.y0, row.x1 - row.x0, row.y1 - row.y0],
                 "area": row.area_px,
                 "iscrowd": int(row.crowd),
-                "segmentation": run_lengths(mask, box, instance_map.shape),
+                "segmentation": run_lengths(mask, (row.x0, row.y0, row.x1, row.y1), instance_map.shape),
             }
         )
     return annotations

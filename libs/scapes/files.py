@@ -37,7 +37,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
         raise
 
 
-def write_json(path: str | Path, content: dict, *, sync: bool = True) -> None:
+def write_json(path: str | Path, content: dict | list, *, sync: bool = True) -> None:
     """Write ``content`` as JSON; ``sync``: see :func:`replacing`."""
     with replacing(path, sync=sync) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

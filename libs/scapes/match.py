@@ -1,6 +1,6 @@
 """What the average precision needs to know of one image: detections compared with ground truth, in memory.
 
-Shapes used in this module: an image of H x W pixels, its K ground truths and N detections.
+Shapes: an image of H x W pixels, its K ground truths and N detections.
 
 The rules are those of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``:
 
@@ -27,7 +27,7 @@ from scapes.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID
 from scapes.predictions import Detections
 
 MIN_AREA_PX = 100
-"""Ground truth under this area is not evaluated; for 2048x1024 pixels."""
+"""Ground truth under this area absorbs detections instead of being evaluated; for images of 2048x1024 pixels."""
 
 TRUTH = np.dtype([("instance_id", np.int32), ("category", np.int8), ("area_px", np.int32), ("evaluated", bool)])
 """One ground truth; ``evaluated`` is false for groups and for ground truth under the minimum area."""
@@ -44,18 +44,18 @@ PREDICTION = np.dtype(
 )
 """One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
 
-# Bins that pixel values fall into: first the three below, then one for each ground truth of the image.
+# Bins that pixel values fall into: first the three below, then one for each ground truth of the image
 _INVALID, _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, eq=False)
 class ImageMatch:
-    """What AP needs to know of one image: :data:`TRUTH` ``(K,)`` and :data:`PREDICTION` ``(N,)``; no pixels."""
+    """The record of one image."""
 
     image_id: str
     min_area_px: int
-    truths: np.ndarray
-    predictions: np.ndarray
+    truths: np.ndarray  # TRUTH (K,)
+    predictions: np.ndarray  # PREDICTION, at most N
 
 
 def match_image(
@@ -67,16 +67,12 @@ def match_image(
 ) -> ImageMatch:
     """Compare the detections of one image with its ground truth.
 
-    Args:
-        instance_map: uint16 ``(H, W)``, instance ids as in ``*_gtFine_instanceIds.png``, or the path of such a file.
-        detections: of that image.
-        instances: the image's rows of the instance table, which save counting the areas over the whole frame.
-        min_area_px: ground truth under this area absorbs detections instead of being evaluated (``minRegionSizes[0]``).
+    ``instance_map``: uint16 ``(H, W)`` as in ``*_gtFine_instanceIds.png``, or the path of such a file. ``instances``:
+    the image's rows of the instance table, which save counting areas. ``min_area_px``: see :data:`MIN_AREA_PX`.
 
-    Raises:
-        OSError, ValueError: if there is no complete 16-bit PNG at the path given.
-        ValueError: if the map is not uint16 or of another size than the detections; if a detection lies on a pixel that
-            is no Cityscapes instance id, or on an instance that the instance table does not know.
+    Raises OSError or ValueError if there is no complete 16-bit PNG at the path; ValueError if the map is not uint16 or
+    of another size than the detections, or if a detection lies on a pixel that is no Cityscapes instance id, or on an
+    instance that the table does not have.
     """
     where = f"image {detections.image_id}"
     if isinstance(instance_map, (str, Path)):
@@ -91,11 +87,11 @@ def match_image(
 
 
 def _truths(instances: pd.DataFrame, min_area_px: int) -> np.ndarray:
-    """Rows of the instance table as :data:`TRUTH`, ordered by instance id, whatever order they come in."""
-    order = np.argsort(instances["instance_id"].to_numpy())
-    truths = np.empty(len(order), TRUTH)
+    """Rows of the instance table as :data:`TRUTH`, ordered by instance id."""
+    rows = instances.sort_values("instance_id")
+    truths = np.empty(len(rows), TRUTH)
     for name in ("instance_id", "category", "area_px"):
-        truths[name] = instances[name].to_numpy()[order]
+        truths[name] = rows[name]
     truths["evaluated"] = (truths["instance_id"] >= INSTANCE_BASE) & (truths["area_px"] >= min_area_px)
     return truths
 

@@ -1,6 +1,6 @@
-"""Detected instances of an image as cropped masks, and the compact file that keeps those of a whole data set.
+"""Detected instances of an image as cropped masks, and the Parquet file that keeps those of a whole data set.
 
-Shapes used in this module: N detections of one image of H x W pixels; detection i has a box of h_i x w_i pixels.
+Shapes: N detections of one image of H x W pixels.
 """
 
 import itertools
@@ -33,26 +33,14 @@ _SCHEMA = pa.schema(
 
 @dataclass(eq=False)
 class Detections:
-    """The detections of one image.
+    """The detections of one image. Raises ValueError naming image and detection if a field is not as described."""
 
-    Attributes:
-        image_id: the image's id, as in the image table.
-        size: ``(H, W)`` of the image's ground truth, in pixels.
-        category: int8 ``(N,)``, index into :data:`scapes.labels.CLASSES`.
-        score: float32 ``(N,)``, finite.
-        boxes: int32 ``(N, 4)``, half-open ``x0, y0, x1, y1`` in pixels, inside the image.
-        masks: N boolean arrays, the i-th ``(y1 - y0, x1 - x0)``: the mask inside its box; outside it there is nothing.
-
-    Raises:
-        ValueError: naming the image and the detection, if a shape, a class, a score or a box is not as described.
-    """
-
-    image_id: str
-    size: tuple[int, int]
-    category: np.ndarray
-    score: np.ndarray
-    boxes: np.ndarray
-    masks: Sequence[np.ndarray]
+    image_id: str  # as in the image table
+    size: tuple[int, int]  # (H, W) of the image's ground truth
+    category: np.ndarray  # int8 (N,), index into labels.CLASSES
+    score: np.ndarray  # float32 (N,), finite
+    boxes: np.ndarray  # int32 (N, 4), half-open x0, y0, x1, y1 in pixels, inside the image
+    masks: Sequence[np.ndarray]  # N times bool (y1 - y0, x1 - x0), inside the box
 
     def __post_init__(self):
         lengths = {name: len(getattr(self, name)) for name in ("category", "score", "boxes", "masks")}
@@ -86,13 +74,13 @@ class Detections:
 
     @classmethod
     def from_masks(cls, image_id: str, size: tuple[int, int], category, score, masks) -> "Detections":
-        """From full-frame masks, zero outside: N arrays ``(H, W)`` of any type. Raises ValueError as the class does."""
+        """From full-frame masks, zero outside: N arrays ``(H, W)`` of any type."""
         boxes, crops = [], []
         for index, mask in enumerate(masks):
             mask = np.asarray(mask) != 0
             if mask.shape != tuple(size):
-                where = f"image {image_id}, detection {index}"
-                raise ValueError(f"{where}: found a mask {mask.shape}, expected {tuple(size)}")
+                found = f"found a mask {mask.shape}, expected {tuple(size)}"
+                raise ValueError(f"image {image_id}, detection {index}: {found}")
             x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
             boxes.append((x, y, x + width, y + height))
             crops.append(mask[y : y + height, x : x + width].copy())
@@ -107,10 +95,9 @@ class Detections:
 
 
 def write_predictions(path: str | Path, detections: Iterable[Detections]) -> None:
-    """Write the detections of a data set to one Parquet file, one row per image, as they come.
+    """Write one row per image as they come, also for images without a detection; masks with one bit per pixel.
 
-    Images without a detection have a row too, so that a missing image is told from an empty one. Masks are stored with
-    one bit per pixel and compressed. Raises ValueError if an image comes twice; the file is then not written.
+    Raises ValueError if an image comes twice; the file is then not written.
     """
     rows = _rows(detections)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
@@ -118,35 +105,41 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
             writer.write_table(pa.Table.from_pylist(group, _SCHEMA))
 
 
-def read_predictions(
-    path: str | Path, *, row_groups: Sequence[int] | None = None, image_ids: Collection[str] = ()
-) -> Iterator[Detections]:
-    """Yield what :func:`write_predictions` wrote, in its order, with one row group in memory at a time.
+def read_predictions(path: str | Path, *, image_ids: Collection[str] = ()) -> Iterator[Detections]:
+    """Yield the detections of all images, or of ``image_ids``, in the file's order, one row group in memory at a time.
 
-    ``row_groups``: numbers of the row groups to read, of those that :func:`images_by_row_group` lists; default all.
-    ``image_ids``: the images to read; default all. Raises ``ValueError`` for a file of other columns, ``KeyError`` for
-    an image that is not there.
+    Raises ``ValueError`` for a file of other columns, ``KeyError`` for an image that is not there.
     """
-    wanted = set(image_ids)
-    if wanted:
-        groups = images_by_row_group(path)
-        if missing := wanted.difference(*groups):
-            raise KeyError(f"{path}: no image {min(missing)}")
-        row_groups = [number for number, ids in enumerate(groups) if not wanted.isdisjoint(ids)]
-    with pq.ParquetFile(path) as file:
-        if not file.schema_arrow.equals(_SCHEMA):
-            raise ValueError(
-                f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names} of write_predictions"
-            )
-        for batch in file.iter_batches(IMAGES_PER_ROW_GROUP, row_groups=row_groups):
-            yield from (_detections(row) for row in batch.to_pylist() if not wanted or row["image_id"] in wanted)
+    groups = images_by_row_group(path)
+    wanted = set(image_ids or itertools.chain(*groups))
+    if missing := wanted.difference(*groups):
+        raise KeyError(f"{path}: no image {min(missing)}")
+    for number, ids in enumerate(groups):
+        if not wanted.isdisjoint(ids):
+            yield from (item for item in read_row_group(path, number) if item.image_id in wanted)
 
 
 def images_by_row_group(path: str | Path) -> list[list[str]]:
-    """The ids of the images in each row group of a predictions file, without reading its masks."""
+    """The ids of the images in each row group, without reading masks. Raises ``ValueError`` for other columns."""
     with pq.ParquetFile(path) as file:
+        if not file.schema_arrow.equals(_SCHEMA):
+            raise ValueError(f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names}")
         groups = [file.read_row_group(i, ["image_id"]) for i in range(file.num_row_groups)]
     return [group["image_id"].to_pylist() for group in groups]
+
+
+def read_row_group(path: str | Path, number: int) -> Iterator[Detections]:
+    """Yield the detections of the images in one row group."""
+    with pq.ParquetFile(path) as file:
+        rows = file.read_row_group(number).to_pylist()
+    for row in rows:
+        masks = []
+        for bits, (x0, y0, x1, y1) in zip(row["masks"], row["boxes"], strict=True):
+            height, width = y1 - y0, x1 - x0
+            pixels = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width)
+            masks.append(pixels.view(bool).reshape(height, width))
+        size = (row["height"], row["width"])
+        yield Detections(row["image_id"], size, row["category"], row["score"], row["boxes"], masks)
 
 
 def _rows(detections: Iterable[Detections]) -> Iterator[dict]:
@@ -158,12 +151,3 @@ def _rows(detections: Iterable[Detections]) -> Iterator[dict]:
         masks = [np.packbits(mask).tobytes() for mask in item.masks]
         fields = (item.image_id, *item.size, item.category, item.score, item.boxes.tolist(), masks)
         yield dict(zip(_SCHEMA.names, fields, strict=True))
-
-
-def _detections(row: dict) -> Detections:
-    masks = [
-        np.unpackbits(np.frombuffer(bits, np.uint8), count=(y1 - y0) * (x1 - x0)).view(bool).reshape(y1 - y0, x1 - x0)
-        for bits, (x0, y0, x1, y1) in zip(row["masks"], row["boxes"], strict=True)
-    ]
-    size = (row["height"], row["width"])
-    return Detections(row["image_id"], size, row["category"], row["score"], row["boxes"], masks)

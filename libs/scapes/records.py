@@ -1,4 +1,4 @@
-"""From the predictions file of a data set to its records, in parallel; and the small file that keeps the records."""
+"""From the predictions file of a data set to its records, in parallel, and the small file that keeps the records."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,7 @@ from scapes.ap import check_images
 from scapes.files import replacing
 from scapes.match import MIN_AREA_PX, PREDICTION, TRUTH, ImageMatch, match_image
 from scapes.parallel import map_items
-from scapes.predictions import images_by_row_group, read_predictions
-
-_USED = ["instance_id", "category", "area_px"]
+from scapes.predictions import images_by_row_group, read_row_group
 
 
 def match_data_set(
@@ -24,39 +22,28 @@ def match_data_set(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[ImageMatch]:
-    """The records of a data set, sorted by image id: the same whatever the number of processes.
+    """The records of a data set, sorted by image id: the same from any number of ``workers`` (default one per core).
 
-    Args:
-        images: image table of the data set, of which ``image_id`` and ``instance_path`` are used.
-        predictions_path: what ``predictions.write_predictions`` wrote.
-        instances: the data set's instance table, which saves counting the areas.
-        min_area_px: as of :func:`scapes.match.match_image`.
-        workers: processes, default one per core.
-
-    Raises:
-        ValueError: at once, if predictions of an image are missing or of no image of the table; as ``match_image``.
+    ``images``: image table, of which ``image_id`` and ``instance_path`` are used. ``instances``: its instance table.
+    Both, ``min_area_px`` and errors are as of :func:`scapes.match.match_image`. Raises ValueError at once if the
+    predictions lack an image or have one that is not in the table.
     """
     groups = images_by_row_group(predictions_path)
     check_images([image_id for ids in groups for image_id in ids], images["image_id"])
     truth_paths = dict(zip(images["image_id"], images["instance_path"], strict=True))
-    of_image = {} if instances is None else dict(list(instances.groupby("image_id")[_USED]))
-    none_of_it = None if instances is None else instances[_USED].iloc[:0]
-    jobs = [
-        (predictions_path, i, [(truth_paths[x], of_image.get(x, none_of_it)) for x in ids], min_area_px)
-        for i, ids in enumerate(groups)
-    ]
+    of_image = {} if instances is None else dict(list(instances.groupby("image_id")))
+    default = None if instances is None else instances.iloc[:0]
+    truths = [[(truth_paths[image_id], of_image.get(image_id, default)) for image_id in ids] for ids in groups]
+    jobs = [(predictions_path, number, of_group, min_area_px) for number, of_group in enumerate(truths)]
     description = "matching" if progress else ""
     matched = map_items(_match_row_group, jobs, workers=workers, description=description, unit="row group")
     return sorted((record for records in matched for record in records), key=lambda record: record.image_id)
 
 
 def _match_row_group(job: tuple) -> list[ImageMatch]:
-    path, row_group, truths, min_area_px = job
-    detections = read_predictions(path, row_groups=[row_group])
-    return [
-        match_image(truth_path, item, instances=rows, min_area_px=min_area_px)
-        for item, (truth_path, rows) in zip(detections, truths, strict=True)
-    ]
+    path, number, truths, min_area_px = job
+    pairs = zip(read_row_group(path, number), truths, strict=True)
+    return [match_image(truth, item, instances=rows, min_area_px=min_area_px) for item, (truth, rows) in pairs]
 
 
 def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:

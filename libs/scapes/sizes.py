@@ -5,47 +5,35 @@ Source: COCO's evaluation (``pycocotools/cocoeval.py``: ``evaluateImg``), but wi
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from scapes.ap import FALSE_POSITIVE, IGNORED, Outcomes, average_precision, outcomes
+from scapes.ap import FALSE_POSITIVE, IGNORED, Outcomes, average_precision
 from scapes.bootstrap import NAMES, summary
-from scapes.match import ImageMatch
 
-Bands = Mapping[str, tuple[float, float]]
-"""Name -> half-open range of area ``[low, high)`` in pixels."""
-SIZES = ("small", "medium", "large")
+Bands = Mapping[str, tuple[float, float]]  # name -> half-open range of area [low, high) in pixels
 
 
 def thirds(pooled: Outcomes) -> Bands:
-    """Small, medium and large: each with a third of the evaluated ground truth, of all classes together.
-
-    Raises ValueError without any.
-    """
+    """Small, medium and large: each a third of the evaluated ground truth. Raises ValueError if there is none."""
     areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
     if not len(areas):
         raise ValueError("found no evaluated ground truth, expected some to divide into thirds")
     ends = [0, *(1 + np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")).tolist()]
-    return dict(zip(SIZES, itertools.pairwise(ends), strict=True))
+    return dict(zip(("small", "medium", "large"), itertools.pairwise(ends), strict=True))
 
 
-def ap_by_size(records: Iterable[ImageMatch] | Outcomes, bands_px: Bands) -> pd.DataFrame:
+def ap_by_size(pooled: Outcomes, bands_px: Bands) -> pd.DataFrame:
     """AP of the ground truth of each band of area: one row per band and class, and one for the mean over classes.
 
     As in COCO, ground truth outside the band absorbs detections, and a detection that matches nothing counts as a false
     positive only if its own area is inside the band.
 
-    Args:
-        records: of a run on an evaluation set, such as :func:`scapes.records.read_records` reads, or their outcomes.
-        bands_px: the bands by name, such as :func:`thirds`; what is in none of them is not looked at.
-
-    Returns:
-        Columns ``class``, ``size`` (the band's name), ``ap`` (fraction 0..1, over the ten overlaps; NaN where a class
-        has no ground truth in the band), ``count`` (evaluated ground truths in the band).
+    Columns: ``class``, ``size`` (the band's name), ``ap`` (fraction 0..1, over the ten overlaps; NaN where a class has
+    no ground truth in the band), ``count`` (evaluated ground truths in the band).
     """
-    pooled = records if isinstance(records, Outcomes) else outcomes(records)
     tables = []
     for name, (low, high) in bands_px.items():
         found = average_precision(_restricted(pooled, low, high))
@@ -55,10 +43,9 @@ def ap_by_size(records: Iterable[ImageMatch] | Outcomes, bands_px: Bands) -> pd.
 
 
 def _restricted(pooled: Outcomes, low: float, high: float) -> Outcomes:
-    """With only the ground truth of areas ``[low, high)`` evaluated, and what is outside ignored."""
-    inside, counted = (
-        (rows["area_px"] >= low) & (rows["area_px"] < high) for rows in (pooled.truths, pooled.predictions)
-    )
+    """With only the ground truth of areas ``[low, high)`` evaluated."""
+    areas = (rows["area_px"] for rows in (pooled.truths, pooled.predictions))
+    inside, counted = ((area >= low) & (area < high) for area in areas)
     truths = pooled.truths.copy()
     truths["evaluated"] &= inside
     # A detection counts where its ground truth does (-1 finds the appended False); without one, by its own area

@@ -25,7 +25,6 @@ from scapes import png
 from scapes.ap import check_images
 from scapes.files import replacing
 from scapes.labels import CLASSES, LABEL_IDS
-from scapes.match import MIN_AREA_PX
 from scapes.predictions import Detections
 
 _IMAGE_ID = re.compile(r"[^_/\\ ]+_\d{6}_\d{6}")
@@ -35,14 +34,11 @@ _FAST = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # small and quick
 def write_submission(
     detections: Iterable[Detections], out_zip: str | Path, *, expected_images: Iterable[str], size: tuple[int, int]
 ) -> None:
-    """Write the ZIP file for the test server as the detections come.
+    """Write the ZIP file as the detections come.
 
-    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` that all must have; the server
-    wants ``(1024, 2048)``.
-
-    Raises:
-        ValueError: if an image comes twice, is missing or not expected, has another size, or an id that is not
-            ``CITY_SEQ_FRAME``; there is no file then.
+    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` of all; the server wants
+    ``(1024, 2048)``. Raises ValueError, and leaves no file, if an image comes twice, is missing or not expected, has
+    another size, or an id that is not ``CITY_SEQ_FRAME``.
     """
     expected, written = sorted(expected_images), set()
     bar = tqdm(detections, total=len(expected), desc="writing submission", unit="image", delay=1)
@@ -60,29 +56,27 @@ def write_submission(
 
 
 def check_submission(path: str | Path, *, expected_images: Iterable[str], size: tuple[int, int]) -> pd.DataFrame:
-    """Read a submission back with the official evaluator's own reader, and count its detections.
+    """Count the detections: one row per image, indexed by ``image_id``, with one column per class.
 
-    Returns one row per image, indexed by image id, with one column per class. Raises ValueError naming the image and
-    what its text or masks have that the server would refuse.
+    Raises ValueError naming the image and what its text or masks have that the server would refuse.
     """
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
-        args = arguments(folder)
-        rows = {}
+        args, rows = arguments(folder), {}
         for image_id in tqdm(sorted(expected_images), desc="checking", unit="image", delay=1):
-            infos = _read_officially(image_id, args, path)
+            where = f"{path}, image {image_id}"
+            infos = _read_officially(image_id, args, where)
             for mask, info in infos.items():
-                _check_info(mask, info, size, f"{path}, image {image_id}")
+                _check_info(mask, info, size, where)
             labels = [info["labelID"] for info in infos.values()]
             rows[image_id] = [labels.count(label_id) for label_id in LABEL_IDS]
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(CLASSES), dtype=int).rename_axis("image_id")
 
 
-def arguments(folder: str | Path, min_area_px: int = MIN_AREA_PX) -> object:
+def arguments(folder: str | Path) -> object:
     """A copy of the evaluator's global ``args`` that looks for predictions in ``folder`` and writes nothing."""
     args = copy.copy(evaluator.args)
-    args.minRegionSizes = np.array([min_area_px, *args.minRegionSizes[1:]])
     args.quiet, args.JSONOutput, args.gtInstancesFile = True, False, ""
     args.predictionPath, args.predictionWalk = str(Path(folder).resolve()), None
     return args
@@ -101,7 +95,7 @@ def _write_image(archive: zipfile.ZipFile, item: Detections) -> None:
     archive.writestr(f"{item.image_id}.txt", "".join(lines))
 
 
-def _read_officially(image_id: str, args: object, path: str | Path) -> dict:
+def _read_officially(image_id: str, args: object, where: str) -> dict:
     """The evaluator's own dictionary of an image's detections; it exits on errors, which become ValueError here."""
     said = io.StringIO()
     try:
@@ -109,7 +103,7 @@ def _read_officially(image_id: str, args: object, path: str | Path) -> dict:
             text = evaluator.getPrediction(f"{image_id}_gtFine_instanceIds.png", args)
             return evaluator.readPredInfo(text, args)
     except SystemExit:
-        raise ValueError(f"{path}, image {image_id}: the official reader says {said.getvalue().strip()!r}") from None
+        raise ValueError(f"{where}: the official reader says {said.getvalue().strip()!r}") from None
 
 
 def _check_info(mask: str, info: dict, size: tuple[int, int], where: str) -> None:

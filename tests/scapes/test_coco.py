@@ -8,7 +8,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from scapes import png
-from scapes.coco import MEAN, coco_ap, coco_predictions, coco_truth, run_lengths, write_json
+from scapes.coco import MEAN, coco_ap, coco_predictions, coco_truth, run_lengths
+from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.predictions import Detections

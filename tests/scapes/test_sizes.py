@@ -31,7 +31,7 @@ def test_a_scene_by_hand():
         (PERSON, 0.6, box(0, 20, 6, 25)),  # the same person again, 30 px: false where that person counts, not by area
         (CAR, 0.5, box(100, 40, 120, 50)),  # large, 200 px: false
     ]
-    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], BANDS)
+    table = ap_by_size(outcomes([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)]), BANDS)
     assert list(table) == ["class", "size", "ap", "count"]
     assert table["class"].tolist() == 3 * list(NAMES)
     rows = table.set_index(["size", "class"])
@@ -48,7 +48,7 @@ def test_what_another_band_found_does_not_count_as_false():
     frame = np.full(SIZE, 7, np.uint16)
     frame[0, 0:3], frame[20:26, 0:6] = 24000, 24001
     predictions = [(PERSON, 0.9, box(0, 20, 6, 26)), (PERSON, 0.8, box(30, 30, 50, 50)), (PERSON, 0.7, box(0, 0, 3, 1))]
-    table = ap_by_size([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)], BANDS)
+    table = ap_by_size(outcomes([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)]), BANDS)
     ap = table[table["class"] == "person"].set_index("size")["ap"]
     assert ap["small"] == 1.0
     assert ap["large"] == 1.0  # what is wrong comes after what is right
