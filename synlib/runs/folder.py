@@ -1,10 +1,10 @@
 """The folder of one run: what lies where, who works on it, and how far it is.
 
 ``spec.yaml`` (what), ``job.json`` (with which paths and devices), ``environment.json`` (versions), ``log.txt``,
-``metrics.json`` (scalars), ``model_*.pth`` (checkpoints), ``status.json`` (progress), ``failure.json``,
-``evaluations/NAME/{predictions.parquet,records.npz,draws.npz,result.json}``, and ``result.json``, written last: a run
-that has it is done. Besides: ``config.yaml`` (Detectron2's), ``output.txt`` (what the processes printed),
-``events.out.tfevents.*`` (for TensorBoard), ``lock``.
+``output.txt`` (what the processes printed), ``config.yaml`` (Detectron2's), ``metrics.json`` (scalars),
+``events.out.tfevents.*`` (for TensorBoard), ``model_*.pth`` (checkpoints), ``status.json`` (progress),
+``failure.json``, ``evaluations/NAME/{predictions.parquet,records.npz,draws.npz,result.json}``, ``lock``, and
+``result.json``, written last: a run that has it is done.
 """
 
 import contextlib
@@ -45,8 +45,7 @@ def reason_of(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            again = "make room and start again, the run goes on from its checkpoint"
-            return f"no space left to write to ({cause}); {again}"
+            return f"no space left to write to ({cause}); make room and start again, the run goes on"
         if isinstance(cause, MemoryError):
             return f"out of memory ({cause}); use fewer loader workers or runs at a time"
         cause = cause.__cause__ or cause.__context__
@@ -62,7 +61,7 @@ class RunDir:
         self.output_path = self.path / "output.txt"
 
     def create(self, spec: RunSpec) -> None:
-        """Make the folder and write the spec, if it is not there; raises ValueError as :meth:`check`."""
+        """Make the folder with its spec, if it is not there; raises what :meth:`check` does."""
         self.check(spec)
         if not self.spec_path.exists():
             spec.save(self.spec_path)
@@ -70,22 +69,21 @@ class RunDir:
     def check(self, spec: RunSpec) -> None:
         """Raise ValueError when the folder holds another spec, which is never overwritten."""
         if self.spec_path.exists() and (found := self.spec()) != spec:
-            expected = f"found run {found.run_id}, expected {spec.run_id}"
-            raise ValueError(f"{self.spec_path}: {expected}; move the folder away")
+            ids = f"found run {found.run_id}, expected {spec.run_id}"
+            raise ValueError(f"{self.spec_path}: {ids}; move the folder away")
 
     def spec(self) -> RunSpec:
         return RunSpec.load(self.spec_path)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of this run, or None if it is not there; raises ValueError for a damaged one."""
+        path = self.path / name
         try:
-            return {**json.loads((self.path / name).read_text())}
+            return {**json.loads(path.read_text())}
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:  # not JSON, not even text, or no object
-            raise ValueError(
-                f"{self.path / name}: damaged JSON ({error}); delete the file to redo this step"
-            ) from error
+            raise ValueError(f"{path}: damaged JSON ({error}); delete the file to redo this step") from error
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         write_json(self.path / name, content)
@@ -94,17 +92,15 @@ class RunDir:
         return self.path / "evaluations" / name
 
     def evaluation_result(self, name: str, identity: dict[str, Any]) -> dict[str, Any] | None:
-        """The result on evaluation set ``name``, if made with the same ``identity`` (data, settings) and complete.
-
-        The records that AP is computed from belong to it, except on a test split, whose labels are not public.
-        """
+        """The result on evaluation set ``name``, if it is complete and of the same ``identity`` (data, settings)."""
         result = self.read(f"evaluations/{name}/result.json")
+        # The labels of a test split are not public: without them there are no records, and no AP.
         files = ["predictions.parquet"] + ([] if identity["split"] == "test" else ["records.npz"])
         kept = all((self.evaluation(name) / file).exists() for file in files)
         return result if result and kept and result.get("identity") == identity else None
 
     def fail(self, error: BaseException) -> None:
-        """Write ``failure.json``: why the run ended without a result."""
+        """Write ``failure.json``."""
         self.write("failure.json", {"reason": reason_of(error), "kind": type(error).__name__, "time": time.time()})
 
     def failure(self) -> str | None:
@@ -123,11 +119,12 @@ class RunDir:
         """Whether the loss was no longer finite. That is a result: trained again, the run would diverge again."""
         return not self.has_result() and (self.failure() or "").startswith(DIVERGED)
 
-    def progress(self) -> dict[str, Any] | None:
-        """``stage``, ``done``, ``total``, ``per_second`` of the work at hand; None when it is not known."""
+    def progress(self) -> dict[str, Any]:
+        """``stage``, ``done``, ``total``, ``per_second`` of the work at hand; empty when it is not known."""
         with contextlib.suppress(ValueError):  # a display is no reason to stop a training
             found = self.read("status.json") or {}
-            return found if {"stage", "done", "total"} <= set(found) else None
+            return found if {"stage", "done", "total"} <= found.keys() else {}
+        return {}
 
     def stage(self) -> str:
         """What a running run is doing: ``train 300/800``."""
@@ -138,7 +135,7 @@ class RunDir:
         if (self.path / "model_final.pth").exists():
             return iterations
         progress = self.progress()
-        return min(progress["done"], iterations) if progress and progress["stage"] == "train" else 0
+        return min(progress["done"], iterations) if progress.get("stage") == "train" else 0
 
     def state(self) -> str:
         """``planned``, ``running``, ``interrupted``, ``failed``, ``diverged`` or ``done``."""
@@ -163,14 +160,14 @@ class RunDir:
     def lock(self, patience_s: float = 0.5) -> Iterator[None]:
         """Hold the run for this process. The kernel releases the lock when the process dies, however it dies.
 
-        Raises RunBusyError when another live process holds it for longer than ``patience_s``. (Whoever asks for the
-        state holds it for an instant, and loading processes of a killed worker take up to 5 s to notice.)
+        Raises RunBusyError when another live process holds it for longer than ``patience_s``: whoever asks for the
+        state does for an instant, loading processes of a killed worker for up to 5 s.
         """
         try:
             held = FileLock(self.path / "lock").acquire(patience_s)
         except Timeout as error:
-            taken = "another process is working on this run"
-            raise RunBusyError(f"{self.path}: {taken}; wait for it or stop it") from error
+            taken = f"{self.path}: another process is working on this run; wait for it or stop it"
+            raise RunBusyError(taken) from error
         with held:
             yield
 

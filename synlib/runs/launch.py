@@ -21,14 +21,13 @@ class Outcome:
     """How a run stands after :func:`train`.
 
     ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, ``queued`` (on a
-    cluster, where it goes on by itself), or ``stopped`` (it goes on from its checkpoint). ``reason`` says why it has no
-    result, ``log`` is the file to look into.
+    cluster, where it goes on by itself), or ``stopped`` (it goes on from its checkpoint).
     """
 
     run: str
     state: str
-    reason: str = ""
-    log: str = ""
+    reason: str = ""  # why it has no result
+    log: str = ""  # the file to look into
 
     @property
     def failed(self) -> bool:
@@ -41,7 +40,7 @@ class Outcome:
 
 
 class RunFailedError(RuntimeError):
-    """Runs ended without a result. ``outcomes``: of all runs of the call."""
+    """Runs ended without a result; ``outcomes`` are those of all runs of the call."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         super().__init__("\n".join(str(item) for item in outcomes if item.failed and item.reason))
@@ -59,12 +58,10 @@ def train(
 ) -> list[Outcome]:
     """Bring every run of ``specs`` to its result; runs that have one, or have diverged, are not touched.
 
-    ``execution.executor`` says where: on this machine, ``jobs`` runs at a time, or on a Slurm cluster, where all runs
-    are submitted at once and ``wait=False`` returns after that. A run that starts from another waits for it. An
-    interrupt stops all processes and leaves resumable runs; on a cluster it leaves them running.
-
-    Raises RunFailedError naming each failed run, its reason and its log; with ``keep_going`` after the other runs are
-    done, otherwise at once. Raises SlurmError when no cluster can be reached.
+    A run that starts from another waits for it. On this machine, ``jobs`` runs go at a time, and an interrupt stops
+    them, to be resumed. On a Slurm cluster all are submitted at once, ``wait=False`` returns then, and an interrupt
+    leaves them running. Raises SlurmError when no cluster can be reached, and RunFailedError naming each failed run,
+    its reason and its log: with ``keep_going`` after the other runs are done, otherwise at once.
     """
     if jobs < 1:
         raise ValueError(f"jobs: found {jobs}, expected at least 1")
@@ -95,9 +92,9 @@ def longest_chains(specs: Iterable[RunSpec]) -> dict[str, int]:
 
 
 def ready(waiting: Sequence[RunSpec], ended: Collection[str], chains: dict[str, int]) -> list[RunSpec]:
-    """Those of ``waiting`` whose initial run, if any, is among ``ended`` (run ids), in the order to start them in.
+    """Those of ``waiting`` whose initial run, if any, has ``ended``: the beginning of the longest chain comes first.
 
-    The beginning of the longest of ``chains`` (:func:`longest_chains`) comes first: it decides when all is done.
+    ``chains``: of :func:`longest_chains`. The longest decides when all is done.
     """
     free = [spec for spec in waiting if spec.initial_run is None or spec.initial_run in ended]
     return sorted(free, key=lambda spec: -chains[spec.run_id])
@@ -163,14 +160,14 @@ class _Launch:
 
     def _count_instances(self) -> None:
         """Have the instance tables of the training data ready, counted by all cores: workers only read them."""
+        execution, cache_dir = self.execution, self.execution.cache_dir
         untrained = [s.data for s in self.waiting if not (self.store.run(s).path / "model_final.pth").exists()]
-        real, synthetic = any(data.real for data in untrained), any(data.synthetic for data in untrained)
-        for root in (real and self.execution.real_root, synthetic and self.execution.synthetic_root):
-            if root and self.execution.cache_dir:
-                # With other runs to go on with, each run that needs damaged data says so itself.
-                with contextlib.suppress(OSError, ValueError) if self.keep_going else contextlib.nullcontext():
-                    images = cityscapes.read_images(root, "train")
-                    instances.instance_table(images, cache_dir=self.execution.cache_dir)
+        roots = [execution.real_root] * any(data.real for data in untrained)
+        roots += [execution.synthetic_root] * any(data.synthetic for data in untrained)
+        ignored = (OSError, ValueError) if self.keep_going else ()  # each run that needs damaged data says so itself
+        for root in filter(None, roots if cache_dir else []):
+            with contextlib.suppress(*ignored):
+                instances.instance_table(cityscapes.read_images(root, "train"), cache_dir=cache_dir)
 
     def _start(self, executor: LocalExecutor | SlurmExecutor) -> None:
         """Start as many runs as there are places for; give up those that wait for what will never be."""
@@ -191,7 +188,6 @@ class _Launch:
         return ready(self.waiting, there, self.chains)[: executor.places - len(self.active)]
 
     def _collect(self) -> None:
-        """Note how the runs that have ended since did."""
         for run_id in [key for key, training in self.active.items() if training.ended()]:
             training, spec = self.active.pop(run_id), self.specs[run_id]
             outcome = self._result(spec, "trained")

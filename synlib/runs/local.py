@@ -23,10 +23,7 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 @contextlib.contextmanager
 def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[RunDir]:
-    """The folder of a run with all that a worker reads, locked while the context lasts.
-
-    Raises RunBusyError when another process works on the run, ValueError when the folder holds another spec, OSError.
-    """
+    """A run's folder with all that a worker reads, locked. Raises RunBusyError, ValueError for another spec, OSError."""
     run = store.run(spec)
     run.create(spec)
     if spec.initial_run:
@@ -39,15 +36,12 @@ def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[Ru
 
 
 class WorkerProcess:
-    """A Python process, or torchrun with several, in a process group of its own.
-
-    ``gpus``: the only ones that it sees; empty: those that this process sees. Raises what :func:`prepare` raises.
-    """
+    """A Python process, or torchrun with several, in a process group of its own. Raises what :func:`prepare` does."""
 
     queued = False
 
     def __init__(self, spec: RunSpec, store: RunStore, execution: Execution, gpus: Sequence[str] = ()) -> None:
-        self.gpus, count = gpus, execution.processes
+        self.gpus, count = gpus, execution.processes  # no gpus: it sees those that this process sees
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
         environment = {"OMP_NUM_THREADS": str(execution.threads), LAUNCHER_VARIABLE: str(os.getpid())}
         environment |= {"PYTHONUNBUFFERED": "1"} | ({GPU_VARIABLE: ",".join(gpus)} if gpus else {})
@@ -74,12 +68,11 @@ class WorkerProcess:
         return f"its process {killed if code < 0 else f'ended with exit code {code} and no result'}"
 
     def send_signal(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal to all of the worker's processes."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
-        """Ask all of the worker's processes to end; those that have not after :data:`STOP_SECONDS` are killed."""
+        """Ask the worker's processes to end; those that have not after :data:`STOP_SECONDS` are killed."""
         self.send_signal()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
@@ -98,7 +91,7 @@ class LocalExecutor:
         self.gpus = [] if execution.device == "cpu" else visible_gpus()
 
     def start(self, spec: RunSpec, active: Sequence[WorkerProcess]) -> WorkerProcess:
-        """A worker for a run, beside those that are ``active``. Raises what WorkerProcess does."""
+        """A worker for a run, beside those that are ``active``. Raises ValueError, and what WorkerProcess does."""
         used = Counter(gpu for worker in active for gpu in worker.gpus)
         count = self.execution.processes
         if self.gpus and count > len(self.gpus):
@@ -106,7 +99,6 @@ class LocalExecutor:
         return WorkerProcess(spec, self.store, self.execution, sorted(self.gpus, key=lambda gpu: used[gpu])[:count])
 
     def leave(self, active: Sequence[WorkerProcess]) -> None:
-        """Stop the workers that are still active, all at once."""
         for worker in active:
             worker.send_signal()
         for worker in active:

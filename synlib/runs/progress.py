@@ -18,7 +18,7 @@ LINE = "{desc}; {percentage:.0f} % of the training, {remaining} left{postfix}"
 
 
 class Lines:
-    """Standard error that is no terminal: each state of a bar becomes a line of its own."""
+    """Standard error that is no terminal: each state of the bar is a line of its own."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -37,13 +37,13 @@ class Progress:
         live = sys.stderr.isatty() or issubclass(auto, tqdm.notebook.tqdm)
         self.period_s = UPDATE_SECONDS if live else LINE_SECONDS
         form = {"dynamic_ncols": True} if live else {"file": Lines(), "bar_format": LINE}
+        form |= {"unit": "image", "unit_scale": True, "smoothing": 0}
         done, total = self._images(ended)
-        self.bar = auto(desc=self._counts(ended), total=total, initial=done,
-                        unit="image", unit_scale=True, smoothing=0, **form)  # fmt: skip
+        self.bar = auto(desc=self._counts(ended), total=total, initial=done, **form)
         self.shown, self.ended = time.monotonic(), len(ended)
 
     def update(self, ended: Mapping[str, Any], running: Collection[RunDir], queued: int) -> None:
-        """Show how far all runs are, when one has ended or it is time to; ``queued`` runs wait in a cluster's queue."""
+        """Show how far all runs are, when one has ended or it is time to; ``queued``: in a cluster's queue."""
         if len(ended) == self.ended and time.monotonic() - self.shown < self.period_s:
             return
         self.shown, self.ended = time.monotonic(), len(ended)

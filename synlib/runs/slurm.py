@@ -1,8 +1,8 @@
 """Bring runs to their results on a Slurm cluster: one job per run, found again by a later call, never submitted twice.
 
-Nothing is remembered but the run's folder, which is its job's working directory, by which the queue finds the job. A
-caller submits only while it holds the run's lock and the queue has no job in the run's folder; Slurm runs jobs of one
-name, the run's id, one after the other; and a worker takes the run's lock.
+A run's job is found in the queue by its working directory, the run's folder. A caller submits only while it holds the
+run's lock and the queue has no job there; Slurm runs jobs of one name, the run's id, one after the other; and a worker
+takes the run's lock.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import pandas as pd
@@ -30,7 +31,6 @@ QUERY_SECONDS = 15
 """Between two looks into the queue: administrators ask not to be polled more often."""
 COMMAND_SECONDS = 120
 JOB = Path(__file__).with_name("job.sh")
-LOG_LINES = 8
 VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10}
 """How long until the files of a job that ended so are seen here: a network file system looks again after a minute."""
 ENDS = {
@@ -53,16 +53,15 @@ class SlurmError(RuntimeError):
     """A command of Slurm that is not there, or that ended with an error."""
 
 
-@dataclass(frozen=True)
-class QueuedJob:
-    """A job as squeue shows it. ``elapsed`` is squeue's text; ``folder`` the job's working directory, the run's."""
+class QueuedJob(NamedTuple):
+    """A job as squeue shows it."""
 
     id: str
     state: str
     elapsed: str = ""
     node: str = ""
     reason: str = ""
-    folder: str = ""
+    folder: str = ""  # its working directory, the run's folder
 
     @property
     def phase(self) -> str:
@@ -75,15 +74,14 @@ class QueuedJob:
 
 def command(*line: str) -> str:
     """Standard output of a command. Raises SlurmError when there is no such command, or it fails, or hangs."""
-    # Inside a job, sbatch would pass on the variables that describe that job.
-    inside = "SLURM_JOB_ID" in os.environ
-    kept = {n: v for n, v in os.environ.items() if not (inside and n.startswith("SLURM_") and n != "SLURM_CONF")}
+    environment = dict(os.environ)
+    if "SLURM_JOB_ID" in environment:  # sbatch would pass on the variables that describe the job that this is in
+        environment = {n: v for n, v in environment.items() if not n.startswith("SLURM_") or n == "SLURM_CONF"}
     quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     try:
-        ended = subprocess.run(line, timeout=COMMAND_SECONDS, env=kept, **quiet)
+        ended = subprocess.run(line, timeout=COMMAND_SECONDS, env=environment, **quiet)
     except FileNotFoundError as error:
-        there = "expected to be on a machine that submits to a Slurm cluster"
-        raise SlurmError(f"{line[0]}: no such command; {there}") from error
+        raise SlurmError(f"{line[0]}: no such command; expected to be on a machine that submits to Slurm") from error
     except subprocess.TimeoutExpired as error:
         raise SlurmError(f"{line[0]} has not answered for {COMMAND_SECONDS} s") from error
     if ended.returncode:
@@ -94,8 +92,8 @@ def command(*line: str) -> str:
 
 def queued_jobs(*options: str) -> dict[str, QueuedJob]:
     """This user's jobs by number, also those that ended a few minutes ago. Raises SlurmError."""
-    lines = command("squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%M|%N|%r|%Z", *options).splitlines()
-    rows = [line.strip().split("|", 5) for line in lines]
+    answer = command("squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%M|%N|%r|%Z", *options)
+    rows = [line.strip().split("|", 5) for line in answer.splitlines()]
     return {row[0]: QueuedJob(*row) for row in rows if len(row) == 6}  # other lines are warnings
 
 
@@ -148,14 +146,11 @@ class SlurmJob:
             end = f"failed: {failure}"
         if not said:
             return f"job {self.id} {end}; its log cannot be seen from here (yet)"
-        return "\n    ".join([f"job {self.id} {end}", "the last lines of its log:", *said.splitlines()[-LOG_LINES:]])
+        return "\n    ".join([f"job {self.id} {end}", "the last lines of its log:", *said.splitlines()[-8:]])
 
 
 class SlurmExecutor:
-    """Submits a job for each run, or finds the one that it has; the queue decides what runs when.
-
-    Raises SlurmError when this machine cannot reach a cluster. ``jobs``: the queue as it was when it last answered.
-    """
+    """Submits a job for each run, or finds the one that it has. Raises SlurmError without a cluster in reach."""
 
     queues, places = True, sys.maxsize
 
@@ -163,10 +158,10 @@ class SlurmExecutor:
         self.store, self.execution = store, execution
         found = re.search(r"^ClusterName\s*=\s*(\S+)", command("scontrol", "show", "config"), re.MULTILINE)
         self.cluster = found[1] if found else ""
-        self.jobs, self.asked, self.silent = queued_jobs(), time.monotonic(), False
+        self.jobs, self.asked, self.silent = queued_jobs(), time.monotonic(), False  # jobs: when it last answered
 
     def refresh(self) -> None:
-        """Look into the queue again if it is time to; while it does not answer, it stays as it was."""
+        """Look into the queue again if it is time to; while it does not answer, ``jobs`` stay as they were."""
         if time.monotonic() - self.asked < QUERY_SECONDS:
             return
         self.asked = time.monotonic()
@@ -178,17 +173,12 @@ class SlurmExecutor:
             self.silent = True
 
     def start(self, spec: RunSpec, active: Sequence[SlurmJob]) -> SlurmJob:
-        """The run's job, which is submitted if the queue has none.
-
-        Raises SlurmError when Slurm refuses it, RunBusyError, ValueError and OSError as WorkerProcess does.
-        """
+        """The run's job, submitted if the queue has none. Raises SlurmError, and what :func:`prepare` does."""
         run = self.store.run(spec)
         record = run.read("slurm.json") or {}
         if record.get("cluster", self.cluster) != self.cluster:
-            raise ValueError(
-                f"{run.path / 'slurm.json'}: found job {record.get('job')} of cluster {record['cluster']}, and this is "
-                f"{self.cluster}; go on there, or delete the file if that job is over"
-            )
+            found = f"found job {record.get('job')} of cluster {record['cluster']}, and this is {self.cluster}"
+            raise ValueError(f"{run.path / 'slurm.json'}: {found}; go on there, or delete the file if that job is over")
         job = in_queue(self.store, self.jobs).get(spec.run_id) or self._submitted(spec, run)
         self.jobs[job.id] = job
         return SlurmJob(run, job.id, self)
@@ -196,9 +186,8 @@ class SlurmExecutor:
     def _submitted(self, spec: RunSpec, run: RunDir) -> QueuedJob:
         execution = with_processes(self.execution)
         with prepare(spec, self.store, execution):
-            found = in_queue(self.store, queued_jobs(f"--name={spec.run_id}")).get(spec.run_id)
-            if found:  # of a caller that was faster
-                return found
+            if found := in_queue(self.store, queued_jobs(f"--name={spec.run_id}")).get(spec.run_id):
+                return found  # of a caller that was faster
             (run.path / "job.sh").write_text(script(run, execution))
             initial = in_queue(self.store, self.jobs).get(spec.initial_run)
             dependency = "--dependency=singleton" + (f",afterok:{initial.id}" if initial else "")
@@ -210,8 +199,7 @@ class SlurmExecutor:
         """The caller goes: its jobs do not."""
         if active:
             commands = "`python -m synlib runs` shows them, `python -m synlib cancel` ends them"
-            stay = f"{len(active)} jobs stay in the queue; the same command finds them, {commands}"
-            tqdm.write(stay, file=sys.stderr)
+            tqdm.write(f"{len(active)} jobs stay in the queue; the same command finds them, {commands}", sys.stderr)
 
 
 def with_processes(execution: Execution) -> Execution:
@@ -227,20 +215,16 @@ def script(run: RunDir, execution: Execution) -> str:
     settings, on_node = execution.slurm, execution.processes // execution.slurm.nodes
     cpus = max(1, settings.cpus // settings.nodes or on_node * (execution.threads + execution.loader_workers))
     shell = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    shell.filters["quoted"] = _quoted
+    # In double quotes, as both the shell and sbatch read them.
+    shell.filters["quoted"] = lambda value: '"' + re.sub(r'([\\"$`])', r"\\\1", str(value)) + '"'
     given = {"execution": execution, "settings": settings, "on_node": on_node, "cpus": cpus}
     return shell.from_string(JOB.read_text()).render(run=run, code=ROOT, python=sys.executable, **given)
 
 
-def _quoted(value: object) -> str:
-    """In double quotes, as both the shell and sbatch read them."""
-    return '"' + re.sub(r'([\\"$`])', r"\\\1", str(value)) + '"'
-
-
 def cancel(store: RunStore, run_ids: Sequence[str]) -> dict[str, QueuedJob]:
-    """Take the jobs of these runs, or with none given of all runs, out of the queue; returns them by run.
+    """Take the jobs of these runs, or with none given of all, out of the queue; returns them by run.
 
-    A training that is under way saves its state first. Raises ValueError for a run that has no job, SlurmError.
+    A training saves its state first. Raises ValueError for a run that has no job, SlurmError.
     """
     jobs = in_queue(store, queued_jobs())
     if unknown := [run_id for run_id in run_ids if run_id not in jobs]:
@@ -252,13 +236,10 @@ def cancel(store: RunStore, run_ids: Sequence[str]) -> dict[str, QueuedJob]:
 
 
 def queue_columns(store: RunStore) -> pd.DataFrame:
-    """``run``, ``job``, ``queue`` (its state there), ``node``, ``elapsed``: one row per run that has a job.
-
-    Empty where there is no Slurm, or no run was ever submitted. To be merged with :meth:`RunStore.table`.
-    """
-    known = shutil.which("squeue") and any(store.root.glob("*/slurm.json"))
-    rows = [
-        (run_id, job.id, job.state.lower() + ("" if job.phase == "runs" else f" ({job.reason})"), job.node, job.elapsed)
-        for run_id, job in (in_queue(store, queued_jobs()) if known else {}).items()
-    ]
+    """One row per run in the queue: ``run``, ``job``, ``queue`` (its state there), ``node``, ``elapsed``; or none."""
+    submitted = shutil.which("squeue") and any(store.root.glob("*/slurm.json"))
+    rows = []
+    for run_id, job in (in_queue(store, queued_jobs()) if submitted else {}).items():
+        why = "" if job.phase == "runs" else f" ({job.reason})"
+        rows.append((run_id, job.id, job.state.lower() + why, job.node, job.elapsed))
     return pd.DataFrame(rows, columns=["run", "job", "queue", "node", "elapsed"])

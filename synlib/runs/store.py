@@ -23,8 +23,7 @@ TABLE = (
     "iterations done", "iterations", "epochs", "seed", "seconds left",
 )  # fmt: skip
 FAILED = ("failed", "diverged")
-AP = "AP "
-"""Start of the names of the columns with the mean AP in percent: one column per evaluation set."""
+AP = "AP "  # and the name of an evaluation set: the column with the mean AP on it
 
 
 class RunStore:
@@ -37,35 +36,30 @@ class RunStore:
         return RunDir(self.root / (spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id))
 
     def table(self, planned: Iterable[Any] | None = None) -> pd.DataFrame:
-        """One row per distinct run of ``planned``, in its order; without ``planned`` one row per folder of the store.
+        """One row per distinct run of ``planned`` (specs, or objects with a ``spec``); without it one per folder.
 
-        ``planned``: specs, or objects with a ``spec`` such as :class:`synlib.study.plan.Planned`.
-
-        Columns: ``run``; ``state``, that of :meth:`RunDir.state` with the reason of a failure; ``trained on``, a text
-        such as ``300 real + 600 synthetic without 30 %``; ``real``, ``synthetic`` (images); ``removal``, {class:
-        fraction} without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``,
-        ``iterations``; ``epochs``; ``seed``; ``seconds left`` of the current stage of a running run, by its measured
-        speed; ``AP NAME`` for each evaluation set that any of the runs has a result on: mean AP in percent.
-
-        Raises no error for a folder: if it holds no run, a damaged one, or one of another version, its ``state`` says
-        so and its other columns are missing values.
+        Columns: ``run``; ``state``, that of :meth:`RunDir.state` with the reason of a failure; ``trained on``, such as
+        ``300 real + 600 synthetic without 30 %``; ``real``, ``synthetic`` (images); ``removal``, {class: fraction}
+        without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``, ``iterations``;
+        ``epochs``; ``seed``; ``seconds left`` of what a running run does now; ``AP NAME``, the mean in percent, for
+        each evaluation set that any of the runs has a result on. A folder without a run, with a damaged one or one of
+        another version raises nothing: its ``state`` says so, and the other columns are missing values.
         """
         if planned is None:
-            folders = sorted(p for p in self.root.glob("*") if p.is_dir() and not p.name.startswith("."))
-            rows = [_row(RunDir(path)) for path in folders]
+            specs = {path.name: None for path in sorted(self.root.glob("[!.]*")) if path.is_dir()}
         else:
             specs = {spec.run_id: spec for spec in (getattr(item, "spec", item) for item in planned)}
-            rows = [_row(self.run(run_id), spec) for run_id, spec in specs.items()]
+        rows = [_row(self.run(run_id), spec) for run_id, spec in specs.items()]
         ap = sorted({name for row in rows for name in row}.difference(TABLE))
         return pd.DataFrame(rows, columns=[*TABLE, *ap], dtype=None if rows else object)
 
     def frame(self, specs: Iterable[RunSpec]) -> pd.DataFrame:
         """Results: one row per distinct run, evaluation set and class ("mean" among them), with AP in percent.
 
-        Columns: ``run``, ``seed``, ``real``, ``synthetic`` (images trained on), ``evaluated on``, ``class``, ``ap``,
-        ``ap50`` (averaged over overlaps; at overlap 0.5), ``state`` as in :meth:`table`, ``low``, ``high`` (95 %
-        bootstrap interval of ``ap`` over the evaluation images). Runs that failed or diverged have all their rows, with
-        AP missing; other runs without a result have one row each. Raises ValueError as :meth:`draws`.
+        Columns: ``run``, ``seed``, ``real``, ``synthetic``, ``state`` as in :meth:`table`; ``evaluated on``, ``class``;
+        ``ap``, ``ap50`` (averaged over overlaps; at overlap 0.5); ``low``, ``high`` (95 % bootstrap interval of ``ap``
+        over the evaluation images). Runs that failed or diverged have all their rows, with AP missing; other runs
+        without a result have one row each. Raises ValueError as :meth:`draws`.
         """
         table = self.table(specs)
         runs = [self.run(run_id) for run_id in table.loc[table["seed"].notna(), "run"]]
@@ -76,31 +70,23 @@ class RunStore:
         return table.merge(pd.DataFrame(ends, columns=[*SCORE, "low", "high"]), on=SCORE, how="left")[RESULTS]
 
     def draws(self, run_id: str, evaluated_on: str) -> Draws:
-        """Bootstrap draws of a run on an evaluation set, as fractions: made from its records once, then kept on disk.
-
-        Raises ValueError naming the records file if it is missing or damaged.
-        """
+        """Bootstrap draws of a run's AP, as fractions. Raises ValueError for a missing or damaged records file."""
         path = self.run(run_id).evaluation(evaluated_on) / "records.npz"
         return _draws(path) if path.exists() else read_draws(path)  # the latter says what is missing
 
 
 def shown(table: pd.DataFrame) -> str:
     """:meth:`RunStore.table` for a terminal: one line per run, the state last. ``table`` may have further columns."""
-    formats: dict[str, Callable[[Any], str]] = {
-        "iterations": "{:.0f}".format, "iterations done": "{:.0f}".format,
-        "bytes": readable_size, "seconds left": tqdm.format_interval,
-    }  # fmt: skip
-    text = {}
-    for name in table:
-        form = "{:.1f}".format if name.startswith(AP) else formats.get(name, str)
-        text[name] = ["" if pd.isna(value) else form(value) for value in table[name]]
-    text["iterations"] = [
-        "/".join(pair).strip("/") for pair in zip(text["iterations done"], text["iterations"], strict=True)
-    ]
     more = [name for name in table if name not in TABLE]
-    columns = ["run", "trained on", "from", "iterations", "seconds left", *more, "state"]
-    text = pd.DataFrame(text, columns=columns).rename(columns={"seconds left": "left", "bytes": "size"})
-    return text.to_string(index=False)
+    formats = {"seconds left": tqdm.format_interval, "bytes": readable_size}
+    formats |= {name: "{:.1f}".format for name in more if name.startswith(AP)}
+    text = table.astype(object).where(table.notna(), "")
+    for name in formats.keys() & set(text):
+        text[name] = [formats[name](value) if value != "" else "" for value in text[name]]
+    pairs = zip(text["iterations done"], text["iterations"], strict=True)
+    text["iterations"] = [f"{done:.0f}/{total:.0f}" if total != "" else "" for done, total in pairs]
+    text = text[["run", "trained on", "from", "iterations", "seconds left", *more, "state"]]
+    return text.rename(columns={"seconds left": "left", "bytes": "size"}).to_string(index=False)
 
 
 def size_bytes(folder: Path) -> int:
@@ -129,7 +115,7 @@ _draws = _cached(read_draws)
 
 @_cached
 def _scores(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``result.json`` of an evaluation, AP in percent; none on a split whose labels are not public."""
+    """The rows of an evaluation's ``result.json``, AP in percent; none on a split whose labels are not public."""
     result = RunDir(path.parents[2]).read(f"evaluations/{path.parent.name}/result.json")
     if "ap" not in result:
         return []
@@ -142,7 +128,7 @@ def _scores(path: Path) -> list[dict[str, Any]]:
 
 @_cached
 def _ends(path: Path) -> list[dict[str, Any]]:
-    """The rows of the bootstrap intervals that an evaluation's ``records.npz`` gives, in percent."""
+    """The bootstrap intervals of an evaluation's ``records.npz``, one row per class, in percent."""
     table = intervals(_draws(path)).assign(**{"evaluated on": path.parent.name})
     table[["low", "high"]] *= 100
     return table.to_dict("records")
@@ -159,7 +145,7 @@ def _all_scores(run: RunDir) -> list[dict[str, Any]]:
 
 
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
-    """What :meth:`RunStore.table` tells of one run; ``planned`` stands in for a spec that is not in the folder yet."""
+    """A row of :meth:`RunStore.table`; ``planned`` stands in for a spec that is not in the folder yet."""
     row = {"run": run.path.name}
     try:
         spec = _spec(run.spec_path) if run.spec_path.exists() else planned
@@ -168,30 +154,25 @@ def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
         if spec.run_id != run.path.name:
             return row | {"state": f"of another version: its spec is run {spec.run_id} here"}
         ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
-        return row | _described(spec) | _progress(run, spec) | ap
+        return row | _known(run, spec) | ap
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # damaged, or of another version
         return row | {"state": " ".join(f"unreadable: {error}".split())}
 
 
-def _described(spec: RunSpec) -> dict[str, Any]:
-    data, removal = spec.data, {name: fraction for name, fraction in spec.data.removal.items() if fraction}
-    return {
-        "trained on": _trained_on(data.real_images, data.synthetic_images, removal),
-        "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
-        "from": spec.initial_run or spec.init,
-        "iterations": spec.schedule.iterations, "epochs": spec.epochs, "seed": spec.seed,
-    }  # fmt: skip
-
-
-def _progress(run: RunDir, spec: RunSpec) -> dict[str, Any]:
-    state = run.state()
-    at_hand = (run.progress() if state == "running" else None) or {}
+def _known(run: RunDir, spec: RunSpec) -> dict[str, Any]:
+    data, iterations, state = spec.data, spec.schedule.iterations, run.state()
+    removal = {name: fraction for name, fraction in data.removal.items() if fraction}
+    at_hand = run.progress() if state == "running" else {}
     speed = at_hand.get("per_second")
+    if state in FAILED:
+        state = f"failed: {run.failure()}" if state == "failed" else run.failure()
     return {
-        "state": state if state not in FAILED else run.failure() if state == "diverged" else f"failed: {run.failure()}",
-        "iterations done": run.iterations_done(spec.schedule.iterations),
+        "state": state, "trained on": _trained_on(data.real_images, data.synthetic_images, removal),
+        "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
+        "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
+        "iterations done": run.iterations_done(iterations), "iterations": iterations,
         "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan,
-    }
+    }  # fmt: skip
 
 
 def _trained_on(real: int, synthetic: int, removal: Mapping[str, float]) -> str:
