@@ -23,7 +23,7 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 @contextlib.contextmanager
 def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[RunDir]:
-    """A run's folder with all that a worker reads, locked. Raises RunBusyError, ValueError for another spec, OSError."""
+    """A run's folder with all that a worker reads, locked. Raises RunBusyError, OSError, ValueError (another spec)."""
     run = store.run(spec)
     run.create(spec)
     if spec.initial_run:
