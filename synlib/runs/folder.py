@@ -61,7 +61,7 @@ class RunDir:
         self.output_path = self.path / "output.txt"
 
     def create(self, spec: RunSpec) -> None:
-        """Make the folder with its spec, if it is not there; raises what :meth:`check` does."""
+        """Make the folder with its spec, if it is not there. Raises what :meth:`check` does."""
         self.check(spec)
         if not self.spec_path.exists():
             spec.save(self.spec_path)
@@ -100,7 +100,6 @@ class RunDir:
         return result if result and kept and result.get("identity") == identity else None
 
     def fail(self, error: BaseException) -> None:
-        """Write ``failure.json``."""
         self.write("failure.json", {"reason": reason_of(error), "kind": type(error).__name__, "time": time.time()})
 
     def failure(self) -> str | None:
@@ -166,8 +165,7 @@ class RunDir:
         try:
             held = FileLock(self.path / "lock").acquire(patience_s)
         except Timeout as error:
-            taken = f"{self.path}: another process is working on this run; wait for it or stop it"
-            raise RunBusyError(taken) from error
+            raise RunBusyError(f"{self.path}: another process is working on this run; wait or stop it") from error
         with held:
             yield
 

@@ -40,11 +40,11 @@ class Outcome:
 
 
 class RunFailedError(RuntimeError):
-    """Runs ended without a result; ``outcomes`` are those of all runs of the call."""
+    """Runs ended without a result."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         super().__init__("\n".join(str(item) for item in outcomes if item.failed and item.reason))
-        self.outcomes = list(outcomes)
+        self.outcomes = list(outcomes)  # of all runs of the call
 
 
 def train(
@@ -76,15 +76,12 @@ def train(
 
 
 def longest_chains(specs: Iterable[RunSpec]) -> dict[str, int]:
-    """Run id -> training images of the longest chain of ``specs`` that begins with it: itself, one started from it, ...
-
-    A chain has an end: a run's id depends on the id of the run that it starts from.
-    """
+    """Run id -> training images of the longest chain that begins with it: itself, one started from it ..."""
     by_id = {spec.run_id: spec for spec in specs}
     longest = dict.fromkeys(by_id, 0)
     for spec in by_id.values():
         images = 0
-        while spec is not None:
+        while spec is not None:  # this has an end: a run's id depends on the id of the run that it starts from
             images += spec.training_images
             longest[spec.run_id] = max(images, longest[spec.run_id])
             spec = by_id.get(spec.initial_run)
@@ -92,10 +89,7 @@ def longest_chains(specs: Iterable[RunSpec]) -> dict[str, int]:
 
 
 def ready(waiting: Sequence[RunSpec], ended: Collection[str], chains: dict[str, int]) -> list[RunSpec]:
-    """Those of ``waiting`` whose initial run, if any, has ``ended``: the beginning of the longest chain comes first.
-
-    ``chains``: of :func:`longest_chains`. The longest decides when all is done.
-    """
+    """Those of ``waiting`` whose initial run, if any, is among ``ended``; longest chain first: it decides the end."""
     free = [spec for spec in waiting if spec.initial_run is None or spec.initial_run in ended]
     return sorted(free, key=lambda spec: -chains[spec.run_id])
 
@@ -112,10 +106,7 @@ class _Launch:
         self.outcomes = {outcome.run: outcome for outcome in before if outcome}
 
     def _result(self, spec: RunSpec, state: str) -> Outcome | None:
-        """``state`` if the run has its result and one on each evaluation set, ``diverged`` if it has, otherwise None.
-
-        ``failed`` for damaged files, or another run's: they are reported, and left alone.
-        """
+        """``state`` if it has all its results, ``diverged``, ``failed`` (damaged or another run's files) or None."""
         run, sets = self.store.run(spec), self.execution.evaluate_on
         try:
             run.check(spec)

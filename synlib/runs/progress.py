@@ -26,10 +26,7 @@ class Lines:
 
 
 class Progress:
-    """A bar over the images that those of ``specs`` train on that had not ended before; tqdm estimates the time left.
-
-    ``ended``, here and below: run id -> its outcome, of which only ``failed`` counts.
-    """
+    """A bar over the images of those of ``specs`` that had not ended before. ``ended``: run id -> its outcome."""
 
     def __init__(self, specs: Mapping[str, RunSpec], store: RunStore, ended: Mapping[str, Any]) -> None:
         self.specs = {run_id: spec for run_id, spec in specs.items() if run_id not in ended}

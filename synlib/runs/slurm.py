@@ -30,7 +30,6 @@ from synlib.spec import Execution, RunSpec
 QUERY_SECONDS = 15
 """Between two looks into the queue: administrators ask not to be polled more often."""
 COMMAND_SECONDS = 120
-JOB = Path(__file__).with_name("job.sh")
 VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10}
 """How long until the files of a job that ended so are seen here: a network file system looks again after a minute."""
 ENDS = {
@@ -141,12 +140,12 @@ class SlurmJob:
             said = "".join(text.rpartition(f"job {self.id} on ")[1:])  # without what earlier jobs of the run have left
         if state == "FAILED" and re.search("oom.kill|exceeded (job )?memory limit", said, re.IGNORECASE):
             state = "OUT_OF_MEMORY"  # Slurm only knows that it failed
-        end = ENDS[state] + ("" if why in ("", "None") else f" ({why})")
+        end = f"job {self.id} {ENDS[state]}" + ("" if why in ("", "None") else f" ({why})")
         if failure := self.run.failure():
-            end = f"failed: {failure}"
+            end = f"job {self.id} failed: {failure}"
         if not said:
-            return f"job {self.id} {end}; its log cannot be seen from here (yet)"
-        return "\n    ".join([f"job {self.id} {end}", "the last lines of its log:", *said.splitlines()[-8:]])
+            return f"{end}; its log cannot be seen from here (yet)"
+        return "\n    ".join([end, "the last lines of its log:", *said.splitlines()[-8:]])
 
 
 class SlurmExecutor:
@@ -214,17 +213,18 @@ def script(run: RunDir, execution: Execution) -> str:
     """The job script of a run, from the template ``job.sh``. ``execution``: of :func:`with_processes`."""
     settings, on_node = execution.slurm, execution.processes // execution.slurm.nodes
     cpus = max(1, settings.cpus // settings.nodes or on_node * (execution.threads + execution.loader_workers))
+    template = Path(__file__).with_name("job.sh").read_text()
     shell = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     # In double quotes, as both the shell and sbatch read them.
     shell.filters["quoted"] = lambda value: '"' + re.sub(r'([\\"$`])', r"\\\1", str(value)) + '"'
     given = {"execution": execution, "settings": settings, "on_node": on_node, "cpus": cpus}
-    return shell.from_string(JOB.read_text()).render(run=run, code=ROOT, python=sys.executable, **given)
+    return shell.from_string(template).render(run=run, code=ROOT, python=sys.executable, **given)
 
 
 def cancel(store: RunStore, run_ids: Sequence[str]) -> dict[str, QueuedJob]:
-    """Take the jobs of these runs, or with none given of all, out of the queue; returns them by run.
+    """Take the jobs of these runs, or of all, out of the queue; trainings save their state first. Returns them by run.
 
-    A training saves its state first. Raises ValueError for a run that has no job, SlurmError.
+    Raises ValueError for a run that has no job, SlurmError.
     """
     jobs = in_queue(store, queued_jobs())
     if unknown := [run_id for run_id in run_ids if run_id not in jobs]:
