@@ -89,7 +89,7 @@ def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.nd
 
 @dataclass(frozen=True, eq=False)
 class AveragePrecision:
-    """AP of a data set, as fractions 0..1, and how many there were of what it is made from."""
+    """AP of a data set, as fractions 0..1, and the numbers of images, ground truths and detections behind it."""
 
     ap: np.ndarray  # float64 (8, 10), class by overlap; NaN for a class without ground truth
     images: int
@@ -98,12 +98,12 @@ class AveragePrecision:
 
     @property
     def mean(self) -> float:
-        """Over all overlaps and the classes with ground truth; NaN if there is none."""
+        """AP averaged over all overlaps and the classes with ground truth; NaN if there is none."""
         return _nanmean(self.ap)
 
     @property
     def ap50(self) -> float:
-        """The same at overlap 0.5."""
+        """As :attr:`mean`, at overlap 0.5 only."""
         return _nanmean(self.ap[:, 0])
 
 

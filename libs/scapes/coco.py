@@ -79,7 +79,7 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
-        # What loadRes() does; it fails without any prediction
+        # What loadRes() does, which fails without any prediction
         areas = [coco_mask.area(item["segmentation"]) for item in predictions]
         added = [{"id": number, "area": area, "iscrowd": 0} for number, area in enumerate(areas, 1)]
         results = [item | more for item, more in zip(predictions, added, strict=True)]

@@ -55,7 +55,7 @@ class ImageMatch:
     image_id: str
     min_area_px: int
     truths: np.ndarray  # TRUTH (K,)
-    predictions: np.ndarray  # PREDICTION, at most N
+    predictions: np.ndarray  # PREDICTION (N,), without the detections that have no pixel
 
 
 def match_image(

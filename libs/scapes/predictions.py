@@ -95,7 +95,7 @@ class Detections:
 
 
 def write_predictions(path: str | Path, detections: Iterable[Detections]) -> None:
-    """Write one row per image as they come, also for images without a detection; masks with one bit per pixel.
+    """Write one row per image as they come, also for images without detections; masks take one bit per pixel.
 
     Raises ValueError if an image comes twice; the file is then not written.
     """

@@ -24,9 +24,9 @@ def match_data_set(
 ) -> list[ImageMatch]:
     """The records of a data set, sorted by image id: the same from any number of ``workers`` (default one per core).
 
-    ``images``: image table, of which ``image_id`` and ``instance_path`` are used. ``instances``: its instance table.
-    Both, ``min_area_px`` and errors are as of :func:`scapes.match.match_image`. Raises ValueError at once if the
-    predictions lack an image or have one that is not in the table.
+    ``images``: image table with ``image_id`` and ``instance_path``. ``instances``: the data set's instance table.
+    Raises ValueError at once if the predictions lack an image or have one that is not in ``images``; all else as
+    :func:`scapes.match.match_image`.
     """
     groups = images_by_row_group(predictions_path)
     check_images([image_id for ids in groups for image_id in ids], images["image_id"])
