@@ -1,8 +1,8 @@
 """Figures 4 to 6, AP by instance size, and Table 3 as a figure: AP against what an experiment varies.
 
-From tidy results (:mod:`synlib.report.frames`) to :func:`~synlib.report.style.named` figures. A line is the mean over
-seeds; its band is the 95 % bootstrap interval over images with one seed, and from the smallest to the largest AP with
-several. The paper gives these figures as pictures only: thin and hollow marks show what its text and tables state.
+Each figure is drawn from the results (:mod:`synlib.report.frames`) of the experiment that its docstring names. A line
+is the mean over seeds; its band is what :func:`band_label` says. The paper gives these figures as pictures only: thin
+and hollow marks show what its text and tables state.
 """
 
 import itertools
@@ -28,8 +28,6 @@ from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.store import RunStore
 from synlib.spec import ScheduleSpec
 
-LOOKS = {"Cityscapes": {"marker": "o", "linestyle": "-"}, "Synscapes": {"marker": "s", "linestyle": "--"}}
-"""How the curve of an evaluation set is told apart where its colour is not seen."""
 MOMENTUM_LOOKS = cycler(
     color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=["s", "o", "^", "D"], linestyle=["--", "-", ":", "-."]
 )
@@ -39,10 +37,9 @@ X_LABELS = {"learning_rate": "learning rate", "effective": "effective learning r
 
 @style()
 def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
-    """Figure 4 (section 4.1): AP on Synscapes against the share of smallest instances removed, one panel per class.
+    """Figure 4 (section 4.1, ``thresholds``): AP on Synscapes against the share removed, one panel per class.
 
-    ``results``: of the experiment ``thresholds``. ``limits``: :func:`synlib.report.limits.limits`; drawn as the fitted
-    second phase, where it begins, and the interval of that.
+    ``limits``, of :func:`synlib.report.limits.limits`, are drawn with their interval and the fitted second phase.
     """
     table = across_seeds(results[results["evaluated on"] == "Synscapes"], ["threshold"], name=None)
     table = table.sort_values("threshold")
@@ -67,10 +64,9 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 
 @style()
 def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
-    """AP of small, medium and large instances on Synscapes against the share removed: who pays for removal?
+    """AP of small, medium and large instances (:func:`scapes.sizes.thirds`) against the share removed (``thresholds``).
 
-    ``results``: of the experiment ``thresholds``; ``store``: where its runs, with their stored records, are. The sizes
-    are thirds of the evaluated ground truth of all classes together (:func:`scapes.sizes.thirds`).
+    ``store``: where the records of the runs are.
     """
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
@@ -87,17 +83,17 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
 
 @style()
 def figure5(results: pd.DataFrame) -> Figure:
-    """Figure 5 (section 4.2): mean AP on both data sets against the share of real images in a set of constant size.
+    """Figure 5 (section 4.2, ``ratios``): AP on both data sets against the share of real images in a set of one size.
 
-    ``results``: of the experiment ``ratios``. The paper's marks: Table 1 at both ends (its synthetic end is without
-    removal), and the statement that AP on Cityscapes almost doubles from 0 % to 10 %.
+    The paper's marks: Table 1 at both ends (its synthetic end is without removal), and "almost doubles" up to 10 %.
     """
     table = across_seeds(results, ["real_percent"]).sort_values("real_percent")
     figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    for on, color in DOMAIN_COLORS.items():
-        _curve(axis, table[table["evaluated on"] == on], "real_percent", color=color, label=f"on {on}", **LOOKS[on])
+    for (on, color), marker, line in zip(DOMAIN_COLORS.items(), "os", ("-", "--"), strict=True):
+        look = {"color": color, "marker": marker, "linestyle": line, "label": f"on {on}"}
+        _curve(axis, table[table["evaluated on"] == on], "real_percent", **look)
         ends = [paper.TABLE1[trained, on] for trained in ("Synscapes", "Cityscapes")]
-        _hollow(axis, [0, 100], ends, color, LOOKS[on]["marker"], label=f"paper's Table 1, on {on}")
+        _hollow(axis, [0, 100], ends, color, marker, label=f"paper's Table 1, on {on}")
     start = paper.TABLE1["Synscapes", "Cityscapes"]
     doubled = paper.FIRST_TENTH_GAIN * start
     axis.annotate("", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"]})
@@ -109,15 +105,12 @@ def figure5(results: pd.DataFrame) -> Figure:
 
 @style()
 def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_rate") -> Figure:
-    """Figure 6 (section 4.3): AP on Cityscapes after fine-tuning against the learning rate; crosses diverged.
+    """Figure 6 (section 4.3, ``fine_tuning``): AP on Cityscapes against the learning rate, one curve per momentum.
 
-    ``results``: of the experiment ``fine_tuning``; one curve per momentum. ``baseline``: the schedule of the baseline.
-    ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m). The paper's maxima, and where it says that fine-tuning
-    is too slow or diverges, are drawn at their multiples of the baseline's learning rate, which makes them comparable
-    where model and batch differ from the paper's. ``figure.tooltips`` says which runs each mark stands for
-    (:class:`synlib.report.widgets.Tooltips`).
-
-    Raises ValueError for another ``x``.
+    ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m); ValueError for another. The paper's best rates, and
+    where it says that fine-tuning is too slow or diverges, are drawn at their multiples of the ``baseline``'s rate: so
+    they can be compared if model and batch are not the paper's. ``figure.tooltips``: the runs behind each mark, for
+    :class:`synlib.report.widgets.Tooltips`.
     """
     if x not in X_LABELS:
         raise ValueError(f"x: found {x!r}, expected 'learning_rate' or 'effective'")
@@ -126,12 +119,11 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_ra
         return learning_rate if x == "learning_rate" else learning_rate / (1 - momentum)
 
     rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
-    table = across_seeds(rows, ["momentum", "learning_rate"])
-    table = table.join(_runs_of_marks(rows), on=["momentum", "learning_rate"])
+    factors = ["momentum", "learning_rate"]
+    table = across_seeds(rows, factors).join(_runs_of_marks(rows), on=factors)
     table["x"] = rate(table["learning_rate"], table["momentum"])
     unit = baseline.base_lr / paper.BASELINE["learning_rate"]
-    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    axis.set_xscale("log")
+    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained", subplot_kw={"xscale": "log"})
     figure.tooltips = {}
     for k, ((momentum, marks), look) in enumerate(zip(table.groupby("momentum"), MOMENTUM_LOOKS(), strict=False)):
         _momentum_curve(figure, axis, momentum, marks.sort_values("x"), look)
@@ -154,10 +146,7 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_ra
 
 @style()
 def amounts(results: pd.DataFrame) -> Figure:
-    """Table 3 (section 4.2) as curves: AP on Cityscapes against iterations; left: ours, right: the paper's.
-
-    ``results``: of the experiment ``amounts``; one line per number of synthetic images added.
-    """
+    """Table 3 (section 4.2, ``amounts``), ours and the paper's: AP on Cityscapes against iterations."""
     ours = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["added", "epochs", "iterations"])
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     published = pd.DataFrame(paper.table3_rows())
@@ -177,7 +166,7 @@ def amounts(results: pd.DataFrame) -> Figure:
 
 
 def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
-    """AP (percent) of a run by size: one row per size, under ``class``; ``up_to_px``: the largest area of that size."""
+    """AP (percent) of a run: one row per size, which is its ``class``; ``up_to_px``: the largest area of that size."""
     pooled = outcomes(read_records(store.run(row["run"]).evaluation("Synscapes") / "records.npz"))
     bands = thirds(pooled)
     table = ap_by_size(pooled, bands)
@@ -187,7 +176,7 @@ def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
 
 
 def band_label(table: pd.DataFrame) -> str:
-    """What the bands of a figure of :func:`synlib.report.frames.across_seeds` rows are."""
+    """What the bands of :func:`synlib.report.frames.across_seeds` rows are: over images, or over several seeds."""
     return band(table).replace(INTERVAL, f"{INTERVAL} over images")
 
 
@@ -203,38 +192,32 @@ def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
 
 def _draw_limit(axis: Axes, row: pd.Series, last: float) -> None:
     """Draw the fitted fall of a class, and at the bottom of the panel where it begins, with the interval."""
-    x = np.array([row["limit"], last])
+    x, look = np.array([row["limit"], last]), {"color": "black", "linewidth": 1}
     fall = row["level"] - row["slope"] * (x - row["limit"])
-    axis.plot(x, fall, color="black", linewidth=1, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
+    axis.plot(x, fall, **look, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
     ends = [[max(0, row["limit"] - row["low"])], [max(0, row["high"] - row["limit"])]]
-    axis.errorbar(
-        row["limit"], 0.06, xerr=ends, transform=axis.get_xaxis_transform(), color="black", marker="^", markersize=5,
-        capsize=2, linewidth=1, linestyle="", label=f"limit, {INTERVAL}",
-    )  # fmt: skip
+    look |= {"linestyle": "", "marker": "^", "markersize": 5, "capsize": 2, "label": f"limit, {INTERVAL}"}
+    axis.errorbar(row["limit"], 0.06, xerr=ends, transform=axis.get_xaxis_transform(), **look)
 
 
 def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:
     """What to say of a mark of Figure 6, by momentum and learning rate: one line per run."""
-
-    def line(row: pd.Series) -> str:
+    lines = []
+    for _, row in rows.iterrows():
         interval = "" if pd.isna(row["low"]) else f" ({row['low']:.1f} – {row['high']:.1f})"
         result = row["state"] if pd.isna(row["ap"]) else f"AP {row['ap']:.1f}{interval}"
         setting = f"learning rate {row['learning_rate']:g}, momentum {row['momentum']:g}"
-        return f"run {row['run']}, seed {row['seed']:g}, {setting}, {result}"
-
-    lines = rows.assign(runs=[line(row) for _, row in rows.iterrows()])
-    return lines.groupby(["momentum", "learning_rate"])["runs"].agg("\n".join)
+        lines.append(f"run {row['run']}, seed {row['seed']:g}, {setting}, {result}")
+    return rows.assign(runs=lines).groupby(["momentum", "learning_rate"])["runs"].agg("\n".join)
 
 
 def _momentum_curve(figure: Figure, axis: Axes, momentum: float, marks: pd.DataFrame, look: dict) -> None:
-    """Draw a curve of Figure 6, and crosses at the bottom of the panel, with tooltips for both."""
+    """Draw a curve of Figure 6, and crosses at the bottom where runs diverged, with tooltips for both."""
     curve = _curve(axis, marks, "x", label=f"momentum {momentum:g}", **look)
     diverged = marks[marks["diverged"] > 0]
-    (crosses,) = axis.plot(
-        diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), color=look["color"], linestyle="",
-        marker="X", markersize=8, markeredgecolor="black", markeredgewidth=0.6, zorder=4,
-        label="diverged" if len(diverged) else None,
-    )  # fmt: skip
+    cross = {"color": look["color"], "linestyle": "", "label": "diverged" if len(diverged) else None}
+    cross |= {"marker": "X", "markersize": 8, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
+    (crosses,) = axis.plot(diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), **cross)
     for line, marked in ((curve, marks[marks["ap"].notna()]), (crosses, diverged)):
         line.set_gid(f"marks{len(figure.tooltips)}")
         figure.tooltips[line.get_gid()] = marked["runs"].tolist()

@@ -12,9 +12,9 @@ from synlib.study.data import DOMAINS, NAMES, StudyData
 
 
 def glance_samples(data: StudyData) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Data set -> three pairs of :func:`read` of the training split.
+    """Data set -> :func:`read` of the three training images whose large instances (above the median) show most classes.
 
-    The images whose large instances (above the median) show most classes, and of those the ones with most area.
+    Of equally many classes, those with most area.
     """
     samples = {}
     for domain in DOMAINS:
@@ -29,7 +29,7 @@ def glance_samples(data: StudyData) -> dict[str, list[tuple[np.ndarray, np.ndarr
 def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Image, class map, raw instance map and harmonised instance ids of a Synscapes image for Figure 2.
 
-    The largest rider up to 45 % of the image height: seen whole. Raises ValueError without one in the training split.
+    It has the largest rider that is seen whole: up to 45 % of the height. Raises ValueError if no image has a rider.
     """
     table = data.instances("synthetic", "train")
     riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]
@@ -39,17 +39,16 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
     image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
     image, after = _training_image(data, "synthetic", image_id)
-    dataset = SYNTHETIC[data.manifest()["dataset"]]
-    raw = dataset.read_images(data.raw_synthetic, ids=[int(image_id.split("_")[1])]).iloc[0]
+    dataset, number = SYNTHETIC[data.manifest()["dataset"]], int(image_id.split("_")[1])
+    raw = dataset.read_images(data.raw_synthetic, ids=[number]).iloc[0]
     class_map, before, _ = dataset.read_labels(raw.to_dict())
     return image, class_map, before, after
 
 
 def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
-    """What Figure 3 shows: image, instance ids (see :func:`read`), and the ids left at each of the paper's thresholds.
+    """Image and instance ids for Figure 3, and the ids that are left at each of the paper's thresholds.
 
-    The image is the one whose labels vanish at most of the thresholds, and of those one with many labels. Raises
-    ValueError if the training split has no instances.
+    Labels of this image vanish at most of the thresholds. Raises ValueError if the training split has no instances.
     """
     table = data.instances("synthetic", "train")
     table = table[~table["crowd"]]

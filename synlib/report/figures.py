@@ -12,57 +12,46 @@ from matplotlib.figure import Figure
 
 from scapes.bootstrap import NAMES
 from scapes.labels import INSTANCE_BASE, RIDER
-from synlib import paper
 from synlib.report import examples
 from synlib.report.curves import band_label
-from synlib.report.frames import across_seeds
+from synlib.report.frames import across_seeds, published
 from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, paint
 from synlib.report.style import DOMAIN_COLORS, named, style
 from synlib.study.data import StudyData
 
-NEW = 1 << 24
-"""Added to the id of a merged instance to name the rider that is split from it; raw ids are below."""
+NEW = 1 << 24  # added to the id of a merged instance for the rider that is split from it; raw ids are below
 APPROACHES = {
-    "real-world training": ("steps", {"step": "basic"}, paper.TABLE5["basic"]),
-    "mixed training": (
-        "removal", {"approach": "mixing", "removal": "on"},
-        {on: paper.TABLE2["mixing", on]["on"] for on in DOMAIN_COLORS},
-    ),
-    "fine-tuning": ("steps", {"step": "optimized"}, paper.TABLE5["optimized"]),
-    "synthetic training": ("steps", {"step": "pruned"}, paper.TABLE5["pruned"]),
-}  # fmt: skip
-"""Training approach of Figure 1 -> the experiment and factors of its run, and the paper's AP by evaluation set."""
+    "real-world training": ("steps", {"step": "basic"}),
+    "mixed training": ("removal", {"approach": "mixing", "removal": "on"}),
+    "fine-tuning": ("steps", {"step": "optimized"}),
+    "synthetic training": ("steps", {"step": "pruned"}),
+}
+"""Training approach of Figure 1 -> the experiment and factors of its run."""
 
 
 @style()
 def figure1(results: Mapping[str, pd.DataFrame]) -> Figure:
-    """Figure 1: processing steps, and AP of each approach on Cityscapes (blue) and Synscapes (orange).
-
-    ``results``: experiment -> results, of ``steps`` and ``removal``; see :func:`approaches`.
-    """
+    """Figure 1: processing steps, and AP of each of :func:`approaches` on Cityscapes (blue) and Synscapes (orange)."""
     bars = approaches(results)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9.5, 3.6), width_ratios=[1.35, 1], sharey=True, layout="constrained"
-    )
-    _pipeline(left)
-    _bars(right, bars)
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=7.5, ncols=3, frameon=False)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), width_ratios=[1.35, 1], sharey=True, layout="constrained")
+    _pipeline(axes[0])
+    _bars(axes[1], bars)
+    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=7.5, ncols=3, frameon=False)
     return named(figure, "figure1", figure1=bars)
 
 
 def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What Figure 1 shows, from the experiments ``steps`` and ``removal``: one row per approach and evaluation set.
+    """What Figure 1 shows, of the experiments ``steps`` and ``removal``: one row per approach and evaluation set.
 
-    Columns: ``approach``, ``evaluated on``, ``ap``, ``low``, ``high`` (percent; with several seeds, from the smallest
-    to the largest), ``seeds``, ``run``, ``paper``.
+    Columns: those of :func:`~synlib.report.frames.across_seeds` and ``paper``, the paper's AP (percent).
     """
-    frames = []
-    for name, (experiment, where, _) in APPROACHES.items():
-        rows = results[experiment]
-        chosen = (rows[list(where)] == pd.Series(where)).all(axis=1)
-        frames.append(rows[chosen].assign(approach=name))
-    table = across_seeds(pd.concat(frames, ignore_index=True), ["approach"])
-    table["paper"] = [APPROACHES[row["approach"]][2][row["evaluated on"]] for _, row in table.iterrows()]
+
+    def chosen(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+        rows = {name: tables[of].merge(pd.DataFrame([factors])) for name, (of, factors) in APPROACHES.items()}
+        return pd.concat([table.assign(approach=name) for name, table in rows.items()], ignore_index=True)
+
+    theirs = chosen(published()).rename(columns={"ap": "paper"})[["approach", "evaluated on", "paper"]]
+    table = across_seeds(chosen(results), ["approach"]).merge(theirs)
     return table[["approach", "evaluated on", "ap", "low", "high", "seeds", "run", "paper"]]
 
 
@@ -81,9 +70,9 @@ def _bars(axis: Axes, bars: pd.DataFrame) -> None:
 
 
 def _pipeline(axis: Axes) -> None:
-    """Boxes and arrows from both data sets through the pre-processing to the approaches, at the bars' heights."""
+    """Boxes and arrows from the data sets to the approaches, which are at the heights of their bars."""
+    axis.set(xlim=(0, 10))
     axis.set_axis_off()
-    axis.set_xlim(0, 10)
     names, (real, synthetic) = list(APPROACHES), DOMAIN_COLORS.values()
     steps = ["Synscapes", "harmonise\nlabels", "remove small\ninstances"]
     places = {"Cityscapes": (0.2, len(names) - 1, real)}
@@ -101,7 +90,7 @@ def _pipeline(axis: Axes) -> None:
 
 @style()
 def glance(data: StudyData) -> Figure:
-    """Training images of both data sets above their instances: :func:`synlib.report.examples.glance_samples`."""
+    """Training images of both data sets (:func:`synlib.report.examples.glance_samples`) above their instances."""
     rows = []
     for name, pairs in examples.glance_samples(data).items():
         pairs = [(image, instances_only(ids)) for image, ids in pairs]
@@ -115,10 +104,9 @@ def glance(data: StudyData) -> Figure:
 
 @style()
 def figure2(data: StudyData) -> Figure:
-    """Figure 2 (section 3.2): Synscapes' instances, the semantic labels, and the harmonised instances.
+    """Figure 2 (section 3.2): Synscapes' instances, semantic labels, harmonised instances; right: an instance split.
 
-    Of the image that :func:`synlib.report.examples.rider_example` chooses. The left column shows the whole image, the
-    right one a window around the largest instance that was split. Raises ValueError if none was.
+    Of :func:`synlib.report.examples.rider_example`. Raises ValueError if no instance was split in it.
     """
     image, class_map, before, after = examples.rider_example(data)
     split = (after // INSTANCE_BASE == RIDER) & (before > 0)
@@ -144,10 +132,7 @@ def figure2(data: StudyData) -> Figure:
 
 @style()
 def figure3(data: StudyData) -> Figure:
-    """Figure 3 (section 4.1): one synthetic image with the labels left at each removal threshold, one panel for each.
-
-    Of the image that :func:`synlib.report.examples.removal_sample` chooses. An instance keeps its colour.
-    """
+    """Figure 3 (section 4.1): :func:`synlib.report.examples.removal_sample` with the labels left at each threshold."""
     image, instance_ids, kept = examples.removal_sample(data)
     shown = instances_only(instance_ids)
     colors, all_ = color_instances(shown), len(np.unique(shown[shown > 0]))
@@ -161,10 +146,7 @@ def figure3(data: StudyData) -> Figure:
 
 @style()
 def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure:
-    """Instances per image by size and class, one line per data set; dashed: what ``removal`` leaves (section 4.1).
-
-    ``removal``: class -> fraction of its instances in the synthetic training split to remove, the smallest first.
-    """
+    """Instances per image by size and class; dashed: what ``removal`` (class -> fraction) leaves (section 4.1)."""
     distribution = data.size_distribution(removal or 0.0)
     figure, axes = plt.subplots(2, 4, figsize=(9, 4.2), sharex=True, layout="constrained")
     for (name, of_class), axis in zip(distribution.groupby("class", sort=False), axes.flat, strict=True):
@@ -185,11 +167,9 @@ def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure
 @style()
 def per_class_bars(results: pd.DataFrame) -> Figure:
     """AP by class for each training set (panel) and evaluation set (colour); several seeds give an error bar."""
-    grid = sns.catplot(
-        results, kind="bar", x="class", order=NAMES, y="ap", col="trained on", hue="evaluated on", height=2.8,
-        aspect=1.6, hue_order=list(DOMAIN_COLORS), palette=DOMAIN_COLORS, saturation=1, errorbar="sd", capsize=0.3,
-        err_kws={"linewidth": 1},
-    )  # fmt: skip
+    look = {"hue_order": list(DOMAIN_COLORS), "palette": DOMAIN_COLORS, "saturation": 1, "height": 2.8, "aspect": 1.6}
+    look |= {"order": NAMES, "errorbar": "sd", "capsize": 0.3, "err_kws": {"linewidth": 1}}
+    grid = sns.catplot(results, kind="bar", x="class", y="ap", col="trained on", hue="evaluated on", **look)
     for axis in grid.axes.flat:
         axis.tick_params(axis="x", rotation=40)
         for bar in axis.containers[1]:
@@ -199,7 +179,7 @@ def per_class_bars(results: pd.DataFrame) -> Figure:
 
 
 def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figure, np.ndarray]:
-    """Pictures of one size close together, with room above each for ``titles``, a fraction of a picture's width."""
+    """Pictures of one size close together; ``titles``: room above each, as a fraction of its width."""
     (height, width), columns = rows[0][0].shape[:2], len(rows[0])
     size = (9.5, 9.5 / columns * len(rows) * (height / width * 1.03 + titles))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")

@@ -1,7 +1,4 @@
-"""Label maps as pictures: NumPy arrays in, NumPy arrays out.
-
-Shapes: images uint8 (H, W, 3) RGB, maps integer (H, W).
-"""
+"""Label maps as pictures. Images are uint8 (H, W, 3) RGB arrays, maps integer arrays (H, W)."""
 
 import cv2
 import numpy as np
@@ -9,8 +6,6 @@ from cityscapesscripts.helpers.labels import id2label
 from matplotlib.colors import hsv_to_rgb
 
 from scapes.labels import INSTANCE_BASE
-
-GOLDEN_RATIO = 0.618033988749895
 
 
 def color_classes(class_map: np.ndarray) -> np.ndarray:
@@ -24,13 +19,14 @@ def color_instances(instance_maps: np.ndarray) -> np.ndarray:
     """Every id of one map, or of several (N, H, W), in a colour of its own; neighbouring ids get colours far apart."""
     ids, numbers = np.unique(instance_maps, return_inverse=True)
     k = np.arange(len(ids))
-    hues, saturations, values = k * GOLDEN_RATIO % 1, 0.55 + 0.225 * (k % 3), 1 - 0.25 * (k % 2)
+    # Steps of the golden ratio keep the hues apart, however many there are
+    hues, saturations, values = k * 0.618033988749895 % 1, 0.55 + 0.225 * (k % 3), 1 - 0.25 * (k % 2)
     colors = (255 * hsv_to_rgb(np.stack([hues, saturations, values], axis=1))).round().astype(np.uint8)
     return colors[numbers.reshape(instance_maps.shape)]
 
 
 def instances_only(instance_ids: np.ndarray) -> np.ndarray:
-    """A Cityscapes instance map without its plain label ids: what is no instance becomes 0."""
+    """The map with 0 where Cityscapes' encoding has a plain label id, not an instance."""
     return np.where(instance_ids >= INSTANCE_BASE, instance_ids, 0)
 
 

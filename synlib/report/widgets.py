@@ -23,26 +23,20 @@ from synlib.curation.prune import removed_from
 from synlib.report.examples import read
 from synlib.report.pictures import color_classes, fit, outline, paint
 from synlib.report.style import DOMAIN_COLORS
-from synlib.study.data import StudyData
+from synlib.study.data import DOMAINS, StudyData
 from synlib.study.plan import Planned
 from synlib.study.study import Study
 
-IMAGES = 40
-"""Images of a data set that a chooser offers."""
-SHOWN_PX = 960
-"""Width of a picture; larger images are reduced to it and smaller ones magnified."""
-WRONG = (255, 225, 0)
-"""Yellow: none of the classes' colours is near it."""
+IMAGES = 40  # of a data set that a chooser offers
+SHOWN_PX = 960  # width of a picture; larger images are reduced to it and smaller ones magnified
+WRONG = (255, 225, 0)  # yellow: none of the classes' colours is near it
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
 COLUMNS = {"grid_template_columns": "repeat(auto-fill, 33em)"}
 SVG = "http://www.w3.org/2000/svg"
 
 
 class Explorer(ipywidgets.VBox):
-    """Controls, and below them the HTML that ``draw`` makes of their values, at once and whenever one of them changes.
-
-    Where no kernel answers, in papermill's copies and in the report, that HTML alone is shown.
-    """
+    """Controls, and below them the HTML that ``draw`` makes of their values; without a kernel, that HTML alone."""
 
     def __init__(self, controls: Sequence[ipywidgets.Widget], draw: Callable[[], str]) -> None:
         self.draw, self.shown = draw, ipywidgets.HTML()
@@ -60,10 +54,9 @@ class Explorer(ipywidgets.VBox):
 
 
 def removal_explorer(data: StudyData) -> Explorer:
-    """Figure 3 to play with: an image's instances vanish as thresholds move, smallest of each class first.
+    """Figure 3 to play with: an image's instances vanish as thresholds (percent of the whole split) move.
 
-    Thresholds are in percent of a class's instances in the whole training split, as in the study. Offers the images
-    with most classes and instances.
+    Offers the images with most classes and instances.
     """
     images = data.images("synthetic", "train").set_index("image_id")
     instances = data.instances("synthetic", "train")
@@ -101,24 +94,23 @@ def removal_explorer(data: StudyData) -> Explorer:
 def mixing_explorer(study: Study) -> Explorer:
     """Which training set a share of real images means (Figure 5), and which one a budget (the rule below Table 3)."""
     profile, batch = study.profile, study.profile.batch_size
-    real, synthetic = (len(study.data.images(domain, "train")) for domain in ("real", "synthetic"))
+    there = {domain: len(study.data.images(domain, "train")) for domain in DOMAINS}
     share = ipywidgets.IntSlider(50, 0, 100, description="real images (%)", **NAMED)
     budget = ipywidgets.IntSlider(1, 1, 100, description="iterations", **NAMED)
     epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
 
-    def limit_budget(_=None) -> None:
-        """Up to twice the iterations that see all images that often."""
-        budget.max = 2 * ((real + synthetic) * epochs.value // batch) + 1
+    def limit_budget(_=None) -> None:  # to twice the iterations that see all images that often
+        budget.max = 2 * (sum(there.values()) * epochs.value // batch) + 1
 
     def draw() -> str:
         by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
-        by_budget = composition_for_budget(budget.value, batch, epochs.value, real, synthetic)
+        by_budget = composition_for_budget(budget.value, batch, epochs.value, **there)
         sets = {
             f"Figure 5: {share.value} % real images": (by_share, profile.schedule.iterations),
             f"rule below Table 3: every image {epochs.value} times": (by_budget, budget.value),
         }
-        there = f"There are {real:,} images of Cityscapes and {synthetic:,} of Synscapes; an iteration sees {batch}."
-        return f"{composition_table(sets, batch).to_html()}<p>{there}</p>"
+        all_ = "There are {real:,} images of Cityscapes and {synthetic:,} of Synscapes".format(**there)
+        return f"{composition_table(sets, batch).to_html()}<p>{all_}; an iteration sees {batch}.</p>"
 
     limit_budget()
     budget.value = max(1, budget.max // 4)
@@ -127,9 +119,9 @@ def mixing_explorer(study: Study) -> Explorer:
 
 
 def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
-    """What the runs of an experiment predict: image, ground truth and detections from a score on, side by side.
+    """:func:`prediction_panels` of the planned runs that have predictions on all evaluation sets.
 
-    Offers the runs that have predictions on all evaluation sets; raises FileNotFoundError if none has.
+    Raises FileNotFoundError if none has.
     """
     sets = study.data.evaluation_sets()
     runs, rows = {}, {}
@@ -164,10 +156,9 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
 
 
 class Tooltips:
-    """A figure to display as SVG, whose marks say what they are when the mouse is on them: the browser's own tooltip.
+    """A figure as SVG whose marks say what they are when the mouse is on them; PNG where a notebook is not trusted.
 
-    ``figure.tooltips``: id of a line of marks (``set_gid``) -> text of each mark, which becomes its ``<title>``. The
-    ``<object>`` holds the same picture as PNG for where a notebook is not trusted.
+    ``figure.tooltips``: id of a line of marks (``set_gid``) -> text of each mark, which becomes its ``<title>``.
     """
 
     def __init__(self, figure: Figure) -> None:
@@ -189,14 +180,12 @@ class Tooltips:
         return {"text/html": shown, "image/png": png, "text/plain": f"({self.figure.name})"}
 
 
-def painted(
-    image: np.ndarray, instance_ids: np.ndarray, chosen: Sequence[int], wrong: Sequence[int] = ()
-) -> np.ndarray:
-    """The image, uint8 (H, W, 3) RGB, with the instances ``chosen`` of ``instance_ids`` (H, W) in class colours.
+def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Sequence[int] = ()) -> np.ndarray:
+    """The image, uint8 (H, W, 3) RGB, with instances ``chosen`` of ``ids`` (H, W) in class colours.
 
     Those of them that are ``wrong`` are outlined in yellow, the others in white.
     """
-    ids = np.where(np.isin(instance_ids, chosen), instance_ids, 0)
+    ids = np.where(np.isin(ids, chosen), ids, 0)
     picture = paint(image, color_classes(label_of_instance(ids)), ids)
     edge = outline(ids) & np.isin(ids, wrong)
     picture[cv2.dilate(edge.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = WRONG
@@ -206,10 +195,10 @@ def painted(
 def prediction_panels(
     image: np.ndarray, instance_ids: np.ndarray, detections: Detections, match: ImageMatch, score: float
 ) -> tuple[np.ndarray, str]:
-    """Image, ground truth and the detections of at least ``score`` side by side, uint8 RGB, and what they amount to.
+    """Image, ground truth and the detections of at least ``score`` side by side, uint8 RGB, and how many are right.
 
-    ``match``: of all ``detections`` with ``instance_ids`` (H, W). Outlined in yellow: ground truth that no detection
-    matches at overlap 0.5, and false detections.
+    ``match``: of all ``detections`` with ``instance_ids`` (H, W). Outlined in yellow: ground truth that is missed at
+    overlap 0.5, and false detections.
     """
     truths, predictions = match.truths, match.predictions
     sure = predictions["score"] >= score
@@ -230,8 +219,8 @@ def prediction_panels(
     real = truths["instance_id"][truths["instance_id"] >= INSTANCE_BASE]  # not the groups
     of_truth = painted(plain, true_ids, real, truths["instance_id"][missed])
     of_model = painted(plain, detected, ids[sure], ids[false])
-    there, missing = truths["evaluated"].sum(), missed.sum()
-    text = f"Instances found: {there - missing} of {there}; "
+    there = truths["evaluated"].sum()
+    text = f"Instances found: {there - missed.sum()} of {there}; "
     text += f"detections with a score of {score:.2f} or more: {sure.sum()}, false ones: {false.sum()}"
     gap = np.full((len(plain), 6, 3), 255, np.uint8)
     return np.concatenate([plain, gap, of_truth, gap, of_model], axis=1), text
@@ -252,10 +241,8 @@ def composition_table(sets: Mapping[str, tuple[Composition, int]], batch_size: i
 def picture_html(image: np.ndarray, caption: str) -> str:
     """A picture, uint8 RGB, with a caption, as HTML that needs nothing else; JPEG is quick: a slider waits for it."""
     jpeg = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1]
+    source, caption = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", html.escape(caption)
     height, width = image.shape[:2]  # known before it is decoded, so that the page does not jump
-    return (
-        f'<figure style="margin:0"><img alt="{html.escape(caption)}" width="{width}" height="{height}"'
-        ' style="max-width:100%;height:auto" decoding="sync"'
-        f' src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    look = f'width="{width}" height="{height}" style="max-width:100%;height:auto" decoding="sync"'
+    picture = f'<img alt="{caption}" {look} src="{source}">'
+    return f'<figure style="margin:0">{picture}<figcaption>{caption}</figcaption></figure>'

@@ -24,13 +24,10 @@ HARMONIZED = "synscapes-harmonized"
 
 @dataclass(frozen=True)
 class StudyData:
-    """Where the data of a study lie.
+    """Where the data of a study lie, and their tables, each read once."""
 
-    ``roots``: domain -> Cityscapes-format tree; ``raw_synthetic``: Synscapes as distributed.
-    """
-
-    roots: dict[str, Path]
-    raw_synthetic: Path
+    roots: dict[str, Path]  # domain -> Cityscapes-format tree
+    raw_synthetic: Path  # Synscapes as distributed
     cache_dir: Path
     min_area_px: int
     _known: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False, compare=False)
@@ -40,26 +37,24 @@ class StudyData:
         return self._once("images", domain, split, lambda: cityscapes.read_images(self.roots[domain], split))
 
     def instances(self, domain: str, split: str = "train") -> pd.DataFrame:
-        """Instance table of a split, counted by all cores when it is asked for first, and kept on disk."""
+        """Instance table of a split, counted by all cores at first, and kept on disk."""
         images = self.images(domain, split)
         return self._once("instances", domain, split, lambda: instances.instance_table(images, self.cache_dir))
 
     def fingerprint(self, domain: str, split: str = "train") -> str:
-        """Of a split's content."""
+        """Of the content of a split."""
         images = self.images(domain, split)
         return self._once("fingerprint", domain, split, lambda: instances.fingerprint(images, self.cache_dir))
 
     def _once(self, kind: str, domain: str, split: str, read: Callable[[], Any]) -> Any:
-        """What ``read`` gives at the first call. A notebook asks often; 20,000 images take seconds."""
+        """What ``read`` gave first: a notebook asks often, and 20,000 images take seconds."""
         if (kind, domain, split) not in self._known:
             self._known[kind, domain, split] = read()
         found = self._known[kind, domain, split]
         return found.copy() if isinstance(found, pd.DataFrame) else found
 
     def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
-        """:func:`synlib.curation.sizes.size_distribution` of the training instances of both domains, and of the
-        synthetic ones that are left after ``removal`` (section 4.1).
-        """
+        """Of the training instances of both domains, and of the synthetic ones left after ``removal`` (section 4.1)."""
         frames = []
         for domain in DOMAINS:
             table = self.instances(domain)
@@ -78,7 +73,7 @@ class StudyData:
     def evaluation_set(self, name: str, split: str = "val") -> EvaluationSet:
         """A split of ``Cityscapes``, ``Synscapes``, or of the Cityscapes-format tree at the path ``name``.
 
-        Raises FileNotFoundError if there is no such split, ValueError if ``name`` is neither a name nor a folder.
+        Raises FileNotFoundError without such a split, ValueError if ``name`` is neither a name nor a folder.
         """
         domains = {NAMES[domain]: domain for domain in self.roots}
         if name in domains:
@@ -98,7 +93,7 @@ class StudyData:
 
 
 def existing(profile: Profile) -> StudyData | None:
-    """The data of ``profile`` if :func:`prepare` has made them ready, else None; nothing is made."""
+    """The data of ``profile`` if :func:`prepare` has made them, else None."""
     data = _study_data(profile)
     ready = cityscapes.read_manifest(data.roots["synthetic"]) is not None
     if profile.data.toyscapes:
@@ -107,10 +102,7 @@ def existing(profile: Profile) -> StudyData | None:
 
 
 def prepare(profile: Profile) -> StudyData:
-    """Make the data of ``profile`` ready under its data folder; what is there already is not made again.
-
-    Raises FileNotFoundError or ValueError when a data set is missing or not what its format says.
-    """
+    """Make the data of ``profile``, once; FileNotFoundError or ValueError if a data set is missing or in a wrong form."""
     data, source = _study_data(profile), profile.data
     options = {"variant": source.synscapes_variant, "policy": Policy(**source.policy), "cache_dir": data.cache_dir}
     if toy := source.toyscapes:
@@ -130,7 +122,6 @@ def prepare(profile: Profile) -> StudyData:
 
 
 def _study_data(profile: Profile) -> StudyData:
-    """Where the data of a profile lie, whether they are there or not."""
     folder, source = profile.data_dir, profile.data
     real, raw = folder / "cityscapes", folder / "synscapes"
     if not source.toyscapes:

@@ -1,11 +1,7 @@
-"""The paper's experiments as runs: pure functions of a profile, the data's fingerprints and a seed.
-
-One function per experiment, listed in :data:`EXPERIMENTS`; each yields (name, spec, factors). Equal
-specs are one run, whichever experiment asks for it.
-"""
+"""The paper's experiments: each a function that yields runs as (name, spec, factors). Equal specs are one run."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,25 +9,23 @@ from synlib.curation.mix import composition_for_ratio
 from synlib.profile import Profile
 from synlib.spec import DataSpec, RunSpec, iterations_for_epochs
 
-COMMON = ("model", "input", "init", "precision", "batch_size", "schedule")
-"""What a run has from its profile, if its experiment does not say otherwise."""
+COMMON = ("model", "input", "init", "precision", "batch_size", "schedule")  # what a run has from its profile
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Specs of one profile, data set and seed."""
+    """Specs of one study and seed."""
 
     profile: Profile
-    fingerprints: Mapping[str, str]
-    seed: int
+    fingerprints: Mapping[str, str]  # of the training splits, by domain
+    seed: int  # draws images and weights alike
 
     def run(
         self, *, real: int = 0, synthetic: int = 0, removal: str | float = "off", epochs: float = 0, **changes: Any
     ) -> RunSpec:
-        """The profile's baseline on ``real`` + ``synthetic`` images; the seed draws images and weights alike.
+        """The profile's baseline on ``real`` + ``synthetic`` images, with ``changes`` of fields of the spec.
 
-        ``removal``: ``off``, ``on`` (the shares chosen in section 4.1), or a fraction of each class. ``epochs``: other
-        than the baseline's iterations. ``changes``: other fields of the spec.
+        ``removal``: ``off``, ``on`` (chosen in section 4.1) or a fraction of each class. ``epochs`` 0: the baseline's.
         """
         profile = self.profile
         fractions = {"off": 0.0, "on": profile.grids.removal_fractions()}.get(removal, removal)
@@ -72,9 +66,9 @@ def table1(planner: Planner) -> Runs:
 
 def thresholds(planner: Planner) -> Runs:
     """Figure 4 (section 4.1): the baseline on synthetic images, without the smallest instances of each class."""
-    images = planner.profile.baseline_images
     for percent in planner.profile.grids.thresholds:
-        yield f"{percent:g} % removed", planner.run(synthetic=images, removal=percent / 100), {"threshold": percent}
+        spec = planner.run(synthetic=planner.profile.baseline_images, removal=percent / 100)
+        yield f"{percent:g} % removed", spec, {"threshold": percent}
 
 
 def ratios(planner: Planner) -> Runs:
@@ -122,8 +116,7 @@ def removal(planner: Planner) -> Runs:
 
 def steps(planner: Planner) -> Runs:
     """Table 5 (section 4.3): the steps of the fine-tuning approach."""
-    profile = planner.profile
-    baseline, grids = profile.schedule, profile.grids
+    profile, baseline, grids = planner.profile, planner.profile.schedule, planner.profile.grids
     for step, spec in {
         "basic": planner.run(real=profile.baseline_images),
         "3k": planner.run(synthetic=profile.baseline_images),
@@ -135,7 +128,5 @@ def steps(planner: Planner) -> Runs:
         yield step, spec, {"step": step}
 
 
-EXPERIMENTS: dict[str, Callable[[Planner], Runs]] = {
-    function.__name__: function
-    for function in (table1, thresholds, ratios, amounts, pre_training, fine_tuning, removal, steps)
-}
+_ALL = (table1, thresholds, ratios, amounts, pre_training, fine_tuning, removal, steps)
+EXPERIMENTS = {function.__name__: function for function in _ALL}

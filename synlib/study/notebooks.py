@@ -3,18 +3,15 @@
 import ast
 import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synlib.profile import ROOT
 from synlib.study.plan import NOTEBOOKS
 
-if TYPE_CHECKING:
-    from synlib.study.study import Study
-
+# An interrupted kernel would report its closed sockets and its callbacks that were cut off
 QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
-"""For a kernel: interrupted, it would report its closed sockets and its callbacks that were cut off."""
 
 
 def select(prefixes: Sequence[str]) -> list[str]:
@@ -26,22 +23,18 @@ def select(prefixes: Sequence[str]) -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """The source of notebook ``name``."""
     return ROOT / "notebooks" / f"{name}.ipynb"
 
 
-def refuse_unknown_parameters(cells: Sequence[str] | None = None) -> None:
+def refuse_unknown_parameters() -> None:
     """Raise ValueError if papermill, which only warns, gave the running notebook a parameter that it does not have.
 
-    ``cells``: what was executed so far; default: by this kernel. papermill's cell begins with ``# Parameters`` and
-    follows the notebook's own cell of parameters; a reader's variables are not looked at.
+    Papermill's cell begins with ``# Parameters`` and follows the notebook's own; a reader's variables do not matter.
     """
-    if cells is None:
-        from IPython import get_ipython
+    from IPython import get_ipython
 
-        shell = get_ipython()
-        cells = shell.user_ns.get("In", []) if shell else []
-    for own, given in itertools.pairwise(cells):
+    shell = get_ipython()
+    for own, given in itertools.pairwise(shell.user_ns.get("In", []) if shell else []):
         if given.startswith("# Parameters\n"):
             known = _assigned(own)
             for name in _assigned(given):
@@ -55,12 +48,9 @@ def _assigned(source: str) -> list[str]:
 
 
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
-    """Run notebook ``name`` with ``parameters``; returns the executed copy ``folder/NAME.ipynb``.
+    """Run notebook ``name`` in the current folder; returns the executed copy ``folder/NAME.ipynb``.
 
-    Relative paths in it are relative to the current folder, as everywhere.
-
-    Raises RuntimeError with the cell's error when a cell fails; the copy up to there is kept as ``NAME.failed.ipynb``,
-    and an older executed copy stays.
+    Raises RuntimeError when a cell fails: the copy up to there is ``NAME.failed.ipynb``, an older executed copy stays.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -69,33 +59,28 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     source, target, failed = path_of(name), folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            str(source), str(failed), dict(parameters), cwd=os.getcwd(), kernel_name="python3",
-            progress_bar={"desc": name, "unit": "cell"}, extra_arguments=QUIET,
-        )  # fmt: skip
+        bar, kernel = {"desc": name, "unit": "cell"}, {"kernel_name": "python3", "extra_arguments": QUIET}
+        papermill.execute_notebook(source, failed, dict(parameters), cwd=os.getcwd(), progress_bar=bar, **kernel)
     except PapermillExecutionError as error:
-        raise RuntimeError(
-            f"notebook {name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed})"
-        ) from error
+        problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+        raise RuntimeError(f"notebook {name}, {problem} (see {failed})") from error
     except DeadKernelError as error:
         raise RuntimeError(f"notebook {name}: its kernel was killed (out of memory?) (see {failed})") from error
     failed.replace(target)
     return target
 
 
-def execute_all(
-    study: "Study", names: Sequence[str], lacking: Collection[str], *, keep_going: bool
-) -> tuple[list[str], list[str]]:
-    """Execute the notebooks ``names`` of a study, except those that need a run of ``lacking`` (ids without a result).
+def execute_all(study, names: Sequence[str], lacking: set[str], *, keep_going: bool) -> tuple[list[str], list[str]]:
+    """Execute notebooks of a ``Study``, but none that needs a run of ``lacking`` (ids without a result).
 
-    They open the resolved profile, written as ``profile.yaml`` beside the executed copies. Returns the names of those
-    executed, and what went wrong; without ``keep_going`` the first problem ends it.
+    They open the resolved profile, ``profile.yaml`` beside the executed copies. Returns the names of those executed,
+    and what went wrong; without ``keep_going`` the first problem ends it.
     """
     resolved = study.profile.reports_dir / "profile.yaml"
     study.profile.save(resolved)
     executed, problems = [], []
     for name in names:
-        missing = set(lacking) & {item.spec.run_id for item in study.planned(*NOTEBOOKS[name])}
+        missing = lacking & {item.spec.run_id for item in study.planned(*NOTEBOOKS[name])}
         if problems and not keep_going:
             break
         if missing:

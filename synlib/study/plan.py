@@ -1,4 +1,4 @@
-"""Which runs a notebook needs, without training any: experiments -> planned runs -> the table with their cost."""
+"""Which runs a notebook needs, and what they cost, without training any."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,16 @@ from synlib.spec import RunSpec
 from synlib.study.experiments import EXPERIMENTS, Planner
 
 COLUMNS = ("run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state")
-MEASURED_ITERATIONS = 20
-"""With fewer, a training's first iterations, which are slow, would decide."""
+MEASURED_ITERATIONS = 20  # with fewer, a training's first iterations, which are slow, would decide
 
 
 class Planned(NamedTuple):
-    """A run and its part in an experiment: its ``name`` there, and its values of the ``factors`` that vary."""
+    """A run and its part in an experiment."""
 
     experiment: str
-    name: str
+    name: str  # in the experiment
     spec: RunSpec
-    factors: Mapping[str, Any] = {}
+    factors: Mapping[str, Any]  # the run's values of what the experiment varies
 
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
@@ -37,10 +36,9 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
 
 
 def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str] | None = None) -> list[Planned]:
-    """The runs of the experiments ``names``, once for each seed of the profile.
+    """The runs of the experiments ``names``, once for each seed of the profile. ValueError for an unknown experiment.
 
-    ``fingerprints``: of the training splits, by domain; none for a plan without data, which cannot be trained. Raises
-    ValueError for an unknown experiment.
+    Without ``fingerprints`` of the data, it is a plan that cannot be trained.
     """
     if unknown := [name for name in names if name not in EXPERIMENTS]:
         raise ValueError(f"experiment {unknown[0]!r}: expected one of {', '.join(EXPERIMENTS)}")
@@ -53,11 +51,9 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row per distinct run, and a last row with totals.
+    """One row per distinct run with :data:`COLUMNS`, and a last row with totals.
 
-    Columns: ``run``, ``used by``, ``real``, ``synthetic`` (images), ``from`` (initial weights), ``iterations``,
-    ``epochs``, ``hours`` (estimated by :func:`seconds_per_iteration`), ``GPU hours`` (times the profile's processes),
-    ``state``. Without a ``store``, the data are not known, and so neither is a run's id or state.
+    Hours are estimated by :func:`seconds_per_iteration`. Without a ``store``, neither ids nor states are known.
     """
     uses: dict[str, dict[str, None]] = {}
     for item in planned:
@@ -73,14 +69,13 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
     table = table[list(COLUMNS)].astype(object)
     total = dict.fromkeys(COLUMNS, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
     table.loc[len(table)] = total | {"run": "total"}
-    formats = {"epochs": "{:.1f}", "hours": "{:.2f}", "GPU hours": "{:.2f}"}
-    return table.assign(
-        **{name: [text.format(x) if x != "" else "" for x in table[name]] for name, text in formats.items()}
-    )
+    for name, form in {"epochs": "{:.1f}", "hours": "{:.2f}", "GPU hours": "{:.2f}"}.items():
+        table[name] = [form.format(value) if value != "" else "" for value in table[name]]
+    return table
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
-    """:func:`overview` for a terminal; where its hours come from, and what the profile leaves out of the paper's."""
+    """:func:`overview` for a terminal, with the source of its hours and the :func:`reductions` of the profile."""
     seconds, runs = seconds_per_iteration(planned, profile, store)
     source = f"measured in {runs} runs" if runs else "as the profile says"
     lines = [overview(planned, profile, store).to_string(index=False), f"hours: {seconds:.3g} s an iteration, {source}"]
@@ -90,16 +85,14 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
-    """Of training: the median over the distinct runs that are done, and their number; else the profile's, and 0.
-
-    A run counts if the execution that ended it trained at least :data:`MEASURED_ITERATIONS`.
-    """
+    """The median over the distinct runs whose last execution tells it, and their number; else the profile's, and 0."""
     distinct = {item.spec.run_id for item in planned} if store else ()
     rates = [rate for run_id in distinct if (rate := _measured_rate(store.run(run_id)))]
     return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
 
 
 def _measured_rate(run: RunDir) -> float | None:
+    """Seconds for an iteration; None from less than :data:`MEASURED_ITERATIONS`."""
     try:
         found = run.read("result.json") or {}
         iterations, seconds = int(found.get("trained", 0)), float(found.get("training_seconds", 0))
@@ -115,6 +108,5 @@ def reductions(profile: Profile) -> list[str]:
         simple = {name: len(getattr(grids, name)) for name in ("thresholds", "ratios", "added_images", "epochs")}
         return simple | {"learning_rates": sum(map(len, grids.learning_rates.values()))}
 
-    papers = points(Grids())
-    ours = points(profile.grids).items()
-    return [f"{name}: {count} of the paper's {papers[name]}" for name, count in ours if count < papers[name]]
+    papers, ours = points(Grids()), points(profile.grids)
+    return [f"{name}: {ours[name]} of the paper's {count}" for name, count in papers.items() if ours[name] < count]

@@ -1,4 +1,4 @@
-"""What a notebook holds in its hand: the profile, its data, and the runs."""
+"""What a notebook works with: the profile, its data, and the runs."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,14 +30,13 @@ class Study:
     def open(
         cls, profile: str | Path | Profile = "demo", *, seeds: Sequence[int] | None = None, jobs: int = 1, **grids: Any
     ) -> Self:
-        """Load a profile and make its data ready.
+        """Load a profile, by its name in ``profiles/`` or the path of a YAML file, and make its data ready.
 
-        ``profile``: a name in ``profiles/``, or the path of a YAML file. ``seeds``: train once for each. ``jobs``:
-        trainings at a time on this machine. ``grids``: fields of :class:`synlib.profile.Grids`. What is None or empty
-        is the profile's.
+        ``jobs``: trainings at a time on this machine. ``grids``: fields of :class:`synlib.profile.Grids`. ``seeds`` and
+        grids that are None or empty are the profile's.
 
-        Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a parameter that is not
-        what it should be; in a notebook also for a parameter of papermill that the notebook does not have.
+        Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a wrong parameter, be it
+        one of papermill's that the notebook does not have.
         """
         refuse_unknown_parameters()
         if type(jobs) is not int or jobs < 1:
@@ -49,15 +48,12 @@ class Study:
 
     @classmethod
     def if_ready(cls, profile: Profile) -> Self | None:
-        """The study of ``profile`` if its data are ready already, else None; nothing is made."""
+        """The study of ``profile`` if its data are ready, else None; nothing is made."""
         data = existing(profile)
         return cls(profile, data) if data else None
 
     def planned(self, *experiments: str) -> list[Planned]:
-        """The runs of experiments of the paper, by their names in :data:`synlib.study.experiments.EXPERIMENTS`.
-
-        Raises ValueError for an unknown experiment, and when a run wants more training images than there are.
-        """
+        """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are."""
         planned = plan.plan(self.profile, experiments, self.fingerprints)
         for domain in DOMAINS:
             there = len(self.data.images(domain, "train"))
@@ -72,37 +68,27 @@ class Study:
 
     def run(self, experiment: str) -> pd.DataFrame:
         """Train what has no result yet of an experiment, and return its :meth:`results`."""
-        return self._run([experiment])[experiment]
+        return self.run_all([experiment])[experiment]
 
-    def run_all(self) -> dict[str, pd.DataFrame]:
-        """:meth:`run` for all experiments of the paper together: experiment -> results."""
-        return self._run(EXPERIMENTS)
-
-    def _run(self, experiments: Iterable[str]) -> dict[str, pd.DataFrame]:
+    def run_all(self, experiments: Iterable[str] = EXPERIMENTS) -> dict[str, pd.DataFrame]:
+        """:meth:`run` for experiments together: experiment -> results."""
         planned = {name: self.planned(name) for name in experiments}
         specs = [item.spec for items in planned.values() for item in items]
         launch.train(specs, self.store, self.execution(), jobs=self.jobs)
         return {name: self.results(items) for name, items in planned.items()}
 
     def results(self, planned: Sequence[Planned]) -> pd.DataFrame:
-        """Tidy results: one row per run, evaluation set of this study and class ("mean" among them).
-
-        Columns: ``experiment``, ``trained on`` (the run's name in it), the experiment's factors, those of
-        :meth:`RunStore.frame`. A run that failed has its rows, with AP missing.
-        """
-        named = pd.DataFrame(
-            [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
-        )
+        """Results as :mod:`synlib.report.frames` describes them, on this study's evaluation sets."""
+        rows = [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
         frame = self.store.frame(item.spec for item in planned)
         own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
-        return named.merge(frame[own], on="run")
+        return pd.DataFrame(rows).merge(frame[own], on="run")
 
     def save(self, shown: Any) -> Any:
-        """Write a figure or table to the profile's figures, and return it for display.
+        """Write what :func:`synlib.report.style.named` gave to the profile's figures, and return it for display.
 
-        ``shown`` has a ``name`` and ``tables`` (file stem -> DataFrame), which become one CSV file each; a Matplotlib
-        figure becomes ``NAME.png`` and ``NAME.pdf`` too. Results keep their column ``run``, so a file says which runs
-        it shows.
+        Each table becomes a CSV file, a Matplotlib figure also ``NAME.png`` and ``NAME.pdf``. Results keep their column
+        ``run``: the file says which runs a figure shows.
         """
         folder = self.profile.figures_dir
         for stem, table in shown.tables.items():
@@ -120,13 +106,11 @@ class Study:
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.
 
-        Raises FileNotFoundError for an unknown run, ValueError if the run has results on other data of that name.
+        Raises FileNotFoundError for an unknown run, ValueError if it has results on other data of that name.
         """
         run = self.store.run(run_id)
         if not (run.path / "result.json").exists():
-            raise FileNotFoundError(
-                f"{run.path}: no finished run; `python -m synlib runs` lists the runs that are there"
-            )
+            raise FileNotFoundError(f"{run.path}: no finished run; `python -m synlib runs` lists those that are there")
         made = run.read(f"evaluations/{on.name}/result.json")
         if made and made.get("identity") != on.identity():
             raise ValueError(
@@ -137,12 +121,12 @@ class Study:
         return run.evaluation(on.name) / "predictions.parquet"
 
     def with_fingerprints(self, spec: RunSpec) -> RunSpec:
-        """``spec`` for this study's data: fingerprints that are not given are filled in."""
+        """``spec`` with this study's fingerprints where it has none."""
         own = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
         return spec.replace(data=spec.data.replace(**{k: v for k, v in own.items() if not getattr(spec.data, k)}))
 
     def execution(self) -> Execution:
-        """Where and with what the runs of this study are executed: the profile's settings, and this study's data."""
+        """With what the runs of this study are executed: the profile's settings, and this study's data."""
         settings, roots = dict(self.profile.execution), self.data.roots
         if settings["imagenet_weights"]:
             settings["imagenet_weights"] = str(Path(settings["imagenet_weights"]).resolve())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import papermill
@@ -136,12 +137,14 @@ def test_papermill_with_an_unknown_parameter_fails_before_anything_runs(tmp_path
     assert not (tmp_path / "data").exists()
 
 
-def test_variables_of_a_reader_are_no_parameters():
+def test_variables_of_a_reader_are_no_parameters(monkeypatch):
     """The first cell can be run again, after other cells have defined what they like."""
-    own = 'profile = "demo"  # the size'
-    refuse_unknown_parameters(["", own, "# Parameters\nprofile = 'smoke'\n", "x = 1"])
+    cells = ["", 'profile = "demo"  # the size', "# Parameters\nprofile = 'smoke'\n", "x = 1"]
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns={"In": cells}))
+    refuse_unknown_parameters()
+    cells[2:] = ["# Parameters\nx = 1\n"]
     with pytest.raises(ValueError, match="parameter 'x': expected one of profile"):
-        refuse_unknown_parameters(["", own, "# Parameters\nx = 1\n"])
+        refuse_unknown_parameters()
 
 
 def test_run_all_executes_and_renders_and_trains_nothing_twice(trained, run_all, settings, tmp_path, capsys):
