@@ -28,19 +28,14 @@ from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.store import RunStore
 from synlib.spec import ScheduleSpec
 
-MOMENTUM_LOOKS = cycler(
-    color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=["s", "o", "^", "D"], linestyle=["--", "-", ":", "-."]
-)
-"""Curves of rising momenta: orange for 0 and blue for 0.9, as in the paper."""
+MOMENTUM_COLORS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7")  # of rising ones: 0 and 0.9 as in the paper
+MOMENTUM_LOOKS = cycler(color=MOMENTUM_COLORS, marker=list("so^D"), linestyle=["--", "-", ":", "-."])
 X_LABELS = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
 
 
 @style()
 def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
-    """Figure 4 (section 4.1, ``thresholds``): AP on Synscapes against the share removed, one panel per class.
-
-    ``limits``, of :func:`synlib.report.limits.limits`, are drawn with their interval and the fitted second phase.
-    """
+    """Figure 4 (section 4.1, ``thresholds``): AP by class against the share removed, and its :mod:`limits`."""
     table = across_seeds(results[results["evaluated on"] == "Synscapes"], ["threshold"], name=None)
     table = table.sort_values("threshold")
     last, found = table["threshold"].max(), limits.set_index("class")
@@ -64,10 +59,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 
 @style()
 def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
-    """AP of small, medium and large instances (:func:`scapes.sizes.thirds`) against the share removed (``thresholds``).
-
-    ``store``: where the records of the runs are.
-    """
+    """AP of :func:`scapes.sizes.thirds` against the share removed (``thresholds``), from the runs' records."""
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
     found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")
@@ -83,7 +75,7 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
 
 @style()
 def figure5(results: pd.DataFrame) -> Figure:
-    """Figure 5 (section 4.2, ``ratios``): AP on both data sets against the share of real images in a set of one size.
+    """Figure 5 (section 4.2, ``ratios``): AP on both data sets against the share of real images, the total fixed.
 
     The paper's marks: Table 1 at both ends (its synthetic end is without removal), and "almost doubles" up to 10 %.
     """

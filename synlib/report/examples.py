@@ -12,24 +12,21 @@ from synlib.study.data import DOMAINS, NAMES, StudyData
 
 
 def glance_samples(data: StudyData) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Data set -> :func:`read` of the three training images whose large instances (above the median) show most classes.
-
-    Of equally many classes, those with most area.
-    """
+    """Data set -> :func:`read` of the three training images whose large instances show most classes, then most area."""
     samples = {}
     for domain in DOMAINS:
         instances = data.instances(domain, "train")
         large = instances[(instances["area_px"] > instances["area_px"].median()) & ~instances["crowd"]]
-        ranked = large.groupby("image_id").agg(classes=("category", "nunique"), area=("area_px", "sum"))
-        ranked = ranked.sort_values(["classes", "area"], ascending=False, kind="stable")
+        ranked = large.groupby("image_id").agg({"category": "nunique", "area_px": "sum"})
+        ranked = ranked.sort_values(["category", "area_px"], ascending=False, kind="stable")
         samples[NAMES[domain]] = [_training_image(data, domain, image_id) for image_id in ranked.index[:3]]
     return samples
 
 
 def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Image, class map, raw instance map and harmonised instance ids of a Synscapes image for Figure 2.
+    """Image, class map, raw and harmonised instance ids of the Synscapes image with the largest rider, for Figure 2.
 
-    It has the largest rider that is seen whole: up to 45 % of the height. Raises ValueError if no image has a rider.
+    A rider above 45 % of the height is not seen whole. Raises ValueError if no training image has a rider.
     """
     table = data.instances("synthetic", "train")
     riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]

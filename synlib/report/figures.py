@@ -1,4 +1,4 @@
-"""The paper's figures of methods and data: 1 to 3, instance sizes, AP by class, each a :func:`~style.named` figure."""
+"""The paper's figures of methods and data: 1 to 3, instance sizes, AP by class."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -104,15 +104,12 @@ def glance(data: StudyData) -> Figure:
 
 @style()
 def figure2(data: StudyData) -> Figure:
-    """Figure 2 (section 3.2): Synscapes' instances, semantic labels, harmonised instances; right: an instance split.
-
-    Of :func:`synlib.report.examples.rider_example`. Raises ValueError if no instance was split in it.
-    """
+    """Figure 2 (section 3.2) of :func:`synlib.report.examples.rider_example`; ValueError if no instance was split."""
     image, class_map, before, after = examples.rider_example(data)
     split = (after // INSTANCE_BASE == RIDER) & (before > 0)
-    values, counts = np.unique(before[split], return_counts=True)
-    if not len(values):
+    if not split.any():
         raise ValueError("no rider was split from a vehicle in this image; choose one that has a rider")
+    values, counts = np.unique(before[split], return_counts=True)
     named_ids = np.where(after >= INSTANCE_BASE, before, 0) + NEW * split  # what was not changed keeps its colour
     colors_before, colors_after = color_instances(np.stack([before, named_ids]))
     panels = {
@@ -120,7 +117,7 @@ def figure2(data: StudyData) -> Figure:
         "semantic labels": (color_classes(class_map), class_map.astype(int) + 1),
         "harmonised: two instances, as in Cityscapes": (colors_after, named_ids),
     }
-    window = crop_around(before == values[counts.argmax()])
+    window = crop_around(before == values[counts.argmax()])  # the largest instance that was split
     figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), width_ratios=[2, 1], layout="constrained")
     for (left, right), (title, (colors, regions)) in zip(axes, panels.items(), strict=True):
         shown = paint(image, colors, regions, alpha=0.7)

@@ -26,7 +26,7 @@ def color_instances(instance_maps: np.ndarray) -> np.ndarray:
 
 
 def instances_only(instance_ids: np.ndarray) -> np.ndarray:
-    """The map with 0 where Cityscapes' encoding has a plain label id, not an instance."""
+    """The map with 0 for what Cityscapes' encoding names as no instance."""
     return np.where(instance_ids >= INSTANCE_BASE, instance_ids, 0)
 
 

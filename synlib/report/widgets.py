@@ -1,4 +1,7 @@
-"""Explorers for JupyterLab, and a figure whose marks say which runs they are; HTML where no kernel answers."""
+"""Explorers for JupyterLab, and a figure whose marks say which runs they are; HTML where no kernel answers.
+
+Images are uint8 (H, W, 3) RGB arrays, instance ids integer arrays (H, W).
+"""
 
 import base64
 import html
@@ -54,10 +57,7 @@ class Explorer(ipywidgets.VBox):
 
 
 def removal_explorer(data: StudyData) -> Explorer:
-    """Figure 3 to play with: an image's instances vanish as thresholds (percent of the whole split) move.
-
-    Offers the images with most classes and instances.
-    """
+    """Figure 3 to play with, for the images with most classes and instances. Thresholds: percent of the whole split."""
     images = data.images("synthetic", "train").set_index("image_id")
     instances = data.instances("synthetic", "train")
     instances = instances.assign(removed_from=removed_from(instances))[~instances["crowd"]]
@@ -99,8 +99,8 @@ def mixing_explorer(study: Study) -> Explorer:
     budget = ipywidgets.IntSlider(1, 1, 100, description="iterations", **NAMED)
     epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
 
-    def limit_budget(_=None) -> None:  # to twice the iterations that see all images that often
-        budget.max = 2 * (sum(there.values()) * epochs.value // batch) + 1
+    def limit_budget(_=None) -> None:
+        budget.max = 2 * (sum(there.values()) * epochs.value // batch) + 1  # enough to see all images twice as often
 
     def draw() -> str:
         by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
@@ -119,10 +119,7 @@ def mixing_explorer(study: Study) -> Explorer:
 
 
 def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
-    """:func:`prediction_panels` of the planned runs that have predictions on all evaluation sets.
-
-    Raises FileNotFoundError if none has.
-    """
+    """:func:`prediction_panels` of the runs with predictions on all evaluation sets; FileNotFoundError without any."""
     sets = study.data.evaluation_sets()
     runs, rows = {}, {}
     for item in planned:
@@ -181,10 +178,7 @@ class Tooltips:
 
 
 def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Sequence[int] = ()) -> np.ndarray:
-    """The image, uint8 (H, W, 3) RGB, with instances ``chosen`` of ``ids`` (H, W) in class colours.
-
-    Those of them that are ``wrong`` are outlined in yellow, the others in white.
-    """
+    """The image with instances ``chosen`` of ``ids`` in class colours; ``wrong`` ones outlined in yellow, not white."""
     ids = np.where(np.isin(ids, chosen), ids, 0)
     picture = paint(image, color_classes(label_of_instance(ids)), ids)
     edge = outline(ids) & np.isin(ids, wrong)
@@ -195,10 +189,9 @@ def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Se
 def prediction_panels(
     image: np.ndarray, instance_ids: np.ndarray, detections: Detections, match: ImageMatch, score: float
 ) -> tuple[np.ndarray, str]:
-    """Image, ground truth and the detections of at least ``score`` side by side, uint8 RGB, and how many are right.
+    """Image, ground truth and the detections of at least ``score`` side by side, and how many are right.
 
-    ``match``: of all ``detections`` with ``instance_ids`` (H, W). Outlined in yellow: ground truth that is missed at
-    overlap 0.5, and false detections.
+    ``match``: of all ``detections`` with ``instance_ids``. Yellow: missed at overlap 0.5, and false detections.
     """
     truths, predictions = match.truths, match.predictions
     sure = predictions["score"] >= score
@@ -228,18 +221,18 @@ def prediction_panels(
 
 def composition_table(sets: Mapping[str, tuple[Composition, int]], batch_size: int) -> Styler:
     """Training sets by name, each with its iterations: the images in it, and how often each of them is seen."""
-    rows = [
-        [*images, 100 * images.real / sum(images), iterations, iterations * batch_size / sum(images)]
-        for images, iterations in sets.values()
-    ]
-    table = pd.DataFrame(rows, list(sets), [*DOMAIN_COLORS, "real images", "iterations", "each image is seen"])
-    styled = table.style.format("{:,}").format("{:.0f} %", subset="real images")
-    styled.format("{:.1f} times", subset="each image is seen")
+    table = pd.DataFrame([images for images, _ in sets.values()], list(sets), list(DOMAIN_COLORS))
+    total = table.sum(axis=1)
+    table["real images"] = 100 * table["Cityscapes"] / total
+    table["iterations"] = [iterations for _, iterations in sets.values()]
+    table["each image is seen"] = table["iterations"] * batch_size / total
+    formats = {"real images": "{:.0f} %", "each image is seen": "{:.1f} times"}
+    styled = table.style.format(dict.fromkeys(table, "{:,}") | formats)
     return styled.bar("real images", vmin=0, vmax=100, color=DOMAIN_COLORS["Cityscapes"], props="width: 12em;")
 
 
 def picture_html(image: np.ndarray, caption: str) -> str:
-    """A picture, uint8 RGB, with a caption, as HTML that needs nothing else; JPEG is quick: a slider waits for it."""
+    """A picture with a caption as HTML that needs nothing else; JPEG is quick: a slider waits for it."""
     jpeg = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1]
     source, caption = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", html.escape(caption)
     height, width = image.shape[:2]  # known before it is decoded, so that the page does not jump

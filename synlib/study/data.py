@@ -102,7 +102,7 @@ def existing(profile: Profile) -> StudyData | None:
 
 
 def prepare(profile: Profile) -> StudyData:
-    """Make the data of ``profile``, once; FileNotFoundError or ValueError if a data set is missing or in a wrong form."""
+    """Make the data of ``profile``, once; FileNotFoundError or ValueError if a data set is missing or not valid."""
     data, source = _study_data(profile), profile.data
     options = {"variant": source.synscapes_variant, "policy": Policy(**source.policy), "cache_dir": data.cache_dir}
     if toy := source.toyscapes:

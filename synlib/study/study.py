@@ -32,8 +32,8 @@ class Study:
     ) -> Self:
         """Load a profile, by its name in ``profiles/`` or the path of a YAML file, and make its data ready.
 
-        ``jobs``: trainings at a time on this machine. ``grids``: fields of :class:`synlib.profile.Grids`. ``seeds`` and
-        grids that are None or empty are the profile's.
+        ``jobs``: trainings at a time on this machine. Seeds and ``grids`` (fields of :class:`synlib.profile.Grids`)
+        that are None or empty are the profile's.
 
         Raises FileNotFoundError or ValueError for an unknown profile, a missing data set, or a wrong parameter, be it
         one of papermill's that the notebook does not have.
@@ -59,11 +59,11 @@ class Study:
             there = len(self.data.images(domain, "train"))
             for item in planned:
                 if (wanted := getattr(item.spec.data, f"{domain}_images")) > there:
-                    raise ValueError(
-                        f"{item.experiment}: {item.name}: found {there} {domain} training images in "
-                        f"{self.data.roots[domain]}, expected at least the {wanted} of the plan; plan with fewer, or "
-                        f"name the whole data set"
+                    found = f"found {there} {domain} training images in {self.data.roots[domain]}"
+                    expected = (
+                        f"expected at least the {wanted} of the plan; plan with fewer, or name the whole data set"
                     )
+                    raise ValueError(f"{item.experiment}: {item.name}: {found}, {expected}")
         return planned
 
     def run(self, experiment: str) -> pd.DataFrame:
