@@ -46,7 +46,7 @@ SchedulerParameters=sched_min_interval=100000,batch_sched_delay=0,sched_interval
 SlurmdParameters=config_overrides
 ReturnToService=2
 SlurmctldTimeout=30
-SlurmdTimeout={node_timeout_s}
+SlurmdTimeout=10
 KillWait=10
 MinJobAge=300
 DefMemPerCPU=3000
@@ -79,10 +79,9 @@ class Cluster:
     ``environment``: what commands need in order to speak to this cluster and to no other.
     """
 
-    def __init__(self, folder: Path, nodes: int = 2, node_timeout_s: int = 10) -> None:
+    def __init__(self, folder: Path, nodes: int = 2) -> None:
         self.folder = folder
         self.names = [f"node{number}" for number in range(1, nodes + 1)]
-        self.node_timeout_s = node_timeout_s
         self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         self.daemons: dict[str, subprocess.Popen] = {}
 
@@ -134,29 +133,23 @@ class Cluster:
                 process.kill()
 
     def _runs_on(self, process: psutil.Process, name: str) -> bool:
-        try:
-            variables = process.environ()
-        except psutil.Error:
-            return False
-        return (variables.get("SLURM_CONF"), variables.get("SLURMD_NODENAME")) == (self.environment["SLURM_CONF"], name)
+        with contextlib.suppress(psutil.Error):
+            return process.environ().items() >= (self.environment | {"SLURMD_NODENAME": name}).items()
+        return False
 
     def _configure(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("state", *(f"spool-{name}" for name in self.names)):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
-        (self.folder / "state").mkdir(exist_ok=True)
-        key = self.folder / "munge.key"
-        key.write_bytes(os.urandom(128))
-        key.chmod(0o600)
+        (self.folder / "munge.key").write_bytes(os.urandom(128))
+        (self.folder / "munge.key").chmod(0o600)
         host = socket.gethostname()
         nodes = "\n".join(
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs=2 RealMemory=8000"
             for name in self.names
         )
-        for name in self.names:
-            (self.folder / f"spool-{name}").mkdir(exist_ok=True)
-        ports = {"controller_port": free_port(), "node_timeout_s": self.node_timeout_s}
-        configuration = CONFIGURATION.format(host=host, folder=self.folder, nodes=nodes, **ports)
-        (self.folder / "slurm.conf").write_text(configuration)
+        values = {"host": host, "folder": self.folder, "nodes": nodes, "controller_port": free_port()}
+        (self.folder / "slurm.conf").write_text(CONFIGURATION.format(**values))
 
     def _start(self, name: str, *arguments: str, label: str = "") -> None:
         with open(self.folder / f"{label or name}.output", "ab") as output:

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from synlib.runs.folder import RunDir
+from synlib.runs.launch import RunFailedError, train
 from synlib.spec import Execution, RunSpec
 
 PATIENCE_S = 120
@@ -45,3 +48,14 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen | None =
         assert time.monotonic() < deadline, "waited too long"
         assert process is None or process.poll() is None, "the process ended too early"
         time.sleep(0.01)
+
+
+def states(outcomes) -> list[str]:
+    return [outcome.state for outcome in outcomes]
+
+
+def failing(match: str, *arguments, **options) -> RunFailedError:
+    """The error that :func:`train` with these arguments ends in."""
+    with pytest.raises(RunFailedError, match=match) as caught:
+        train(*arguments, **options)
+    return caught.value

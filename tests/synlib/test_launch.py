@@ -16,16 +16,15 @@ import pytest
 
 from scapes.labels import CLASSES
 from synlib.runs import local as processes
-from synlib.runs.launch import RunFailedError, train
+from synlib.runs.launch import train
 from synlib.runs.local import WorkerProcess
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
-from tests.workers import PATIENCE_S, real_spec, variant, wait_for
+from tests.workers import PATIENCE_S, failing, real_spec, states, variant, wait_for
 
 LAUNCHER = """
 import json, sys
-from synlib.spec import Execution
-from synlib.spec import RunSpec
+from synlib.spec import Execution, RunSpec
 from synlib.runs.launch import train
 from synlib.runs.store import RunStore
 spec, job, store = map(json.loads, sys.argv[1:])
@@ -47,10 +46,6 @@ def job(study):
 @pytest.fixture
 def store(tmp_path):
     return RunStore(tmp_path / "runs")
-
-
-def wild(spec):
-    return variant(spec, iterations=20, base_lr=1e9, clip_gradient_norm=0.0)
 
 
 def foreign(spec):
@@ -86,7 +81,7 @@ def test_nothing_is_trained_twice(trained):
     specs = [item.spec for item in trained.planned]
     outcomes = train([*specs, *specs], trained.study.store, trained.study.execution(), jobs=2)
     assert modified(trained.study.store.root) == before
-    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert states(outcomes) == ["done", "done"]
 
 
 def test_results_are_tidy(trained):
@@ -106,49 +101,35 @@ def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, stu
     assert modified(folder)[folder / "model_final.pth"] == before[folder / "model_final.pth"]
 
 
-def test_a_failed_run_says_why_and_where_to_look_and_is_tried_again(store, spec, job):
-    bad = foreign(spec)
-    with pytest.raises(RunFailedError, match=f"run {bad.run_id} failed: .*changed since the run was planned") as caught:
-        train([bad], store, job)
-    log = re.search(r"\(log: (.*)\)", str(caught.value))[1]
+def test_a_failed_run_says_why_stops_the_others_unless_told_to_keep_going_and_is_tried_again(store, spec, job):
+    bad, good, another = foreign(spec), variant(spec, iterations=1), spec.replace(seed=5)
+    error = failing(f"^run {bad.run_id} failed: .*changed since the run was planned", [good, another, bad], store, job)
+    assert len(str(error).splitlines()) == 1
+    assert states(error.outcomes)[0] == "not started"
+    assert store.run(good).state() == "planned"
+    log = re.search(r"\(log: (.*)\)", str(error))[1]
     assert "changed since the run was planned" in Path(log).read_text()
     assert store.run(bad).state() == "failed"
-    written = modified(store.run(bad).path)[store.run(bad).path / "failure.json"]
-    with pytest.raises(RunFailedError):
-        train([bad], store, job)
-    assert modified(store.run(bad).path)[store.run(bad).path / "failure.json"] > written
 
-
-def test_with_keep_going_the_others_end_first(store, spec, job):
-    bad, good = foreign(spec), spec
-    with pytest.raises(RunFailedError, match=bad.run_id) as caught:
-        train([bad, good], store, job, keep_going=True)
-    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+    failure = store.run(bad).path / "failure.json"
+    written = failure.stat().st_mtime_ns
+    error = failing(bad.run_id, [bad, good], store, job, keep_going=True)
+    assert states(error.outcomes) == ["failed", "trained"]
     assert store.run(good).state() == "done"
     assert store.run(bad).state() == "failed"
-
-
-def test_without_it_the_others_are_left_as_they_are(store, spec, job):
-    bad, good, another = foreign(spec), variant(spec, iterations=1), spec.replace(seed=5)
-    with pytest.raises(RunFailedError) as caught:
-        train([good, another, bad], store, job)
-    assert str(caught.value).startswith(f"run {bad.run_id} failed")
-    assert len(str(caught.value).splitlines()) == 1
-    assert {o.run: o.state for o in caught.value.outcomes}[good.run_id] == "not started"
-    assert store.run(good).state() == "planned"
+    assert failure.stat().st_mtime_ns > written
 
 
 def test_a_run_that_diverges_is_a_result(store, spec, job, study):
     """It stops nobody, is not tried again, and has its rows; what would start from it is not started."""
-    bad, good = wild(spec), spec
+    bad, good = variant(spec, iterations=20, base_lr=1e9, clip_gradient_norm=0.0), spec
     sets = study.data.evaluation_sets()
     outcomes = train([bad, good], store, job.replace(evaluate_on=sets))
-    assert [outcome.state for outcome in outcomes] == ["diverged", "trained"]
+    assert states(outcomes) == ["diverged", "trained"]
     assert re.fullmatch(r"diverged at iteration \d+", outcomes[0].reason)
     assert store.run(bad).state() == "diverged"
     before = modified(store.root)
-    again = train([bad, good], store, job.replace(evaluate_on=sets))
-    assert [outcome.state for outcome in again] == ["diverged", "done"]
+    assert states(train([bad, good], store, job.replace(evaluate_on=sets))) == ["diverged", "done"]
     assert modified(store.root) == before
 
     rows = store.frame([bad])
@@ -160,57 +141,48 @@ def test_a_run_that_diverges_is_a_result(store, spec, job, study):
     assert store.frame([good])["ap"].notna().any()
 
     heir = spec.replace(init=f"run:{bad.run_id}")
-    with pytest.raises(RunFailedError, match=f"{heir.run_id} not started, it needs run {bad.run_id}, which diverged"):
-        train([heir, bad], store, job)
+    failing(f"{heir.run_id} not started, it needs run {bad.run_id}, which diverged", [heir, bad], store, job)
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(store, spec, job, monkeypatch):
     """A limit on the size of files stands for the disk: a checkpoint does not fit."""
     monkeypatch.setattr(processes.subprocess, "Popen", functools.partial(subprocess.Popen, preexec_fn=small_files))
-    with pytest.raises(RunFailedError, match=r"no space left to write to .* make room and start again"):
-        train([spec], store, job)
+    failing(r"no space left to write to .* make room and start again", [spec], store, job)
     assert store.run(spec).state() == "failed"
     assert not list(store.run(spec).path.glob("*.pth"))
     assert not list(store.run(spec).path.rglob(".*.tmp*"))
     monkeypatch.undo()
-    assert [outcome.state for outcome in train([spec], store, job)] == ["trained"]
+    assert states(train([spec], store, job)) == ["trained"]
 
 
-def test_a_folder_with_another_spec_is_left_alone_and_the_others_go_on(store, spec, job):
-    other = spec.replace(seed=7)
+def test_folders_with_another_spec_or_a_damaged_result_stop_no_other_run(store, spec, job, study):
+    damaged, other, short = spec.replace(seed=6), spec.replace(seed=7), variant(spec, iterations=1)
     other.save(store.run(spec).spec_path)
-    short = variant(spec, iterations=1)
-    with pytest.raises(RunFailedError, match=f"found run {other.run_id}, expected {spec.run_id}") as caught:
-        train([spec, short], store, job, keep_going=True)
-    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
+    sets = study.data.evaluation_sets()[:1]
+    run = store.run(damaged)
+    run.create(damaged)
+    run.write("result.json", {})
+    run.evaluation(sets[0].name).mkdir(parents=True)
+    (run.evaluation(sets[0].name) / "result.json").write_text("{")
+    specs, here = [spec, damaged, short], job.replace(evaluate_on=sets)
+    error = failing(f"found run {other.run_id}, expected {spec.run_id}", specs, store, here, keep_going=True)
+    assert re.search(r"result\.json: damaged JSON", str(error))
+    assert states(error.outcomes) == ["failed", "failed", "trained"]
     assert RunSpec.load(store.run(spec).spec_path) == other
 
 
 def test_a_complete_run_that_lost_its_spec_has_it_again(store, spec, job):
     run = store.run(spec)
     run.write("result.json", {})
-    assert [outcome.state for outcome in train([spec], store, job)] == ["done"]
+    assert states(train([spec], store, job)) == ["done"]
     assert run.spec() == spec
-
-
-def test_a_damaged_result_stops_no_other_run(store, spec, job, study):
-    sets = study.data.evaluation_sets()[:1]
-    run, short = store.run(spec), variant(spec, iterations=1)
-    run.create(spec)
-    run.write("result.json", {})
-    (run.path / f"evaluations/{sets[0].name}").mkdir(parents=True)
-    (run.path / f"evaluations/{sets[0].name}/result.json").write_text("{")
-    with pytest.raises(RunFailedError, match=r"result\.json: damaged JSON") as caught:
-        train([spec, short], store, job.replace(evaluate_on=sets), keep_going=True)
-    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "trained"]
 
 
 def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
     tables = tmp_path / "tables"
     started = []
     monkeypatch.setattr(processes, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
-    with pytest.raises(RunFailedError):
-        train([spec, spec.replace(seed=1)], store, job.replace(cache_dir=str(tables)), keep_going=True)
+    failing("not started", [spec, spec.replace(seed=1)], store, job.replace(cache_dir=str(tables)), keep_going=True)
     assert len(started) == 2
     assert started[0] == started[1]
     assert [path.suffix for path in started[0]].count(".parquet") == 1
@@ -227,8 +199,7 @@ def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
 
 def test_a_run_whose_beginning_is_missing_is_not_started(store, spec, job):
     orphan = spec.replace(init="run:0123456789ab")
-    with pytest.raises(RunFailedError, match=f"run {orphan.run_id} not started, it needs run 0123456789ab"):
-        train([orphan], store, job)
+    failing(f"run {orphan.run_id} not started, it needs run 0123456789ab", [orphan], store, job)
     assert not store.run(orphan).path.exists()
 
 
@@ -243,8 +214,7 @@ def test_a_killed_worker_is_reported(store, spec, job):
 
     thread = threading.Thread(target=kill)
     thread.start()
-    with pytest.raises(RunFailedError, match="its process was killed"):
-        train([long], store, job)
+    failing("its process was killed", [long], store, job)
     thread.join()
     assert run.state() == "interrupted"
 
@@ -254,8 +224,8 @@ def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job
     run = store.run(spec)
     run.create(spec)
     run.write("status.json", {"stage": "train", "done": 1, "total": 2})
-    with run.lock(), pytest.raises(RunFailedError, match="another process is working on this run"):
-        train([spec], store, job)
+    with run.lock():
+        failing("another process is working on this run", [spec], store, job)
     assert run.read("status.json")["done"] == 1
     assert run.read("job.json") is None
 

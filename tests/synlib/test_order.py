@@ -73,13 +73,8 @@ def test_no_other_order_is_better_by_far(runs):
     assert ours <= best * 1.5
 
 
-def test_a_short_run_that_long_ones_wait_for_comes_first():
-    runs = [Run("long", 50), Run("pre", 10), Run("tuned", 60, "pre"), Run("short", 5)]
+def test_a_short_run_that_long_ones_wait_for_comes_first_and_a_batch_counts():
+    runs = [Run("long", 50), Run("pre", 10), Run("tuned", 60, "pre"), Run("short", 5), Run("batch", 4, batch_size=8)]
     chains = longest_chains(runs)
-    assert [run.run_id for run in ready(runs, set(), chains)] == ["pre", "long", "short"]
-    assert [run.run_id for run in ready(runs[2:], {"pre"}, chains)] == ["tuned", "short"]
-
-
-def test_a_batch_counts():
-    runs = [Run("small", 10, batch_size=2), Run("large", 4, batch_size=8)]
-    assert [run.run_id for run in ready(runs, set(), longest_chains(runs))] == ["large", "small"]
+    assert [run.run_id for run in ready(runs, set(), chains)] == ["pre", "long", "batch", "short"]
+    assert [run.run_id for run in ready(runs[2:], {"pre"}, chains)] == ["tuned", "batch", "short"]

@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def store(tmp_path):
-    return RunStore(tmp_path / "runs")
+    return RunStore(tmp_path)
 
 
 @pytest.fixture

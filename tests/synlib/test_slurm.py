@@ -11,11 +11,12 @@ import pytest
 from synlib.__main__ import main
 from synlib.profile import ROOT, Profile
 from synlib.runs import slurm
-from synlib.runs.launch import RunFailedError, train
+from synlib.runs.launch import train
 from synlib.runs.local import LocalExecutor, visible_gpus
 from synlib.runs.slurm import QueuedJob, SlurmError, SlurmExecutor, SlurmJob, queued_jobs
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
+from tests.workers import failing, states
 
 SPEC = RunSpec(data=DataSpec(real=4))
 HEIR = SPEC.replace(init=f"run:{SPEC.run_id}")
@@ -53,12 +54,13 @@ def row(store, spec, job_id, state, reason="None") -> str:
     return f"{job_id}|{state}|1:02|node1|{reason}|{store.run(spec).path}\n"
 
 
-def submit(specs, store, settings=None):
-    return train(specs, store, Execution(executor="slurm", slurm=settings or Slurm()), wait=False)
+def on(settings=None) -> dict:
+    """Options of :func:`train` that submit, and return at once."""
+    return {"execution": Execution(executor="slurm", slurm=settings or Slurm()), "wait": False}
 
 
 def submitted(fake) -> list[str]:
-    return (fake / "submitted").read_text().splitlines() if (fake / "submitted").exists() else []
+    return (fake / "submitted").read_text().splitlines()
 
 
 def job_in(store, spec, state, log="", reason="None"):
@@ -83,8 +85,7 @@ def test_squeue_is_parsed(fake, store):
 
 
 def test_a_run_is_submitted_once_and_after_the_one_it_starts_from(fake, store):
-    outcomes = submit([HEIR, SPEC], store)
-    assert [outcome.state for outcome in outcomes] == ["queued", "queued"]
+    assert states(train([HEIR, SPEC], store, **on())) == ["queued", "queued"]
     first, second = submitted(fake)
     assert first.endswith(f"--dependency=singleton {store.run(SPEC).path}/job.sh")
     assert second.endswith(f"--dependency=singleton,afterok:11 {store.run(HEIR).path}/job.sh")
@@ -92,49 +93,45 @@ def test_a_run_is_submitted_once_and_after_the_one_it_starts_from(fake, store):
     assert store.run(HEIR).read("job.json")["initial_weights"] == str(store.run(SPEC).path / "model_final.pth")
 
     (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING"))
-    submit([HEIR, SPEC], store)
+    train([HEIR, SPEC], store, **on())
     assert len(submitted(fake)) == 2
     (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "CANCELLED"))
-    submit([HEIR, SPEC], store)
+    train([HEIR, SPEC], store, **on())
     assert submitted(fake)[2:] == [f"--parsable --dependency=singleton,afterok:11 {store.run(HEIR).path}/job.sh"]
 
-
-def test_a_job_whose_number_was_never_written_down_is_found(fake, store):
-    submit([SPEC], store)
-    (store.run(SPEC).path / "slurm.json").unlink()
-    (fake / "queue").write_text(row(store, SPEC, 11, "PENDING"))
-    assert [outcome.state for outcome in submit([SPEC], store)] == ["queued"]
-    assert len(submitted(fake)) == 1
+    (store.run(SPEC).path / "slurm.json").unlink()  # a job whose number was never written down is found
+    assert states(train([SPEC], store, **on())) == ["queued"]
+    assert len(submitted(fake)) == 3
 
 
 def test_a_run_of_another_cluster_is_left_to_it(fake, store):
-    run = store.run(SPEC)
-    run.create(SPEC)
-    run.write("slurm.json", {"job": "5", "cluster": "elsewhere", "submitted": ""})
-    with pytest.raises(RunFailedError, match="found job 5 of cluster elsewhere, and this is pretended"):
-        submit([SPEC], store)
-    assert not submitted(fake)
+    store.run(SPEC).write("slurm.json", {"job": "5", "cluster": "elsewhere", "submitted": ""})
+    failing("found job 5 of cluster elsewhere, and this is pretended", [SPEC], store, **on())
+    assert not (fake / "submitted").exists()
 
 
 def test_what_sbatch_refuses_is_told_and_the_others_are_submitted(fake, store):
     (fake / "refuse").write_text("sbatch: error: invalid partition specified: nowhere\n")
-    with pytest.raises(RunFailedError) as caught:
-        submit([SPEC, HEIR, SPEC.replace(seed=1)], store, Slurm(partition="nowhere"))
-    assert [outcome.state for outcome in caught.value.outcomes] == ["failed", "not started", "failed"]
-    assert "sbatch refused: sbatch: error: invalid partition specified: nowhere" in str(caught.value)
+    refused = "sbatch refused: sbatch: error: invalid partition specified: nowhere"
+    error = failing(refused, [SPEC, HEIR, SPEC.replace(seed=1)], store, **on(Slurm(partition="nowhere")))
+    assert states(error.outcomes) == ["failed", "not started", "failed"]
     assert store.run(SPEC).read("slurm.json") is None
 
 
 def test_without_slurm_nothing_is_touched(store, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmError, match="scontrol: no such command; expected to be on a machine that submits"):
-        submit([SPEC], store)
+        train([SPEC], store, **on())
     assert not store.run(SPEC).path.exists()
 
 
-def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store, capsys):
+def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store, capsys, monkeypatch):
     (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING"))
     executor = SlurmExecutor(store, Execution())
+    monkeypatch.setattr(slurm, "QUERY_SECONDS", 60)
+    executor.refresh()
+    assert len((fake / "asked").read_text().splitlines()) == 1  # not more often than it should be
+    monkeypatch.setattr(slurm, "QUERY_SECONDS", 0)
     (fake / "down").touch()
     for _ in range(2):
         executor.refresh()
@@ -146,14 +143,6 @@ def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store, capsys):
     (fake / "queue").write_text(row(store, SPEC, 11, "FAILED"))
     executor.refresh()
     assert executor.jobs["11"].state == "FAILED"
-
-
-def test_the_queue_is_not_asked_more_often_than_it_should_be(fake, store, monkeypatch):
-    monkeypatch.setattr(slurm, "QUERY_SECONDS", 60)
-    executor = SlurmExecutor(store, Execution())
-    for _ in range(5):
-        executor.refresh()
-    assert len((fake / "asked").read_text().splitlines()) == 1
 
 
 def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path, capsys):
@@ -171,7 +160,7 @@ def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path
 
 
 def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
-    submit([SPEC, HEIR], store)
+    train([SPEC, HEIR], store, **on())
     status = {"stage": "train", "done": 100, "total": 400, "per_second": 2.0}
     store.run(SPEC).write("status.json", status)
     (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING", "Dependency"))
@@ -288,23 +277,15 @@ def test_the_worked_example_is_a_profile(tmp_path):
     assert (settings.gpus, settings.time, settings.directives) == (4, "12:00:00", ("--constraint=a100",))
 
 
-class Pretended:
-    """A worker that trains nothing."""
-
-    def __init__(self, spec, store, execution, gpus):
-        self.gpus = list(gpus)
-
-
 def test_runs_get_gpus_of_their_own_while_there_are_enough(monkeypatch, store):
-    monkeypatch.setattr("synlib.runs.local.WorkerProcess", Pretended)
+    pretended = "synlib.runs.local.WorkerProcess"
+    monkeypatch.setattr(pretended, lambda spec, store, execution, gpus: SimpleNamespace(gpus=gpus))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     two, one = (LocalExecutor(store, Execution(processes=count), 3) for count in (2, 1))
     first = two.start(SPEC, [])
     second = two.start(SPEC, [first])
     assert (first.gpus, second.gpus) == (["0", "1"], ["2", "3"])
-    third = two.start(SPEC, [first])
-    assert third.gpus == ["2", "3"]
-    assert one.start(SPEC, [first, third]).gpus == ["0"]
+    assert one.start(SPEC, [first, second]).gpus == ["0"]
     assert LocalExecutor(store, Execution(processes=2, device="cpu"), 3).start(SPEC, [first]).gpus == []
     with pytest.raises(ValueError, match=r"execution.processes: found 8, expected at most 4 \(GPUs\)"):
         LocalExecutor(store, Execution(processes=8)).start(SPEC, [])
@@ -320,15 +301,12 @@ def test_a_worker_sees_its_gpus_and_no_others(monkeypatch, store):
 
 @pytest.mark.parametrize(
     ("variable", "expected"),
-    [("", []), ("-1", []), ("2", ["2"]), ("0,3", ["0", "3"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"])],
+    [("", []), ("-1", []), ("2", ["2"]), ("0,3", ["0", "3"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"]), (None, ["0", "1"])],
 )
-def test_gpus_that_were_chosen_are_the_only_ones(monkeypatch, variable, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert visible_gpus() == expected
-
-
-def test_gpus_are_those_that_the_driver_lists(monkeypatch, fake):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+def test_gpus_are_those_that_were_chosen_or_that_the_driver_lists(monkeypatch, fake, variable, expected):
     (fake / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
     (fake / "nvidia-smi").chmod(0o755)
-    assert visible_gpus() == ["0", "1"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if variable is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus() == expected
