@@ -60,7 +60,8 @@ class Layout:
 
     def _listed(self, before: str) -> list[str]:
         """All files, except hidden ones, as deep as the keys go."""
-        return glob.glob(glob.escape(os.path.dirname(before)) + "/*" * (1 + self.example.count("/")))
+        folder, levels = os.path.dirname(before), "/".join("*" * (1 + self.example.count("/")))
+        return [f"{folder}/{name}" for name in glob.glob(levels, root_dir=folder)]
 
     def keys(self, root: str | Path, group: str) -> list[str]:
         """Keys of all images, sorted; ignores hidden files and those whose names end otherwise.

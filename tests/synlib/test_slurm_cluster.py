@@ -184,7 +184,7 @@ def test_each_failure_has_its_reason_and_the_others_go_on(cluster, store, spec, 
 
     with monkeypatch.context() as patch:
         patch.setattr(SlurmExecutor, "start", start)
-        outcomes = failing("", [bad, heir, good], store, on_cluster(job)).outcomes
+        outcomes = failing(f"run {bad.run_id} ", [bad, heir, good], store, on_cluster(job)).outcomes
     assert states(outcomes) == ["failed", "not started", "trained"]
     failed, not_started, _ = outcomes
     assert f"job {number(store, bad)} failed" in failed.reason
