@@ -5,7 +5,6 @@ Split of numbered images: with M the largest number in the folder, images up to 
 ``val``: 20,000 + 5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.
 """
 
-import glob
 import os
 import re
 from collections.abc import Callable, Collection, Iterable
@@ -60,8 +59,11 @@ class Layout:
 
     def _listed(self, before: str) -> list[str]:
         """All files, except hidden ones, as deep as the keys go."""
-        folder, levels = os.path.dirname(before), "/".join("*" * (1 + self.example.count("/")))
-        return [f"{folder}/{name}" for name in glob.glob(levels, root_dir=folder)]
+        listed = [os.path.dirname(before)]
+        for _ in range(1 + self.example.count("/")):
+            folders = [path for path in listed if os.path.isdir(path)]
+            listed = [f"{path}/{name}" for path in folders for name in os.listdir(path) if not name.startswith(".")]
+        return listed
 
     def keys(self, root: str | Path, group: str) -> list[str]:
         """Keys of all images, sorted; ignores hidden files and those whose names end otherwise.
