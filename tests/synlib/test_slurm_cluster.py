@@ -94,6 +94,7 @@ def test_table_1_is_the_same(cluster, trained, store):
 
 def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, job, tmp_path, monkeypatch):
     """Its caller leaves, its time runs out, it is displaced, killed, submitted again, and loses its node."""
+    spec = variant(spec, iterations=400)  # long enough for what happens to it on a fast machine
     run = store.run(spec)
     job = on_cluster(job)
     assert states(train([spec], store, job, wait=False)) == ["queued"]
@@ -103,6 +104,7 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
 
     def trains(iterations: int) -> None:
         """Until so many are done; a job that is back in the queue does not wait there."""
+        assert iterations <= spec.schedule.iterations, "the training went on too far to be disturbed again"
 
         def done() -> bool:
             for found in jobs_of(spec):
@@ -151,7 +153,7 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
     (node,) = {found.node for found in jobs_of(spec) if found.id == second}
     cluster.node_down(node)
     wait_for(lambda: cluster.states()[node].startswith("down"))
-    trains(60)
+    trains(spec.schedule.iterations)
     caller.join(60)
     assert run.state() == "done"
     cluster.node_up(node)
