@@ -48,7 +48,7 @@ class Section(BaseModel):
             values = yaml.safe_load(Path(path).read_text())
             check(isinstance(values, dict), values, "a mapping of fields")
             return cls(**{str(name): value for name, value in (defaults | values).items()})
-        except (ValueError, yaml.YAMLError) as error:  # YAML's errors have several lines
+        except (ValueError, RecursionError, yaml.YAMLError) as error:  # YAML's errors have several lines
             raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
 
     def replace(self, **changes: Any) -> Self:

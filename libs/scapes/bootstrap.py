@@ -15,8 +15,6 @@ Complex Survey Data", JASA 83 (1988), section 3.
 import contextlib
 import hashlib
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ import pandas as pd
 from scapes.ap import IGNORED, OVERLAPS, TRUE_POSITIVE, Outcomes, average_precision, outcomes
 from scapes.files import replacing
 from scapes.labels import CLASSES
-from scapes.records import read_records
+from scapes.records import DAMAGE, read_records
 
 MEAN = "mean"  # the mean over classes, in the column ``class``
 NAMES = (*CLASSES, MEAN)  # the 9 columns of draws
@@ -35,7 +33,6 @@ RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
 _VERSION = 1  # raise it when draws of the same records change: kept files of other versions are made again
 _COLUMNS_AT_A_TIME = 32  # resamples worked on together: their cumulative counts should stay in the processor's cache
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +62,13 @@ def read_draws(records_path: str | Path) -> Draws:
     """
     records_path = Path(records_path)
     kept = records_path.with_name("draws.npz")
-    try:
+    made_from = ""
+    with contextlib.suppress(*DAMAGE):  # a missing file is among them
         made_from = f"{_VERSION} {RESAMPLES} {SEED} {hashlib.sha256(records_path.read_bytes()).hexdigest()}"
-        with contextlib.suppress(*_DAMAGE), np.load(kept) as file:  # a missing file is among them
+        with np.load(kept) as file:
             if str(file["made_from"]) == made_from:
                 return Draws(file["value"], file["drawn"], str(file["truth"]))
-        records = read_records(records_path)
-    except _DAMAGE as error:
-        advice = f"delete {records_path.parent} and run again, it is made anew"
-        raise ValueError(f"{records_path}: unreadable ({error}); {advice}") from error
-    draws = draw(outcomes(records), resamples=RESAMPLES, seed=SEED)
+    draws = draw(outcomes(read_records(records_path)), resamples=RESAMPLES, seed=SEED)
     # Somebody else's folder, a full disk: the draws are made again next time
     with contextlib.suppress(OSError), replacing(kept, sync=False) as temporary, open(temporary, "wb") as file:
         np.savez(file, made_from=made_from, value=draws.value, drawn=draws.drawn, truth=draws.truth)

@@ -8,6 +8,7 @@
 A harmonised tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def read_polygon_size(path: str) -> tuple[int, int]:
 def read_manifest(root: str | Path) -> dict | None:
     """The manifest, or None if ``root`` is not a harmonised tree; raises ``BadFile`` if it is damaged."""
     path = Path(root) / MANIFEST
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     manifest = files.read_manifest(path)
     if not {"dataset", "number_of_images"} <= manifest.keys():

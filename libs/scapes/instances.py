@@ -82,8 +82,8 @@ def instance_table(
     """
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
-        with contextlib.suppress(OSError, ValueError):  # missing or damaged: counted again
-            return pd.read_parquet(cached)
+        with contextlib.suppress(OSError, ValueError), open(cached, "rb") as file:  # missing or damaged: counted again
+            return pd.read_parquet(file)
     paths = images["instance_path"].tolist()
     tables = list(map_items(_find_in, paths, workers=workers, description="counting instances" if progress else ""))
     rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])

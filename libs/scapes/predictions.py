@@ -3,6 +3,7 @@
 Shapes: N detections of one image of H x W pixels.
 """
 
+import contextlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scapes.files import replacing
+from scapes.files import BadFile, replacing
 from scapes.labels import CLASSES
 
 IMAGES_PER_ROW_GROUP = 16
@@ -108,7 +109,7 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
 def read_predictions(path: str | Path, *, image_ids: Collection[str] = ()) -> Iterator[Detections]:
     """Yield the detections of all images, or of ``image_ids``, in the file's order, one row group in memory at a time.
 
-    Raises ``ValueError`` for a file of other columns, ``KeyError`` for an image that is not there.
+    Raises ``ValueError`` for a file that is damaged or of other columns, ``KeyError`` for an image that is not there.
     """
     groups = images_by_row_group(path)
     wanted = set(image_ids or itertools.chain(*groups))
@@ -121,7 +122,7 @@ def read_predictions(path: str | Path, *, image_ids: Collection[str] = ()) -> It
 
 def images_by_row_group(path: str | Path) -> list[list[str]]:
     """The ids of the images in each row group, without reading masks. Raises ``ValueError`` for other columns."""
-    with pq.ParquetFile(path) as file:
+    with _opened(path) as file:
         if not file.schema_arrow.equals(_SCHEMA):
             raise ValueError(f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names}")
         groups = [file.read_row_group(i, ["image_id"]) for i in range(file.num_row_groups)]
@@ -130,7 +131,7 @@ def images_by_row_group(path: str | Path) -> list[list[str]]:
 
 def read_row_group(path: str | Path, number: int) -> Iterator[Detections]:
     """Yield the detections of the images in one row group."""
-    with pq.ParquetFile(path) as file:
+    with _opened(path) as file:
         rows = file.read_row_group(number).to_pylist()
     for row in rows:
         masks = []
@@ -140,6 +141,16 @@ def read_row_group(path: str | Path, number: int) -> Iterator[Detections]:
             masks.append(pixels.view(bool).reshape(height, width))
         size = (row["height"], row["width"])
         yield Detections(row["image_id"], size, row["category"], row["score"], row["boxes"], masks)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """Raises ``BadFile`` for a damaged file: pyarrow does not name it."""
+    try:
+        with open(path, "rb") as stream, pq.ParquetFile(stream) as file:
+            yield file
+    except pa.ArrowException as error:
+        raise BadFile("predictions", path, str(error), "the Parquet file that was written there") from error
 
 
 def _rows(detections: Iterable[Detections]) -> Iterator[dict]:

@@ -1,5 +1,7 @@
 """From the predictions file of a data set to its records, in parallel, and the small file that keeps the records."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from scapes.files import replacing
 from scapes.match import MIN_AREA_PX, PREDICTION, TRUTH, ImageMatch, match_image
 from scapes.parallel import map_items
 from scapes.predictions import images_by_row_group, read_row_group
+
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 
 
 def match_data_set(
@@ -60,11 +64,19 @@ def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:
 
 
 def read_records(path: str | Path) -> list[ImageMatch]:
-    """What :func:`write_records` wrote, bit for bit. Raises ``ValueError`` naming a file of other content."""
+    """What :func:`write_records` wrote, bit for bit. Raises ``ValueError`` naming a missing, damaged or other file."""
+    try:
+        return _read(path)
+    except DAMAGE as error:
+        advice = f"delete {Path(path).parent} and run again, it is made anew"
+        raise ValueError(f"{path}: unreadable ({error}); {advice}") from error
+
+
+def _read(path: str | Path) -> list[ImageMatch]:
     with np.load(path) as file:
         names = (file["predictions"].dtype.names or ()) if "predictions" in file else ()
         if not set(PREDICTION.names) <= set(names):
-            raise ValueError(f"{path}: found {sorted(file)}, expected the records of write_records")
+            raise ValueError(f"found {sorted(file)}, expected the records of write_records")
         ends = np.cumsum(file["counts"], axis=0)[:-1].astype(int)
         truths = np.split(file["truths"], ends[:, 0])
         # Files of earlier versions have more fields

@@ -61,8 +61,11 @@ def check_submission(path: str | Path, *, expected_images: Iterable[str], size: 
     Raises ValueError naming the image and what its text or masks have that the server would refuse.
     """
     with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path}: {error}") from error
         args, rows = arguments(folder), {}
         for image_id in tqdm(sorted(expected_images), desc="checking", unit="image", delay=1):
             where = f"{path}, image {image_id}"

@@ -82,7 +82,7 @@ class RunDir:
             return {**json.loads(path.read_text())}
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:  # not JSON, not even text, or no object
+        except (ValueError, TypeError, RecursionError) as error:  # not JSON, not even text, or no object
             raise ValueError(f"{path}: damaged JSON ({error}); delete the file to redo this step") from error
 
     def write(self, name: str, content: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class RunDir:
 
     def progress(self) -> dict[str, Any]:
         """``stage``, ``done``, ``total``, ``per_second`` of the work at hand; empty when it is not known."""
-        with contextlib.suppress(ValueError):  # a display is no reason to stop a training
+        with contextlib.suppress(OSError, ValueError):  # a display is no reason to stop a training
             found = self.read("status.json") or {}
             return found if {"stage", "done", "total"} <= found.keys() else {}
         return {}
