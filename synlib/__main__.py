@@ -11,31 +11,29 @@ import click
 from synlib.cli import exit_code
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
 
-RUNS = click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")
 PROFILE = [
-    click.Option(["--profile"], default="demo", show_default=True, help="whose data and devices to use"),
+    click.Option(["--profile"], default="demo", help="whose data and devices to use"),
     click.Option(["--set", "settings"], multiple=True, metavar="NAME=VALUE",
                  help="a field of the profile, such as data.cityscapes, data.synscapes, data.folder, execution.device"),
 ]  # fmt: skip
-STUDY = [*PROFILE, RUNS]
+STUDY = [*PROFILE, click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")]
 ON = click.Option(["--on"], default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val", show_default=True), *STUDY]
-SUBMITTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="test", show_default=True), *STUDY]
+PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val"), *STUDY]
+SUBMITTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="test"), *STUDY]
 WEIGHTS = click.Option(["--initial-weights"], default="", help="checkpoint of a spec with `init: sha256:...`")
 WORKERS = click.Option(["--workers"], type=int, help="processes (default: one for each CPU core)")
-JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
 FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
+JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
 HARMONIZE = [
-    click.Option(["--dataset"], default="synscapes", show_default=True),
-    click.Option(["--variant"], default="rgb", show_default=True, help="folder of images (Synscapes: rgb or rgb-2k)"),
-    click.Option(["--images"], type=click.Choice(["link", "copy"]), default="link", show_default=True),
+    click.Option(["--dataset"], default="synscapes"),
+    click.Option(["--variant"], default="rgb", help="folder of images (Synscapes: rgb or rgb-2k)"),
+    click.Option(["--images"], type=click.Choice(["link", "copy"]), default="link"),
     WORKERS,
 ]
 POLICIES = [
-    click.Option([f"--{name.replace('_', '-')}"], type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name),
-                 show_default=True)
+    click.Option([f"--{name}"], type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name))
     for name, choices in POLICY_CHOICES.items()
-]  # fmt: skip
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +45,7 @@ def _path(name: str) -> click.Argument:
     return click.Argument([name], type=click.Path(path_type=Path))
 
 
-@click.group(help=__doc__)
+@click.group(help=__doc__, context_settings={"show_default": True})
 def commands() -> None:
     """Commands import what they need when they run: ``--help`` and wrong usage are answered at once."""
 
@@ -62,11 +60,11 @@ def toyscapes(**profile: Any) -> None:
 
 
 @commands.command(params=[_path("root"), FULL, JSON, WORKERS])
-def verify(root: Path, full: bool, as_json: bool, workers: int | None) -> int:
+def verify(root: Path, as_json: bool, **how: Any) -> int:
     """Check a data set: files, sizes, ids, counts."""
     from scapes.verify import has_errors, summarize, verify_dataset
 
-    findings = verify_dataset(root, full=full, workers=workers)
+    findings = verify_dataset(root, **how)
     if as_json:
         print(json.dumps(findings.to_dict("records"), indent=1))
     else:
@@ -140,13 +138,13 @@ def submit(run: str, target: Path, **where: Any) -> None:
     print(counts.sum(numeric_only=True).to_string())
 
 
-@commands.command(params=[RUNS, JSON])
-def runs(runs: str, as_json: bool) -> None:
+@commands.command(params=[*STUDY, JSON])
+def runs(as_json: bool, **where: Any) -> None:
     """List the runs with their state, progress, AP and size."""
     from synlib.runs.slurm import queue_columns
-    from synlib.runs.store import readable_size, shown, size_bytes
+    from synlib.runs.store import RunStore, readable_size, shown, size_bytes
 
-    store = _store(runs)
+    store = RunStore(_profile(**where).runs_dir)
     frame, jobs = store.table(), queue_columns(store)
     frame["bytes"] = [size_bytes(store.root / run) for run in frame["run"]]
     if len(jobs):
@@ -160,12 +158,13 @@ def runs(runs: str, as_json: bool) -> None:
         print(f"{len(frame)} runs, {readable_size(frame['bytes'].sum())} in {store.root}")
 
 
-@commands.command(params=[click.Argument(["run"], nargs=-1), RUNS])
-def cancel(run: tuple[str, ...], runs: str) -> None:
+@commands.command(params=[click.Argument(["run"], nargs=-1), *STUDY])
+def cancel(run: tuple[str, ...], **where: Any) -> None:
     """Take the jobs of RUN..., or of all runs, out of a Slurm cluster's queue."""
     from synlib.runs import slurm
+    from synlib.runs.store import RunStore
 
-    store = _store(runs)
+    store = RunStore(_profile(**where).runs_dir)
     cancelled = slurm.cancel(store, run)
     for run_id, job in cancelled.items():
         print(f"run {run_id}: job {job.id} cancelled")
@@ -190,13 +189,6 @@ def _predicted(run: str, on: str, split: str, **where: Any) -> tuple[Any, Any, P
     study = _study(**where)
     data_set = study.data.evaluation_set(on, split)
     return data_set, study.data.evaluation_images(data_set), study.predictions(run, data_set), study.data.cache_dir
-
-
-def _store(runs: str) -> Any:
-    from synlib.profile import ROOT
-    from synlib.runs.store import RunStore
-
-    return RunStore(runs or ROOT / "runs")
 
 
 if __name__ == "__main__":

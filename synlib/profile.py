@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, WrapValidator, field_validator, model_validator
+from pydantic import AfterValidator, Field, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, Natural, Section, T, check
-from synlib.spec import ExecutionSettings, Init, InputSpec, Momentum, Precision, ScheduleSpec
+from synlib.section import Count, List, Natural, Section, T
+from synlib.spec import ExecutionSettings, Init, InputSpec, Model, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
-MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
-"""The model profiles; importing what reads them would load PyTorch."""
 LEARNING_RATES = {
     0.9: (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
     0.0: (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
@@ -97,7 +95,7 @@ class Profile(Section):
 
     name: str
     data: DataSource
-    model: str
+    model: Model
     baseline_images: Count  # training images of the first experiments; the paper: 2,975
     input: InputSpec = InputSpec()
     schedule: ScheduleSpec = ScheduleSpec()
@@ -110,13 +108,6 @@ class Profile(Section):
     runs: str = ""  # folder; empty: runs of the compendium
     figures: str = ""  # folder; empty: figures/NAME of the compendium
     reports: str = ""  # folder; empty: reports/NAME of the compendium
-
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, model: str) -> str:
-        models = sorted(path.stem for path in MODELS.glob("*.yaml"))
-        check(model in models, model, f"one of {', '.join(models)}")
-        return model
 
     @model_validator(mode="after")
     def _fine_tuning_has_a_schedule(self) -> Self:

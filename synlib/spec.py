@@ -9,13 +9,16 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from scapes.labels import CLASSES
 from synlib.section import Count, List, Natural, NotNegative, Positive, Section, check
 
+MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
+"""The model profiles; importing what reads them would load PyTorch."""
 RECIPE = 2
 """Raised by hand when a change of the code alters what a spec produces, so that old runs are not taken for new ones."""
 
@@ -42,8 +45,19 @@ def _images(value: Any) -> int | tuple[str, ...]:
     return tuple(sorted(value)) or 0
 
 
+def _known_model(model: str) -> str:
+    models = sorted(path.stem for path in MODELS.glob("*.yaml"))
+    check(model in models, model, f"one of {', '.join(models)}")
+    return model
+
+
+def _count(images: int | tuple[str, ...]) -> int:
+    return images if isinstance(images, int) else len(images)
+
+
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=32)]
+Model = Annotated[str, AfterValidator(_known_model)]
 Images = Annotated[int | tuple[str, ...], BeforeValidator(_images)]
 Init = Annotated[str, Field(pattern="^(imagenet|random|run:.+|sha256:[0-9a-f]{64})$")]
 Precision = Literal["float32", "tf32", "bf16", "fp16"]
@@ -77,17 +91,10 @@ class DataSpec(Section):
         self.__dict__.update({name: fields[name].get_default() for name in used if not used[name]})
         return self
 
-    @property
-    def real_images(self) -> int:
-        return self.real if isinstance(self.real, int) else len(self.real)
-
-    @property
-    def synthetic_images(self) -> int:
-        return self.synthetic if isinstance(self.synthetic, int) else len(self.synthetic)
-
-    @property
-    def images(self) -> int:
-        return self.real_images + self.synthetic_images
+    # Numbers of images.
+    real_images = property(lambda self: _count(self.real))
+    synthetic_images = property(lambda self: _count(self.synthetic))
+    images = property(lambda self: self.real_images + self.synthetic_images)
 
 
 class ScheduleSpec(Section):
@@ -126,7 +133,7 @@ class RunSpec(Section):
     ``precision``: ``bf16`` and ``fp16`` mean autocast with weights in float32; ``tf32``: products of 10 bits on a GPU.
     """
 
-    model: Annotated[str, Field(min_length=1)] = "pointrend_r50"
+    model: Model = "pointrend_r50"
     data: DataSpec
     batch_size: Count = 8
     schedule: ScheduleSpec = ScheduleSpec()
@@ -153,14 +160,9 @@ class RunSpec(Section):
         """The run whose final weights this one starts from, or None."""
         return self.init.removeprefix("run:") if self.init.startswith("run:") else None
 
-    @property
-    def training_images(self) -> int:
-        """How many images the training processes, each epoch counted: the measure of its length."""
-        return self.schedule.iterations * self.batch_size
-
-    @property
-    def epochs(self) -> float:
-        return self.training_images / self.data.images
+    # How many images the training processes, each epoch counted: the measure of its length; and passes over its data.
+    training_images = property(lambda self: self.schedule.iterations * self.batch_size)
+    epochs = property(lambda self: self.training_images / self.data.images)
 
     def canonical(self) -> str:
         """JSON with sorted keys and no spaces: equal specs give equal text."""

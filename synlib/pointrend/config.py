@@ -5,21 +5,14 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.projects.point_rend import add_pointrend_config
 
 from seeded_rcnn import backbone, sampling  # noqa: F401  (they register modules with Detectron2)
-from synlib.profile import MODELS
-from synlib.spec import RunSpec
+from synlib.spec import MODELS, RunSpec
 
 
 def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
-    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("": "cuda" if there is one, else "cpu").
-
-    Raises ValueError for an unknown model profile.
-    """
-    models = {path.stem: str(path) for path in MODELS.glob("*.yaml")}
-    if spec.model not in models:
-        raise ValueError(f"model: found {spec.model!r}, expected one of {', '.join(sorted(models))}")
+    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("": "cuda" if there is one, else "cpu")."""
     cfg = get_cfg()
     add_pointrend_config(cfg)
-    cfg.merge_from_file(models[spec.model])
+    cfg.merge_from_file(str(MODELS / f"{spec.model}.yaml"))
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cfg.SEED = spec.seed
 

@@ -17,7 +17,7 @@ class Planner:
     """Specs of one study and seed."""
 
     profile: Profile
-    fingerprints: Mapping[str, str]  # of the training splits, by domain
+    fingerprints: Mapping[str, str]  # of the training splits, by field of DataSpec
     seed: int  # draws images and weights alike
 
     def run(
@@ -29,8 +29,7 @@ class Planner:
         """
         profile = self.profile
         fractions = {"off": 0.0, "on": profile.grids.removal_fractions()}.get(removal, removal)
-        prints = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
-        data = DataSpec(real=real, synthetic=synthetic, removal=fractions, seed=self.seed, **prints)
+        data = DataSpec(real=real, synthetic=synthetic, removal=fractions, seed=self.seed, **self.fingerprints)
         if epochs:
             iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
             changes["schedule"] = profile.schedule.replace(iterations=iterations)

@@ -1,8 +1,8 @@
 """Execute notebooks with papermill; parameters are checked before anything runs."""
 
-import ast
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from synlib.study.plan import NOTEBOOKS
 
 # An interrupted kernel would report its closed sockets and its callbacks that were cut off
 QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
+
+ASSIGNED = r"(?m)^(\w+) ="  # names that a cell of assignments, one on each line, gives values to
 
 
 def select(prefixes: Sequence[str]) -> list[str]:
@@ -36,15 +38,10 @@ def refuse_unknown_parameters() -> None:
     shell = get_ipython()
     for own, given in itertools.pairwise(shell.user_ns.get("In", []) if shell else []):
         if given.startswith("# Parameters\n"):
-            known = _assigned(own)
-            for name in _assigned(given):
+            known = re.findall(ASSIGNED, own)
+            for name in re.findall(ASSIGNED, given):
                 if name not in known:
                     raise ValueError(f"parameter {name!r}: expected one of {', '.join(known)}")
-
-
-def _assigned(source: str) -> list[str]:
-    """The names that a cell of assignments gives values to."""
-    return [target.id for line in ast.parse(source).body for target in getattr(line, "targets", [])]
 
 
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
@@ -81,14 +78,13 @@ def execute_all(study, names: Sequence[str], lacking: set[str], *, keep_going: b
     executed, problems = [], []
     for name in names:
         missing = lacking & {item.spec.run_id for item in study.planned(*NOTEBOOKS[name])}
-        if problems and not keep_going:
-            break
-        if missing:
-            problems.append(f"notebook {name} not executed: it needs run {min(missing)}, which has no result")
-            continue
         try:
+            if missing:
+                raise RuntimeError(f"notebook {name} not executed: it needs run {min(missing)}, which has no result")
             execute(name, {"profile": str(resolved)}, study.profile.reports_dir)
             executed.append(name)
         except RuntimeError as error:
             problems.append(str(error))
+            if not keep_going:
+                break
     return executed, problems

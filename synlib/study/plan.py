@@ -1,5 +1,6 @@
 """Which runs a notebook needs, and what they cost, without training any."""
 
+import contextlib
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from synlib.profile import Grids, Profile
-from synlib.runs.folder import RunDir
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
 from synlib.study.experiments import EXPERIMENTS, Planner
@@ -86,26 +86,20 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
     """The median over the distinct runs whose last execution tells it, and their number; else the profile's, and 0."""
-    distinct = {item.spec.run_id for item in planned} if store else ()
-    rates = [rate for run_id in distinct if (rate := _measured_rate(store.run(run_id)))]
+    rates = []
+    for run_id in {item.spec.run_id for item in planned} if store else ():
+        with contextlib.suppress(OSError, ValueError, TypeError):  # an estimate is no reason to stop
+            found = store.run(run_id).read("result.json") or {}
+            if (trained := int(found.get("trained", 0))) >= MEASURED_ITERATIONS and found.get("training_seconds"):
+                rates.append(float(found["training_seconds"]) / trained)
     return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
-
-
-def _measured_rate(run: RunDir) -> float | None:
-    """Seconds for an iteration; None from less than :data:`MEASURED_ITERATIONS`."""
-    try:
-        found = run.read("result.json") or {}
-        iterations, seconds = int(found.get("trained", 0)), float(found.get("training_seconds", 0))
-    except (OSError, ValueError, TypeError):  # an estimate is no reason to stop: whoever needs the result says so
-        return None
-    return seconds / iterations if iterations >= MEASURED_ITERATIONS else None
 
 
 def reductions(profile: Profile) -> list[str]:
     """In which factors the profile has fewer values than the paper's study, one line each."""
 
     def points(grids: Grids) -> dict[str, int]:
-        simple = {name: len(getattr(grids, name)) for name in ("thresholds", "ratios", "added_images", "epochs")}
+        simple = {name: len(values) for name, values in grids if isinstance(values, tuple)}
         return simple | {"learning_rates": sum(map(len, grids.learning_rates.values()))}
 
     papers, ours = points(Grids()), points(profile.grids)

@@ -24,7 +24,7 @@ class Study:
     def __init__(self, profile: Profile, data: StudyData, jobs: int = 1) -> None:
         self.profile, self.data, self.jobs = profile, data, jobs
         self.store = RunStore(profile.runs_dir)
-        self.fingerprints = {domain: data.fingerprint(domain) for domain in DOMAINS}
+        self.fingerprints = {f"{domain}_fingerprint": data.fingerprint(domain) for domain in DOMAINS}
 
     @classmethod
     def open(
@@ -122,8 +122,8 @@ class Study:
 
     def with_fingerprints(self, spec: RunSpec) -> RunSpec:
         """``spec`` with this study's fingerprints where it has none."""
-        own = {f"{domain}_fingerprint": value for domain, value in self.fingerprints.items()}
-        return spec.replace(data=spec.data.replace(**{k: v for k, v in own.items() if not getattr(spec.data, k)}))
+        missing = {name: own for name, own in self.fingerprints.items() if not getattr(spec.data, name)}
+        return spec.replace(data=spec.data.replace(**missing))
 
     def execution(self) -> Execution:
         """With what the runs of this study are executed: the profile's settings, and this study's data."""

@@ -14,10 +14,9 @@ from detectron2.utils.events import EventStorage
 from seeded_rcnn import trainer, weights
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
-from synlib.profile import MODELS
 from synlib.runs import launch
 from synlib.runs.store import RunStore
-from synlib.spec import DataSpec, RunSpec
+from synlib.spec import MODELS, DataSpec, RunSpec
 from tests.workers import make_run, real_spec
 
 SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1))
