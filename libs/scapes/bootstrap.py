@@ -15,6 +15,7 @@ Complex Survey Data", JASA 83 (1988), section 3.
 import contextlib
 import hashlib
 import warnings
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
