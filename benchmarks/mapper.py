@@ -105,6 +105,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_tree(Path(folder), options.images, options.images)
         samples = samples_of(Path(folder), 40, 52)
+        if not samples:
+            raise ValueError(f"--images {options.images}: none of them has 40 to 52 instances; draw more")
         for number, (annotated, row) in enumerate(samples * options.rounds):
             np.random.seed(number)
             theirs = digest(timed(seconds[names[0]], peer, annotated))

