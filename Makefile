@@ -6,10 +6,10 @@ PROFILE ?= demo
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test lab lint clean distclean
+.PHONY: help setup demo report test lab lint gpu-check clean distclean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 setup:  ## create or complete .venv, and nothing else
 	@bash packaging/setup.sh
@@ -28,6 +28,9 @@ lab: setup  ## open JupyterLab on the notebooks
 
 lint: setup  ## check style, formatting and the line budgets
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) packaging/budgets.py
+
+gpu-check: setup  ## what only a GPU can show, in minutes (GPU_CHECK=tiny: on a CPU); reports/gpu_check.json
+	@$(RUN) benchmarks/gpu_check.py $(ARGS)
 
 clean:  ## remove what is made again in minutes: reports/, data/, the folders in figures/, caches; trained runs stay
 	rm -rf reports data figures/*/ build .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "ap.py": "--images 1 --repeats 1",
     "draw_toyscapes.py": "--pairs 1 --rounds 1 --height 64",
+    "gpu_check.py": "--scale tiny --json {folder}/gpu_check.json",
     "harmonize.py": "--images 1 --rounds 1",
     "inference.py": "--scale tiny --images 2 --rounds 1",
     "instance_table.py": "--images 1 --rounds 1 --warm 0",
@@ -24,8 +25,8 @@ SMALLEST = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.py")))
-def test_smallest_scale(name):
-    command = [sys.executable, FOLDER / name, *SMALLEST[name].split()]
+def test_smallest_scale(name, tmp_path):
+    command = [sys.executable, FOLDER / name, *SMALLEST[name].format(folder=tmp_path).split()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert re.search(r"\d", ended.stdout.splitlines()[-1])
