@@ -84,9 +84,9 @@ def figure5(results: pd.DataFrame) -> Figure:
     for (on, color), marker, line in zip(DOMAIN_COLORS.items(), "os", ("-", "--"), strict=True):
         look = {"color": color, "marker": marker, "linestyle": line, "label": f"on {on}"}
         _curve(axis, table[table["evaluated on"] == on], "real_percent", **look)
-        ends = [paper.TABLE1[trained, on] for trained in ("Synscapes", "Cityscapes")]
+        ends = [paper.TABLE1[trained][on] for trained in ("Synscapes", "Cityscapes")]
         _hollow(axis, [0, 100], ends, color, marker, label=f"paper's Table 1, on {on}")
-    start = paper.TABLE1["Synscapes", "Cityscapes"]
+    start = paper.TABLE1["Synscapes"]["Cityscapes"]
     doubled = paper.FIRST_TENTH_GAIN * start
     axis.annotate("", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"]})
     axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7, va="center")

@@ -6,8 +6,8 @@ import pandas as pd
 from scapes import png
 from scapes.labels import CATEGORY_OF_LABEL, RIDER
 from scapes.verify import SYNTHETIC
+from synlib import paper
 from synlib.curation.prune import prune
-from synlib.paper import FIGURE3_THRESHOLDS
 from synlib.study.data import DOMAINS, NAMES, StudyData
 
 
@@ -51,7 +51,7 @@ def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, n
     table = table[~table["crowd"]]
     if table.empty:
         raise ValueError(f"{data.roots['synthetic']}: no instances in the training split; Figure 3 needs some")
-    kept = pd.DataFrame({threshold: prune(table, threshold / 100) for threshold in FIGURE3_THRESHOLDS})
+    kept = pd.DataFrame({threshold: prune(table, threshold / 100) for threshold in paper.FIGURE3_THRESHOLDS})
     outlived = kept.sum(axis=1).groupby(table["image_id"]).agg(["nunique", "size"])  # thresholds; steps, labels
     image_id = outlived.sort_values(["nunique", "size"], kind="stable").index[-1]
     own = table[table["image_id"] == image_id]

@@ -24,9 +24,10 @@ class Missing(LookupError):
 
 def published() -> dict[str, pd.DataFrame]:
     """The paper's numbers by experiment: one row per mean AP, columns ``ap``, ``evaluated on``, and the factors."""
+    table2 = pd.concat({approach: pd.DataFrame(aps) for approach, aps in paper.TABLE2.items()})
     tables = {
-        "table1": pd.Series(paper.TABLE1).rename_axis(["trained on", "evaluated on"]),
-        "removal": pd.DataFrame(paper.TABLE2).unstack().rename_axis(["approach", "evaluated on", "removal"]),
+        "table1": pd.DataFrame(paper.TABLE1).unstack().rename_axis(["trained on", "evaluated on"]),
+        "removal": table2.stack().rename_axis(["approach", "removal", "evaluated on"]),
         "steps": pd.DataFrame(paper.TABLE5).unstack().rename_axis(["step", "evaluated on"]),
     }
     found = {name: table.rename("ap").reset_index() for name, table in tables.items()}

@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from scapes.files import replacing
 from synlib.profile import ROOT
-from synlib.report import tables
+from synlib.report import verdicts
 from synlib.study.notebooks import path_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -54,7 +54,7 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
         render(folder / f"{page.name}.ipynb", before=before, after=after)
     copy_figures(figures, folder / "figures", keep=any(page.earlier for page in executed))
     path = folder / "figures" / "claims.csv"
-    claims = tables.claims(pd.read_csv(path, dtype={"section": str})) if path.exists() else None
+    claims = verdicts.table(pd.read_csv(path, dtype={"section": str})) if path.exists() else None
     html = exporter().environment.get_template("index.html.j2").render(
         profile=profile, pages=pages, claims=claims and claims.to_html(), counted=claims and claims.caption,
         figures=saved_figures(folder), command=command, environment=environment(),

@@ -21,20 +21,11 @@ from synlib import paper
 from synlib.curation.harmonize import count_table
 from synlib.curation.prune import prune, prune_report
 from synlib.profile import Profile
-from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import INTERVAL, across_seeds, band, published
 from synlib.report.limits import limit_text
-from synlib.report.style import named
 from synlib.runs.store import RunStore
 from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
-
-VERDICTS = {
-    HOLDS: ("✓", "var(--holds, #007a5a)", "hold"),
-    FAILS: ("✗", "var(--fails, #b34700)", "do not hold"),
-    OPEN: ("?", "var(--open, #595959)", OPEN),
-}
-"""Sign, colour and plural of a verdict; ``templates/style.css`` has the colours of dark pages."""
 
 
 def table1(results: pd.DataFrame) -> Styler:
@@ -44,7 +35,7 @@ def table1(results: pd.DataFrame) -> Styler:
         ap = table.xs(whose, axis=1, level=1)
         own = np.diag(ap)  # rows and columns have the same order
         table["kept (%)", whose] = 100 * (ap.sum(axis=1, skipna=False) - own) / np.where(own > 0, own, np.nan)
-    return _shown(table)
+    return shown(table)
 
 
 def table2(results: pd.DataFrame) -> Styler:
@@ -53,7 +44,7 @@ def table2(results: pd.DataFrame) -> Styler:
     table = table.rename(index=paper.APPROACHES, columns={"off": "removal off", "on": "removal on"})
     for whose in ("ours", "paper"):
         table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
-    return _shown(table.rename_axis(index=["training approach", "evaluated on"], columns=["", ""]))
+    return shown(table.rename_axis(index=["training approach", "evaluated on"], columns=["", ""]))
 
 
 def table3(results: pd.DataFrame) -> Styler:
@@ -66,7 +57,7 @@ def table3(results: pd.DataFrame) -> Styler:
     table = _beside(results, papers, ["epochs"], "added").stack(level=1, future_stack=True)
     table = table.rename(index=lambda value: _label(value, epochs.get(value), "epochs"), level=0)
     table = table.rename(columns=lambda value: _label(value, added.get(value), "images"))
-    return _shown(table.rename_axis(index=["trained for", ""], columns="synthetic images added"))
+    return shown(table.rename_axis(index=["trained for", ""], columns="synthetic images added"))
 
 
 def table4(results: pd.DataFrame) -> Styler:
@@ -86,14 +77,14 @@ def table4(results: pd.DataFrame) -> Styler:
         ("ours", "best AP"): best["ap"],
         ("ours", "synthetic added"): best["added"].map("{:,.0f}".format, na_action="ignore"),
         ("ours", "epochs"): best["epochs"].map("{:g}".format, na_action="ignore"),
-        ("ours", band(found)): _intervals(best, found["seeds"].max()),
+        ("ours", band(found)): intervals(best, found["seeds"].max()),
         ("paper", "iterations allowed"): list(paper.TABLE4),
         ("paper", "best AP"): ap,
         ("paper", "synthetic added"): [f"{images:,}".replace(",000", "k") for images in added],
         ("paper", "by its Table 3"): best_within(papers, list(paper.TABLE4))["ap"],
     }
     table = pd.DataFrame(columns).set_index(("ours", "iterations allowed"))
-    return _shown(table.rename_axis("iterations allowed"))
+    return shown(table.rename_axis("iterations allowed"))
 
 
 def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame:
@@ -110,14 +101,14 @@ def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame
 def table5(results: pd.DataFrame) -> Styler:
     """Table 5 (section 4.3): AP after each step of the fine-tuning approach; + is in addition to those before."""
     table = _beside(results, published()["steps"], ["step"], "evaluated on")
-    return _shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"))
+    return shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"))
 
 
 def per_class(results: pd.DataFrame) -> Styler:
     """AP by class (columns) for each training and evaluation set, averaged over seeds."""
     rows = ["trained on", "evaluated on"]
     table = results.pivot_table("ap", rows, "class", aggfunc="mean", dropna=False, sort=False)
-    return _shown(table[[*CLASSES, MEAN]])
+    return shown(table[[*CLASSES, MEAN]])
 
 
 def instance_counts(data: StudyData) -> Styler:
@@ -135,14 +126,14 @@ def instance_counts(data: StudyData) -> Styler:
             "per image in the paper": paper.INSTANCES[NAMES[domain]] / paper.INSTANCE_IMAGES,
         }
         columns[NAMES[domain]] = pd.Series(values, dtype=object)  # counts stay integers
-    return _shown(pd.DataFrame(columns))
+    return shown(pd.DataFrame(columns))
 
 
 def harmonization_counts(data: StudyData) -> Styler:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
     names = yaml.safe_load(Path(__file__).with_name("events.yaml").read_text(encoding="utf-8"))
     table = count_table(data.manifest()).reindex(columns=CLASSES, fill_value=0)
-    return _shown(table.loc[[event for event in names if event in table.index]].rename(index=names))
+    return shown(table.loc[[event for event in names if event in table.index]].rename(index=names))
 
 
 def limits(found: pd.DataFrame, profile: Profile) -> Styler:
@@ -160,7 +151,7 @@ def limits(found: pd.DataFrame, profile: Profile) -> Styler:
         "AP at the limit": found["level"],
         "AP lost for each 10 % after it": 10 * found["slope"],
     }
-    styled = _shown(pd.DataFrame(columns).set_index(found["class"]))
+    styled = shown(pd.DataFrame(columns).set_index(found["class"]))
     return styled.format("{:g}", na_rep="–", subset=["limit in the paper", "removed from here on"])
 
 
@@ -178,49 +169,25 @@ def removed_instances(data: StudyData, profile: Profile) -> Styler:
     before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
     row = [before, after, 100 * (1 - after / before), np.nan, np.nan]
     table.loc["all, in the paper"] = pd.Series(row, table.columns, dtype=object)
-    return _shown(table)
+    return shown(table)
 
 
 def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
     """Columns of :meth:`RunStore.table` for the runs of experiments; ``name`` is a run's name in its experiment."""
     table = store.table(planned).set_index("run")
     table["name"] = table.index.map({item.spec.run_id: item.name for item in reversed(planned)})
-    return _shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
+    return shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
 
 
-def claims(judged: pd.DataFrame) -> Styler:
-    """:func:`synlib.report.verdicts.verdicts` for display: one row per claim, its verdict with a sign and in colour.
-
-    The caption counts the verdicts. ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
-    """
-    signs = judged["verdict"].map({verdict: sign for verdict, (sign, _, _) in VERDICTS.items()})
-    units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
-    texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
-             "verdict": signs + " " + judged["verdict"], INTERVAL: _intervals(judged)}  # fmt: skip
-    table = judged.assign(**texts)[["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]]
-    colors = {sign: f"color: {color}; font-weight: bold" for sign, color, _ in VERDICTS.values()}
-    styled = _shown(table).map(lambda text: colors[text[0]], subset=["verdict"])
-    left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
-    styled.set_table_styles(dict.fromkeys(["section", "claim", "verdict", "because"], left))
-    return named(styled.set_caption(_counted(judged["verdict"])), "claims", claims=judged)
-
-
-def _counted(found: pd.Series) -> str:
-    """Such as ``5 claims: 4 hold, 1 not decided``."""
-    counts = {verdict: (found == verdict).sum() for verdict in VERDICTS}
-    parts = [f"{count} {VERDICTS[v][2] if count > 1 else v}" for v, count in counts.items() if count]
-    return f"{len(found)} claim{'s' * (len(found) != 1)}: {', '.join(parts)}"
-
-
-def _shown(table: pd.DataFrame) -> Styler:
+def shown(table: pd.DataFrame) -> Styler:
     """Numbers to one digit, counts (integers) as such, missing ones as a dash; row numbers are not shown."""
 
-    def shown(value: Any) -> str:
+    def text(value: Any) -> str:
         if isinstance(value, str):
             return value
         return f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
 
-    styled = table.style.format(shown, na_rep="–", escape="html")
+    styled = table.style.format(text, na_rep="–", escape="html")
     return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
 
 
@@ -232,13 +199,13 @@ def _beside(results: pd.DataFrame, papers: pd.DataFrame, rows: list[str], column
     keys = [*rows, columns]
     found = across_seeds(results, [name for name in keys if name != "evaluated on"])
     table = papers.merge(found, "left", keys, suffixes=(" in the paper", "")).set_index(keys)
-    intervals = _intervals(table, found["seeds"].max())
-    table = pd.DataFrame({"ours": table["ap"], band(found): intervals, "paper": table["ap in the paper"]})
+    ends = intervals(table, found["seeds"].max())
+    table = pd.DataFrame({"ours": table["ap"], band(found): ends, "paper": table["ap in the paper"]})
     order = pd.MultiIndex.from_product([table.index.unique(columns), table.columns], names=[columns, ""])
     return table.unstack().swaplevel(axis=1).reindex(table.index.droplevel(-1).unique())[order]
 
 
-def _intervals(table: pd.DataFrame, seeds: float = 1) -> pd.Series:
+def intervals(table: pd.DataFrame, seeds: float = 1) -> pd.Series:
     """``low – high`` of each row, or a dash; with the number of its seeds where that is less than ``seeds``."""
     low, high = (table[end].map("{:z,.1f}".format) for end in ("low", "high"))
     have = table.get("seeds", pd.Series(seeds, table.index))

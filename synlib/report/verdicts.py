@@ -1,26 +1,61 @@
-"""Each claim of the paper against our runs: by how much it holds, and whether that is decided.
+"""Each claim of the paper, from ``claims.yaml``, against our runs: by how much it holds, and whether that is decided.
 
 A weighted sum of APs should be above 0: it holds if the 95 % interval lies above 0, does not hold if it lies below, and
 is not decided otherwise, or where a run is missing. The interval is a paired bootstrap: each draw has the same images
 for all runs, and with several seeds the same trainings. With one seed, it does not cover how trainings differ.
 """
 
+import functools
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 from pandas.io.formats.style import Styler
 
 from scapes.bootstrap import MEAN, NAMES, percentiles
-from synlib.report import tables
-from synlib.report.claims import CHOICES, FAILS, HOLDS, OPEN, Claim, Weighted, load
-from synlib.report.frames import DrawsOf, Missing, published, stacked
+from synlib.report.frames import INTERVAL, DrawsOf, Missing, published, stacked
 from synlib.report.limits import two_phases
+from synlib.report.style import named
+from synlib.report.tables import intervals, shown
 from synlib.study.study import Study
 
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+VERDICTS = {
+    HOLDS: ("✓", "var(--holds, #007a5a)", "hold"),
+    FAILS: ("✗", "var(--fails, #b34700)", "do not hold"),
+    OPEN: ("?", "var(--open, #595959)", OPEN),
+}
+"""Sign, colour and plural of a verdict; ``templates/style.css`` has the colours of dark pages."""
+CHOICES = {"min": min, "max": max, "between": statistics.median_high}
+"""Word in a claim -> function of all values that an experiment has of a factor."""
 _MEAN = NAMES.index(MEAN)
+
+
+class Weighted(NamedTuple):
+    """The runs of an experiment whose factors are ``where``: values, or words of :data:`CHOICES`."""
+
+    weight: float
+    experiment: str
+    where: Mapping[str, Any]
+    evaluated_on: str
+
+
+class Claim(NamedTuple):
+    """A sentence of the paper, with what the head of ``claims.yaml`` says. ``paper``: None where ``runs`` have it."""
+
+    section: str
+    shown_in: str
+    text: str
+    runs: tuple[Weighted, ...]
+    rule: str = "above_zero"
+    unit: str = "AP points"
+    paper: float | None = None
 
 
 class Estimate(NamedTuple):
@@ -40,6 +75,15 @@ Judged = tuple[Estimate, str, str]  # the estimate, the verdict that follows fro
 Results = Mapping[str, pd.DataFrame]  # experiment -> its results, see synlib.report.frames
 
 
+@functools.cache
+def claims() -> tuple[Claim, ...]:
+    """All claims, by section."""
+    entries = yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
+    for entry in entries:
+        entry["runs"] = tuple(Weighted(**run | {"weight": float(Fraction(run["weight"]))}) for run in entry["runs"])
+    return tuple(Claim(**entry) for entry in entries)
+
+
 def show(study: Study, *places: str) -> Styler:
     """The claims of a section ("4.1"), table or figure ("Table 2"), by default all, judged from the runs that exist.
 
@@ -48,7 +92,7 @@ def show(study: Study, *places: str) -> Styler:
     experiments = {runs.experiment for claim in _chosen(places) for runs in claim.runs}
     results = {name: study.results(study.planned(name)) for name in sorted(experiments)}
     ended = {name: rows for name, rows in results.items() if rows["class"].notna().any()}
-    return tables.claims(verdicts(ended, study.store.draws, *places))
+    return table(verdicts(ended, study.store.draws, *places))
 
 
 def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
@@ -68,12 +112,36 @@ def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def table(judged: pd.DataFrame) -> Styler:
+    """:func:`verdicts` for display: one row per claim, its verdict with a sign and in colour; the caption counts them.
+
+    ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
+    """
+    signs = judged["verdict"].map({verdict: sign for verdict, (sign, _, _) in VERDICTS.items()})
+    units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
+    texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
+             "verdict": signs + " " + judged["verdict"], INTERVAL: intervals(judged)}  # fmt: skip
+    columns = ["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]
+    colors = {sign: f"color: {color}; font-weight: bold" for sign, color, _ in VERDICTS.values()}
+    styled = shown(judged.assign(**texts)[columns]).map(lambda text: colors[text[0]], subset=["verdict"])
+    left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
+    styled.set_table_styles(dict.fromkeys(["section", "claim", "verdict", "because"], left))
+    return named(styled.set_caption(counted(judged["verdict"])), "claims", claims=judged)
+
+
+def counted(found: pd.Series) -> str:
+    """Such as ``5 claims: 4 hold, 1 not decided``."""
+    counts = {verdict: (found == verdict).sum() for verdict in VERDICTS}
+    parts = [f"{count} {VERDICTS[v][2] if count > 1 else v}" for v, count in counts.items() if count]
+    return f"{len(found)} claim{'s' * (len(found) != 1)}: {', '.join(parts)}"
+
+
 def _chosen(places: Sequence[str]) -> list[Claim]:
-    known = dict.fromkeys(place for claim in load() for place in (claim.section, claim.shown_in))
+    known = dict.fromkeys(place for claim in claims() for place in (claim.section, claim.shown_in))
     wanted = [place for place in places if place] or list(known)
     if unknown := [place for place in wanted if place not in known]:
         raise ValueError(f"claims of {unknown[0]!r}: expected one of {', '.join(known)}")
-    return [claim for claim in load() if claim.section in wanted or claim.shown_in in wanted]
+    return [claim for claim in claims() if claim.section in wanted or claim.shown_in in wanted]
 
 
 def _in_the_paper(claim: Claim) -> float:

@@ -1,5 +1,6 @@
 """Tables 1 to 5 and those of section 4.1, from made-up results."""
 
+import itertools
 from types import SimpleNamespace
 
 import matplotlib
@@ -12,9 +13,9 @@ from synlib import paper
 from synlib.curation.prune import prune
 from synlib.profile import Grids
 from synlib.report import curves, tables, verdicts
-from synlib.report.claims import FAILS, HOLDS, OPEN
 from synlib.report.frames import Missing
 from synlib.report.limits import limits
+from synlib.report.verdicts import FAILS, HOLDS, OPEN
 from tests.fake_results import FakeStudy
 
 
@@ -60,7 +61,8 @@ def test_table2(seeds):
     table = tables.table2(results).data
     band = "95 % interval" if len(seeds) == 1 else "range over 2 seeds"
     assert (band == "95 % interval") == ("95 % interval" in table.columns.get_level_values(1))
-    for (approach, on), published in paper.TABLE2.items():
+    for approach, on in itertools.product(paper.TABLE2, ("Synscapes", "Cityscapes")):
+        published = paper.TABLE2[approach][on]
         row = table.loc[(paper.APPROACHES[approach], on)]
         found = {switch: cell(results, on, approach=approach, removal=switch) for switch in ("off", "on")}
         for switch in ("off", "on"):
@@ -231,7 +233,7 @@ def test_claims_show_sign_and_interval(one):
     judged = verdicts.verdicts(one.results, one.draws)
     judged.loc[0, ["verdict", "ours", "low", "high"]] = [OPEN, np.nan, np.nan, np.nan]
     judged.loc[1, "verdict"] = FAILS
-    html = tables.claims(judged).to_html()
+    html = verdicts.table(judged).to_html()
     for sign, verdict in (("✓", HOLDS), ("✗", FAILS), ("?", OPEN)):
         assert html.count(f">{sign} {verdict}<") == (judged["verdict"] == verdict).sum() > 0
     assert f">{judged['low'][5]:.1f} – {judged['high'][5]:.1f}<" in html
@@ -247,7 +249,7 @@ def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
     assert set(cells) == {"0.0"}
     shown = cells_of(tables.table5(whole))
     assert shown[:3] == ["0.0", "0.0 – 0.0", "11.8"]
-    mixed = tables._shown(pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)}))
+    mixed = tables.shown(pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)}))
     assert cells_of(mixed) == ["1,200", "2.0"]
 
 
@@ -276,8 +278,8 @@ def cells_of(styled):
 
 def test_styling_hides_row_numbers_and_shows_missing_as_a_dash():
     table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000, 2, 5], "d": [2.0, -0.04, 0.5]})
-    html = tables._shown(table).to_html()
-    cells = cells_of(tables._shown(table))
+    html = tables.shown(table).to_html()
+    cells = cells_of(tables.shown(table))
     assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0", "3.0", "z", "5", "0.5"]
     assert 'class="row_heading' not in html
-    assert 'class="row_heading' in tables._shown(pd.DataFrame({"a": [1]}, index=["named"])).to_html()
+    assert 'class="row_heading' in tables.shown(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

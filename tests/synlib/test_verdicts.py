@@ -9,10 +9,9 @@ import pytest
 from scapes.bootstrap import Draws
 from scapes.labels import CLASSES
 from synlib import paper
-from synlib.report import claims, verdicts
-from synlib.report.claims import FAILS, HOLDS, OPEN
+from synlib.report import verdicts
 from synlib.report.frames import Missing, across_seeds, stacked
-from synlib.report.verdicts import Estimate, contrast
+from synlib.report.verdicts import FAILS, HOLDS, OPEN, Estimate, contrast
 from tests.fake_results import CLASS_FACTOR, FakeStudy
 
 FIRST_TENTH = "On Cityscapes, the first 10 % of real images gain more than the other 90 %"
@@ -28,7 +27,7 @@ def as_published(study):
     """Results of a study that came out exactly as the paper; where it gives no number, anything."""
     both = ("Synscapes", "Cityscapes")
     ends = {0: "Synscapes", 100: "Cityscapes"}
-    table1 = {name: [paper.TABLE1[name, on] for on in both] for name in both}
+    table1 = {name: [paper.TABLE1[name][on] for on in both] for name in both}
     bends = np.array([paper.limit(name) for name in CLASSES])
     runs = {
         "table1": [(name, {}, *aps) for name, aps in table1.items()],
@@ -36,7 +35,7 @@ def as_published(study):
             (f"{p} % real", {"real_percent": p}, *table1[ends.get(p, "Cityscapes")]) for p in (0, 10, 90, 100)
         ],
         "removal": [
-            (f"{a}, removal {s}", {"approach": a, "removal": s}, *(paper.TABLE2[a, on][s] for on in both))
+            (f"{a}, removal {s}", {"approach": a, "removal": s}, *(paper.TABLE2[a][on][s] for on in both))
             for a in paper.APPROACHES
             for s in ("off", "on")
         ],
@@ -71,7 +70,7 @@ def test_the_papers_numbers_give_the_papers_differences_and_verdicts():
     mixing = found[found["claim"].str.startswith("Mixing beats the baseline")].iloc[0]
     assert mixing["shown in"] == "Tables 2 and 5"
     basic = paper.TABLE5["basic"]["Cityscapes"]
-    assert mixing["paper"] == pytest.approx(paper.TABLE2["mixing", "Cityscapes"]["on"] - basic)
+    assert mixing["paper"] == pytest.approx(paper.TABLE2["mixing"]["Cityscapes"]["on"] - basic)
     assert found["claim"].is_unique
     assert found["section"].is_monotonic_increasing
     assert found["section"].isin(["3.3", "4.1", "4.2", "4.3"]).all()
@@ -79,7 +78,7 @@ def test_the_papers_numbers_give_the_papers_differences_and_verdicts():
 
 
 def test_what_the_paper_says_of_the_rules():
-    stated = {claim.rule: claim.paper for claim in claims.load() if claim.paper is not None}
+    stated = {claim.rule: claim.paper for claim in verdicts.claims() if claim.paper is not None}
     first, second = (rate / (1 - momentum) for momentum, rate in paper.BEST_LEARNING_RATE.items())
     assert stated["persons_last_longer"] == paper.limit("person") - paper.limit("car")
     assert stated["same_effective_rate"] == pytest.approx(np.log10(second / first))
@@ -161,7 +160,7 @@ def test_claims_of_one_place_read_their_experiments_only(one):
     both = verdicts.show(study, "3.3", "Figure 6")
     assert both.tables["claims"]["because"].tolist()[2] == "the experiment fine_tuning was not run"
     assert both.caption == "3 claims: 2 hold, 1 not decided"
-    assert len(verdicts.show(study).data) == len(claims.load()) == len(verdicts.show(study, "").data)
+    assert len(verdicts.show(study).data) == len(verdicts.claims()) == len(verdicts.show(study, "").data)
     with pytest.raises(ValueError, match=r"claims of 'Table 9': expected one of 3.3, Table 1, 4.1"):
         verdicts.show(study, "Table 9")
 
