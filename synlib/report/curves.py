@@ -1,8 +1,8 @@
 """Figures 4 to 6, AP by instance size, and Table 3 as a figure: AP against what an experiment varies.
 
 Each figure is drawn from the results (:mod:`synlib.report.frames`) of the experiment that its docstring names. A line
-is the mean over seeds; its band is what :func:`band_label` says. The paper gives these figures as pictures only: thin
-and hollow marks show what its text and tables state.
+is the mean over seeds, with a band as the legend says. The paper gives these figures as pictures only: thin lines and
+hollow marks show what its text and tables state.
 """
 
 import itertools
@@ -30,7 +30,6 @@ from synlib.spec import ScheduleSpec
 
 MOMENTUM_COLORS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7")  # of rising ones: 0 and 0.9 as in the paper
 MOMENTUM_LOOKS = cycler(color=MOMENTUM_COLORS, marker=list("so^D"), linestyle=["--", "-", ":", "-."])
-X_LABELS = {"learning_rate": "learning rate", "effective": "effective learning rate  lr / (1 - momentum)"}
 
 
 @style()
@@ -43,7 +42,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     for name, axis in zip(NAMES, axes.flat, strict=True):
         color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
         _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
-        text = "no limit"
+        text = "limit unknown"
         if pd.notna(found.loc[name, "limit"]):
             _draw_limit(axis, found.loc[name], last)
             text = "limit {} % ({})".format(*limit_text(found.loc[name]))
@@ -85,7 +84,8 @@ def figure5(results: pd.DataFrame) -> Figure:
         look = {"color": color, "marker": marker, "linestyle": line, "label": f"on {on}"}
         _curve(axis, table[table["evaluated on"] == on], "real_percent", **look)
         ends = [paper.TABLE1[trained][on] for trained in ("Synscapes", "Cityscapes")]
-        _hollow(axis, [0, 100], ends, color, marker, label=f"paper's Table 1, on {on}")
+        hollow = {"linestyle": "", "marker": marker, "color": color, "markerfacecolor": "none", "markeredgewidth": 0.9}
+        axis.plot([0, 100], ends, **hollow, label=f"paper's Table 1, on {on}")
     start = paper.TABLE1["Synscapes"]["Cityscapes"]
     doubled = paper.FIRST_TENTH_GAIN * start
     axis.annotate("", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"]})
@@ -96,19 +96,17 @@ def figure5(results: pd.DataFrame) -> Figure:
 
 
 @style()
-def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_rate") -> Figure:
+def figure6(results: pd.DataFrame, baseline: ScheduleSpec, *, effective: bool = False) -> Figure:
     """Figure 6 (section 4.3, ``fine_tuning``): AP on Cityscapes against the learning rate, one curve per momentum.
 
-    ``x``: ``learning_rate``, or ``effective`` for lr / (1 - m); ValueError for another. The paper's best rates, and
-    where it says that fine-tuning is too slow or diverges, are drawn at their multiples of the ``baseline``'s rate: so
-    they can be compared if model and batch are not the paper's. ``figure.tooltips``: the runs behind each mark, for
+    ``effective``: against lr / (1 - m). The paper's best rates, and where it says that fine-tuning is too slow or
+    diverges, are drawn at their multiples of the ``baseline``'s rate: so they can be compared if model and batch are
+    not the paper's. ``figure.tooltips``: line of marks -> the runs behind each mark, for
     :class:`synlib.report.widgets.Tooltips`.
     """
-    if x not in X_LABELS:
-        raise ValueError(f"x: found {x!r}, expected 'learning_rate' or 'effective'")
 
     def rate(learning_rate, momentum):
-        return learning_rate if x == "learning_rate" else learning_rate / (1 - momentum)
+        return learning_rate / (1 - momentum) if effective else learning_rate
 
     rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
     factors = ["momentum", "learning_rate"]
@@ -117,22 +115,21 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, x: str = "learning_ra
     unit = baseline.base_lr / paper.BASELINE["learning_rate"]
     figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained", subplot_kw={"xscale": "log"})
     figure.tooltips = {}
-    for k, ((momentum, marks), look) in enumerate(zip(table.groupby("momentum"), MOMENTUM_LOOKS(), strict=False)):
-        _momentum_curve(figure, axis, momentum, marks.sort_values("x"), look)
+    for (momentum, marks), look in zip(table.groupby("momentum"), MOMENTUM_LOOKS(), strict=False):
+        figure.tooltips |= _momentum_curve(axis, momentum, marks.sort_values("x"), look)
         if momentum in paper.BEST_LEARNING_RATE:
-            best = rate(unit * paper.BEST_LEARNING_RATE[momentum], momentum)
-            _hollow(axis, [best], [0.97 - 0.05 * k], look["color"], "v", transform=axis.get_xaxis_transform())
+            best, color = rate(unit * paper.BEST_LEARNING_RATE[momentum], momentum), look["color"]
+            axis.axvline(best, **PAPER | {"color": color}, label=f"paper: best for momentum {momentum:g}")
     base = rate(baseline.base_lr, baseline.momentum)
     axis.axvline(base, color="black", linestyle=":", linewidth=1, label=f"baseline (momentum {baseline.momentum:g})")
-    if x == "learning_rate":  # the text does not say for which momentum
+    if not effective:  # the text does not say for which momentum
         for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
             axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow below, diverges above")
-    _hollow(axis, [], [], PAPER["color"], "v", label="paper: best learning rate")
-    scaled = "" if unit == 1 else f"\nthe paper's marks: × {unit:g}, as the baseline's learning rate"
-    top = 1.12 * axis.get_ylim()[1]  # room for the paper's marks
-    axis.set(xlabel=X_LABELS[x] + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, top))
+    label = "effective learning rate  lr / (1 - momentum)" if effective else "learning rate"
+    scaled = "" if unit == 1 else f"\nthe paper's lines: × {unit:g}, as the baseline's learning rate"
+    axis.set(xlabel=label + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, None))
     _legend(figure, axis, table)
-    name = "figure6" if x == "learning_rate" else "figure6_effective"
+    name = "figure6_effective" if effective else "figure6"
     return named(figure, name, **{name: results})
 
 
@@ -167,11 +164,6 @@ def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
     return table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "state", "evaluated on"]])
 
 
-def band_label(table: pd.DataFrame) -> str:
-    """What the bands of :func:`synlib.report.frames.across_seeds` rows are: over images, or over several seeds."""
-    return band(table).replace(INTERVAL, f"{INTERVAL} over images")
-
-
 def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
     """Draw the mean over seeds, and its band; ``rows`` without ``low`` (the paper's) have none."""
     rows = rows[rows["ap"].notna()]
@@ -183,9 +175,9 @@ def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
 
 
 def _draw_limit(axis: Axes, row: pd.Series, last: float) -> None:
-    """Draw the fitted fall of a class, and at the bottom of the panel where it begins, with the interval."""
-    x, look = np.array([row["limit"], last]), {"color": "black", "linewidth": 1}
-    fall = row["level"] - row["slope"] * (x - row["limit"])
+    """Draw the fitted fall of a class, and at the bottom of the panel the limit with its interval."""
+    x, look = np.array([row["bend"], last]), {"color": "black", "linewidth": 1}
+    fall = row["level"] - row["slope"] * (x - row["bend"])
     axis.plot(x, fall, **look, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
     ends = [[max(0, row["limit"] - row["low"])], [max(0, row["high"] - row["limit"])]]
     look |= {"linestyle": "", "marker": "^", "markersize": 5, "capsize": 2, "label": f"limit, {INTERVAL}"}
@@ -203,21 +195,14 @@ def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:
     return rows.assign(runs=lines).groupby(["momentum", "learning_rate"])["runs"].agg("\n".join)
 
 
-def _momentum_curve(figure: Figure, axis: Axes, momentum: float, marks: pd.DataFrame, look: dict) -> None:
-    """Draw a curve of Figure 6, and crosses at the bottom where runs diverged, with tooltips for both."""
-    curve = _curve(axis, marks, "x", label=f"momentum {momentum:g}", **look)
-    diverged = marks[marks["diverged"] > 0]
+def _momentum_curve(axis: Axes, momentum: float, marks: pd.DataFrame, look: dict) -> dict[Line2D, list[str]]:
+    """Draw a curve of Figure 6, and crosses at the bottom where runs diverged; returns the tooltips of both."""
+    trained, diverged = marks[marks["ap"].notna()], marks[marks["diverged"] > 0]
+    curve = _curve(axis, trained, "x", label=f"momentum {momentum:g}", **look)
     cross = {"color": look["color"], "linestyle": "", "label": "diverged" if len(diverged) else None}
     cross |= {"marker": "X", "markersize": 8, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
     (crosses,) = axis.plot(diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), **cross)
-    for line, marked in ((curve, marks[marks["ap"].notna()]), (crosses, diverged)):
-        line.set_gid(f"marks{len(figure.tooltips)}")
-        figure.tooltips[line.get_gid()] = marked["runs"].tolist()
-
-
-def _hollow(axis: Axes, x: list[float], y: list[float], color: str, marker: str, **options) -> None:
-    """Draw marks of the paper's numbers."""
-    axis.plot(x, y, linestyle="", marker=marker, markerfacecolor="none", markeredgewidth=0.9, color=color, **options)
+    return {curve: trained["runs"].tolist(), crosses: diverged["runs"].tolist()}
 
 
 def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
@@ -225,7 +210,7 @@ def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
     handles, labels = axis.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     if table["low"].notna().any():
-        once[f"band: {band_label(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
+        once[f"band: {band(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
     look = {"ncols": min(3, -(-len(once) // 2)), "fontsize": 7.5, "frameon": False}
     legend = figure.legend(once.values(), once.keys(), loc="outside upper center", **look)
     for handle in legend.legend_handles:

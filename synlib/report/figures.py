@@ -1,4 +1,4 @@
-"""The paper's figures of methods and data: 1 to 3, instance sizes, AP by class."""
+"""The paper's figures of methods and data: 1 to 3, and instance sizes."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scapes.bootstrap import NAMES
 from scapes.labels import INSTANCE_BASE, RIDER
 from synlib.report import examples
-from synlib.report.curves import band_label
-from synlib.report.frames import across_seeds, published
+from synlib.report.frames import across_seeds, band, published
 from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, paint
 from synlib.report.style import DOMAIN_COLORS, named, style
 from synlib.study.data import StudyData
@@ -64,7 +61,7 @@ def _bars(axis: Axes, bars: pd.DataFrame) -> None:
         look = {"color": DOMAIN_COLORS[on], "hatch": hatch, "edgecolor": "white", "label": f"on {on}"}
         axis.barh(y + shift, rows["ap"], 0.36, xerr=error, capsize=2, error_kw={"linewidth": 1}, **look)
         axis.plot(rows["paper"], y + shift, "k|", markersize=13, markeredgewidth=1.6, label=label)
-    axis.set(xlim=(0, None), ylim=(-0.6, len(APPROACHES) - 0.4), xlabel=f"AP (%), {band_label(bars)}")
+    axis.set(xlim=(0, None), ylim=(-0.6, len(APPROACHES) - 0.4), xlabel=f"AP (%), {band(bars)}")
     axis.grid(axis="y", visible=False)
     axis.tick_params(left=False, labelleft=False)
 
@@ -159,20 +156,6 @@ def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure
     figure.supylabel("instances per image", fontsize=9)
     name = "sizes_after_removal" if removal else "sizes"
     return named(figure, name, **{name: distribution})
-
-
-@style()
-def per_class_bars(results: pd.DataFrame) -> Figure:
-    """AP by class for each training set (panel) and evaluation set (colour); several seeds give an error bar."""
-    look = {"hue_order": list(DOMAIN_COLORS), "palette": DOMAIN_COLORS, "saturation": 1, "height": 2.8, "aspect": 1.6}
-    look |= {"order": NAMES, "errorbar": "sd", "capsize": 0.3, "err_kws": {"linewidth": 1}}
-    grid = sns.catplot(results, kind="bar", x="class", y="ap", col="trained on", hue="evaluated on", **look)
-    for axis in grid.axes.flat:
-        axis.tick_params(axis="x", rotation=40)
-        for bar in axis.containers[1]:
-            bar.set_hatch("//")
-    grid.set_titles("trained on {col_name}").set_axis_labels("", "AP (%)")
-    return named(grid.figure, "table1_classes", table1_classes=results)
 
 
 def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figure, np.ndarray]:

@@ -7,8 +7,8 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import nbconvert
@@ -30,8 +30,7 @@ PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/p
 """Of an output in several forms, the one that is shown; never a widget, which would need JavaScript from a server."""
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A notebook in the index. ``executed``: when and how long, empty if never; ``earlier``: not by this call."""
 
     name: str
@@ -52,12 +51,13 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
     executed = [page for page in pages if page.executed]
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         render(folder / f"{page.name}.ipynb", before=before, after=after)
-    copy_figures(figures, folder / "figures", keep=any(page.earlier for page in executed))
-    path = folder / "figures" / "claims.csv"
-    claims = verdicts.table(pd.read_csv(path, dtype={"section": str})) if path.exists() else None
+    files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
+    claims = None
+    if "CSV" in files.get("claims", {}):
+        claims = verdicts.table(pd.read_csv(folder / files["claims"]["CSV"], dtype={"section": str}))
     html = exporter().environment.get_template("index.html.j2").render(
         profile=profile, pages=pages, claims=claims and claims.to_html(), counted=claims and claims.caption,
-        figures=saved_figures(folder), command=command, environment=environment(),
+        figures=files, command=command, environment=environment(),
     )  # fmt: skip
     return _write(folder / "index.html", html)
 
@@ -85,12 +85,15 @@ def exporter() -> nbconvert.HTMLExporter:
 
 def describe(folder: Path, name: str, *, earlier: bool) -> Page:
     """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source."""
-    executed = folder / f"{name}.ipynb"
-    notebook = nbformat.read(executed if executed.exists() else path_of(name), as_version=4)
+    path = folder / f"{name}.ipynb"
+    notebook = nbformat.read(path if path.exists() else path_of(name), as_version=4)
     paragraphs = [part.strip() for cell in notebook.cells for part in cell.source.split("\n\n")]
     question = next((part.removeprefix(QUESTION) for part in paragraphs if part.startswith(QUESTION)), "")
-    when = when_executed(notebook, executed) if executed.exists() else ""
-    return Page(name, title_of(notebook, name), question, when, earlier)
+    notes, executed = notebook.metadata.get("papermill", {}), "at an unknown time" if path.exists() else ""
+    if path.exists() and notes.get("end_time"):
+        ended = datetime.datetime.fromisoformat(notes["end_time"])
+        executed = f"{ended:%Y-%m-%d %H:%M} UTC, in {notes['duration']:.0f} s"
+    return Page(name, title_of(notebook, name), question, executed, earlier)
 
 
 def title_of(notebook: nbformat.NotebookNode, default: str) -> str:
@@ -99,32 +102,21 @@ def title_of(notebook: nbformat.NotebookNode, default: str) -> str:
     return first.removeprefix("# ") if first.startswith("# ") else default
 
 
-def when_executed(notebook: nbformat.NotebookNode, path: Path) -> str:
-    """End and duration from papermill's notes; without them, the time of the file."""
-    notes = notebook.metadata.get("papermill", {})
-    if notes.get("end_time") and notes.get("duration") is not None:
-        ended = datetime.datetime.fromisoformat(notes["end_time"])
-        return f"{ended:%Y-%m-%d %H:%M} UTC, in {notes['duration']:.0f} s"
-    return f"{datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:
+    """Copy figures and tables to ``folder/figures``; what else is there is removed, unless ``keep``.
 
-
-def copy_figures(source: Path, target: Path, *, keep: bool) -> None:
-    """Copy the figures and tables of ``source``; what else is in ``target`` is removed, unless ``keep``."""
+    Returns what is there then: name -> "PNG", "PDF", "CSV" -> file, relative to ``folder``; figures first.
+    """
     given = {path.name: path for path in source.glob("*") if path.suffix in KINDS}
     for name, path in given.items():
-        with replacing(target / name) as temporary:
+        with replacing(folder / "figures" / name) as temporary:
             shutil.copyfile(path, temporary)
-    for path in target.glob("*"):
-        if path.name not in given and not keep:
-            path.unlink()
-
-
-def saved_figures(folder: Path) -> dict[str, dict[str, str]]:
-    """Name of a figure or table -> "PNG", "PDF", "CSV" -> its file, relative to ``folder``; figures first."""
     found: dict[str, dict[str, str]] = {}
-    for suffix in KINDS:
-        for path in sorted(folder.glob(f"figures/*{suffix}")):
-            found.setdefault(path.stem, {})[suffix[1:].upper()] = f"figures/{path.name}"
+    for path in [path for suffix in KINDS for path in sorted(folder.glob(f"figures/*{suffix}"))]:
+        if path.name in given or keep:
+            found.setdefault(path.stem, {})[path.suffix[1:].upper()] = f"figures/{path.name}"
+        else:
+            path.unlink()
     return found
 
 

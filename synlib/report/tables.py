@@ -105,10 +105,10 @@ def table5(results: pd.DataFrame) -> Styler:
 
 
 def per_class(results: pd.DataFrame) -> Styler:
-    """AP by class (columns) for each training and evaluation set, averaged over seeds."""
+    """AP by class (columns) for each training and evaluation set, averaged over seeds, with a bar of its length."""
     rows = ["trained on", "evaluated on"]
-    table = results.pivot_table("ap", rows, "class", aggfunc="mean", dropna=False, sort=False)
-    return shown(table[[*CLASSES, MEAN]])
+    table = results.pivot_table("ap", rows, "class", aggfunc="mean", dropna=False, sort=False)[[*CLASSES, MEAN]]
+    return shown(table).bar(color="#0072b255", vmin=0, vmax=table.max(axis=None), axis=None, height=30)
 
 
 def instance_counts(data: StudyData) -> Styler:
@@ -148,7 +148,7 @@ def limits(found: pd.DataFrame, profile: Profile) -> Styler:
         INTERVAL: interval,
         "limit in the paper": found["paper"],
         "removed from here on": chosen,
-        "AP at the limit": found["level"],
+        "AP at the limit": found["ap"],
         "AP lost for each 10 % after it": 10 * found["slope"],
     }
     styled = shown(pd.DataFrame(columns).set_index(found["class"]))

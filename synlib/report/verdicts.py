@@ -37,27 +37,6 @@ CHOICES = {"min": min, "max": max, "between": statistics.median_high}
 _MEAN = NAMES.index(MEAN)
 
 
-class Weighted(NamedTuple):
-    """The runs of an experiment whose factors are ``where``: values, or words of :data:`CHOICES`."""
-
-    weight: float
-    experiment: str
-    where: Mapping[str, Any]
-    evaluated_on: str
-
-
-class Claim(NamedTuple):
-    """A sentence of the paper, with what the head of ``claims.yaml`` says. ``paper``: None where ``runs`` have it."""
-
-    section: str
-    shown_in: str
-    text: str
-    runs: tuple[Weighted, ...]
-    rule: str = "above_zero"
-    unit: str = "AP points"
-    paper: float | None = None
-
-
 class Estimate(NamedTuple):
     """A number with its interval."""
 
@@ -71,17 +50,16 @@ class Estimate(NamedTuple):
         return HOLDS if self.low > 0 else FAILS if self.high < 0 else OPEN
 
 
+Claim = Mapping[str, Any]  # or one of the runs it weighs; claims.yaml explains their keys
 Judged = tuple[Estimate, str, str]  # the estimate, the verdict that follows from it, what both rest on
 Results = Mapping[str, pd.DataFrame]  # experiment -> its results, see synlib.report.frames
 
 
 @functools.cache
-def claims() -> tuple[Claim, ...]:
-    """All claims, by section."""
+def claims() -> tuple[dict[str, Any], ...]:
+    """All claims, by section, with the keys that the head of ``claims.yaml`` explains."""
     entries = yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
-    for entry in entries:
-        entry["runs"] = tuple(Weighted(**run | {"weight": float(Fraction(run["weight"]))}) for run in entry["runs"])
-    return tuple(Claim(**entry) for entry in entries)
+    return tuple({"rule": "above_zero", "unit": "AP points", "paper": None} | entry for entry in entries)
 
 
 def show(study: Study, *places: str) -> Styler:
@@ -89,7 +67,7 @@ def show(study: Study, *places: str) -> Styler:
 
     Nothing is trained. ``.tables["claims"]`` holds :func:`verdicts`. Raises ValueError for an unknown place.
     """
-    experiments = {runs.experiment for claim in _chosen(places) for runs in claim.runs}
+    experiments = {runs["experiment"] for claim in _chosen(places) for runs in claim["runs"]}
     results = {name: study.results(study.planned(name)) for name in sorted(experiments)}
     ended = {name: rows for name, rows in results.items() if rows["class"].notna().any()}
     return table(verdicts(ended, study.store.draws, *places))
@@ -104,11 +82,11 @@ def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     rows = []
     for claim in _chosen(places):
         try:
-            found, verdict, because = RULES[claim.rule](claim, results, draws)
+            found, verdict, because = RULES[claim["rule"]](claim, results, draws)
         except Missing as error:
             found, verdict, because = Estimate(np.nan, np.nan, np.nan), OPEN, str(error)
-        values = (claim.section, claim.shown_in, claim.text, claim.unit, _in_the_paper(claim))
-        rows.append((*values, *found, verdict, because))
+        said = (claim[key] for key in ("section", "shown_in", "text", "unit"))
+        rows.append((*said, _in_the_paper(claim), *found, verdict, because))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -137,26 +115,26 @@ def counted(found: pd.Series) -> str:
 
 
 def _chosen(places: Sequence[str]) -> list[Claim]:
-    known = dict.fromkeys(place for claim in claims() for place in (claim.section, claim.shown_in))
+    known = dict.fromkeys(place for claim in claims() for place in (claim["section"], claim["shown_in"]))
     wanted = [place for place in places if place] or list(known)
     if unknown := [place for place in wanted if place not in known]:
         raise ValueError(f"claims of {unknown[0]!r}: expected one of {', '.join(known)}")
-    return [claim for claim in claims() if claim.section in wanted or claim.shown_in in wanted]
+    return [claim for claim in claims() if claim["section"] in wanted or claim["shown_in"] in wanted]
 
 
 def _in_the_paper(claim: Claim) -> float:
     """The sum of the paper's own numbers; missing where it does not state them all."""
-    if claim.paper is not None:
-        return claim.paper
+    if claim["paper"] is not None:
+        return claim["paper"]
     try:
-        return sum(runs.weight * _select(runs, published())["ap"].mean() for runs in claim.runs)
+        return sum(_weight(runs) * _select(runs, published())["ap"].mean() for runs in claim["runs"])
     except Missing:
         return np.nan
 
 
 def _above_zero(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """A claim that is a sum of APs: in AP points."""
-    terms = [_finished(runs, results).assign(term=k, weight=runs.weight) for k, runs in enumerate(claim.runs)]
+    terms = [_finished(runs, results).assign(term=k, weight=_weight(runs)) for k, runs in enumerate(claim["runs"])]
     runs = pd.concat(terms, ignore_index=True)
     runs["weight"] /= runs.groupby("term")["trained on"].transform("nunique")  # of a term, all runs weigh the same
     found, seeds = contrast(runs, draws)
@@ -184,7 +162,11 @@ def _estimate(values: np.ndarray) -> Estimate:
     return Estimate(*(float(number) for number in (values[0], *percentiles(values[1:]))))
 
 
-def _finished(runs: Weighted, results: Results) -> pd.DataFrame:
+def _weight(runs: Claim) -> float:
+    return float(Fraction(runs["weight"]))
+
+
+def _finished(runs: Claim, results: Results) -> pd.DataFrame:
     """The rows of the mean AP of the runs selected that have results; raises Missing if a run has none for any seed."""
     found = _select(runs, results).query("`class` == @MEAN")
     done = found.dropna(subset="ap")
@@ -194,12 +176,12 @@ def _finished(runs: Weighted, results: Results) -> pd.DataFrame:
     return done
 
 
-def _select(runs: Weighted, results: Results) -> pd.DataFrame:
+def _select(runs: Claim, results: Results) -> pd.DataFrame:
     """The rows of the runs with the factors and evaluation set that a claim names; raises Missing without any."""
-    rows = results.get(runs.experiment)
+    rows, on = results.get(runs["experiment"]), runs["evaluated_on"]
     if rows is None or rows.empty:
-        raise Missing(f"the experiment {runs.experiment} was not run")
-    for factor, wanted in runs.where.items():
+        raise Missing(f"the experiment {runs['experiment']} was not run")
+    for factor, wanted in runs["where"].items():
         values = rows[factor].unique().tolist()
         if wanted == "between" and len(values) < 3:
             raise Missing(f"found {sorted(values)}, expected at least three values to compare")
@@ -207,18 +189,18 @@ def _select(runs: Weighted, results: Results) -> pd.DataFrame:
         if value not in values:
             raise Missing(f"no run with {factor.replace('_', ' ')} {value}")
         rows = rows[rows[factor] == value]
-    found = rows[rows["evaluated on"] == runs.evaluated_on]
+    found = rows[rows["evaluated on"] == on]
     if found.empty:
-        raise Missing(f"{' '.join(rows['trained on'].unique())}: no result on {runs.evaluated_on}")
+        raise Missing(f"{' '.join(rows['trained on'].unique())}: no result on {on}")
     return found
 
 
 def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 4: how far the removal limit of persons is above the median of the other classes' (percent removed)."""
-    runs = stacked(_select(claim.runs[0], results), draws, "threshold")
+    runs = stacked(_select(claim["runs"][0], results), draws, "threshold")
     if len(runs.values) < 3:
         raise Missing(f"found results for thresholds {runs.values.tolist()}, expected at least three")
-    limits = pd.DataFrame(two_phases(runs.values, runs.ap).limit, columns=NAMES)
+    limits = pd.DataFrame(two_phases(runs.values, runs.ap)[0], columns=NAMES)
     lead = limits["person"] - limits.drop(columns=["person", MEAN]).median(axis=1)
     if np.isnan(lead[0]):
         raise Missing("AP is 0 throughout, and has no limit, for persons or for all others")
@@ -232,7 +214,7 @@ def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judg
     Estimated: the distance of the two maxima in decades of it. Holds if the interval lies within half a decade of 0,
     does not hold if it lies outside, and is not decided otherwise, or if a maximum is at an end of its grid.
     """
-    rows = _select(claim.runs[0], results)
+    rows = _select(claim["runs"][0], results)
     momenta = sorted(rows["momentum"].unique().tolist())
     if len(momenta) < 2:
         raise Missing(f"found momentum {momenta}, expected two")

@@ -6,7 +6,6 @@ Images are uint8 (H, W, 3) RGB arrays, instance ids integer arrays (H, W).
 import base64
 import html
 import io
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -35,7 +34,6 @@ SHOWN_PX = 960  # width of a picture; larger images are reduced to it and smalle
 WRONG = (255, 225, 0)  # yellow: none of the classes' colours is near it
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
 COLUMNS = {"grid_template_columns": "repeat(auto-fill, 33em)"}
-SVG = "http://www.w3.org/2000/svg"
 
 
 class Explorer(ipywidgets.VBox):
@@ -65,7 +63,7 @@ def removal_explorer(data: StudyData) -> Explorer:
     richest = richest.sort_values(["nunique", "size"], ascending=False, kind="stable").index[:IMAGES].tolist()
 
     chooser = ipywidgets.Dropdown(options=richest, description="image", **NAMED)
-    common = ipywidgets.IntSlider(0, 0, 100, description="all classes (%)", **NAMED)
+    common = ipywidgets.IntSlider(0, 0, 100, description="all, at least (%)", **NAMED)
     sliders = [ipywidgets.IntSlider(0, 0, 100, description=f"{name} (%)", **NAMED) for name in CLASSES]
     for slider, name in zip(sliders, CLASSES, strict=True):
         slider.style.handle_color = "#{:02x}{:02x}{:02x}".format(*COLORS[name])
@@ -73,22 +71,14 @@ def removal_explorer(data: StudyData) -> Explorer:
 
     def draw() -> str:
         there = instances[instances["image_id"] == chooser.value]
-        removed = np.array([slider.value for slider in sliders]) / 100
+        removed = np.array([max(slider.value, common.value) for slider in sliders]) / 100
         kept = there[there["removed_from"] > removed[there["category"]]]
         counts = [np.bincount(rows["category"], minlength=len(CLASSES)) for rows in (kept, there)]
         by_class = ", ".join(f"{name} {left} of {all_}" for name, left, all_ in zip(CLASSES, *counts, strict=True))
         said = f"{chooser.value}: {len(kept)} of {len(there)} instances are left: {by_class}."
         return picture_html(painted(*scene(chooser.value), kept["instance_id"]), said)
 
-    def move_all(change) -> None:
-        for slider in sliders:
-            slider.unobserve(explorer.update, "value")
-            slider.value = change["new"]
-            slider.observe(explorer.update, "value")
-
-    common.observe(move_all, "value")  # before the explorer's own: it then draws once
-    explorer = Explorer([chooser, common, *sliders], draw)
-    return explorer
+    return Explorer([chooser, common, *sliders], draw)
 
 
 def mixing_explorer(study: Study) -> Explorer:
@@ -153,27 +143,25 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
 
 
 class Tooltips:
-    """A figure as SVG whose marks say what they are when the mouse is on them; PNG where a notebook is not trusted.
+    """A figure whose marks say what they are when the mouse is on them; the figure alone where HTML is not trusted.
 
-    ``figure.tooltips``: id of a line of marks (``set_gid``) -> text of each mark, which becomes its ``<title>``.
+    ``figure.tooltips``: line of marks -> text of each mark, the title of a box that nobody sees over the picture.
     """
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
 
     def _repr_mimebundle_(self, **_) -> dict[str, str]:
-        files = {"svg": io.BytesIO(), "png": io.BytesIO()}
-        for kind, file in files.items():
-            self.figure.savefig(file, format=kind, bbox_inches="tight")
-        ET.register_namespace("", SVG)
-        root = ET.fromstring(files["svg"].getvalue())
-        for name, texts in self.figure.tooltips.items():
-            marks = root.iterfind(f".//{{{SVG}}}g[@id='{name}']//{{{SVG}}}use")
-            for mark, text in zip(marks, texts, strict=True):
-                ET.SubElement(mark, f"{{{SVG}}}title").text = text
-        svg, png = (base64.b64encode(data).decode() for data in (ET.tostring(root), files["png"].getvalue()))
-        image = f'<img alt="{self.figure.name}" src="data:image/png;base64,{png}">'
-        shown = f'<object type="image/svg+xml" data="data:image/svg+xml;base64,{svg}">{image}</object>'
+        file, width = io.BytesIO(), self.figure.bbox.width
+        self.figure.savefig(file, dpi=200)
+        png, boxes = base64.b64encode(file.getvalue()).decode(), ""
+        for line, texts in self.figure.tooltips.items():
+            places = 100 * line.get_transform().transform(line.get_xydata()) / self.figure.bbox.size
+            for (x, y), text in zip(places, texts, strict=True):
+                place = f"left: {x:.2f}%; bottom: {y:.2f}%; transform: translate(-50%, 50%)"
+                boxes += f'<i title="{html.escape(text)}" style="position: absolute; {place}; padding: .5em"></i>'
+        image = f'<img alt="{self.figure.name}" style="display: block; width: 100%" src="data:image/png;base64,{png}"/>'
+        shown = f'<div style="position: relative; max-width: {width:.0f}px">{image}{boxes}</div>'
         return {"text/html": shown, "image/png": png, "text/plain": f"({self.figure.name})"}
 
 

@@ -69,8 +69,8 @@ def test_figure4_draws_each_class_with_its_band_and_limit(one):
         np.testing.assert_allclose(ap.get_ydata(), expected["ap"])
         drawn = band(axis.collections[0])
         assert drawn[40] == pytest.approx(tuple(expected.loc[40, ["low", "high"]]))
-        limit = found.set_index("class").loc[name, "limit"]
-        assert line(axis, "second phase, fitted").get_xdata().tolist() == [limit, 90]
+        limit, bend = found.set_index("class").loc[name, ["limit", "bend"]]
+        assert line(axis, "second phase, fitted").get_xdata().tolist() == [bend, 90]
         assert f"limit {limit:.0f} %" in axis.get_title(loc="left")
         if name != "mean":
             assert to_hex(ap.get_color()) == to_hex([part / 255 for part in COLORS[name]])
@@ -85,7 +85,7 @@ def test_figure4_with_a_class_missing(one):
     axes = curves.figure4(results[results["class"] != "bus"], found).axes
     found_titles = [axis.get_title(loc="left") for axis in axes]
     assert [title.split(":")[0] for title in found_titles] == [*CLASSES, "mean"]
-    assert "rider: no limit" in found_titles
+    assert "rider: limit unknown" in found_titles
     points = [len(line(axis, "AP").get_xdata()) for axis in axes]
     assert points == [0 if name in ("train", "bus") else 10 for name in (*CLASSES, "mean")]
 
@@ -142,31 +142,31 @@ def test_bands_of_several_seeds_are_their_range(three):
     (legend,) = figure.legends
     assert "band: range over 3 seeds" in [text.get_text() for text in legend.get_texts()]
     (legend,) = curves.figure5(results[results["seed"] == 0]).legends
-    assert "band: 95 % interval over images" in [text.get_text() for text in legend.get_texts()]
+    assert "band: 95 % interval" in [text.get_text() for text in legend.get_texts()]
 
 
-@pytest.mark.parametrize("x", ["learning_rate", "effective"])
-def test_figure6_draws_a_curve_a_momentum_and_crosses(one, x):
+@pytest.mark.parametrize("effective", [False, True])
+def test_figure6_draws_a_curve_a_momentum_and_crosses(one, effective):
     results = one.results["fine_tuning"]
-    (axis,) = curves.figure6(results, ScheduleSpec(base_lr=0.04), x=x).axes
+    (axis,) = curves.figure6(results, ScheduleSpec(base_lr=0.04), effective=effective).axes
     assert axis.get_xscale() == "log"
     crosses = [item for item in axis.get_lines() if item.get_marker() == "X"]
     for momentum, rates in RATES.items():
         expected = means(results[results["momentum"] == momentum], "learning_rate", "Cityscapes")["ap"].dropna()
-        divisor = 1 if x == "learning_rate" else 1 - momentum
+        divisor = 1 - momentum if effective else 1
         curve = line(axis, f"momentum {momentum:g}")
         np.testing.assert_allclose(curve.get_xdata(), expected.index / divisor)
         np.testing.assert_allclose(curve.get_ydata(), expected)
         assert len(expected) == len(rates) - 1
         (cross,) = [item for item in crosses if item.get_color() == curve.get_color()]
         np.testing.assert_allclose(cross.get_xdata(), max(rates) / divisor)
-    tops = [item for item in axis.get_lines() if item.get_marker() == "v" and len(item.get_xdata())]
-    scaled = [4 * lr / (1 if x == "learning_rate" else 1 - m) for m, lr in paper.BEST_LEARNING_RATE.items()]
-    np.testing.assert_allclose([item.get_xdata()[0] for item in tops], scaled)
+        best = line(axis, f"paper: best for momentum {momentum:g}")  # a line: at no height that looks like an AP
+        assert best.get_xdata() == pytest.approx([4 * paper.BEST_LEARNING_RATE[momentum] / divisor] * 2)
+        assert best.get_color() == curve.get_color()
     ends = [item.get_xdata()[0] for item in axis.get_lines() if item.get_label().startswith("paper: too slow")]
-    assert ends == ([pytest.approx(0.0002), pytest.approx(0.08)] if x == "learning_rate" else [])
+    assert ends == ([] if effective else [pytest.approx(0.0002), pytest.approx(0.08)])
     base = line(axis, "baseline (momentum 0.9)").get_xdata()[0]
-    assert base == pytest.approx(0.04 if x == "learning_rate" else 0.4)
+    assert base == pytest.approx(0.4 if effective else 0.04)
 
 
 def test_figure6_leaves_out_what_is_not_trained_yet(one):
@@ -176,8 +176,6 @@ def test_figure6_leaves_out_what_is_not_trained_yet(one):
     (axis,) = curves.figure6(results, BASELINE).axes
     crosses = [x for item in axis.get_lines() if item.get_marker() == "X" for x in item.get_xdata()]
     assert sorted(crosses) == [0.02, 0.2]
-    with pytest.raises(ValueError, match="found 'lr'"):
-        curves.figure6(results, BASELINE, x="lr")
 
 
 def test_amounts_draws_ours_and_the_papers(one):
@@ -222,9 +220,8 @@ def test_figures_are_redrawn_from_their_tables(one, tmp_path, monkeypatch):
         "figure4": (curves.figure4, results["thresholds"], found),
         "figure5": (curves.figure5, results["ratios"]),
         "figure6": (lambda table: curves.figure6(table, BASELINE), results["fine_tuning"]),
-        "figure6_effective": (lambda table: curves.figure6(table, BASELINE, x="effective"), results["fine_tuning"]),
+        "figure6_effective": (lambda table: curves.figure6(table, BASELINE, effective=True), results["fine_tuning"]),
         "table3_cost": (curves.amounts, results["amounts"]),
-        "table1_classes": (figures.per_class_bars, results["table1"]),
     }
     for name, (function, *own) in functions.items():
         figure = function(*own)

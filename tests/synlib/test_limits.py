@@ -26,17 +26,17 @@ def test_the_fit_is_the_nearest_curve(seed):
     rng = np.random.default_rng(seed)
     thresholds = np.sort(rng.choice(100, 7, replace=False)).astype(float)
     curve = np.interp(thresholds, [0, 40, 100], [rng.uniform(10, 30), 30, 10]) + rng.normal(0, 1.5, 7)
-    fitted = two_phases(thresholds, curve[:, None])
+    (bend_found,), _, _ = two_phases(thresholds, curve[:, None])
     errors = {}
-    for bend in [*np.linspace(thresholds[0], thresholds[-2], 60), *thresholds[:-1], fitted.limit[0]]:
+    for bend in [*np.linspace(thresholds[0], thresholds[-2], 60), *thresholds[:-1], bend_found]:
         first = np.flatnonzero(thresholds <= bend)
         steps = [(thresholds >= thresholds[k]).astype(float) for k in first[1:]]
         last_step = (thresholds > bend).astype(float)
         columns = np.stack([np.ones(7), *steps, last_step, -np.maximum(0, thresholds - bend)], 1)
         lowest = [-np.inf] + [0.0] * (len(first) + 1)
         errors[bend] = 2 * lsq_linear(columns, curve, (lowest, np.inf), tol=1e-12).cost
-    if fitted.limit[0] < thresholds[-1]:
-        assert errors[fitted.limit[0]] <= min(errors.values()) * 1.02 + 1e-9
+    if bend_found < thresholds[-1]:
+        assert errors[bend_found] <= min(errors.values()) * 1.02 + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -49,41 +49,41 @@ def test_the_first_phase_is_an_isotonic_regression(seed):
 
 @pytest.mark.parametrize("thresholds, bend", [*((TENS, bend) for bend in (0, 20, 35, 60, 75)), (UNEVEN, 60)])
 def test_a_clean_bend_is_found(thresholds, bend):
-    fitted = two_phases(thresholds, bent(bend, thresholds=thresholds))
-    assert fitted.limit == pytest.approx(bend, abs=2)
-    assert fitted.level == pytest.approx(20, abs=0.3)
-    assert fitted.slope == pytest.approx(12 / (90 - bend), rel=0.05)
+    found, level, slope = two_phases(thresholds, bent(bend, thresholds=thresholds))
+    assert found == pytest.approx(bend, abs=2)
+    assert level == pytest.approx(20, abs=0.3)
+    assert slope == pytest.approx(12 / (90 - bend), rel=0.05)
 
 
 @pytest.mark.parametrize("thresholds", [TENS, UNEVEN])
 @pytest.mark.parametrize("start", [20, 10])
 def test_a_first_phase_may_rise_and_level_off(start, thresholds):
     curve = np.interp(thresholds, [0, 30, 75, 90], [start, 20, 20.5, 8])
-    assert two_phases(thresholds, curve).limit == pytest.approx(75, abs=2)
+    assert two_phases(thresholds, curve)[0] == pytest.approx(75, abs=2)
 
 
 def test_of_equally_near_bends_the_last():
     """11, 17, 20.5 rise and 17.5, 10 fall: the fall may begin anywhere up to where its line is 20.5 high."""
-    fitted = two_phases(UNEVEN, np.array([11, 17, 20.5, 17.5, 10]))
-    assert fitted.limit == pytest.approx(76, abs=1)
-    assert fitted.slope == pytest.approx(0.75)
+    bend, _, slope = two_phases(UNEVEN, np.array([11, 17, 20.5, 17.5, 10]))
+    assert bend == pytest.approx(76, abs=1)
+    assert slope == pytest.approx(0.75)
 
 
 def test_a_late_recovery_hides_no_fall_and_a_curve_that_hardly_falls_has_its_limit_at_the_end():
     recovers = np.array([18.7, 18.1, 13.6, 14, 12.8, 12.4, 13.3, 12.9, 14.9, 17.1])
     curves = np.stack([recovers, *(bent(40, last=last) for last in (20, 19, 25))], axis=1)
-    assert two_phases(TENS, curves).limit.tolist() == [0, 90, 90, 90]
+    assert two_phases(TENS, curves)[0].tolist() == [0, 90, 90, 90]
 
 
 def test_the_unit_of_ap_does_not_matter():
     curves = bent(35)[:, None] + np.random.default_rng(0).normal(0, 1, (10, 20))
-    np.testing.assert_allclose(two_phases(TENS, curves).limit, two_phases(TENS, curves / 100).limit)
+    np.testing.assert_allclose(two_phases(TENS, curves)[0], two_phases(TENS, curves / 100)[0])
 
 
 def test_unknown_and_zero_have_no_limit(recwarn):
     curves = np.stack([np.full(10, np.nan), np.zeros(10), bent(35)], axis=1)
     curves[3:, 0] = 1
-    assert np.isnan(two_phases(TENS, curves).limit).tolist() == [True, True, False]
+    assert np.isnan(two_phases(TENS, curves)[0]).tolist() == [True, True, False]
     assert not recwarn.list
 
 
@@ -123,10 +123,18 @@ def test_a_limit_or_end_at_the_last_bend_tried_is_a_lower_bound():
     assert not ((table["high"] > 80) & (table["high"] < 90)).any()
 
 
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="at least three rising"):
-        fitted_limits([0, 10], np.ones((2, 5, 9)))
-    with pytest.raises(ValueError, match="rising"):
-        two_phases([0, 20, 10], np.ones(3))
-    with pytest.raises(ValueError, match="expected 3 thresholds"):
-        two_phases([0, 10, 20], np.ones(4))
+def test_limits_are_thresholds_that_were_trained():
+    """The bend of 34 is between two; AP at the limit is what was found there, not what was fitted."""
+    rng = np.random.default_rng(1)
+    ap = with_draws(np.repeat(bent(34)[:, None], 9, 1), rng.normal(0, 0.4, (10, 40, 9)))
+    table = fitted_limits(TENS, ap)
+    assert table["bend"].tolist() == pytest.approx([34] * 9, abs=1)
+    assert (table["limit"] == 30).all() and (table["ap"] == 20).all()
+    assert np.isin(table[["low", "high"]], TENS).all()
+    assert (table["low"] <= table["bend"]).all() and (table["bend"] <= table["high"]).all()
+
+
+def test_two_thresholds_have_no_limit():
+    found = fitted_limits(TENS[:2], np.ones((2, 5, 9)))
+    assert found[["limit", "low", "high", "ap", "level"]].isna().all(axis=None)
+    assert not found[["at_least", "high_at_least"]].any(axis=None)

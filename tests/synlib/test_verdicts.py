@@ -78,7 +78,7 @@ def test_the_papers_numbers_give_the_papers_differences_and_verdicts():
 
 
 def test_what_the_paper_says_of_the_rules():
-    stated = {claim.rule: claim.paper for claim in verdicts.claims() if claim.paper is not None}
+    stated = {claim["rule"]: claim["paper"] for claim in verdicts.claims() if claim["paper"] is not None}
     first, second = (rate / (1 - momentum) for momentum, rate in paper.BEST_LEARNING_RATE.items())
     assert stated["persons_last_longer"] == paper.limit("person") - paper.limit("car")
     assert stated["same_effective_rate"] == pytest.approx(np.log10(second / first))
