@@ -7,10 +7,7 @@ import os
 from typing import Any
 
 import torch
-from detectron2.projects.point_rend import mask_head, point_features
 from torch import Tensor, nn
-
-from seeded_rcnn.points import repeatable_point_sample
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions in which convolutions and matrix products have 16 bits; the others are ``float32`` and ``tf32``."""
@@ -20,13 +17,12 @@ def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
     """Configure PyTorch for this process: TensorFloat-32 and, if asked for, deterministic algorithms on a ``gpu``.
 
     TensorFloat-32 has 10 bits of mantissa, so ``float32`` forbids it, also where PyTorch would use it by default.
-    PointRend then samples its points by :func:`seeded_rcnn.points.bilinear`, whose gradient can be repeated.
+    PyTorch warns of operations without a deterministic algorithm: so far the gradient of PointRend's ``grid_sample``.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     if gpu:
         if deterministic:  # read when cuBLAS is first used
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            point_features.point_sample = mask_head.point_sample = repeatable_point_sample
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 

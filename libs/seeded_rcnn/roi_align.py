@@ -4,14 +4,10 @@ torchvision's backward pass adds one number at a time. With a single sample a bi
 sampling; for boxes within the image both agree up to rounding.
 """
 
-from functools import partial
-
 import torch
 from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from seeded_rcnn.points import bilinear
 
 
 class GridROIAlign(nn.Module):
@@ -32,10 +28,10 @@ class GridROIAlign(nn.Module):
         y, x = ((torch.arange(count, device=rois.device) + 0.5) / count for count in (height, width))
         centers = torch.stack([x.repeat(height), y.repeat_interleave(width)], 1)  # of the bins, in [0, 1]
         grids = (low + (high - low) * centers).split(rois[:, 0].long().bincount(minlength=len(features)).tolist())
-        plain = partial(F.grid_sample, padding_mode="border", align_corners=False)  # faster, and repeats on a CPU
-        sample = partial(bilinear, border=True) if torch.are_deterministic_algorithms_enabled() else plain
-        pairs = zip(features, grids, strict=True)
-        sampled = [sample(image[None], grid[None])[0].transpose(0, 1) for image, grid in pairs]
+        sampled = [
+            F.grid_sample(image[None], grid[None], padding_mode="border", align_corners=False)[0].transpose(0, 1)
+            for image, grid in zip(features, grids, strict=True)
+        ]
         return torch.cat(sampled).reshape(len(rois), features.shape[1], height, width).to(features.dtype)
 
 

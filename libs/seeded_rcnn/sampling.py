@@ -18,17 +18,10 @@ from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY,
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import ROI_MASK_HEAD_REGISTRY, StandardROIHeads
 from detectron2.projects.point_rend import PointRendMaskHead
-from detectron2.projects.point_rend.mask_head import calculate_uncertainty
-from detectron2.projects.point_rend.point_features import (
-    get_point_coords_wrt_image,
-    get_uncertain_point_coords_with_randomness,
-)
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_ioa
 from torch import Tensor
 from torch.nn import functional as F
 
-from seeded_rcnn.label_masks import LabelMasks
-from seeded_rcnn.points import labels_at
 from seeded_rcnn.roi_align import use_grids
 
 COVERED = 0.5
@@ -153,24 +146,12 @@ class NegativesMaskHead(PointRendMaskHead):
         points, labels = zip(*(self._sample_points(masks, [found]) for masks, found in of_images), strict=True)
         return torch.cat(points), torch.cat(labels)
 
-    @torch.no_grad()
     def _sample_points(self, coarse_mask: Tensor, instances: list[Instances]) -> tuple[Tensor, Tensor]:
         seed_next(self.seeds, coarse_mask.device)
-        points = self.mask_point_train_num_points
-        if not len(coarse_mask):
-            return coarse_mask.new_zeros(0, points, 2), coarse_mask.new_zeros(0, points)
-        found = [part for part in instances if len(part)]
-        if not all(isinstance(part.gt_masks, LabelMasks) for part in found):
+        if len(coarse_mask):
             return super()._sample_train_points(coarse_mask, instances)
-        # As Detectron2's, but label maps are looked up at the points only.
-        classes = torch.cat([part.gt_classes for part in found])
-        how = self.mask_point_oversample_ratio, self.mask_point_importance_sample_ratio
-        coords = get_uncertain_point_coords_with_randomness(
-            coarse_mask, lambda logits: calculate_uncertainty(logits, classes), points, *how
-        )
-        places = get_point_coords_wrt_image(Boxes.cat([part.proposal_boxes for part in found]).tensor, coords)
-        pairs = zip(found, places.split([len(part) for part in found]), strict=True)
-        return coords, torch.cat([labels_at(part.gt_masks.labels, part.gt_masks.values, at) for part, at in pairs])
+        points = self.mask_point_train_num_points
+        return coarse_mask.new_zeros(0, points, 2), coarse_mask.new_zeros(0, points)
 
 
 def _covered_by_ignored(boxes: Boxes, truth: Instances) -> Tensor:

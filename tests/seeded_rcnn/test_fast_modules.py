@@ -1,15 +1,10 @@
-"""Modules that are here for their speed, or to repeat on a GPU, compute what the plain ones do, up to rounding."""
+"""Modules that are here for their speed compute what the plain ones do, up to rounding."""
 
 import pytest
 import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.projects.point_rend.point_features import point_sample, sample_point_labels
-from detectron2.structures import Instances
-from torch.nn import functional as F
 
-from seeded_rcnn.label_masks import LabelMasks
-from seeded_rcnn.points import bilinear, labels_at, repeatable_point_sample
 from seeded_rcnn.roi_align import GridROIAlign, use_grids
 
 HEIGHT, WIDTH, STRIDE = 96, 192, 4
@@ -44,31 +39,3 @@ def test_only_one_sample_a_bin_is_replaced(samples, expected):
     pooler = ROIPooler(7, scales=(1 / 4, 1 / 8), sampling_ratio=samples, pooler_type="ROIAlignV2")
     use_grids(pooler)
     assert [type(level) for level in pooler.level_poolers] == [expected] * 2
-
-
-@pytest.mark.parametrize("padding", ["zeros", "border"])
-def test_bilinear_is_grid_sample_and_so_is_its_gradient(padding):
-    torch.manual_seed(0)
-    grid, results = torch.rand(2, 30, 7, 2) * 2.4 - 1.2, []  # some points lie outside
-    features, weights = torch.randn(2, 5, 12, 25, requires_grad=True), torch.randn(2, 5, 30, 7)
-    for sampled in (
-        F.grid_sample(features, grid, padding_mode=padding, align_corners=False),
-        bilinear(features, grid, border=padding == "border"),
-    ):
-        results.append((sampled, *torch.autograd.grad((sampled * weights).sum(), features)))
-    for theirs, ours in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    points = torch.rand(2, 9, 2)
-    theirs, ours = (f(features, points, align_corners=False) for f in (point_sample, repeatable_point_sample))
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(96, 192), (64, 128), (800, 1600)])
-def test_labels_at_points_have_the_bits_of_sampled_masks(size):
-    torch.manual_seed(1)
-    labels = torch.randint(0, 9, (size[0] // 8, size[1] // 8)).repeat_interleave(8, 0).repeat_interleave(8, 1)
-    instances, points = Instances(size), torch.rand(8, 50, 2) * torch.tensor([size[1], size[0]])
-    instances.gt_masks = LabelMasks(labels.to(torch.uint8), torch.arange(1, 9, dtype=torch.uint8))
-    expected = sample_point_labels([instances], points)
-    assert 0 < expected.mean() < 1
-    assert torch.equal(labels_at(instances.gt_masks.labels, instances.gt_masks.values, points), expected)
