@@ -16,7 +16,7 @@ import pandas as pd
 
 from scapes import files, png
 from scapes.files import BadFile
-from scapes.labels import INSTANCE_BASE, INSTANCE_LABEL_IDS, MAX_LABEL_ID, label_of_instance, read_label_ids
+from scapes.labels import check_instance_ids, read_label_ids
 from scapes.layout import Layout
 
 MANIFEST, PARTIAL_MANIFEST = "harmonized.json", "harmonizing.json"
@@ -31,7 +31,7 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     public labels: their paths are empty strings and the size is the image's.
 
     Raises ``FileNotFoundError`` if there are no images or an image has no labels; ``ValueError`` for an unfinished
-    tree, an unknown split or a ``*_leftImg8bit.png`` of another form.
+    tree, an unknown split, a ``*_leftImg8bit.png`` of another form, or an instance map of another kind of PNG.
     """
     if split not in LAYOUT.groups:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(LAYOUT.groups)}")
@@ -39,7 +39,8 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     columns = _COLUMNS[:1] if split == "test" else _COLUMNS
     table = pd.DataFrame({"dataset": dataset, "split": split, "image_id": [key.split("/")[1] for key in keys]})
     table = table.join(LAYOUT.table(root, split, keys, columns).reindex(columns=_COLUMNS, fill_value=""))
-    sizes = [png.read_header(path)[:2] for path in table["image_path" if split == "test" else "instance_path"]]
+    column, kinds = ("image_path", png.PHOTO) if split == "test" else ("instance_path", ["gray 16"])
+    sizes = [png.read_header(path, *kinds)[:2] for path in table[column]]
     table["height"], table["width"] = zip(*sizes, strict=True)
     return table.sort_values("image_id", ignore_index=True)
 
@@ -47,12 +48,7 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
 def read_instance_ids(path: str) -> np.ndarray:
     """Instance ids, uint16 (H, W); raises ``BadFile`` if the file is damaged or holds other values."""
     instance_ids = png.read(path, "gray 16")
-    values = np.flatnonzero(np.bincount(instance_ids.ravel()))
-    labels = label_of_instance(values)
-    bad = (labels > MAX_LABEL_ID) | ((values >= INSTANCE_BASE) & ~np.isin(labels, INSTANCE_LABEL_IDS))
-    if bad.any():
-        expected = f"label ids 0..{MAX_LABEL_ID} or label id * {INSTANCE_BASE} + n of a class with instances"
-        raise BadFile("value", path, f"{bad.sum()} such ids, the first is {values[bad][0]}", expected)
+    check_instance_ids(path, np.flatnonzero(np.bincount(instance_ids.ravel())))
     return instance_ids
 
 

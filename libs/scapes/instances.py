@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from scapes import png
-from scapes.files import replacing
-from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, label_of_instance
+from scapes.files import BadFile, replacing
+from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, check_instance_ids, label_of_instance
 from scapes.parallel import map_items
 
 _TABLE_VERSION = 1  # in the cache's file name: raise it when the columns or their meaning change
@@ -32,7 +32,8 @@ def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, pr
     :func:`scapes.png.read_ends`; others: of all bytes). ``cache_dir``: where it is kept; files are opened again only
     when the path, size or time of change of any of them is another one.
 
-    Raises ``BadFile`` for a truncated PNG, ``OSError`` for a missing file.
+    Raises ``OSError`` for a missing file, ``BadFile`` for a truncated PNG, and for a photo of a kind that training
+    cannot read or, in an image table with sizes, of another size than its labels.
     """
     kept = Path(cache_dir) / f"fingerprint-{_stamp(images)}.txt" if cache_dir else None
     if kept and kept.is_file() and re.fullmatch("[0-9a-f]{16}", found := kept.read_text()):
@@ -51,7 +52,7 @@ def _stamp(images: pd.DataFrame) -> str:
     for column in (name for name in FILES if name in images):
         paths = images[column].tolist()
         found = [os.stat(path) for path in paths if path]
-        digest.update("\0".join([column, *paths, ""]).encode())
+        digest.update(os.fsencode("\0".join([column, *paths, ""])))
         digest.update(np.array([(file.st_size, file.st_mtime_ns) for file in found], np.int64).tobytes())
     return digest.hexdigest()[:16]
 
@@ -59,11 +60,15 @@ def _stamp(images: pd.DataFrame) -> str:
 def image_digest(image: dict) -> str:
     """Hash of one row of the image table and of its files; errors as :func:`fingerprint`."""
     found = [image[name] for name in ("dataset", "split", "image_id")], []
-    for path in (image[name] for name in FILES if name in image):
+    for name in (name for name in FILES if name in image):
+        path = image[name]
         if path.endswith(".png"):
-            found[1].append(png.read_ends(path))
+            found[1].append(png.read_ends(path, *(png.PHOTO if name == "image_path" else ())))
         else:
             found[1].append((hashlib.sha256(Path(path).read_bytes()).hexdigest(),) if path else ())
+    if "height" in image and (size := found[1][0][0][:2]) != (image["height"], image["width"]):
+        expected = f"{(image['height'], image['width'])} as its labels"
+        raise BadFile("size", image["image_path"], f"(height, width) {size}", expected)
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
@@ -78,7 +83,8 @@ def instance_table(
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
     ``cache_dir``: where the table is kept, by the :func:`fingerprint` of the images; a damaged one is replaced.
-    ``workers``: processes, default one per core. Raises ``BadFile`` if an instance map is damaged or not 16-bit.
+    ``workers``: processes, default one per core. Raises ``BadFile`` if an instance map is damaged, not 16-bit, or holds
+    what is no instance id.
     """
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
@@ -96,19 +102,22 @@ def instance_table(
 
 
 def _find_in(path: str) -> np.ndarray:
-    return _find_instances(png.read(path, "gray 16"))
+    return _find_instances(png.read(path, "gray 16"), path)
 
 
-def image_instances(instance_map: np.ndarray) -> pd.DataFrame:
-    """Instances of one map, uint16 (H, W): the columns from ``instance_id`` on, sorted by it."""
-    return pd.DataFrame(_find_instances(instance_map))
+def image_instances(instance_map: np.ndarray, path: str = "instance map") -> pd.DataFrame:
+    """Instances of one map, uint16 (H, W): the columns from ``instance_id`` on, sorted by it.
+
+    Raises ``BadFile``, naming ``path``, if it holds what is no instance id.
+    """
+    return pd.DataFrame(_find_instances(instance_map, path))
 
 
 _ROW = np.dtype("i4, i1, i4, i4, i4, i4, i4, ?")
 _ROW.names = ("instance_id", "category", "area_px", "x0", "y0", "x1", "y1", "crowd")
 
 
-def _find_instances(instance_map: np.ndarray) -> np.ndarray:
+def _find_instances(instance_map: np.ndarray, path: str) -> np.ndarray:
     """One pass over the pixels finds the runs of equal ids within rows; all else happens on the few thousand runs."""
     # Runs: where they start, their ids and lengths in pixels.
     height, width = instance_map.shape
@@ -116,6 +125,7 @@ def _find_instances(instance_map: np.ndarray) -> np.ndarray:
     np.not_equal(instance_map[:, 1:], instance_map[:, :-1], out=change[:, 1:])
     starts = np.flatnonzero(change)
     ids = instance_map.ravel()[starts].astype(np.int32)
+    check_instance_ids(path, ids)
     labels = label_of_instance(ids)
     lengths = np.diff(starts, append=height * width)
     # Only those of the eight classes, sorted by id; first: where each id starts.

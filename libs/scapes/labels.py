@@ -40,6 +40,16 @@ def check_label_ids(path: str, label_ids: np.ndarray) -> None:
         raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
 
 
+def check_instance_ids(path: str, instance_ids: np.ndarray) -> None:
+    """Raise ``BadFile`` unless the values, integers (N,), are label ids or ids of instances."""
+    labels = label_of_instance(instance_ids)
+    bad = (labels > MAX_LABEL_ID) | ((instance_ids >= INSTANCE_BASE) & ~np.isin(labels, INSTANCE_LABEL_IDS))
+    if bad.any():
+        expected = f"label ids 0..{MAX_LABEL_ID} or label id * {INSTANCE_BASE} + n of a class with instances"
+        found = np.unique(instance_ids[bad])
+        raise BadFile("value", path, f"{len(found)} such ids, the first is {found[0]}", expected)
+
+
 def read_label_ids(path: str) -> np.ndarray:
     """A class map of label ids: uint8 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
     label_ids = png.read(path, "gray 8")

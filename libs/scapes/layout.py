@@ -7,7 +7,8 @@ Split of numbered images: with M the largest number in the folder, images up to 
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,6 @@ class Layout:
     example: str  # a key
     readers: dict[str, Callable[[str], Any]]  # column -> reader of a path, for all but image_path; raises BadFile
     large: tuple[str, ...] = ()  # groups whose images may be larger than their labels, in proportion
-    color_kinds: tuple[str, ...] = ("RGB 8",)  # kinds of PNG that images may be, see scapes.png.read
 
     def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
         """Where the files of an image belong, by column."""
@@ -49,52 +49,47 @@ class Layout:
         """What the paths of a column have before and after the key."""
         return self.paths(root, group, "\n")[column].split("\n")
 
-    def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[list[str], list[str]]:
-        """Sorted keys of the files of a column, and paths of files with the same extension and another form of name."""
-        before, after = self._around(root, group, column)
-        pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
-        found = sorted(path for path in self._listed(before) if path.endswith(after[after.rindex(".") :]))
-        matches = {path: pattern.fullmatch(path) for path in found}
-        return [match[1] for match in matches.values() if match], [path for path in found if not matches[path]]
+    def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[dict[str, str], list[str]]:
+        """{key: path} of the files of a column, sorted, and paths of files that end alike but have no key.
 
-    def _listed(self, before: str) -> list[str]:
-        """All files, except hidden ones, as deep as the keys go."""
+        Hidden files and those whose names end otherwise are ignored.
+        """
+        before, after = self._around(root, group, column)
         listed = [os.path.dirname(before)]
-        for _ in range(1 + self.example.count("/")):
+        for _ in range(1 + self.example.count("/")):  # as deep as the keys go
             folders = [path for path in listed if os.path.isdir(path)]
             listed = [f"{path}/{name}" for path in folders for name in os.listdir(path) if not name.startswith(".")]
-        return listed
+        pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
+        found = {path: pattern.fullmatch(path) for path in sorted(listed) if path.endswith(after)}
+        keys = {match[1]: path for path, match in found.items() if match}
+        return keys, [path for path, match in found.items() if not match]
 
     def keys(self, root: str | Path, group: str) -> list[str]:
-        """Keys of all images, sorted; ignores hidden files and those whose names end otherwise.
+        """Keys of all images, sorted.
 
         Raises ``FileNotFoundError`` without any image, ``BadFile`` for a name that ends alike but has another form.
         """
-        before, after = self._around(root, group, "image_path")
+        folder, (before, after) = self.folder(root, group), self._around(root, group, "image_path")
         expected = f"names like {os.path.basename(before)}{self.example}{after}"
         keys, odd = self.scan(root, group)
-        if odd := [path for path in odd if path.endswith(after)]:
+        if odd:
             raise BadFile("name", odd[0], f"{len(odd)} such names", expected)
         if not keys:
-            folder = self.folder(root, group)
             what = "no images" if os.path.isdir(folder) else "no such folder"
-            raise FileNotFoundError(f"{folder}: {what}; expected {expected}")
-        return keys
+            others = [other for other in self.groups if self.scan(root, other)[0]]
+            hint = f"; only {', '.join(others)} is there" if others else nearby(root, folder[len(f"{root}/") :])
+            raise FileNotFoundError(f"{folder}: {what}; expected {expected}{hint}")
+        return list(keys)
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
-        """Paths of the files of images: one row per key. ``columns`` begins with ``image_path``.
-
-        Opens no file; raises ``FileNotFoundError`` if one is missing.
-        """
-        table = {}
-        for column in columns:
-            before, after = self._around(root, group, column)
-            table[column] = [f"{before}{key}{after}" for key in keys]
-            there = set(self._listed(before))  # faster than asking for each file
-            for path, image in zip(table[column], table["image_path"], strict=True):
-                if path not in there:
-                    raise FileNotFoundError(f"{path}: missing, though {image} exists")
-        return pd.DataFrame(table)
+        """Paths of the files of images: one row per key. Opens no file; ``FileNotFoundError`` if one is missing."""
+        found = {column: self.scan(root, group, column)[0] for column in columns}
+        for column, there in found.items():
+            for key in keys:
+                if key not in there:
+                    paths = self.paths(root, group, key)
+                    raise FileNotFoundError(f"{paths[column]}: missing, though {paths['image_path']} exists")
+        return pd.DataFrame({column: [there[key] for key in keys] for column, there in found.items()})
 
     def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
         """Raise ``BadFile`` unless the (height, width) of a file is as of the class map, ``labels``."""
@@ -114,30 +109,22 @@ class NumberedDataset(Layout):
     complete_classes: Callable[[np.ndarray, np.ndarray, dict[int, int]], dict[int, int]] | None = None
 
     def read_images(
-        self, root: str | Path, split: str | None = None, variant: str = "rgb", ids: Iterable[int | str] | None = None
+        self, root: str | Path, variant: str = "rgb", splits: Mapping[str, Iterable[int | str]] | None = None
     ) -> pd.DataFrame:
-        """Image table of the raw data set, sorted by number: one row per image. No file is opened.
+        """Image table of the raw data set: one row per image, sorted by split and number. No file is opened.
 
-        ``split``: ``train``, ``val``, or None for both. ``ids``: these images only; together with a ``split`` they
-        *are* that split. Columns: ``dataset``, ``split``, ``image_id`` (text), and the paths of ``files``.
+        ``splits``: numbers of the images of ``train`` and ``val``, of which a range need not all be there; default: the
+        rule above. Columns: ``dataset``, ``split``, ``image_id`` (text), and the paths of ``files``.
 
-        Raises ``FileNotFoundError`` for a missing folder, file or id; ``ValueError`` for an unknown split or variant,
-        ids that repeat, or as :meth:`keys`.
+        Raises ``FileNotFoundError`` for a missing folder, file or number and a split without images; ``ValueError`` for
+        an unknown split or variant, a number that stands twice, or as :meth:`keys`.
         """
-        if split not in (None, "train", "val"):
-            raise ValueError(f"unknown split {split!r}, expected one of train, val, or None for both")
         if variant not in self.groups:
             raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(self.groups)}")
         keys = {int(key): key for key in self.keys(root, variant)}
-        last_train = last_train_number(max(keys))
-        splits = {number: "train" if number <= last_train else "val" for number in sorted(keys)}
-        if ids is not None:
-            splits = {number: split or splits[number] for number in _check_ids(ids, keys, root)}
-        splits = {number: own for number, own in splits.items() if split in (None, own)}
-        if not splits:
-            raise FileNotFoundError(f"{root}: none of its {len(keys)} images is in split {split!r}")
-        identity = {"dataset": self.name, "split": list(splits.values()), "image_id": list(map(str, splits))}
-        return pd.DataFrame(identity).join(self.table(root, variant, [keys[number] for number in splits], self.files))
+        table = pd.DataFrame(split_images(root, keys, splits), columns=["split", "image_id"])
+        paths = self.table(root, variant, table["image_id"].map(keys).tolist(), self.files)
+        return table.astype({"image_id": str}).assign(dataset=self.name)[["dataset", "split", "image_id"]].join(paths)
 
     def read_labels(self, image: dict) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
         """Class map uint8 (H, W), instance map int32 (H, W), {instance id: label id} of a row of the image table.
@@ -152,9 +139,42 @@ class NumberedDataset(Layout):
         return class_map, instance_map, classes
 
 
-def last_train_number(largest: int) -> int:
-    """The split rule: numbers up to this one are ``train``."""
-    return (4 * largest + 4) // 5
+def split_images(
+    root: str | Path, there: Collection[int], splits: Mapping[str, Iterable[int | str]] | None = None
+) -> list[tuple[str, int]]:
+    """(Split, number) of the images in ``there``, as :meth:`NumberedDataset.read_images` says."""
+    last_train = (4 * max(there) + 4) // 5
+    default = {"train": range(last_train + 1), "val": range(last_train + 1, max(there) + 1)}
+    images = []
+    for split, wanted in (splits or default).items():
+        if split not in default:
+            raise ValueError(f"unknown split {split!r}, expected train or val")
+        numbers = sorted(n for n in there if n in wanted) if isinstance(wanted, range) else sorted(map(int, wanted))
+        if not numbers:
+            raise FileNotFoundError(f"{root}: split {split} is empty: {_other_splits(wanted, sorted(there))}")
+        images += [(split, number) for number in numbers]
+    counts = Counter(number for _, number in images)
+    if twice := [number for number, count in counts.items() if count > 1]:
+        raise ValueError(f"{len(twice)} images are listed more than once, the first is {twice[0]}; expected each once")
+    if missing := sorted(counts.keys() - set(there)):
+        raise FileNotFoundError(f"{root}: {len(missing)} of the listed images do not exist, the first is {missing[0]}")
+    return images
+
+
+def _other_splits(wanted: Iterable[int | str], there: list[int]) -> str:
+    """What was wanted of the images ``there``, and splits of four fifths and one fifth that would do."""
+    cut = (4 * len(there) + 4) // 5
+    train, val = ([part[0], part[-1]] if len(part) > 1 else part for part in (there[:cut], there[cut:]))
+    expected = f"{wanted.start}..{wanted.stop - 1}" if isinstance(wanted, range) and wanted else "some"
+    found = f"found images {there[0]}..{there[-1]}, expected {expected}"
+    return f"{found}; choose others, for example split: {{train: {train}, val: {val}}}"
+
+
+def nearby(root: str | Path, *folders: str) -> str:
+    """``; did you mean FOLDER?`` where a folder above or in ``root`` has one of ``folders``, else an empty text."""
+    near = [Path(root).parent, *sorted(Path(root).glob("*"))]
+    found = [path for path in near if any((path / folder).is_dir() for folder in folders)]
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def read_instance_map(path: str, kinds: tuple[str, ...] = ("RGB 8",)) -> np.ndarray:
@@ -175,12 +195,3 @@ def checked_classes(pairs: Collection[tuple[int, int]]) -> dict[int, int]:
     if len(classes := dict(pairs)) < len(pairs):
         raise ValueError(f"{len(pairs) - len(classes)} instance ids stand twice")
     return classes
-
-
-def _check_ids(ids: Iterable[int | str], known: Iterable[int], root: str | Path) -> list[int]:
-    wanted = sorted(int(number) for number in ids)
-    if len(wanted) > len(set(wanted)):
-        raise ValueError(f"{len(wanted) - len(set(wanted))} ids are listed more than once, expected each image once")
-    if missing := sorted(set(wanted) - set(known)):
-        raise FileNotFoundError(f"{root}: {len(missing)} of the listed images do not exist, the first is {missing[0]}")
-    return wanted

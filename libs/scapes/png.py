@@ -6,6 +6,7 @@ without a word.
 
 import os
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _COMPACT = (cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 """For label maps as fast as OpenCV's default, and a third smaller."""
+PHOTO = ("RGB 8", "RGBA 8", "gray 8", "palette 8")
+"""Kinds that are read as photos; of 16 bits, image libraries make white or black."""
 COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray+alpha", 6: "RGBA"}
 
 
@@ -33,20 +36,20 @@ class Header(NamedTuple):
         return f"{self.color} {self.bit_depth}"
 
 
-def read_header(path: str | Path) -> Header:
-    """What the first 33 bytes say; raises ``BadFile`` or ``OSError``."""
+def read_header(path: str | Path, *kinds: str) -> Header:
+    """What the first 33 bytes say; raises ``OSError``, or ``BadFile``, also for another kind of PNG than ``kinds``."""
     with open(path, "rb", buffering=0) as file:
-        return _parse_header(file.read(33), path)
+        return _parse_header(file.read(33), path, kinds)
 
 
-def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
+def read_ends(path: str | Path, *kinds: str) -> tuple[Header, int, bytes]:
     """Header, size in bytes, and the last 20 bytes: a checksum of the content for two small reads.
 
     They hold the Adler-32 checksum of all (filtered) pixels, the CRC of the last data chunk and the end mark (where
-    text follows the pixels: only of that). Raises ``BadFile``, also without end mark, or ``OSError``.
+    text follows the pixels: only of that). Raises as :func:`read_header`, and ``BadFile`` without end mark.
     """
     with open(path, "rb", buffering=0) as file:
-        header = _parse_header(file.read(33), path)
+        header = _parse_header(file.read(33), path, kinds)
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - 20))
         tail = file.read(20)
@@ -55,15 +58,12 @@ def read_ends(path: str | Path) -> tuple[Header, int, bytes]:
 
 
 def read(path: str | Path, *kinds: str) -> np.ndarray:
-    """Pixels of a PNG of one of these kinds; raises ``BadFile`` or ``OSError``.
+    """Pixels of a PNG of one of these kinds, or of any; raises ``BadFile`` or ``OSError``.
 
     ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), **BGR**; ``RGBA 8``: BGRA.
     """
     data = Path(path).read_bytes()
-    found = _parse_header(data[:33], path).kind
-    if found not in kinds:
-        wanted = " or ".join(kinds)
-        raise BadFile("PNG kind", path, f"{found}-bit", f"{wanted}-bit (was it converted by another tool?)")
+    _parse_header(data[:33], path, kinds)
     _check_end(data[-20:], len(data), path)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
@@ -73,20 +73,22 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
 
 def write(path: str | Path, image: np.ndarray, *, sync: bool = True) -> None:
     """Write uint8 (H, W), uint16 (H, W) or uint8 (H, W, 3) BGR; ``sync``: see :func:`scapes.files.replacing`."""
-    done, data = cv2.imencode(".png", image, _COMPACT if image.ndim == 2 else ())
-    if not done:
-        raise ValueError(f"{path}: cannot encode an array of {image.dtype} {image.shape} as PNG")
+    data = cv2.imencode(".png", image, _COMPACT if image.ndim == 2 else ())[1]
     with replacing(path, sync=sync) as temporary:
         temporary.write_bytes(data)
 
 
-def _parse_header(head: bytes, path: str | Path) -> Header:
+def _parse_header(head: bytes, path: str | Path, kinds: Collection[str] = ()) -> Header:
     if not head:
         raise BadFile("empty file", path, "0 bytes", "a PNG")
     if len(head) < 33 or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
         raise BadFile("not a PNG", path, f"{head[:8]!r} at its start", f"{SIGNATURE!r}")
     width, height, bit_depth, color = struct.unpack(">IIBB", head[16:26])
-    return Header(height, width, bit_depth, COLOR_TYPES.get(color, f"color type {color}"))
+    header = Header(height, width, bit_depth, COLOR_TYPES.get(color, f"color type {color}"))
+    if kinds and header.kind not in kinds:
+        expected = f"{' or '.join(kinds)}-bit (was it converted by another tool?)"
+        raise BadFile("PNG kind", path, f"{header.kind}-bit", expected)
+    return header
 
 
 def _check_end(tail: bytes, size: int, path: str | Path) -> None:

@@ -47,28 +47,24 @@ class Detections:
         lengths = {name: len(getattr(self, name)) for name in ("category", "score", "boxes", "masks")}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"image {self.image_id}: found lengths {lengths}, expected the same for all")
-        self.size = (int(self.size[0]), int(self.size[1]))
-        category = np.asarray(self.category)
-        self._refuse((category < 0) | (category >= len(CLASSES)), category, f"class, expected 0..{len(CLASSES) - 1}")
-        self.category, self.score = category.astype(np.int8), np.asarray(self.score, np.float32)
-        self._refuse(~np.isfinite(self.score), self.score, "score, expected a finite number")
+        self.size = height, width = (int(self.size[0]), int(self.size[1]))
+        category, self.score = np.asarray(self.category), np.asarray(self.score, np.float32)
         self.boxes = np.asarray(self.boxes, np.int32).reshape(len(self), 4)
-        self._check_masks()
-
-    def _check_masks(self) -> None:
-        height, width = self.size
         x0, y0, x1, y1 = self.boxes.T
-        outside = (x0 < 0) | (y0 < 0) | (x1 < x0) | (y1 < y0) | (x1 > width) | (y1 > height)
-        self._refuse(outside, self.boxes, f"box x0, y0, x1, y1, expected inside {width} x {height} pixels")
         masks = [(mask.dtype.name, mask.shape) for mask in self.masks]
         wanted = [("bool", tuple(shape)) for shape in np.stack([y1 - y0, x1 - x0], axis=1).tolist()]
-        wrong = [mask != box for mask, box in zip(masks, wanted, strict=True)]
-        self._refuse(wrong, masks, "mask, expected bool, and the height and width of its box")
-
-    def _refuse(self, wrong, values, what: str) -> None:
-        if np.any(wrong):
-            index = int(np.argmax(wrong))
-            raise ValueError(f"image {self.image_id}, detection {index}: found {values[index]} as {what}")
+        outside = (x0 < 0) | (y0 < 0) | (x1 < x0) | (y1 < y0) | (x1 > width) | (y1 > height)
+        for wrong, values, what in (
+            ((category < 0) | (category >= len(CLASSES)), category, f"class, expected 0..{len(CLASSES) - 1}"),
+            (~np.isfinite(self.score), self.score, "score, expected a finite number"),
+            (outside, self.boxes, f"box x0, y0, x1, y1, expected inside {width} x {height} pixels"),
+            ([mask != box for mask, box in zip(masks, wanted, strict=True)], masks,
+             "mask, expected bool, and the height and width of its box"),
+        ):  # fmt: skip
+            if np.any(wrong):
+                index = int(np.argmax(wrong))
+                raise ValueError(f"image {self.image_id}, detection {index}: found {values[index]} as {what}")
+        self.category = category.astype(np.int8)
 
     def __len__(self) -> int:
         return len(self.masks)

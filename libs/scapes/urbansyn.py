@@ -25,7 +25,6 @@ from scapes.labels import INSTANCE_LABEL_IDS, NAMES
 from scapes.layout import NumberedDataset, checked_classes, read_instance_map
 
 LABEL_OF_TRAIN_ID = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
-COLOR_KINDS = ("RGB 8", "RGBA 8")
 
 
 def _read_class_map(path: str) -> np.ndarray:
@@ -64,11 +63,10 @@ DATASET = NumberedDataset(
     key="[0-9]{4}|[1-9][0-9]{4,}",
     example="0001",
     readers={
-        "instance_path": functools.partial(read_instance_map, kinds=COLOR_KINDS),
+        "instance_path": functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8")),
         "label_path": _read_class_map,
         "meta_path": _read_classes,
     },
-    color_kinds=COLOR_KINDS,
     complete_classes=_complete_classes,
 )
 read_images = DATASET.read_images

@@ -1,7 +1,7 @@
 """Check a data set on disk, file by file, and report everything that is wrong with it in one table.
 
-Cityscapes-format trees, raw Synscapes and raw UrbanSyn are recognised by their folders. A finding is an ``error`` when
-training, evaluation or harmonisation would stop or go wrong on it, and a ``note`` otherwise.
+Cityscapes-format trees, raw Synscapes and raw UrbanSyn are recognised by their folders. The rules are the readers': what
+stops training, evaluation or harmonisation, or would go wrong there, is an ``error``; what they do without is a ``note``.
 """
 
 import functools
@@ -17,31 +17,35 @@ import pandas as pd
 from scapes import cityscapes, png, synscapes, urbansyn
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
-from scapes.layout import Layout
+from scapes.layout import Layout, nearby, split_images
 from scapes.parallel import map_items
 
 SYNTHETIC = {dataset.name: dataset for dataset in (synscapes.DATASET, urbansyn.DATASET)}
 """The synthetic data sets that can be harmonised and verified, by name."""
 FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": synscapes.DATASET, "rgb": urbansyn.DATASET}
 COLUMNS = ["severity", "kind", "path", "found", "expected"]
-NOTES = ("hidden instance",)  # kinds of findings that are no errors
+NOTES = ("hidden instance", "label without image", "part", "polygons")  # kinds that are no errors
 
 
-def verify_dataset(root: str | Path, *, full: bool = False, workers: int | None = None) -> pd.DataFrame:
+def verify_dataset(
+    root: str | Path, *, full: bool = False, part: bool = False, workers: int | None = None
+) -> pd.DataFrame:
     """Check every file under ``root``; one row per finding, with the :data:`COLUMNS` (text), none if all is well.
 
-    Checked: every image has its labels and every label its image; files are complete and of the right kind; sizes and
-    values agree; instance maps agree with label maps (Cityscapes) or metadata (synthetic); harmonised trees are
-    finished. ``full``: the number of images must be that of the full data set; else that is checked where more than
-    half of them are there. ``workers``: processes, default one per core.
+    Checked: ``train`` and ``val`` have images, and every image its labels; files are complete and of the right kind;
+    sizes and values agree; instance maps agree with label maps (Cityscapes) or metadata (synthetic); harmonised trees
+    are finished. ``full``: the number of images must be that of the full data set; else that is checked where more than
+    half of them are there. ``part``: neither that nor an empty split is an error. ``workers``: processes, default one
+    per core.
     """
     root = Path(root)
-    layout = next((layout for folder, layout in FOLDERS.items() if (root / folder).is_dir()), None)
+    layout = recognized(root)
     if layout is None:
-        kind, expected = "layout" if root.is_dir() else "missing", f"one of {', '.join(FOLDERS)}"
-        findings, items = [BadFile(kind, root, "none of the folders", expected)], []
+        expected = f"one of {', '.join(FOLDERS)}{nearby(root, *FOLDERS)}"
+        kind, items = "layout" if root.is_dir() else "missing", []
+        findings = [BadFile(kind, root, "none of the folders", expected)]
     else:
-        findings, items = _survey(root, layout, full)
+        findings, items = _survey(root, layout, full, part)
     check = functools.partial(_check_image, root, layout)
     for found in map_items(check, items, workers=workers, description="verifying"):
         findings += found
@@ -49,19 +53,27 @@ def verify_dataset(root: str | Path, *, full: bool = False, workers: int | None 
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def summarize(findings: pd.DataFrame) -> pd.DataFrame:
-    """Findings by kind, errors first: the ``number``, three paths (``first``), ``found`` and ``expected`` of one."""
-    columns = {"number": ("path", "size"), "first": ("path", lambda path: "\n".join(path.iloc[:3]))}
-    columns |= {name: (name, "first") for name in ("found", "expected")}
-    return findings.groupby(["severity", "kind"]).agg(**columns).reset_index()
+def recognized(root: str | Path) -> Layout | None:
+    """The layout of the data set in ``root``; None if it is none of these."""
+    return next((layout for folder, layout in FOLDERS.items() if (Path(root) / folder).is_dir()), None)
+
+
+def summarize(findings: pd.DataFrame) -> str:
+    """Findings by kind, errors first, as text: how many there are, what one found and expected, and three paths."""
+    lines = []
+    for (severity, kind), rows in findings.groupby(["severity", "kind"]):
+        first = rows.iloc[0]
+        lines.append(f"{severity}: {kind} ({len(rows)}): found {first['found']}, expected {first['expected']}")
+        lines += [f"  {path}" for path in rows["path"].iloc[:3]]
+    return "\n".join(lines)
 
 
 def has_errors(findings: pd.DataFrame) -> bool:
     return bool((findings["severity"] == "error").any())
 
 
-def _survey(root: Path, layout: Layout, full: bool) -> tuple[list[BadFile], list[tuple[list[str], str]]]:
-    """Findings about the tree as a whole, and (groups, key) of each image."""
+def _survey(root: Path, layout: Layout, full: bool, part: bool) -> tuple[list[BadFile], list[tuple[list[str], str]]]:
+    """Findings about the tree as a whole, and (groups that have it, key) of each image."""
     findings, items = [], []
     counts, source = layout.groups, "the full data set"
     try:
@@ -74,50 +86,57 @@ def _survey(root: Path, layout: Layout, full: bool) -> tuple[list[BadFile], list
     splits = "{group}" in layout.files["label_path"]
     for groups in [[split] for split in layout.groups] if splits else [list(layout.groups)]:
         groups = [group for group in groups if os.path.isdir(layout.folder(root, group))] or groups
-        images = set()
-        for group in groups:
-            keys, odd = layout.scan(root, group)
-            images |= set(keys)
-            expected = f"names like {layout.paths(root, group, layout.example)['image_path']}"
-            findings += [BadFile("name", path, os.path.basename(path), expected) for path in odd]
-            official = counts[group]
-            if official not in (None, len(keys)) and (full or len(keys) > official / 2):
-                found, expected = f"{len(keys)} images", f"{official}, {source}"
-                findings.append(BadFile("count", layout.folder(root, group), found, expected))
+        of_group = {group: layout.scan(root, group)[0].keys() for group in groups}
+        images = sorted(set().union(*of_group.values()))
+        for group in groups if images or groups != ["test"] else []:
+            _attempt(findings, functools.partial(layout.keys, group=group), root)
+            if len(of_group[group]) < len(images):
+                found, expected = f"{len(of_group[group])} images", f"{len(images)}, as in the other folders"
+                findings.append(BadFile("part", layout.folder(root, group), found, expected))
+        if images and not splits:
+            _attempt(findings, split_images, root, [int(key) for key in images])
+        official = counts[groups[0]]
+        if not part and official not in (None, len(images)) and (full or len(images) > official / 2):
+            found, expected = f"{len(images)} images", f"{official}, {source}"
+            findings.append(BadFile("count", layout.folder(root, groups[0]), found, expected))
         for column in layout.readers:
-            for key in sorted(set(layout.scan(root, groups[0], column)[0]) - images):
-                paths = layout.paths(root, groups[0], key)
-                findings.append(BadFile("label without image", paths[column], "no image", paths["image_path"]))
-        items += [(groups, key) for key in sorted(images)]
-    if not items:
-        findings.append(BadFile("missing", root, "no images", layout.files["image_path"]))
+            for key, path in layout.scan(root, groups[0], column)[0].items():
+                if key not in set(images):
+                    image = layout.paths(root, groups[0], key)["image_path"]
+                    findings.append(BadFile("label without image", path, "no image", image))
+        items += [([group for group in groups if key in of_group[group]], key) for key in images]
+    for finding in findings if part and items else []:
+        finding.kind = finding.kind.replace("missing", "part")
     return findings, items
 
 
 def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> list[BadFile]:
     """Read all files of an image and compare what they hold."""
-    (groups, key), findings = image, []
-    attempt = functools.partial(_attempt, findings)
+    (groups, key), findings, aside = image, [], []
     paths = layout.paths(root, groups[0], key)
     # The labels of Cityscapes' test split are not public.
     readers = {} if groups == ["test"] else layout.readers
-    labels = {column: attempt(read, paths[column]) for column, read in readers.items()}
+    labels = {
+        column: _attempt(aside if column == "polygon_path" else findings, read, paths[column])
+        for column, read in readers.items()
+    }
     # (Height, width) of all that should agree with the class map, by path and group.
-    sizes = {(paths[column], ""): labels[column] for column in labels if column == "polygon_path"}
-    sizes[paths["instance_path"], ""] = np.shape(labels.get("instance_path"))
+    sizes = {(paths["instance_path"], ""): np.shape(labels.get("instance_path"))}
     for group in groups:
         path = layout.paths(root, group, key)["image_path"]
-        sizes[path, group] = np.shape(attempt(png.read, path, *layout.color_kinds))[:2]
+        sizes[path, group] = np.shape(_attempt(findings, png.read, path, *png.PHOTO))[:2]
     if (class_map := labels.get("label_path")) is not None:
         for (path, group), size in sizes.items():
             if size:
-                attempt(layout.check_image_size, path, size, class_map.shape, group)
+                _attempt(findings, layout.check_image_size, path, size, class_map.shape, group)
         if np.shape(labels["instance_path"]) == class_map.shape:
             findings += _compare(layout, paths, labels)
-    return findings
+        if size := labels.get("polygon_path"):
+            _attempt(aside, layout.check_image_size, paths["polygon_path"], size, class_map.shape)
+    return findings + [BadFile("polygons", fault.path, fault.found, fault.expected) for fault in aside]
 
 
-def _attempt(findings: list[BadFile], read: Callable[..., Any], path: str, *args) -> Any:
+def _attempt(findings: list[BadFile], read: Callable[..., Any], path: str | Path, *args) -> Any:
     """``read(path, *args)``; None where it refuses, and then its reason is a finding."""
     try:
         return read(path, *args)
@@ -125,7 +144,8 @@ def _attempt(findings: list[BadFile], read: Callable[..., Any], path: str, *args
         findings.append(error)
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        findings.append(BadFile(kind, path, error.strerror, "a readable file"))
+        expected = "a readable file" if error.strerror else "images of train and of val"
+        findings.append(BadFile(kind, path, error.strerror or str(error), expected))
     return None
 
 
