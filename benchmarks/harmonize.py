@@ -75,7 +75,7 @@ def compare(images: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         busy = write_source(root / "raw", images, images)
-        rows = synscapes.read_images(root / "raw", "train", ids=range(1, images + 1)).to_dict("records")
+        rows = synscapes.read_images(root / "raw", splits={"train": range(1, images + 1)}).to_dict("records")
         work = functools.partial(harmonize_one, policy=DEFAULT_POLICY, mode="link", variant="rgb")
         seconds = {"synlib": [], "PNG work alone": []}
         for attempt in range(rounds):
@@ -104,7 +104,7 @@ def measure_memory(images: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_source(root / "raw", images, 20, 360, 720)
-        harmonize_dataset(root / "raw", root / "out", workers=1, splits={"train": range(1, images + 1)}, progress=False)
+        harmonize_dataset(root / "raw", root / "out", workers=1, splits={"train": range(1, images + 1)})
         rows = len(instance_table(cityscapes.read_images(root / "out", "train"), workers=1, progress=False))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{images} images, {rows} instances: peak {peak:.0f} MiB")

@@ -68,7 +68,7 @@ def verify(root: Path, as_json: bool, **how: Any) -> int:
     if as_json:
         print(json.dumps(findings.to_dict("records"), indent=1))
     else:
-        print(summarize(findings).to_string() if len(findings) else f"{root}: nothing wrong")
+        print(summarize(findings) if len(findings) else f"{root}: nothing wrong")
     return int(has_errors(findings))
 
 
@@ -112,11 +112,11 @@ def evaluate(run: str, **where: Any) -> None:
 @commands.command(params=[*PREDICTED, _path("folder")])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
-    from scapes import coco, files, instances
+    from scapes import coco, files
     from scapes.predictions import read_predictions
 
-    _, images, predictions, cache_dir = _predicted(run, **where)
-    truth = coco.coco_truth(images, instances.instance_table(images, cache_dir))
+    _, images, predictions, _ = _predicted(run, **where)
+    truth = coco.coco_truth(images)
     detections = coco.coco_predictions(images, read_predictions(predictions))
     files.write_json(folder / "truth.json", truth)
     files.write_json(folder / "predictions.json", detections)

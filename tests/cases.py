@@ -4,7 +4,7 @@ import numpy as np
 
 from scapes import png
 from scapes.labels import LABEL_IDS
-from scapes.match import PREDICTION, TRUTH, ImageMatch
+from scapes.match import PREDICTION, TRUTH, ImageMatch, match_image
 from scapes.predictions import Detections
 
 CARAVAN, TRAILER = 29, 30
@@ -65,6 +65,10 @@ def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, 
     for path, frame in zip(paths, frames, strict=True):
         png.write(path, frame)
     return paths, predictions, [as_detections(p.stem, f, q) for p, f, q in zip(paths, frames, predictions, strict=True)]
+
+
+def matched(paths, detections, **options) -> list[ImageMatch]:
+    return [match_image(png.read(p, "gray 16"), item, **options) for p, item in zip(paths, detections, strict=True)]
 
 
 def simulate(rng, images, skill=0.0, classes=2):

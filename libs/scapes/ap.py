@@ -6,21 +6,28 @@ pooled by :func:`average_precision`, which gives the same bits whatever their or
 Shapes: M images, T ground truths and P detections of a data set, 8 classes, 10 overlaps.
 
 Source: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is not defined there: where
-every detection of a class is ignored, AP is 0 here (the official evaluator fails).
+every detection of a class is ignored, AP is 0 here (the official evaluator fails). AP by the size of instances follows
+``evaluateImg`` in ``pycocotools/cocoeval.py``, with bands that suit images of any size.
 """
 
 import collections
-from collections.abc import Iterable
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from scapes.labels import CLASSES
 from scapes.match import PREDICTION, TRUTH, ImageMatch
 
+MEAN = "mean"  # the mean over classes, in the column ``class``
+NAMES = (*CLASSES, MEAN)
 OVERLAPS = np.arange(0.5, 1.0, 0.05)  # the official evaluator's own expression, hence the same bits
 IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE = 0, 1, 2, 3
 """What becomes of a detection at an overlap; a duplicate is a false positive too."""
+Bands = Mapping[str, tuple[float, float]]  # name -> half-open range of area [low, high) in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +66,13 @@ def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
 def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
     """Raise ValueError if an image's id is found twice, is missing or not expected."""
     found, expected = collections.Counter(found), set(expected)
-    if twice := sorted(image_id for image_id, count in found.items() if count > 1):
-        raise ValueError(f"image {twice[0]}: found {found[twice[0]]} records, expected one ({len(twice)} such images)")
-    if unknown := sorted(set(found) - expected):
-        raise ValueError(f"image {unknown[0]}: found a record, expected none ({len(unknown)} unknown images)")
-    if missing := sorted(expected - set(found)):
-        count = f"{len(missing)} of {len(expected)} images"
-        raise ValueError(f"image {missing[0]}: found no record, expected one ({count})")
+    for wrong, what in (
+        ({image_id for image_id, count in found.items() if count > 1}, "found several records, expected one"),
+        (found.keys() - expected, "found a record, expected none"),
+        (expected - found.keys(), "found no record, expected one"),
+    ):
+        if wrong:
+            raise ValueError(f"image {min(wrong)}: {what} ({len(wrong)} such images of {len(expected)})")
 
 
 def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:
@@ -96,15 +103,8 @@ class AveragePrecision:
     truths: np.ndarray  # int64 (8,), evaluated ground truths
     predictions: np.ndarray  # int64 (8,), detections with at least a pixel
 
-    @property
-    def mean(self) -> float:
-        """AP averaged over all overlaps and the classes with ground truth; NaN if there is none."""
-        return _nanmean(self.ap)
-
-    @property
-    def ap50(self) -> float:
-        """As :attr:`mean`, at overlap 0.5 only."""
-        return _nanmean(self.ap[:, 0])
+    mean = property(lambda self: _nanmean(self.ap))  # over all overlaps and classes with ground truth; NaN if none
+    ap50 = property(lambda self: _nanmean(self.ap[:, 0]))  # as ``mean``, at overlap 0.5 only
 
 
 def average_precision(records: Iterable[ImageMatch] | Outcomes) -> AveragePrecision:
@@ -140,3 +140,50 @@ def _curve_area(scores: np.ndarray, is_true: np.ndarray, truths: int) -> float:
 def _nanmean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def summary(ap: np.ndarray) -> np.ndarray:
+    """AP ``(..., 8, 10)`` to ``(..., 9, 2)``: each class and the mean of those that are not NaN; AP and AP50."""
+    of_class = np.stack([ap.mean(-1), ap[..., 0]], axis=-1)
+    known = ~np.isnan(of_class)
+    count, total = known.sum(-2, keepdims=True), np.where(known, of_class, 0).sum(-2, keepdims=True)
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.concatenate([of_class, mean], axis=-2)
+
+
+def thirds(pooled: Outcomes) -> Bands:
+    """Small, medium and large: each a third of the evaluated ground truth. Raises ValueError if there is none."""
+    areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
+    if not len(areas):
+        raise ValueError("found no evaluated ground truth, expected some to divide into thirds")
+    ends = [0, *(1 + np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")).tolist()]
+    return dict(zip(("small", "medium", "large"), itertools.pairwise(ends), strict=True))
+
+
+def ap_by_size(pooled: Outcomes, bands_px: Bands) -> pd.DataFrame:
+    """AP of the ground truth of each band of area: one row per band and class, and one for the mean over classes.
+
+    As in COCO, ground truth outside the band absorbs detections, and a detection that matches nothing counts as a false
+    positive only if its own area is inside the band.
+
+    Columns: ``class``, ``size`` (the band's name), ``ap`` (fraction 0..1, over the ten overlaps; NaN where a class has
+    no ground truth in the band), ``count`` (evaluated ground truths in the band).
+    """
+    tables = []
+    for name, (low, high) in bands_px.items():
+        found = average_precision(_restricted(pooled, low, high))
+        count = np.append(found.truths, found.truths.sum())
+        tables.append(pd.DataFrame({"class": NAMES, "size": name, "ap": summary(found.ap)[:, 0], "count": count}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _restricted(pooled: Outcomes, low: float, high: float) -> Outcomes:
+    """With only the ground truth of areas ``[low, high)`` evaluated."""
+    areas = (rows["area_px"] for rows in (pooled.truths, pooled.predictions))
+    inside, counted = ((area >= low) & (area < high) for area in areas)
+    truths = pooled.truths.copy()
+    truths["evaluated"] &= inside
+    # A detection counts where its ground truth does (-1 finds the appended False); without one, by its own area
+    of_inside = np.append(inside, False)[pooled.prediction_truth]
+    keep = np.where(pooled.outcome > FALSE_POSITIVE, of_inside[:, None], counted[:, None])
+    return dataclasses.replace(pooled, truths=truths, outcome=np.where(keep, pooled.outcome, IGNORED))

@@ -23,13 +23,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scapes.ap import IGNORED, OVERLAPS, TRUE_POSITIVE, Outcomes, average_precision, outcomes
+from scapes.ap import IGNORED, NAMES, OVERLAPS, TRUE_POSITIVE, Outcomes, average_precision, outcomes, summary
+from scapes.ap import MEAN as MEAN  # beside NAMES, for those who read intervals
 from scapes.files import replacing
 from scapes.labels import CLASSES
 from scapes.records import DAMAGE, read_records
 
-MEAN = "mean"  # the mean over classes, in the column ``class``
-NAMES = (*CLASSES, MEAN)  # the 9 columns of draws
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
 _VERSION = 1  # raise it when draws of the same records change: kept files of other versions are made again
@@ -108,15 +107,6 @@ def check_pairable(draws: Iterable[Draws], what: str) -> None:
     truths = {item.truth for item in draws}
     if len(truths) > 1:
         raise ValueError(f"{what}: found runs evaluated on {len(truths)} different sets of images, expected one")
-
-
-def summary(ap: np.ndarray) -> np.ndarray:
-    """AP ``(..., 8, 10)`` to ``(..., 9, 2)``: each class and the mean of those that are not NaN; AP and AP50."""
-    of_class = np.stack([ap.mean(-1), ap[..., 0]], axis=-1)
-    known = ~np.isnan(of_class)
-    count, total = known.sum(-2, keepdims=True), np.where(known, of_class, 0).sum(-2, keepdims=True)
-    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return np.concatenate([of_class, mean], axis=-2)
 
 
 def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:

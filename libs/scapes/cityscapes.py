@@ -3,7 +3,7 @@
     ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQ_FRAME_leftImg8bit.png          RGB, 8 bits a channel
     ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_instanceIds.png        gray, 16 bits: label id * 1000 + n, or label id
     ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_labelIds.png           gray, 8 bits
-    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_polygons.json          {"imgHeight": ..., "imgWidth": ..., ...}
+    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_polygons.json          for other readers; not needed here
 
 A harmonised tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
 """
@@ -52,12 +52,6 @@ def read_instance_ids(path: str) -> np.ndarray:
     return instance_ids
 
 
-def read_polygon_size(path: str) -> tuple[int, int]:
-    """Height and width that a polygon file states; Detectron2 takes the size of the image from there."""
-    expected = "JSON with imgHeight and imgWidth"
-    return files.read_json(path, "polygons", expected, lambda content: (content["imgHeight"], content["imgWidth"]))
-
-
 def read_manifest(root: str | Path) -> dict | None:
     """The manifest, or None if ``root`` is not a harmonised tree; raises ``BadFile`` if it is damaged."""
     path = Path(root) / MANIFEST
@@ -89,5 +83,5 @@ LAYOUT = Layout(
     groups={"train": 2975, "val": 500, "test": 1525},
     key="[^/]+/[^/_]+_[^/_]+_[^/_]+",
     example="CITY/CITY_SEQ_FRAME",
-    readers={"instance_path": read_instance_ids, "label_path": read_label_ids, "polygon_path": read_polygon_size},
+    readers={"label_path": read_label_ids, "instance_path": read_instance_ids},
 )

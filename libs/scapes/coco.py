@@ -77,11 +77,12 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress by printing
-        # What loadRes() does, which fails without any prediction
-        areas = [coco_mask.area(item["segmentation"]) for item in predictions]
-        added = [{"id": number, "area": area, "iscrowd": 0} for number, area in enumerate(areas, 1)]
-        results = [item | more for item, more in zip(predictions, added, strict=True)]
-        evaluation = COCOeval(_indexed(truth), _indexed(truth | {"annotations": results}), "segm")
+        known = COCO()
+        known.dataset = copy.deepcopy(truth)
+        known.createIndex()
+        # loadRes() fails without any prediction
+        found = known.loadRes(copy.deepcopy(predictions)) if predictions else COCO()
+        evaluation = COCOeval(known, found, "segm")
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 0, -1]  # overlap, recall, class; all areas, 100 detections
@@ -90,13 +91,6 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     table = pd.DataFrame(columns, index=pd.Index(CLASSES, name="class"))
     table.loc[MEAN] = table.mean()  # of the classes that are not NaN
     return table.melt(ignore_index=False, var_name="metric").reset_index()
-
-
-def _indexed(dataset: dict) -> COCO:
-    indexed = COCO()
-    indexed.dataset = copy.deepcopy(dataset)
-    indexed.createIndex()
-    return indexed
 
 
 def _annotate(path: str) -> list[dict]:

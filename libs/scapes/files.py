@@ -48,7 +48,8 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
     """Be the only process that fills ``folder``; while another one does, wait, and say so after ``say_after_s``.
 
     Once inside, look again what is there. The lock file ``.NAME.lock`` stands beside the folder and stays; the kernel
-    releases it when its holder ends. Where the parent folder may not be written to, there is no lock and no waiting.
+    releases it when its holder ends. Where the parent folder may not be written to, or its file system has no locks,
+    there is no lock and no waiting.
     """
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,9 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
         tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
         lock.acquire()
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems
+            tqdm.write(f"{folder}: no locks here ({error.strerror}); let one process at a time write", file=sys.stderr)
+        elif error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
     try:
         yield

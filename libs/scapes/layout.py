@@ -35,7 +35,7 @@ class Layout:
     groups: dict[str, int | None]  # folder of images -> number of images in the full data set, None if not known
     key: str  # regular expression that every key matches
     example: str  # a key
-    readers: dict[str, Callable[[str], Any]]  # column -> reader of a path, for all but image_path; raises BadFile
+    readers: dict[str, Callable[[str], Any]]  # label_path, instance_path, more -> reader; raises BadFile
     large: tuple[str, ...] = ()  # groups whose images may be larger than their labels, in proportion
 
     def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
@@ -61,8 +61,8 @@ class Layout:
             listed = [f"{path}/{name}" for path in folders for name in os.listdir(path) if not name.startswith(".")]
         pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
         found = {path: pattern.fullmatch(path) for path in sorted(listed) if path.endswith(after)}
-        keys = {match[1]: path for path, match in found.items() if match}
-        return keys, [path for path, match in found.items() if not match]
+        keys = {match[1]: path for path, match in found.items() if match and match[1].isprintable()}  # not in Latin-1
+        return keys, sorted(found.keys() - keys.values())
 
     def keys(self, root: str | Path, group: str) -> list[str]:
         """Keys of all images, sorted.
@@ -90,6 +90,15 @@ class Layout:
                     paths = self.paths(root, group, key)
                     raise FileNotFoundError(f"{paths[column]}: missing, though {paths['image_path']} exists")
         return pd.DataFrame({column: [there[key] for key in keys] for column, there in found.items()})
+
+    def read_labels(self, image: dict) -> tuple:
+        """Class map uint8 (H, W) and instance map of a row of the image table.
+
+        Raises ``BadFile`` if a file is damaged or of the wrong kind, or the maps differ in size.
+        """
+        class_map, instance_map, *more = (read(image[column]) for column, read in self.readers.items())
+        self.check_image_size(image["instance_path"], instance_map.shape, class_map.shape)
+        return class_map, instance_map, *more
 
     def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
         """Raise ``BadFile`` unless the (height, width) of a file is as of the class map, ``labels``."""
@@ -126,14 +135,9 @@ class NumberedDataset(Layout):
         paths = self.table(root, variant, table["image_id"].map(keys).tolist(), self.files)
         return table.astype({"image_id": str}).assign(dataset=self.name)[["dataset", "split", "image_id"]].join(paths)
 
-    def read_labels(self, image: dict) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
-        """Class map uint8 (H, W), instance map int32 (H, W), {instance id: label id} of a row of the image table.
-
-        Raises ``BadFile`` if a file is damaged or of the wrong kind, or the maps differ in size.
-        """
-        columns = ("label_path", "instance_path", "meta_path")
-        class_map, instance_map, classes = (self.readers[column](image[column]) for column in columns)
-        self.check_image_size(image["instance_path"], instance_map.shape, class_map.shape)
+    def read_labels(self, image: dict) -> tuple:
+        """As :meth:`Layout.read_labels`, and {instance id: label id}."""
+        class_map, instance_map, classes = super().read_labels(image)
         if self.complete_classes is not None:
             classes = self.complete_classes(class_map, instance_map, classes)
         return class_map, instance_map, classes
@@ -151,7 +155,11 @@ def split_images(
             raise ValueError(f"unknown split {split!r}, expected train or val")
         numbers = sorted(n for n in there if n in wanted) if isinstance(wanted, range) else sorted(map(int, wanted))
         if not numbers:
-            raise FileNotFoundError(f"{root}: split {split} is empty: {_other_splits(wanted, sorted(there))}")
+            first, cut, last = (sorted(there)[i] for i in (0, 4 * len(there) // 5 - 1, -1))
+            some = f"some of {wanted.start}..{wanted.stop - 1}" if isinstance(wanted, range) and wanted else "some"
+            found = f"split {split} is empty: found images {first}..{last}, expected {some}"
+            other = f"split: {{train: [{first}, {cut}], val: [{cut + 1}, {last}]}}"
+            raise FileNotFoundError(f"{root}: {found}; choose others, for example {other}")
         images += [(split, number) for number in numbers]
     counts = Counter(number for _, number in images)
     if twice := [number for number, count in counts.items() if count > 1]:
@@ -159,15 +167,6 @@ def split_images(
     if missing := sorted(counts.keys() - set(there)):
         raise FileNotFoundError(f"{root}: {len(missing)} of the listed images do not exist, the first is {missing[0]}")
     return images
-
-
-def _other_splits(wanted: Iterable[int | str], there: list[int]) -> str:
-    """What was wanted of the images ``there``, and splits of four fifths and one fifth that would do."""
-    cut = (4 * len(there) + 4) // 5
-    train, val = ([part[0], part[-1]] if len(part) > 1 else part for part in (there[:cut], there[cut:]))
-    expected = f"{wanted.start}..{wanted.stop - 1}" if isinstance(wanted, range) and wanted else "some"
-    found = f"found images {there[0]}..{there[-1]}, expected {expected}"
-    return f"{found}; choose others, for example split: {{train: {train}, val: {val}}}"
 
 
 def nearby(root: str | Path, *folders: str) -> str:

@@ -15,15 +15,13 @@ The rules are those of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticL
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
 
-from scapes import png
 from scapes.instances import image_instances
-from scapes.labels import INSTANCE_BASE, LABEL_IDS, MAX_LABEL_ID
+from scapes.labels import INSTANCE_BASE
 from scapes.predictions import Detections
 
 MIN_AREA_PX = 100
@@ -44,8 +42,8 @@ PREDICTION = np.dtype(
 )
 """One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
 
-# Bins that pixel values fall into: first the three below, then one for each ground truth of the image
-_INVALID, _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2, 3
+# Bins that pixel values fall into: first the two below, then one for each ground truth of the image
+_VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +57,7 @@ class ImageMatch:
 
 
 def match_image(
-    instance_map: np.ndarray | str | Path,
+    instance_map: np.ndarray,
     detections: Detections,
     *,
     instances: pd.DataFrame | None = None,
@@ -67,22 +65,18 @@ def match_image(
 ) -> ImageMatch:
     """Compare the detections of one image with its ground truth.
 
-    ``instance_map``: uint16 ``(H, W)`` as in ``*_gtFine_instanceIds.png``, or the path of such a file. ``instances``:
-    the image's rows of the instance table, which save counting areas. ``min_area_px``: see :data:`MIN_AREA_PX`.
+    ``instance_map``: uint16 ``(H, W)`` as in ``*_gtFine_instanceIds.png``. ``instances``: the image's rows of the
+    instance table, which save counting areas. ``min_area_px``: see :data:`MIN_AREA_PX`.
 
-    Raises OSError or ValueError if there is no complete 16-bit PNG at the path; ValueError if the map is not uint16 or
-    of another size than the detections, or if a detection lies on a pixel that is no Cityscapes instance id, or on an
-    instance that the table does not have.
+    Raises ValueError if the map is not uint16 or of another size than the detections or, without ``instances``, holds
+    what is no Cityscapes instance id.
     """
     where = f"image {detections.image_id}"
-    if isinstance(instance_map, (str, Path)):
-        where += f", {instance_map}"
-        instance_map = png.read(instance_map, "gray 16")
     if instance_map.dtype != np.uint16 or instance_map.shape != detections.size:
         found = f"{instance_map.dtype} {instance_map.shape}"
         raise ValueError(f"{where}: found ground truth {found}, expected uint16 {detections.size} as the detections")
-    truths = _truths(image_instances(instance_map) if instances is None else instances, min_area_px)
-    pixels = _shared_pixels(instance_map, detections, truths, where)
+    truths = _truths(image_instances(instance_map, where) if instances is None else instances, min_area_px)
+    pixels = _shared_pixels(instance_map, detections, truths)
     return ImageMatch(detections.image_id, int(min_area_px), truths, _compare(pixels, detections, truths, min_area_px))
 
 
@@ -99,27 +93,18 @@ def _truths(instances: pd.DataFrame, min_area_px: int) -> np.ndarray:
 @functools.cache
 def _empty_bins() -> np.ndarray:
     """Look-up table, ``(65536,)``: instance id -> bin, before the ground truths of an image are entered."""
-    bins = np.full(2**16, _INVALID, np.intp)  # the type that bincount works in: no conversion of each pixel
-    bins[: MAX_LABEL_ID + 1] = _OTHER
-    bins[INSTANCE_BASE : (MAX_LABEL_ID + 1) * INSTANCE_BASE] = _OTHER
+    bins = np.full(2**16, _OTHER, np.intp)  # the type that bincount works in: no conversion of each pixel
     bins[[label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]] = _VOID
-    for label_id in LABEL_IDS:  # each of these that an image has gets a bin of its own
-        bins[label_id] = bins[label_id * INSTANCE_BASE : (label_id + 1) * INSTANCE_BASE] = _INVALID
     return bins
 
 
-def _shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray, where: str) -> np.ndarray:
-    """Pixels that each detection shares with each bin, int64 ``(N, 3 + K)``."""
+def _shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray) -> np.ndarray:
+    """Pixels that each detection shares with each bin, int64 ``(N, 2 + K)``."""
     bins = _empty_bins().copy()
     bins[truths["instance_id"]] = np.arange(_FIRST_TRUTH, _FIRST_TRUTH + len(truths))
     pixels = np.zeros((len(detections), _FIRST_TRUTH + len(truths)), np.int64)
     for row, mask, (x0, y0, x1, y1) in zip(pixels, detections.masks, detections.boxes.tolist(), strict=True):
-        ids = instance_map[y0:y1, x0:x1][mask]
-        row += np.bincount(bins.take(ids), minlength=len(row))
-        if row[_INVALID]:
-            found = np.unique(ids[bins[ids] == _INVALID])[:5].tolist()
-            expected = f"a label id 0..{MAX_LABEL_ID}, or that times 1000 + n and in the instance table"
-            raise ValueError(f"{where}: found instance ids {found}, expected {expected}")
+        row += np.bincount(bins.take(instance_map[y0:y1, x0:x1][mask]), minlength=len(row))
     return pixels
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scapes import png
 from scapes.ap import check_images
 from scapes.files import replacing
 from scapes.match import MIN_AREA_PX, PREDICTION, TRUTH, ImageMatch, match_image
@@ -46,8 +47,10 @@ def match_data_set(
 
 def _match_row_group(job: tuple) -> list[ImageMatch]:
     path, number, truths, min_area_px = job
-    pairs = zip(read_row_group(path, number), truths, strict=True)
-    return [match_image(truth, item, instances=rows, min_area_px=min_area_px) for item, (truth, rows) in pairs]
+    return [
+        match_image(png.read(truth, "gray 16"), item, instances=rows, min_area_px=min_area_px)
+        for item, (truth, rows) in zip(read_row_group(path, number), truths, strict=True)
+    ]
 
 
 def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:

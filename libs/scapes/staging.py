@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from scapes.files import only_one, replacing
-from scapes.instances import fingerprint
+from scapes.instances import FILES, fingerprint
 
-PATHS = ("image_path", "instance_path", "label_path")
+PATHS = FILES[:3]
 
 
 def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import io
 import re
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ from scapes.files import replacing
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.predictions import Detections
 
+SERVER = (1525, 1024, 2048)  # images of Cityscapes' test split, their height and width in px
 _IMAGE_ID = re.compile(r"[^_/\\ ]+_\d{6}_\d{6}")
 _FAST = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # small and quick for masks
 
@@ -36,11 +38,16 @@ def write_submission(
 ) -> None:
     """Write the ZIP file as the detections come.
 
-    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` of all; the server wants
-    ``(1024, 2048)``. Raises ValueError, and leaves no file, if an image comes twice, is missing or not expected, has
-    another size, or an id that is not ``CITY_SEQ_FRAME``.
+    ``expected_images``: the ids of all images of the test split. ``size``: ``(H, W)`` of all. Says so if they are not
+    the :data:`SERVER`'s. Raises ValueError, and leaves no file, if an image comes twice, is missing or not expected,
+    has another size, or an id that is not ``CITY_SEQ_FRAME``.
     """
     expected, written = list(expected_images), []
+    if (len(expected), *size) != SERVER:
+        found = f"found {len(expected)} images, (height, width) {tuple(size)}"
+        tqdm.write(
+            f"{out_zip}: the server will refuse it: {found}, expected {SERVER[0]}, {SERVER[1:]}", file=sys.stderr
+        )
     bar = tqdm(detections, total=len(expected), desc="writing submission", unit="image", delay=1)
     with replacing(out_zip) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for item in bar:
@@ -48,8 +55,9 @@ def write_submission(
                 raise ValueError(f"image {item.image_id}: expected an id CITY_SEQ_FRAME such as berlin_000000_000019")
             if item.size != tuple(size):
                 raise ValueError(f"image {item.image_id}: found masks of {item.size} pixels, expected {tuple(size)}")
-            _write_image(archive, item)
             written.append(item.image_id)
+            if written.count(item.image_id) == 1:
+                _write_image(archive, item)
         check_images(written, expected)
 
 
@@ -69,7 +77,12 @@ def check_submission(path: str | Path, *, expected_images: Iterable[str], size: 
             where = f"{path}, image {image_id}"
             infos = _read_officially(image_id, args, where)
             for mask, info in infos.items():
-                _check_info(mask, info, size, where)
+                if info["labelID"] not in LABEL_IDS or not np.isfinite(info["conf"]):
+                    raise ValueError(f"{where}: found {info}, expected a label id of {LABEL_IDS} and a finite score")
+                if not Path(mask).is_file():
+                    raise ValueError(f"{where}: found no file {Path(mask).name}, which the text names")
+                if (found := png.read_ends(mask)[0][:2]) != tuple(size):
+                    raise ValueError(f"{where}: found {Path(mask).name} of {found}, expected {tuple(size)}")
             labels = [info["labelID"] for info in infos.values()]
             rows[image_id] = [labels.count(label_id) for label_id in LABEL_IDS]
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(CLASSES), dtype=int).rename_axis("image_id")
@@ -102,13 +115,3 @@ def _read_officially(image_id: str, args: object, where: str) -> dict:
             return evaluator.readPredInfo(text, args)
     except SystemExit:
         raise ValueError(f"{where}: the official reader says {said.getvalue().strip()!r}") from None
-
-
-def _check_info(mask: str, info: dict, size: tuple[int, int], where: str) -> None:
-    if info["labelID"] not in LABEL_IDS or not np.isfinite(info["conf"]):
-        raise ValueError(f"{where}: found {info}, expected a label id of {LABEL_IDS} and a finite score")
-    if not Path(mask).is_file():
-        raise ValueError(f"{where}: found no file {Path(mask).name}, which the text names")
-    header = png.read_ends(mask)[0]
-    if (header.height, header.width) != tuple(size):
-        raise ValueError(f"{where}: found {Path(mask).name} of {(header.height, header.width)}, expected {tuple(size)}")

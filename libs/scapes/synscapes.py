@@ -36,7 +36,7 @@ DATASET = NumberedDataset(
     groups={"rgb": 25_000, "rgb-2k": 25_000},
     key="[0-9]|[1-9][0-9]+",
     example="1",
-    readers={"instance_path": read_instance_map, "label_path": read_label_ids, "meta_path": _read_classes},
+    readers={"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_classes},
     large=("rgb-2k",),
 )
 read_images = DATASET.read_images

@@ -63,8 +63,8 @@ DATASET = NumberedDataset(
     key="[0-9]{4}|[1-9][0-9]{4,}",
     example="0001",
     readers={
-        "instance_path": functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8")),
         "label_path": _read_class_map,
+        "instance_path": functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8")),
         "meta_path": _read_classes,
     },
     complete_classes=_complete_classes,

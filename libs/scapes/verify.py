@@ -1,7 +1,7 @@
 """Check a data set on disk, file by file, and report everything that is wrong with it in one table.
 
-Cityscapes-format trees, raw Synscapes and raw UrbanSyn are recognised by their folders. The rules are the readers': what
-stops training, evaluation or harmonisation, or would go wrong there, is an ``error``; what they do without is a ``note``.
+Cityscapes-format trees, raw Synscapes and raw UrbanSyn are recognised by their folders. The rules are the readers': a
+finding is an ``error`` when training, evaluation or harmonisation would stop or go wrong on it, else a ``note``.
 """
 
 import functools
@@ -24,7 +24,7 @@ SYNTHETIC = {dataset.name: dataset for dataset in (synscapes.DATASET, urbansyn.D
 """The synthetic data sets that can be harmonised and verified, by name."""
 FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": synscapes.DATASET, "rgb": urbansyn.DATASET}
 COLUMNS = ["severity", "kind", "path", "found", "expected"]
-NOTES = ("hidden instance", "label without image", "part", "polygons")  # kinds that are no errors
+NOTES = ("hidden instance", "label without image", "part")  # kinds that are no errors
 
 
 def verify_dataset(
@@ -49,8 +49,10 @@ def verify_dataset(
     check = functools.partial(_check_image, root, layout)
     for found in map_items(check, items, workers=workers, description="verifying"):
         findings += found
-    rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, str(f.found), str(f.expected)) for f in findings]
-    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+    rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, f.found, f.expected) for f in findings]
+    # Names of files need not be UTF-8
+    texts = [[str(field).encode(errors="backslashreplace").decode() for field in row] for row in rows]
+    return pd.DataFrame(texts, columns=COLUMNS, dtype=str)
 
 
 def recognized(root: str | Path) -> Layout | None:
@@ -87,9 +89,10 @@ def _survey(root: Path, layout: Layout, full: bool, part: bool) -> tuple[list[Ba
     for groups in [[split] for split in layout.groups] if splits else [list(layout.groups)]:
         groups = [group for group in groups if os.path.isdir(layout.folder(root, group))] or groups
         of_group = {group: layout.scan(root, group)[0].keys() for group in groups}
-        images = sorted(set().union(*of_group.values()))
+        images = dict.fromkeys(sorted(set().union(*of_group.values())))
         for group in groups if images or groups != ["test"] else []:
-            _attempt(findings, functools.partial(layout.keys, group=group), root)
+            if of_group[group] or not images:
+                _attempt(findings, layout.keys, root, group)
             if len(of_group[group]) < len(images):
                 found, expected = f"{len(of_group[group])} images", f"{len(images)}, as in the other folders"
                 findings.append(BadFile("part", layout.folder(root, group), found, expected))
@@ -100,10 +103,10 @@ def _survey(root: Path, layout: Layout, full: bool, part: bool) -> tuple[list[Ba
             found, expected = f"{len(images)} images", f"{official}, {source}"
             findings.append(BadFile("count", layout.folder(root, groups[0]), found, expected))
         for column in layout.readers:
-            for key, path in layout.scan(root, groups[0], column)[0].items():
-                if key not in set(images):
-                    image = layout.paths(root, groups[0], key)["image_path"]
-                    findings.append(BadFile("label without image", path, "no image", image))
+            labels = layout.scan(root, groups[0], column)[0]
+            for key in sorted(labels.keys() - images.keys()):
+                image = layout.paths(root, groups[0], key)["image_path"]
+                findings.append(BadFile("label without image", labels[key], "no image", image))
         items += [([group for group in groups if key in of_group[group]], key) for key in images]
     for finding in findings if part and items else []:
         finding.kind = finding.kind.replace("missing", "part")
@@ -112,54 +115,39 @@ def _survey(root: Path, layout: Layout, full: bool, part: bool) -> tuple[list[Ba
 
 def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> list[BadFile]:
     """Read all files of an image and compare what they hold."""
-    (groups, key), findings, aside = image, [], []
+    (groups, key), findings = image, []
     paths = layout.paths(root, groups[0], key)
     # The labels of Cityscapes' test split are not public.
-    readers = {} if groups == ["test"] else layout.readers
-    labels = {
-        column: _attempt(aside if column == "polygon_path" else findings, read, paths[column])
-        for column, read in readers.items()
-    }
-    # (Height, width) of all that should agree with the class map, by path and group.
-    sizes = {(paths["instance_path"], ""): np.shape(labels.get("instance_path"))}
+    labels = None if groups == ["test"] else _attempt(findings, layout.read_labels, paths)
     for group in groups:
         path = layout.paths(root, group, key)["image_path"]
-        sizes[path, group] = np.shape(_attempt(findings, png.read, path, *png.PHOTO))[:2]
-    if (class_map := labels.get("label_path")) is not None:
-        for (path, group), size in sizes.items():
-            if size:
-                _attempt(findings, layout.check_image_size, path, size, class_map.shape, group)
-        if np.shape(labels["instance_path"]) == class_map.shape:
-            findings += _compare(layout, paths, labels)
-        if size := labels.get("polygon_path"):
-            _attempt(aside, layout.check_image_size, paths["polygon_path"], size, class_map.shape)
-    return findings + [BadFile("polygons", fault.path, fault.found, fault.expected) for fault in aside]
+        photo = _attempt(findings, png.read, path, *png.PHOTO)
+        if labels and photo is not None:
+            _attempt(findings, layout.check_image_size, path, photo.shape[:2], labels[0].shape, group)
+    return findings + (_compare(layout, paths, *labels) if labels else [])
 
 
-def _attempt(findings: list[BadFile], read: Callable[..., Any], path: str | Path, *args) -> Any:
-    """``read(path, *args)``; None where it refuses, and then its reason is a finding."""
+def _attempt(findings: list[BadFile], read: Callable[..., Any], *args) -> Any:
+    """``read(*args)``; None where it refuses, and then its reason is a finding."""
     try:
-        return read(path, *args)
+        return read(*args)
     except BadFile as error:
         findings.append(error)
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         expected = "a readable file" if error.strerror else "images of train and of val"
-        findings.append(BadFile(kind, path, error.strerror or str(error), expected))
+        findings.append(BadFile(kind, error.filename or args[0], error.strerror or str(error), expected))
     return None
 
 
-def _compare(layout: Layout, paths: dict[str, str], labels: dict[str, Any]) -> list[BadFile]:
+def _compare(layout: Layout, paths: dict[str, str], class_map, instance_map, classes=None) -> list[BadFile]:
     """Instance map against class map (Cityscapes) or metadata (the synthetic data sets)."""
-    instance_path, instance_map = paths["instance_path"], labels["instance_path"]
-    if "meta_path" not in labels:
-        differ = int((label_of_instance(instance_map) != labels["label_path"]).sum())
+    if classes is None:
+        differ = int((label_of_instance(instance_map) != class_map).sum())
         expected = f"the classes of {paths['label_path']}"
-        return [BadFile("maps disagree", instance_path, f"{differ} pixels of others", expected)] if differ else []
-    if labels["meta_path"] is None:
-        return []
-    in_map, listed = set(np.unique(instance_map).tolist()) - {0}, set(labels["meta_path"])
+        return [BadFile("maps disagree", paths["instance_path"], f"{differ} pixels of others", expected)] * bool(differ)
+    in_map, listed = set(np.unique(instance_map).tolist()) - {0}, set(classes)
     faults = [("hidden instance", paths["meta_path"], listed - in_map, "pixels in the map")]
     if layout.complete_classes is None:
-        faults.append(("unknown instance", instance_path, in_map - listed, f"ids of {paths['meta_path']}"))
+        faults.append(("unknown instance", paths["instance_path"], in_map - listed, f"ids of {paths['meta_path']}"))
     return [BadFile(kind, path, f"{len(i)} ids, the first is {min(i)}", text) for kind, path, i, text in faults if i]

@@ -1,10 +1,17 @@
-"""The training set of a run: which images, and which of their instances, from the tables of both domains."""
+"""The training set of a run: which images, and which of their instances, from the tables of both domains.
 
+Section 4.2 of the paper: how many real and synthetic images, and which. Images are ranked by a hash of (seed, domain,
+name) and the first n are taken: the choice does not depend on the order of the list, and with the same seed a set with
+more images of a domain contains every set with fewer.
+"""
+
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
-from synlib.curation.mix import choose
 from synlib.curation.prune import prune
 from synlib.spec import DataSpec
 
@@ -33,9 +40,10 @@ def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None
     fractions hold for the synthetic images chosen, not for the whole pool. Groups (``crowd``) are dropped, as
     Detectron2 drops ``iscrowd=1``: they are always background.
 
-    Raises ValueError when a domain lacks images that the spec asks for, or when ``emptied: drop`` leaves no image.
+    Raises ValueError when a domain lacks images that the spec asks for, or when no image has an instance.
     """
     images, instances = [], []
+    alike = real is not None and synthetic is not None and real[0]["dataset"].isin(synthetic[0]["dataset"]).any()
     for domain, tables in {"real": real, "synthetic": synthetic}.items():
         pool, rows = tables or (None, None)
         ids = choose(() if pool is None else pool["image_id"], getattr(spec, domain), seed=spec.seed, domain=domain)
@@ -46,12 +54,15 @@ def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None
             keep = prune(rows, spec.removal)
             ignored = rows.assign(crowd=~keep, category=rows["category"].mask(~keep, IGNORED))
             rows = ignored if spec.removed_as == "ignore" else rows[keep]
+        if alike:  # two trees of one data set: their images are told apart by its name
+            pool, rows = (table.assign(dataset=table["dataset"] + f" ({domain})") for table in (pool, rows))
         images.append(pool.set_index("image_id", drop=False).loc[ids])
         instances.append(rows)
     images, instances = pd.concat(images, ignore_index=True), pd.concat(instances, ignore_index=True)
     filled = _keys(images).isin(_keys(instances[~instances["crowd"]]))
-    if spec.emptied == "drop" and not filled.any():
-        raise ValueError(f"none of the {len(images)} images chosen has an instance left: lower `removal`, or keep them")
+    if not filled.any():
+        advice = "lower `removal`, or see what `verify` says of the data"
+        raise ValueError(f"none of the {len(images)} images chosen has an instance to train on: {advice}")
     if spec.emptied == "drop":
         images = images[filled]
         instances = instances[_keys(instances).isin(_keys(images))]
@@ -60,3 +71,50 @@ def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None
 
 def _keys(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[["dataset", "image_id"]])
+
+
+class Composition(NamedTuple):
+    """Numbers of images in a training set."""
+
+    real: int
+    synthetic: int
+
+
+def choose(ids: Iterable[str], wanted: int | tuple[str, ...], *, seed: int, domain: str) -> list[str]:
+    """``wanted`` images of a pool without replacement, in the order of their ranks; or exactly those of a tuple of ids.
+
+    Raises ``ValueError`` if the pool is smaller than the number asked for, lacks a given image, or lists one twice.
+    """
+    pool = list(ids)
+    if isinstance(wanted, tuple):
+        if missing := sorted(set(wanted) - set(pool)):
+            listed = ", ".join(missing[:5])
+            raise ValueError(f"{len(missing)} of {len(wanted)} {domain} images wanted do not exist: {listed}")
+        return list(wanted)
+    if len(set(pool)) < len(pool):
+        raise ValueError(f"{len(pool) - len(set(pool))} {domain} images are listed twice, expected each once")
+    if not 0 <= wanted <= len(pool):
+        raise ValueError(f"{wanted} {domain} images wanted, but there are {len(pool)}; choose fewer")
+    return sorted(pool, key=lambda image: hashlib.sha256(f"{seed} {domain} {image}".encode()).digest())[:wanted]
+
+
+def composition_for_ratio(total: int, real_fraction: float) -> Composition:
+    """``real_fraction`` (0..1) of ``total`` images are real, rounded (halves up), the others synthetic: Figure 5."""
+    if not 0 <= real_fraction <= 1:
+        raise ValueError(f"real_fraction={real_fraction}: expected a number in [0, 1]")
+    real = int(total * real_fraction + 0.5 + 1e-9)
+    return Composition(real, total - real)
+
+
+def composition_for_budget(iterations: int, batch_size: int, epochs: float, real: int, synthetic: int) -> Composition:
+    """The rule below Table 3 of the paper: all real images, and as many synthetic ones as can be seen ``epochs`` times.
+
+    ``real``, ``synthetic``: the images there are. 80,000 iterations of 8 images are 50 epochs on 12,800 images: 2,975
+    real and 9,825 synthetic ones. All real images are used even when they cannot be seen that often: the paper finds
+    that leaving out real images never helps.
+    """
+    for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():
+        if value <= 0:
+            raise ValueError(f"{name}={value}: expected a number above 0")
+    images = int(iterations * batch_size / epochs)
+    return Composition(real, min(max(0, images - real), synthetic))

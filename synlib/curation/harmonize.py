@@ -6,23 +6,26 @@ It has **no polygons** (no key ``objects``, so that a tool that wants them fails
 of the image. Where it stands, the image is done. The manifest ``harmonized.json`` comes after the last image.
 """
 
+import contextlib
 import functools
 import json
 import os
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import pandas as pd
+from tqdm import tqdm
 
 import synlib
 from scapes import cityscapes, png
 from scapes.files import check_request, fill, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
 from scapes.parallel import map_items
-from scapes.verify import SYNTHETIC
+from scapes.verify import SYNTHETIC, recognized
 from synlib.curation.rider_rule import DECIDED, DEFAULT_POLICY, Policy, harmonize_maps
 
 
@@ -33,18 +36,17 @@ def harmonize_dataset(
     dataset: str = "synscapes",
     policy: Policy = DEFAULT_POLICY,
     variant: str = "rgb",
-    splits: dict[str, Iterable[int | str]] | None = None,
+    splits: Mapping[str, Iterable[int | str]] | None = None,
     images: str = "link",
     cache_dir: str | Path | None = None,
     workers: int | None = None,
-    progress: bool = True,
 ) -> dict:
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
     dataset: a name in :data:`scapes.verify.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are
-    then enlarged to the size of the images. splits: ``{"train": ids, "val": ids}``; default: the rule of
-    :mod:`scapes.layout`. images: ``link`` (relative symbolic links) or ``copy``. cache_dir: as of
-    :func:`scapes.instances.fingerprint`. workers: processes, default one per core.
+    then enlarged to the size of the images. splits: what :func:`split_ids` gives; default: the rule of
+    :mod:`scapes.layout`. images: ``link`` (relative symbolic links; copies where there are none) or ``copy``.
+    cache_dir: as of :func:`scapes.instances.fingerprint`. workers: processes, default one per core.
 
     The manifest records options, numbers of images, counts of :func:`~synlib.curation.rider_rule.harmonize_maps`,
     version, and fingerprint of the input. Run again after an interruption, it continues; a finished tree is checked
@@ -59,9 +61,11 @@ def harmonize_dataset(
         raise ValueError(f"images={images!r}: expected link or copy")
     if dataset not in SYNTHETIC:
         raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(SYNTHETIC)}")
-    if cityscapes.read_manifest(source) is not None:
-        raise ValueError(f"{source}: harmonised already ({cityscapes.MANIFEST} stands there); use it as it is")
-    table = _image_table(source, dataset, variant, splits)
+    found = SYNTHETIC[dataset] if os.path.isdir(SYNTHETIC[dataset].folder(source, variant)) else recognized(source)
+    if found not in (None, SYNTHETIC[dataset]):
+        advice = "use it as it is" if found is cityscapes.LAYOUT else "choose that format"
+        raise ValueError(f"{source}: found a data set in {found.name} format, expected {dataset}; {advice}")
+    table = SYNTHETIC[dataset].read_images(source, variant, splits)
     request = {
         "dataset": dataset,
         "variant": variant,
@@ -71,10 +75,21 @@ def harmonize_dataset(
         "image_list": combine(table["split"] + "/" + table["image_id"]),
     }
     one = functools.partial(_try_one, target=target, policy=policy, mode=images, variant=variant)
-    work = functools.partial(_harmonize_all, table, target, one, workers, "harmonising" if progress else "")
+    work = functools.partial(_harmonize_all, table, target, one, workers)
     manifest = fill(target, request, work, manifest=cityscapes.MANIFEST, partial=cityscapes.PARTIAL_MANIFEST)
-    check_request(target, manifest, {"source_fingerprint": _fingerprint(table, target, cache_dir, progress)})
+    check_request(target, manifest, {"source_fingerprint": _fingerprint(table, target, cache_dir)})
     return manifest
+
+
+def split_ids(splits: Mapping[str, Sequence[int | str]]) -> dict[str, Sequence[int | str]]:
+    """``{"train": [1, 20000], "val": [20001, 25000]}``: two numbers, of which the first is not larger, are a range.
+
+    Other lists are of ids, and stay. Of a range, the images that are there are taken.
+    """
+    return {
+        name: range(int(ids[0]), int(ids[1]) + 1) if len(ids) == 2 and int(ids[0]) <= int(ids[1]) else ids
+        for name, ids in splits.items()
+    }
 
 
 def count_table(manifest: dict) -> pd.DataFrame:
@@ -82,26 +97,19 @@ def count_table(manifest: dict) -> pd.DataFrame:
     return pd.DataFrame(manifest["counts"]).T.fillna(0).astype(int)
 
 
-def _image_table(source: Path, dataset: str, variant: str, splits: dict | None) -> pd.DataFrame:
-    splits = splits or {None: None}  # all images, split by the rule of the data set
-    read = functools.partial(SYNTHETIC[dataset].read_images, source, variant=variant)
-    table = pd.concat([read(split, ids=ids) for split, ids in splits.items()], ignore_index=True)
-    twice = table.loc[table["image_id"].duplicated(), "image_id"]
-    if len(twice):
-        raise ValueError(f"{len(twice)} images are in two splits, the first is {twice.iloc[0]}; expected each in one")
-    return table
-
-
-def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: int | None, description: str) -> dict:
+def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: int | None) -> dict:
     """Call ``one`` for each image; returns what the manifest says of the result."""
     counts, digests, failures = Counter(), [], []
-    for found, digest, failure in map_items(one, table.to_dict("records"), workers=workers, description=description):
+    for found, digest, failure in map_items(one, table.to_dict("records"), workers=workers, description="harmonising"):
         counts.update({(event, name): number for event in found for name, number in found[event].items()})
         digests.append(digest)
         failures += [failure] if failure else []
     if failures:
         shown = "\n  ".join(failures[:10])
         raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
+    first = _target_paths(target, *table.iloc[0, :3])["image_path"]
+    if one.keywords["mode"] == "link" and not os.path.islink(first):
+        tqdm.write(f"{target}: images are copied: this file system has no symbolic links", file=sys.stderr)
     for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
         leftover.unlink()
     os.sync()  # the images are on disk before the manifest says so
@@ -109,18 +117,16 @@ def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: in
 
 
 def _nested(counts: Counter) -> dict[str, dict[str, int]]:
-    nested: dict[str, dict[str, int]] = {}
-    for (event, name), number in sorted(counts.items()):
-        nested.setdefault(event, {})[name] = number
-    return nested
+    events = sorted({event for event, _ in counts})
+    return {event: {name: counts[key, name] for key, name in sorted(counts) if key == event} for event in events}
 
 
-def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None, progress: bool) -> str:
+def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None) -> str:
     """Of the input, with the images as they stand in ``target``: so it is seen that none is gone or a dead link."""
     rows = table[["dataset", "split", "image_id"]].to_numpy().tolist()
     placed = table.assign(image_path=[_target_paths(target, *row)["image_path"] for row in rows])
     try:
-        return fingerprint(placed, cache_dir, progress=progress)
+        return fingerprint(placed, cache_dir, progress=True)
     except FileNotFoundError as error:
         path = error.filename
         what = f"links to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "missing"
@@ -181,7 +187,8 @@ def _counts_if_complete(paths: dict[str, str], digest: str) -> dict | None:
 
 def _place_image(source: Path, path: Path, mode: str) -> None:
     with replacing(path, sync=False) as temporary:
-        if mode == "copy":
+        if mode == "link":
+            with contextlib.suppress(OSError):  # a file system without links
+                os.symlink(os.path.relpath(source.resolve(), path.parent.resolve()), temporary)
+        if not temporary.is_symlink():
             shutil.copyfile(source, temporary)
-        else:
-            os.symlink(os.path.relpath(source.resolve(), path.parent.resolve()), temporary)

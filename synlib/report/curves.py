@@ -16,11 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scapes.ap import outcomes
+from scapes.ap import ap_by_size, outcomes, thirds
 from scapes.bootstrap import NAMES
 from scapes.labels import COLORS
 from scapes.records import read_records
-from scapes.sizes import ap_by_size, thirds
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
 from synlib.report.limits import limit_text
@@ -58,7 +57,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 
 @style()
 def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
-    """AP of :func:`scapes.sizes.thirds` against the share removed (``thresholds``), from the runs' records."""
+    """AP of :func:`scapes.ap.thirds` against the share removed (``thresholds``), from the runs' records."""
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
     found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")

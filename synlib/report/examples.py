@@ -36,8 +36,9 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
     image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
     image, after = _training_image(data, "synthetic", image_id)
-    dataset, number = SYNTHETIC[data.manifest()["dataset"]], int(image_id.split("_")[1])
-    raw = dataset.read_images(data.raw_synthetic, ids=[number]).iloc[0]
+    made_from, number = data.manifest(), int(image_id.split("_")[1])
+    dataset = SYNTHETIC[made_from["dataset"]]
+    raw = dataset.read_images(data.raw_synthetic, made_from["variant"], {"train": [number]}).iloc[0]
     class_map, before, _ = dataset.read_labels(raw.to_dict())
     return image, class_map, before, after
 

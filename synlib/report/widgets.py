@@ -20,7 +20,7 @@ from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
 from scapes.labels import CLASSES, COLORS, INSTANCE_BASE, LABEL_IDS, label_of_instance
 from scapes.match import ImageMatch, match_image
 from scapes.predictions import Detections, read_predictions
-from synlib.curation.mix import Composition, composition_for_budget, composition_for_ratio
+from synlib.curation.compose import Composition, composition_for_budget, composition_for_ratio
 from synlib.curation.prune import removed_from
 from synlib.report.examples import read
 from synlib.report.pictures import color_classes, fit, outline, paint

@@ -10,9 +10,8 @@ import pandas as pd
 import toyscapes
 from scapes import cityscapes, instances
 from synlib.curation.harmonize import harmonize_dataset
-from synlib.curation.prune import prune
+from synlib.curation.prune import prune, size_distribution
 from synlib.curation.rider_rule import Policy
-from synlib.curation.sizes import size_distribution
 from synlib.profile import Profile
 from synlib.spec import EvaluationSet
 from toyscapes.writers import MANIFEST as TOY_MANIFEST

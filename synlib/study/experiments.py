@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synlib.curation.mix import composition_for_ratio
+from synlib.curation.compose import composition_for_ratio
 from synlib.profile import Profile
 from synlib.spec import DataSpec, RunSpec, iterations_for_epochs
 

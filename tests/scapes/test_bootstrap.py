@@ -21,14 +21,13 @@ from scapes.bootstrap import (
     weighted_ap,
 )  # fmt: skip
 from scapes.labels import CLASSES
-from scapes.match import match_image
 from scapes.records import write_records
-from tests.cases import draw_data_set, simulate
+from tests.cases import draw_data_set, matched, simulate
 
 
 def drawn_records(seed, folder, images=5):
     paths, _, detections = draw_data_set(np.random.default_rng(seed), folder, images)
-    return [match_image(path, item, min_area_px=4) for path, item in zip(paths, detections, strict=True)]
+    return matched(paths, detections, min_area_px=4)
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -47,7 +47,7 @@ def test_run_lengths_equal_the_reference(data_set):
 
 def test_truth_holds_every_instance(tmp_path, data_set):
     images, instances, _ = data_set
-    truth = coco_truth(images, instances)
+    truth = coco_truth(images)
     write_json(tmp_path / "truth.json", truth)
     assert json.loads((tmp_path / "truth.json").read_text()) == truth
     assert [image["file_name"] for image in truth["images"]] == [f"munster/{i}.png" for i in images["image_id"]]
@@ -77,7 +77,7 @@ def as_detections(images, instances):
 
 def test_ap_of_perfect_and_of_no_detections(data_set):
     images, instances, _ = data_set
-    truth = coco_truth(images, instances)
+    truth = coco_truth(images)
     present = {CLASSES[category] for category in instances.loc[~instances["crowd"], "category"]}
     assert 2 < len(present) < len(CLASSES)
     perfect = coco_ap(truth, coco_predictions(images, as_detections(images, instances)))
@@ -100,18 +100,15 @@ def test_ap_of_a_known_overlap(tmp_path):
         "width": 40,
     }
     images = pd.DataFrame([fields])
-    instances = image_instances(frame).assign(image_id="a")
     item = Detections(
         "a", (20, 40), [2], [0.5], [[0, 0, 18, 10]], [np.ones((10, 18), bool)]
     )  # IoU 0.72: 5 overlaps of 10
-    frame = coco_ap(coco_truth(images, instances), coco_predictions(images, [item]))
+    frame = coco_ap(coco_truth(images), coco_predictions(images, [item]))
     values = frame[frame["class"] == MEAN].set_index("metric")["value"].round(6)
     assert values.to_dict() == {"ap": 0.5, "ap50": 1.0, "ap75": 0.0}
 
 
 def test_bad_input_is_named(data_set):
-    images, instances, detections = data_set
+    images, _, detections = data_set
     with pytest.raises(ValueError, match="image 0: found detections, expected an image of the table"):
         coco_predictions(images.iloc[1:], detections)
-    with pytest.raises(ValueError, match=r"pixels in its box, expected .* Was the table made from these files"):
-        coco_truth(images, instances.assign(area_px=instances["area_px"] + 1))

@@ -10,7 +10,7 @@ import toyscapes
 from scapes import cityscapes, png, synscapes, urbansyn
 from scapes.files import BadFile
 from scapes.labels import BICYCLE, CAR, MOTORCYCLE
-from scapes.layout import last_train_number
+from scapes.layout import split_images
 from scapes.verify import SYNTHETIC, has_errors, verify_dataset
 from synlib.curation.harmonize import count_table, harmonize_dataset
 from tests import tiny_data
@@ -40,8 +40,8 @@ def test_cityscapes_split_must_exist(tmp_path):
 
 
 def test_files_of_the_system_are_ignored(tmp_path):
-    """Hidden files and other formats; a visible PNG that is no image is ignored too, and told by verify."""
-    real = tiny_data.write_cityscapes(tmp_path / "real", train=2)
+    """Hidden files, other formats, and a PNG that is no image."""
+    real = tiny_data.write_cityscapes(tmp_path / "real", train=2, val=1)
     raw = tiny_data.write_synscapes(tmp_path / "raw")
     images, scenes = cityscapes.read_images(real, "train"), synscapes.read_images(raw)
     folders = (*real.glob("*/train"), *real.glob("*/train/ulm"), raw / "meta", *raw.glob("img/*"))
@@ -52,8 +52,7 @@ def test_files_of_the_system_are_ignored(tmp_path):
     assert cityscapes.read_images(real, "train").equals(images) and synscapes.read_images(raw).equals(scenes)
     assert verify_dataset(real).empty and not has_errors(verify_dataset(raw))
     tiny_data.save(real / "leftImg8bit/train/ulm/preview.png", tiny_data.photo(4, 6, 1))
-    assert cityscapes.read_images(real, "train").equals(images)
-    assert verify_dataset(real)["kind"].tolist() == ["name"]
+    assert cityscapes.read_images(real, "train").equals(images) and verify_dataset(real).empty
 
 
 def test_synscapes_table(tmp_path):
@@ -62,29 +61,46 @@ def test_synscapes_table(tmp_path):
     assert images.columns.tolist() == [*COLUMNS, "meta_path"]
     assert images["image_id"].tolist() == [str(number) for number in range(1, 12)]  # 2 before 10
     assert images["split"].tolist() == ["train"] * 9 + ["val"] * 2
-    assert synscapes.read_images(root, "val")["image_id"].tolist() == ["10", "11"]
-    assert synscapes.read_images(root, "val", "rgb-2k")["image_path"].iloc[0].endswith("img/rgb-2k/10.png")
+    assert images["image_id"][images["split"] == "val"].tolist() == ["10", "11"]
+    assert synscapes.read_images(root, "rgb-2k")["image_path"].iloc[9].endswith("img/rgb-2k/10.png")
 
 
 def test_missing_files_of_synscapes_are_named(tmp_path):
     root = tiny_data.write_synscapes(tmp_path)
     (root / "img/class/5.png").unlink()
-    (root / "meta/3.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"img/class/5\.png: missing, though .*img/rgb/5\.png exists"):
-        synscapes.read_images(root, "val")
-    with pytest.raises(FileNotFoundError, match=r"meta/3\.json: missing"):
-        synscapes.read_images(root, "train")
+        synscapes.read_images(root)
 
 
 def test_synscapes_split_by_list(tmp_path):
     root = tiny_data.write_synscapes(tmp_path)
-    images = synscapes.read_images(root, "val", ids=["4", 2])
-    assert images["image_id"].tolist() == ["2", "4"] and set(images["split"]) == {"val"}
-    assert synscapes.read_images(root, ids=[5, 1])["split"].tolist() == ["train", "val"]
+    images = synscapes.read_images(root, splits={"val": ["4", 2], "train": range(5, 10**9)})
+    assert images["image_id"].tolist() == ["2", "4", "5"] and images["split"].tolist() == ["val", "val", "train"]
 
 
 def test_split_rule():
-    assert [last_train_number(n) for n in (1, 4, 5, 6, 10, 25_000)] == [1, 4, 4, 5, 8, 20_000]
+    for largest, train in ((5, 4), (6, 5), (10, 8), (25_000, 20_000)):
+        splits = [split for split, _ in split_images("root", range(1, largest + 1))]
+        assert splits == ["train"] * train + ["val"] * (largest - train)
+
+
+@pytest.mark.parametrize(
+    ("there", "splits", "message"),
+    [
+        (range(24_998, 25_001), None, r"train is empty: found images 24998..25000, expected some of 0..20000; choose "
+         r"others, for example split: {train: \[24998, 24999\], val: \[25000, 25000\]}"),
+        (range(20_001, 20_101), None, r"split: {train: \[20001, 20080\], val: \[20081, 20100\]}"),
+        (range(1, 4), None, r"split val is empty: found images 1..3, expected some; choose"),
+        ([5, 6], {"train": range(1, 6), "val": [7]}, "1 of the listed images do not exist, the first is 7"),
+        ([5, 6], {"train": range(1, 6), "val": []}, "split val is empty: found images 5..6, expected some; "),
+        ([5, 6], {"train": [5, "5"]}, "1 images are listed more than once, the first is 5"),
+        ([5, 6], {"train": [6], "val": range(9)}, "1 images are listed more than once, the first is 6"),
+        ([5, 6], {"test": [6]}, "unknown split 'test'"),
+    ],
+)  # fmt: skip
+def test_splits_that_do_not_do(there, splits, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        split_images("root", there, splits)
 
 
 def test_synscapes_labels(tmp_path):
@@ -112,7 +128,7 @@ def write_urbansyn(root, boxes):
     tiny_data.save(root / "panoptic/panoptic_0001.png", colors[..., ::-1])
     (root / "bbox2d").mkdir()
     (root / "bbox2d/bbox2d_0001.json").write_text(json.dumps(boxes))
-    return urbansyn.read_images(root).iloc[0].to_dict()
+    return urbansyn.read_images(root, splits={"train": [1]}).iloc[0].to_dict()
 
 
 def test_urbansyn_labels(tmp_path):
@@ -143,7 +159,7 @@ def test_malformed_urbansyn_boxes(tmp_path, boxes):
     image = write_urbansyn(tmp_path, boxes)
     with pytest.raises(BadFile, match=r"bbox2d_0001\.json: metadata: found"):
         urbansyn.DATASET.read_labels(image)
-    assert verify_dataset(tmp_path)["kind"].tolist() == ["metadata"]
+    assert verify_dataset(tmp_path, part=True)["kind"].tolist() == ["part", "metadata"]
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
@@ -152,7 +168,7 @@ def test_every_synthetic_data_set_can_be_drawn_verified_and_harmonised(tmp_path,
     write = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}[name]
     write(tmp_path / "raw", train=4, val=1, height=96, width=192)
     assert not has_errors(verify_dataset(tmp_path / "raw"))
-    manifest = harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=name, progress=False)
+    manifest = harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=name)
     assert manifest["number_of_images"] == {"train": 4, "val": 1}
     assert verify_dataset(tmp_path / "out").empty
     counts = count_table(manifest)

@@ -7,10 +7,10 @@ import pytest
 from scapes import png
 from scapes.ap import average_precision
 from scapes.instances import image_instances
-from scapes.match import PREDICTION, match_image
+from scapes.match import PREDICTION
 from scapes.predictions import images_by_row_group, write_predictions
 from scapes.records import match_data_set, read_records, write_records
-from tests.cases import draw_data_set
+from tests.cases import draw_data_set, matched
 
 
 @pytest.fixture
@@ -33,8 +33,7 @@ def assert_same(first, second):
 
 def test_processes_and_instance_table_change_no_bit(tmp_path, data_set):
     images, instances, detections = data_set
-    expected = [match_image(p, d, min_area_px=4) for p, d in zip(images["instance_path"], detections, strict=True)]
-    expected = sorted(expected, key=lambda record: record.image_id)
+    expected = sorted(matched(images["instance_path"], detections, min_area_px=4), key=lambda record: record.image_id)
     path = tmp_path / "all.parquet"
     write_predictions(path, detections)
     one = match_data_set(images, path, min_area_px=4, workers=1, progress=False)
@@ -46,7 +45,7 @@ def test_processes_and_instance_table_change_no_bit(tmp_path, data_set):
 
 def test_file_gives_back_every_bit(tmp_path, data_set):
     images, _, detections = data_set
-    records = [match_image(p, d, min_area_px=4) for p, d in zip(images["instance_path"], detections, strict=True)]
+    records = matched(images["instance_path"], detections, min_area_px=4)
     for kept in (records, records[:1], []):
         write_records(tmp_path / "r.npz", kept)
         assert_same(read_records(tmp_path / "r.npz"), kept)
@@ -55,7 +54,7 @@ def test_file_gives_back_every_bit(tmp_path, data_set):
 def test_file_of_an_earlier_version_is_read(tmp_path, data_set):
     """Its predictions had more fields."""
     images, _, detections = data_set
-    records = [match_image(p, d) for p, d in zip(images["instance_path"], detections, strict=True)]
+    records = matched(images["instance_path"], detections)
     write_records(tmp_path / "r.npz", records)
     with np.load(tmp_path / "r.npz") as file:
         content = dict(file)
@@ -76,7 +75,7 @@ def test_images_are_checked_before_work(tmp_path, data_set):
     images, _, detections = data_set
     path = tmp_path / "p.parquet"
     write_predictions(path, detections[1:])
-    with pytest.raises(ValueError, match=r"image 0: found no record.*1 of 150"):
+    with pytest.raises(ValueError, match=r"image 0: found no record.*1 such images of 150"):
         match_data_set(images, path, progress=False)
     with pytest.raises(ValueError, match="image 149: found a record, expected none"):
         match_data_set(images.iloc[:-1], path, progress=False)

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from scapes.ap import average_precision, outcomes
+from scapes.ap import ap_by_size, average_precision, outcomes, thirds
 from scapes.bootstrap import MEAN, NAMES, summary
 from scapes.match import match_image
-from scapes.sizes import ap_by_size, thirds
-from tests.cases import as_detections, draw_data_set
+from tests.cases import as_detections, draw_data_set, matched
 
 PERSON, CAR = 24, 26
 SIZE = (64, 128)
@@ -57,7 +56,7 @@ def test_what_another_band_found_does_not_count_as_false():
 @pytest.mark.parametrize("seed", range(20))
 def test_bands_make_up_the_whole(tmp_path, seed):
     paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
-    pooled = outcomes([match_image(p, d, min_area_px=4) for p, d in zip(paths, detections, strict=True)])
+    pooled = outcomes(matched(paths, detections, min_area_px=4))
     whole = average_precision(pooled)
     np.testing.assert_array_equal(ap_by_size(pooled, {"all": (0, np.inf)})["ap"], summary(whole.ap)[:, 0])
     parts = ap_by_size(pooled, {"small": (0, 20), "medium": (20, 180), "large": (180, np.inf)})

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from scapes.ap import average_precision
-from scapes.match import match_image
 from scapes.predictions import Detections
 from scapes.submit import check_submission, write_submission
 from tests import official
-from tests.cases import draw_data_set
+from tests.cases import draw_data_set, matched
 
 IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
 
@@ -34,7 +33,7 @@ def test_the_official_evaluator_reads_the_same_predictions(tmp_path, data_set):
         archive.extractall(tmp_path / "out")
     texts = [tmp_path / "out" / f"{image_id}.txt" for image_id in IDS]
     reference = official.evaluate_files(paths, texts, tmp_path / "out", min_area_px=4)
-    found = average_precision([match_image(p, d, min_area_px=4) for p, d in zip(paths, detections, strict=True)])
+    found = average_precision(matched(paths, detections, min_area_px=4))
     np.testing.assert_allclose(found.ap, reference["resultApMatrix"][0], rtol=0, atol=1e-12)
 
 
@@ -43,7 +42,7 @@ def test_wrong_images_are_named_and_leave_no_file(tmp_path, data_set):
     options = {"expected_images": IDS, "size": detections[0].size}
     for items, message in [
         (detections[1:], f"image {IDS[0]}: found no record"),
-        ([*detections, detections[0]], f"image {IDS[0]}: found twice"),
+        ([*detections, detections[0]], f"image {IDS[0]}: found several records"),
         ([*detections, Detections("bonn_000000_000019", detections[0].size, [], [], [], [])], "bonn.*expected none"),
         ([Detections("17", detections[0].size, [], [], [], [])], "image 17: expected an id CITY_SEQ_FRAME"),
         ([Detections(IDS[0], (3, 4), [], [], [], [])], rf"image {IDS[0]}: found masks of \(3, 4\)"),

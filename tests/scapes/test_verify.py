@@ -1,7 +1,9 @@
 """Malformed data: each kind of fault is found in the file that has it, and nothing takes it for good data."""
 
+import functools
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -118,7 +120,7 @@ RAW_FAULTS |= {f"metadata {content!r}": ("meta/2.json", text(content), "metadata
 @pytest.mark.parametrize(("file", "damage", "kind"), RAW_FAULTS.values(), ids=RAW_FAULTS)
 def test_fault_in_raw_data(tmp_path, file, damage, kind):
     """It is found and named, harmonisation stops and names it too, and leaves nothing that passes for a data set."""
-    root = tiny_data.write_synscapes(tmp_path / "raw", images=3)
+    root = tiny_data.write_synscapes(tmp_path / "raw")
     damage(root / file)
     findings = check(root)
     own = findings[(findings["severity"] == "error") & (findings["kind"] == kind)]
@@ -129,7 +131,7 @@ def test_fault_in_raw_data(tmp_path, file, damage, kind):
     # Unknown instances are the one fault for which there is a policy.
     if kind != "unknown instance":
         with pytest.raises((ValueError, OSError)) as caught:
-            harmonize_dataset(root, tmp_path / "out", workers=1, progress=False)
+            harmonize_dataset(root, tmp_path / "out", workers=1)
         assert name in str(caught.value)
         assert not (tmp_path / "out" / cityscapes.MANIFEST).exists()
         with pytest.raises((ValueError, OSError)):
@@ -139,7 +141,6 @@ def test_fault_in_raw_data(tmp_path, file, damage, kind):
 INSTANCES = "gtFine/train/ulm/ulm_000002_000019_gtFine_instanceIds.png"
 LABELS = "gtFine/train/ulm/ulm_000002_000019_gtFine_labelIds.png"
 PHOTO = "leftImg8bit/train/ulm/ulm_000002_000019_leftImg8bit.png"
-POLYGONS = "gtFine/train/ulm/ulm_000002_000019_gtFine_polygons.json"
 TREE_FAULTS = {
     "instance map with 8 bits": (INSTANCES, pixels(dtype=8), "PNG kind"),
     "instance map in colour": (INSTANCES, lambda path: tiny_data.save(path, tiny_data.photo(12, 16, 1)), "PNG kind"),
@@ -150,18 +151,13 @@ TREE_FAULTS = {
     "label id beyond all classes": (LABELS, pixels(value=255), "value"),
     "maps that disagree": (INSTANCES, pixels(value=26000), "maps disagree"),
     **{f"{file} of another size": (file, pixels(rows=9), "size") for file in (INSTANCES, PHOTO)},
-    **{f"image {mode}": (PHOTO, convert(mode), "PNG kind") for mode in ("L", "RGBA")},
+    "image with 16 bits": (PHOTO, pixels(dtype=16), "PNG kind"),
     "empty image": (PHOTO, text(""), "empty file"),
-    **{f"no {file}": (file, Path.unlink, "missing") for file in (INSTANCES, LABELS, POLYGONS)},
-    "labels without image": (PHOTO, Path.unlink, "label without image"),
-    "odd image name": (PHOTO, renamed("photo.png"), "name"),
+    **{f"no {file}": (file, Path.unlink, "missing") for file in (INSTANCES, LABELS)},
+    "odd image name": (PHOTO, renamed("ulm_000002_leftImg8bit.png"), "name"),
+    "image name that is not UTF-8": (PHOTO, renamed("\udcfc_000002_000019_leftImg8bit.png"), "name"),
     "test image truncated": (PHOTO.replace("train", "test"), cut, "truncated PNG"),
 }
-BAD_POLYGONS = {
-    "polygons": ("{", "", b'{"imgHeight": "\xff"}', "[]", '{"imgHeight": 12, "objects": []}'),
-    "size": ('{"imgHeight": 16, "imgWidth": 12}', '{"imgHeight": "12", "imgWidth": "16"}'),
-}
-TREE_FAULTS |= {f"polygons {c!r}": (POLYGONS, text(c), kind) for kind, bad in BAD_POLYGONS.items() for c in bad}
 
 
 @pytest.mark.parametrize(("file", "damage", "kind"), TREE_FAULTS.values(), ids=TREE_FAULTS)
@@ -171,7 +167,7 @@ def test_fault_in_a_cityscapes_tree(tmp_path, file, damage, kind):
     damage(root / file)
     findings = check(root)
     assert kind in findings["kind"].tolist() and has_errors(findings)
-    assert findings["path"].str.contains("_000002_|photo", regex=True).all()
+    assert findings["path"].str.contains("_000002_").all()
 
 
 @pytest.mark.parametrize("damage", [cut, flip, text(""), pixels(dtype=8), convert("RGB"), folder, link_to("itself")])
@@ -180,7 +176,7 @@ def test_instance_table_stops_at_a_bad_map(tmp_path, damage):
     images = cityscapes.read_images(root, "train")
     damage(root / INSTANCES)
     with pytest.raises((BadFile, OSError), match="ulm_000002_000019_gtFine_instanceIds"):
-        instance_table(images, tmp_path / "cache", progress=False)
+        instance_table(images, tmp_path / "cache")
     assert list((tmp_path).glob("cache/*.parquet")) == []
 
 
@@ -198,14 +194,15 @@ def test_never_stops_at_the_first_and_counts_by_kind(tmp_path):
         cut(root / f"img/class/{number}.png")
     (root / "meta/6.json").unlink()
     (root / "meta/77.json").write_text("{}")
-    summary = summarize(check(root)).set_index("kind")
-    numbers = {"truncated PNG": 4, "missing": 1, "label without image": 1, "hidden instance": 1}
-    assert summary["number"].to_dict() == numbers
-    assert summary.loc["truncated PNG", "first"].split("\n") == [str(root / f"img/class/{n}.png") for n in (1, 2, 4)]
-    assert summary.loc["hidden instance", "severity"] == "note"
-    first = check(root).query("kind == 'truncated PNG'").iloc[0]
-    assert summary.loc["truncated PNG", ["found", "expected"]].tolist() == [first["found"], first["expected"]]
-    assert "bytes" in first["found"] and "IEND" in first["expected"]
+    lines = summarize(check(root)).splitlines()
+    assert [line.split(":")[0:2] for line in lines if ": found" in line] == [
+        ["error", " missing (1)"], ["error", " truncated PNG (4)"],
+        ["note", " hidden instance (1)"], ["note", " label without image (1)"],
+    ]  # fmt: skip
+    first = lines.index(f"  {root}/img/class/1.png")
+    assert "bytes" in lines[first - 1] and lines[first - 1].endswith("expected a PNG that ends with IEND")
+    assert lines[first + 1 : first + 3] == [f"  {root}/img/class/{number}.png" for number in (2, 4)]
+    assert all(len(line) < 300 for line in lines)
 
 
 def test_hidden_instances_are_no_error(tmp_path):
@@ -225,13 +222,13 @@ def test_readers_of_empty_folders(tmp_path, split):
     with pytest.raises(FileNotFoundError, match=f"leftImg8bit/{split}: no such folder"):
         cityscapes.read_images(tmp_path, split)
     with pytest.raises(FileNotFoundError, match="img/rgb: no such folder"):
-        synscapes.read_images(tmp_path, split)
+        synscapes.read_images(tmp_path)
     (tmp_path / f"leftImg8bit/{split}/ulm").mkdir(parents=True)
     (tmp_path / "img/rgb").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="no images; expected names like CITY"):
         cityscapes.read_images(tmp_path, split)
     with pytest.raises(FileNotFoundError, match=r"no images; expected names like 1\.png"):
-        synscapes.read_images(tmp_path, split)
+        synscapes.read_images(tmp_path)
 
 
 def test_number_of_images_in_the_full_data_set(tmp_path):
@@ -241,7 +238,7 @@ def test_number_of_images_in_the_full_data_set(tmp_path):
 
 
 def test_number_of_images_in_a_harmonised_tree(tmp_path):
-    harmonize_dataset(tiny_data.write_synscapes(tmp_path / "raw"), tmp_path / "out", progress=False)
+    harmonize_dataset(tiny_data.write_synscapes(tmp_path / "raw"), tmp_path / "out")
     for path in (tmp_path / "out").rglob("*000003_000000*"):
         path.unlink()
     findings = check(tmp_path / "out")
@@ -250,7 +247,7 @@ def test_number_of_images_in_a_harmonised_tree(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\xff"])
 def test_broken_manifest(tmp_path, content):
-    root = tiny_data.write_cityscapes(tmp_path, train=1)
+    root = tiny_data.write_cityscapes(tmp_path, train=1, val=1)
     (root / cityscapes.MANIFEST).write_text(content, encoding="latin-1")
     assert check(root)["kind"].tolist() == ["unfinished"]
     with pytest.raises(ValueError, match=r"harmonized\.json: manifest: found"):
@@ -266,10 +263,10 @@ def test_fingerprint_of_a_truncated_file(tmp_path):
 
 def test_toy_streets_are_in_order(tmp_path):
     toyscapes.write_cityscapes(tmp_path / "real", train=2, val=1, height=64, width=128)
-    toyscapes.write_synscapes(tmp_path / "synthetic", train=2, val=1, height=64, width=128)
+    toyscapes.write_synscapes(tmp_path / "synthetic", train=4, val=1, height=64, width=128)
     for name in ("real", "synthetic"):
         assert not has_errors(check(tmp_path / name))
-    harmonize_dataset(tmp_path / "synthetic", tmp_path / "harmonized", progress=False)
+    harmonize_dataset(tmp_path / "synthetic", tmp_path / "harmonized")
     assert check(tmp_path / "harmonized").empty
 
 
@@ -282,12 +279,75 @@ def test_many_workers(tmp_path):
 def test_upscaled_images_are_checked_too(tmp_path):
     root = tiny_data.write_synscapes(tmp_path)
     tiny_data.save(root / "img/rgb-2k/2.png", tiny_data.photo(24, 30, 2))
-    (root / "img/rgb-2k/3.png").unlink()
-    errors = check(root).query("severity == 'error'")
-    assert sorted(zip(errors["kind"], errors["path"].str[-12:], strict=True)) == [
-        ("missing", "rgb-2k/3.png"),
-        ("size", "rgb-2k/2.png"),
-    ]
+    assert check(root).query("severity == 'error'")["path"].tolist() == [str(root / "img/rgb-2k/2.png")]
+
+
+def without(pattern: str):
+    def remove(root: Path) -> None:
+        for path in list(root.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return remove
+
+
+TWO_AND_ONE = functools.partial(tiny_data.write_cityscapes, train=2, val=1)
+
+
+def renumbered(root: Path) -> None:
+    """Images 1..5 become 20001..20005."""
+    for path in [*root.rglob("*.png"), *root.rglob("*.json")]:
+        path.rename(path.with_name(f"2000{path.name}"))
+
+
+def with_dummies(root: Path) -> None:
+    shutil.copytree(root / "gtFine/val", root / "gtFine/test")
+
+
+PARTS = {
+    "no polygons": ("real", without("gtFine/*/*/*.json"), "", ""),
+    "one city": ("real", without("*/*/aachen"), "", ""),
+    "only val": ("real", without("*/train"), "error missing", "note part"),
+    "photos of val only": ("real", without("*8bit/train"), "error missing, note label", "note label, note part"),
+    "one photo less than labels": ("real", without("*8bit/train/ulm"), "note label", "note label"),
+    "dummy labels of test": ("real", with_dummies, "note label", "note label"),
+    "four of five": ("raw", without("**/5.*"), "error missing", "note part"),
+    "rgb-2k in part": ("raw", without("img/rgb-2k/3.png"), "note part", "note part"),
+    "rgb-2k alone": ("raw", without("img/rgb"), "", ""),
+    "images 20001 to 20005": ("raw", renumbered, "error missing", "note part"),
+}
+
+
+@pytest.mark.parametrize(("domain", "change", "alone", "as_part"), PARTS.values(), ids=PARTS)
+def test_a_part_of_a_data_set(tmp_path, domain, change, alone, as_part):
+    write = {"real": functools.partial(tiny_data.write_cityscapes, train=3, val=3), "raw": tiny_data.write_synscapes}
+    change(root := write[domain](tmp_path))
+    for part, expected in ((False, alone), (True, as_part)):
+        found = check(root, part=part)
+        found = found[found["kind"] != "hidden instance"]
+        kinds = found["severity"] + " " + found["kind"].str.replace(" without image", "")
+        assert ", ".join(sorted(set(kinds))) == expected
+    if "missing" in alone:  # the reader says the same
+        read = functools.partial(cityscapes.read_images, split="train") if domain == "real" else synscapes.read_images
+        with pytest.raises(FileNotFoundError) as caught:
+            read(root)
+        assert str(caught.value) in found["found"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("write", "below", "read", "sentence"),
+    [
+        (TWO_AND_ONE, ".", functools.partial(cityscapes.read_images, split="val"), "did you mean .*/data?"),
+        (TWO_AND_ONE, "data/gtFine", functools.partial(cityscapes.read_images, split="val"), "did you mean .*/data?"),
+        (TWO_AND_ONE, "data", functools.partial(cityscapes.read_images, split="test"), "only train, val is there"),
+        (tiny_data.write_synscapes, ".", synscapes.read_images, "did you mean .*/data?"),
+    ],
+)
+def test_a_root_that_is_nearly_right(tmp_path, write, below, read, sentence):
+    """One level too high or too deep, or without the group asked for."""
+    write(tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match=sentence):
+        read(tmp_path / below)
+    assert below == "data" or check(tmp_path / below)["expected"].str.contains(sentence).all()
 
 
 def test_bit_flips_are_noticed(tmp_path):

@@ -1,11 +1,13 @@
 """Training sets: as many images as asked for, only synthetic instances removed, groups never trained on."""
 
+from collections import Counter
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synlib.curation.compose import IGNORED, compose
+from synlib.curation.compose import IGNORED, choose, compose, composition_for_budget, composition_for_ratio
 from synlib.curation.prune import prune
 from synlib.spec import DataSpec
 
@@ -35,9 +37,9 @@ def chosen(spec: DataSpec):
     return compose(spec, REAL if spec.real else None, SYNTHETIC if spec.synthetic else None)
 
 
-@given(real=st.integers(0, 20), synthetic=st.integers(0, 30), removal=st.floats(0, 1), seed=st.integers(0, 99))
+@given(real=st.integers(0, 20), synthetic=st.integers(0, 30), removal=st.floats(0, 0.8), seed=st.integers(0, 99))
 def test_counts_and_instances(real, synthetic, removal, seed):
-    if real + synthetic == 0:
+    if real + synthetic == 0 or real < 5 > synthetic:  # too few to be sure of an instance
         return
     result = chosen(DataSpec(real=real, synthetic=synthetic, removal=removal, seed=seed))
     images = result.images
@@ -89,9 +91,21 @@ def test_images_without_instances_are_kept_or_dropped(removed_as):
     pd.testing.assert_frame_equal(kept.instances[~kept.instances["crowd"]], dropped.instances)
 
 
-def test_a_set_without_any_instance_is_no_set():
-    with pytest.raises(ValueError, match="none of the 5 images chosen has an instance left"):
-        chosen(DataSpec(synthetic=5, removal=1.0, emptied="drop"))
+@pytest.mark.parametrize("emptied", ["keep", "drop"])
+def test_a_set_without_any_instance_is_no_set(emptied):
+    with pytest.raises(ValueError, match="none of the 5 images chosen has an instance to train on: lower `removal`"):
+        chosen(DataSpec(synthetic=5, removal=1.0, emptied=emptied))
+
+
+def test_two_trees_of_one_data_set_are_told_apart():
+    """Images of both domains with the same names: each keeps its own instances."""
+    twin = tuple(table.assign(dataset="cityscapes") for table in SYNTHETIC)
+    spec = DataSpec(real=20, synthetic=30, removal=0.3)
+    found, expected = compose(spec, REAL, twin), chosen(spec)
+    assert found.images["dataset"].value_counts().to_dict() == {"cityscapes (real)": 20, "cityscapes (synthetic)": 30}
+    for name in ("images", "instances"):
+        tables = (getattr(item, name).drop(columns="dataset") for item in (found, expected))
+        pd.testing.assert_frame_equal(*tables)
 
 
 def test_the_same_seed_gives_nested_sets_and_another_seed_others():
@@ -121,3 +135,75 @@ def test_listed_images_are_taken_and_no_others():
 def test_listed_images_that_do_not_exist_are_named():
     with pytest.raises(ValueError, match="2 of 3 synthetic images wanted do not exist: 030, none"):
         chosen(DataSpec(synthetic=["none", "030", "001"]))
+
+
+IDS = [f"ulm_{i:06d}_000019" for i in range(60)]
+
+
+def some_of(number, pool=IDS, seed=0, domain="real"):
+    return choose(pool, number, seed=seed, domain=domain)
+
+
+@given(st.integers(0, 60), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_exact_numbers_without_replacement_whatever_the_order(number, seed, random):
+    some = some_of(number, seed=seed)
+    assert len(set(some)) == number and set(some) <= set(IDS)
+    assert some_of(number, random.sample(IDS, len(IDS)), seed) == some
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 5))
+def test_nested(a, b, seed):
+    assert set(some_of(min(a, b), seed=seed)) <= set(some_of(max(a, b), seed=seed))
+
+
+def test_seeds_and_domains_choose_independently():
+    sets = [set(some_of(30)), set(some_of(30, seed=1)), set(some_of(30, domain="synthetic"))]
+    assert sets[0] not in sets[1:]
+
+
+def test_every_image_is_chosen_about_equally_often():
+    times = Counter(image for seed in range(400) for image in some_of(15, seed=seed))
+    assert min(times[image] for image in IDS) > 60
+    assert max(times.values()) < 145  # 100 expected, standard deviation 8.7
+
+
+@pytest.mark.parametrize(
+    ("number", "pool", "message"),
+    [
+        (61, IDS, "61 real images wanted, but there are 60"),
+        (-1, IDS, "-1 real"),
+        (1, [*IDS, IDS[3]], "1 real images are listed twice"),
+    ],
+)
+def test_pools_that_do_not_do(number, pool, message):
+    with pytest.raises(ValueError, match=message):
+        some_of(number, pool)
+
+
+@pytest.mark.parametrize(
+    ("iterations", "expected"),
+    [(80_000, 9825), (20_000, 225), (18_594, 0), (1_000, 0), (143_594, 20_000), (150_000, 20_000)],
+)
+def test_budget_rule(iterations, expected):
+    assert composition_for_budget(iterations, 8, 50, 2975, 20_000) == (2975, expected)
+
+
+@given(st.integers(0, 3000), st.integers(0, 100))
+def test_ratio_keeps_the_total(total, percent):
+    real, synthetic = composition_for_ratio(total, percent / 100)
+    assert real + synthetic == total and real == (2 * total * percent + 100) // 200
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: composition_for_ratio(10, 1.5),
+        lambda: composition_for_ratio(10, float("nan")),
+        lambda: composition_for_budget(0, 8, 50, 30, 30),
+        lambda: composition_for_budget(10, 0, 50, 30, 30),
+        lambda: composition_for_budget(10, 8, -1, 30, 30),
+    ],
+)
+def test_bad_arguments(call):
+    with pytest.raises(ValueError, match="expected a number"):
+        call()

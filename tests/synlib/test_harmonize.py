@@ -20,7 +20,7 @@ from scapes.instances import instance_table
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.verify import verify_dataset
 from synlib.curation import harmonize
-from synlib.curation.harmonize import count_table, harmonize_dataset
+from synlib.curation.harmonize import count_table, harmonize_dataset, split_ids
 from synlib.curation.rider_rule import Policy, harmonize_maps
 from tests import tiny_data
 
@@ -132,8 +132,10 @@ def test_splits_by_list(source, tmp_path):
     manifest = harmonize_dataset(source, tmp_path / "out", splits={"train": [5, 1], "val": ["3"]})
     assert manifest["number_of_images"] == {"train": 2, "val": 1}
     assert cityscapes.read_images(tmp_path / "out", "val")["image_id"].tolist() == ["synscapes_000003_000000"]
-    with pytest.raises(ValueError, match="1 images are in two splits, the first is 3"):
-        harmonize_dataset(source, tmp_path / "other", splits={"train": [3, 1], "val": [3]})
+    splits = split_ids({"train": [2, 20_000], "val": [1, 1]})
+    assert splits == {"train": range(2, 20_001), "val": range(1, 2)} and split_ids({"val": [5, 3]}) == {"val": [5, 3]}
+    manifest = harmonize_dataset(source, tmp_path / "ranges", splits=splits)
+    assert manifest["number_of_images"] == {"train": 4, "val": 1}
 
 
 def test_links_and_copies(source, tmp_path):
@@ -143,6 +145,18 @@ def test_links_and_copies(source, tmp_path):
     copy = Path(cityscapes.read_images(tmp_path / "b" / "out", "val")["image_path"][0])
     assert link.is_symlink() and not os.path.isabs(os.readlink(link)) and not copy.is_symlink()
     assert link.read_bytes() == copy.read_bytes()
+
+
+def test_a_file_system_without_links(source, tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    manifest = harmonize_dataset(source, tmp_path / "out", workers=1)
+    assert capsys.readouterr().err.count("this file system has no symbolic links") == 1
+    monkeypatch.undo()
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_symlink()]
+    assert harmonize_dataset(source, tmp_path / "out") == manifest
 
 
 def test_workers_make_no_difference(source, tmp_path):
@@ -201,7 +215,7 @@ def test_continues_where_it_was_interrupted(source, tmp_path, monkeypatch):
         harmonize_dataset(source, tmp_path / "out", images="copy", workers=1)
     with pytest.raises(ValueError, match="not finished here; run it again"):
         cityscapes.read_images(tmp_path / "out", "train")
-    assert verify_dataset(tmp_path / "out")["kind"].tolist() == ["unfinished"]
+    assert verify_dataset(tmp_path / "out", part=True)["kind"].tolist() == ["unfinished", "part"]
     (tmp_path / "out/leftImg8bit/train/synscapes/.x.12345678.tmp.png").write_bytes(b"half")
 
     resumed = []
@@ -245,8 +259,10 @@ def test_refuses_other_options_other_input_and_foreign_folders(source, tmp_path)
 
 def test_a_harmonised_tree_is_not_harmonised_again(source, tmp_path):
     harmonize_dataset(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="harmonised already"):
+    with pytest.raises(ValueError, match="found a data set in cityscapes format, expected synscapes; use it as it is"):
         harmonize_dataset(tmp_path / "out", tmp_path / "again")
+    with pytest.raises(ValueError, match="in synscapes format, expected urbansyn; choose that format"):
+        harmonize_dataset(source, tmp_path / "again", dataset="urbansyn")
     assert not (tmp_path / "again").exists()
 
 
@@ -256,9 +272,8 @@ def test_a_harmonised_tree_is_not_harmonised_again(source, tmp_path):
         ({"images": "move"}, "images='move'"),
         ({"dataset": "gta"}, "unknown data set 'gta'"),
         ({"variant": "4k"}, "unknown variant '4k'"),
-        ({"splits": {"test": [1]}}, "unknown split 'test'"),
-        ({"splits": {"train": [1, 1]}}, "1 ids are listed more than once"),
         ({"splits": {"train": [77]}}, "1 of the listed images do not exist, the first is 77"),
+        ({"splits": {"train": range(70, 80)}}, r"split train is empty: found images 1..5, expected some of 70..79; "),
     ],
 )
 def test_bad_options(source, tmp_path, options, message):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from synlib import paper
-from synlib.curation.mix import composition_for_budget
+from synlib.curation.compose import composition_for_budget
 from synlib.report.tables import best_within
 
 TRANSCRIBED = Path(__file__).with_name("paper_tables.txt").read_text()

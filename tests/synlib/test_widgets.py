@@ -16,7 +16,7 @@ from scapes import png
 from scapes.labels import CLASSES
 from scapes.match import match_image
 from scapes.predictions import Detections
-from synlib.curation.mix import Composition, composition_for_budget
+from synlib.curation.compose import Composition, composition_for_budget
 from synlib.curation.prune import prune
 from synlib.report import curves, site, widgets
 from synlib.report.pictures import fit
