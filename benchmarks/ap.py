@@ -117,7 +117,7 @@ def run(images: int, seed: int, repeats: int, folder: Path) -> None:
 
     def match_all(tables):
         items = zip(paths, detections, tables, strict=True)
-        return [match_image(path, item, instances=table) for path, item, table in items]
+        return [match_image(png.read(path, "gray 16"), item, instances=table) for path, item, table in items]
 
     matched, records = timed(lambda: match_all(tables), 5 * repeats)
     counted, _ = timed(lambda: match_all([None] * images), 5 * repeats)
