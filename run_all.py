@@ -3,7 +3,7 @@
     python run_all.py --profile demo --report
     python run_all.py --profile paper --plan
     python run_all.py --only 01 --set seeds='[0, 1, 2]' --jobs 2
-    python run_all.py --profile paper --set data.cityscapes=/data/cs execution.executor=slurm --report
+    python run_all.py --profile paper --set data.cityscapes=~/cs data.synthetic.root=~/synscapes --report
 
 Interrupted anywhere, the same command goes on where it was.
 """
@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="demo", help="size of the study: a name in profiles/, or a YAML file")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks, by number (default: all)")
-    settings = "fields of the profile (data.cityscapes, execution.device, thresholds ...); values are YAML"
+    settings = "fields of the profile (data.cityscapes, data.synthetic.root, thresholds ...); values are YAML"
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=settings)
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="train everything once for each seed")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time on this machine (default: 1)")

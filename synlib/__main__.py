@@ -10,23 +10,48 @@ import click
 
 from synlib.cli import exit_code
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
+from synlib.section import expanded
+
+
+class LocalFile(click.Path):
+    """A path, in which ``~`` and ``$VARIABLES`` are replaced."""
+
+    def convert(self, value: str, parameter: click.Parameter, context: click.Context) -> Path:
+        try:
+            return super().convert(expanded(value), parameter, context)
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
+
+
+def _path(name: str) -> click.Argument:
+    return click.Argument([name], type=LocalFile(path_type=Path))
+
+
+def _labelled(context: click.Context, option: click.Option, split: str) -> str:
+    if split == "test":
+        raise click.BadParameter("the test split has no public labels; `submit` packs predictions for its server")
+    return split
+
 
 PROFILE = [
     click.Option(["--profile"], default="demo", help="whose data and devices to use"),
     click.Option(["--set", "settings"], multiple=True, metavar="NAME=VALUE",
-                 help="a field of the profile, such as data.cityscapes, data.synscapes, data.folder, execution.device"),
+                 help="a field of the profile: data.cityscapes, data.synthetic.root, data.folder, execution.device"),
 ]  # fmt: skip
 STUDY = [*PROFILE, click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")]
-ON = click.Option(["--on"], default="Cityscapes", help="Cityscapes, Synscapes, or a Cityscapes-format folder")
-PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val"), *STUDY]
+ON = click.Option(["--on"], default="Cityscapes", type=LocalFile(), help="or Synscapes, or a Cityscapes-format folder")
+PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val", callback=_labelled), *STUDY]
 SUBMITTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="test"), *STUDY]
-WEIGHTS = click.Option(["--initial-weights"], default="", help="checkpoint of a spec with `init: sha256:...`")
-WORKERS = click.Option(["--workers"], type=int, help="processes (default: one for each CPU core)")
+WEIGHTS = click.Option(["--initial-weights"], type=LocalFile(exists=True, dir_okay=False),
+                       help="checkpoint of a spec with `init: sha256:...`")  # fmt: skip
+WORKERS = click.Option(["--workers"], type=click.IntRange(1), help="processes (default: one for each CPU core)")
 FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
+PART = click.Option(["--part"], is_flag=True, help="a part of the data set is all that is wanted: no error")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
 HARMONIZE = [
     click.Option(["--dataset"], default="synscapes"),
     click.Option(["--variant"], default="rgb", help="folder of images (Synscapes: rgb or rgb-2k)"),
+    click.Option(["--split"], multiple=True, metavar="NAME=IDS", help="train='[1, 20000]', or a list of image ids"),
     click.Option(["--images"], type=click.Choice(["link", "copy"]), default="link"),
     WORKERS,
 ]
@@ -41,10 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: commands.main(arguments, "python -m synlib", standalone_mode=False))
 
 
-def _path(name: str) -> click.Argument:
-    return click.Argument([name], type=click.Path(path_type=Path))
-
-
 @click.group(help=__doc__, context_settings={"show_default": True})
 def commands() -> None:
     """Commands import what they need when they run: ``--help`` and wrong usage are answered at once."""
@@ -53,13 +74,15 @@ def commands() -> None:
 @commands.command(params=PROFILE)
 def toyscapes(**profile: Any) -> None:
     """Draw the embedded data set of a profile in both data sets' formats."""
-    from synlib.study.data import prepare
+    from synlib.study.data import NAMES
 
-    data = prepare(_profile(**profile))
-    print(f"Cityscapes: {data.roots['real']}\nSynscapes: {data.raw_synthetic}\nharmonised: {data.roots['synthetic']}")
+    data = _study(**profile).data
+    for domain, folder in data.raw.items():
+        print(f"{NAMES[domain]}: {folder}")
+    print(f"harmonised: {data.roots['synthetic']}")
 
 
-@commands.command(params=[_path("root"), FULL, JSON, WORKERS])
+@commands.command(params=[_path("root"), FULL, PART, JSON, WORKERS])
 def verify(root: Path, as_json: bool, **how: Any) -> int:
     """Check a data set: files, sizes, ids, counts."""
     from scapes.verify import has_errors, summarize, verify_dataset
@@ -75,22 +98,26 @@ def verify(root: Path, as_json: bool, **how: Any) -> int:
 @commands.command(params=[_path("source"), _path("target"), *HARMONIZE, *POLICIES])
 def harmonize(source: Path, target: Path, **given: Any) -> None:
     """Write a Cityscapes-format copy of a synthetic data set (section 3.2)."""
-    from synlib.curation.harmonize import count_table, harmonize_dataset
+    from synlib.curation.harmonize import count_table, harmonize_dataset, split_ids
+    from synlib.profile import parse_settings
 
-    policy = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
-    print(count_table(harmonize_dataset(source, target, policy=policy, **given)).to_string())
+    given["policy"] = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
+    given["splits"] = split_ids(parse_settings(given.pop("split"), "--split"))
+    print(count_table(harmonize_dataset(source, target, **given)).to_string())
 
 
 @commands.command(params=[_path("spec"), WEIGHTS, *STUDY])
-def train(spec: Path, initial_weights: str, **where: Any) -> None:
-    """Train and evaluate the run that a YAML file describes; synlib/spec.py has the fields."""
+def train(spec: Path, initial_weights: str | None, **where: Any) -> None:
+    """Train and evaluate the run that a YAML file describes; what it leaves out is the profile's baseline."""
     from synlib.runs import launch
-    from synlib.spec import RunSpec
+    from synlib.study import plan
 
-    run = RunSpec.load(spec)
     study = _study(**where)
-    run = study.with_fingerprints(run)
-    launch.train([run], study.store, study.execution().replace(initial_weights=initial_weights))
+    run = study.load(spec)
+    if initial_weights and not run.init.startswith("sha256:"):
+        raise ValueError(f"{spec}: init: found {run.init!r}, expected sha256:... with --initial-weights")
+    print(plan.text([plan.Planned("train", spec.name, run, {})], study.profile, study.store), flush=True)
+    launch.train([run], study.store, study.execution().replace(initial_weights=initial_weights or ""))
     frame = study.store.frame([run])
     print(frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class").to_string(index=False))
 
@@ -186,9 +213,12 @@ def _study(**where: Any) -> Any:
 
 def _predicted(run: str, on: str, split: str, **where: Any) -> tuple[Any, Any, Path, Path]:
     """The data set, its images, the file of a run's predictions on it, and where instance tables are kept."""
+    from scapes import cityscapes
+
     study = _study(**where)
     data_set = study.data.evaluation_set(on, split)
-    return data_set, study.data.evaluation_images(data_set), study.predictions(run, data_set), study.data.cache_dir
+    images = cityscapes.read_images(data_set.root, split)
+    return data_set, images, study.predictions(run, data_set), study.data.cache_dir
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, WrapValidator, model_validator
+from pydantic import Field, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, Natural, Section, T
+from synlib.section import Count, List, LocalPath, Natural, Section, Values, check, expanded
 from synlib.spec import ExecutionSettings, Init, InputSpec, Model, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,17 +38,31 @@ class Toyscapes(Section):
     gap: float = 1.0  # between the looks of the two domains: 0 (none) to 2
 
 
+class Synthetic(Section):
+    """The synthetic data set, and how it becomes a tree in Cityscapes' format (section 3.2)."""
+
+    root: LocalPath = ""  # its folder; empty: drawn in ``format``, where there is ``toyscapes``
+    format: Literal["synscapes", "urbansyn", "cityscapes"] = "synscapes"  # cityscapes: taken as it is
+    variant: str = "rgb"  # folder of its images; Synscapes: rgb or rgb-2k
+    # Image ids, or [first, last]; empty: the first four fifths are ``train``
+    split: dict[Literal["train", "val"], List[Natural]] = Field(default_factory=dict)
+    policy: dict[Literal["leftover", "wheelchairs", "orphans"], str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _as_it_is(self) -> Self:
+        fits = self.format != "cityscapes" or (self.root and not self.split and not self.policy)
+        check(fits, self.format, "it with a root, and without split and policy: the tree is taken as it is", "format")
+        return self
+
+
 class DataSource(Section):
-    """Either ``toyscapes``, or the roots of both real data sets."""
+    """A domain is the folder that is named; else drawn, where there is ``toyscapes``; else it is not there."""
 
     toyscapes: Toyscapes | None = None
-    cityscapes: str = ""
-    synscapes: str = ""
-    synscapes_variant: str = "rgb"
-    synthetic_format: str = "synscapes"  # of the folder ``synscapes``; or urbansyn
-    policy: Mapping[Literal["leftover", "wheelchairs", "orphans"], str] = Field({})  # of harmonisation
+    cityscapes: LocalPath = ""  # the folder of leftImg8bit and gtFine
+    synthetic: Synthetic = Synthetic()
     min_area_px: int = 100  # smaller ground truth is not evaluated
-    folder: str = ""  # of derived data; empty: data/PROFILE of the compendium
+    folder: LocalPath = ""  # of derived data; empty: data/PROFILE of the compendium
 
 
 def _as_written(value: Any, validate: Any) -> Any:
@@ -60,8 +74,12 @@ Number = Annotated[float, WrapValidator(_as_written)]
 """A number, of which 30 stays an integer: tables then say 30, not 30.0."""
 Percent = Annotated[Number, Field(ge=0, le=100)]
 Above0 = Annotated[Number, Field(gt=0)]
-Values = Annotated[List[T], Field(min_length=1), AfterValidator(lambda values: tuple(dict.fromkeys(values)))]
-"""Values of a factor, each once."""
+
+
+def _each_once(given: Any, validate: Any) -> Any:
+    known = validate(given)
+    check(len(known) == len(given), list(given), "each momentum once")
+    return known
 
 
 class Grids(Section):
@@ -80,7 +98,9 @@ class Grids(Section):
     pretraining_images: Count = 20_000
     pretraining_epochs: Above0 = 100
     # Figure 6, momentum (text from papermill) -> learning rates; the optimum, in force in Tables 2 and 5
-    learning_rates: dict[Annotated[Momentum, Field(strict=False)], Values[Above0]] = LEARNING_RATES
+    learning_rates: Annotated[
+        dict[Annotated[Momentum, Field(strict=False)], Values[Above0]], WrapValidator(_each_once)
+    ] = LEARNING_RATES
     tuned_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     tuned_learning_rate: Above0 = 0.005
     fine_tuning_schedule: dict[Literal[FINE_TUNING], Any] = Field(default_factory=dict)  # what differs from schedule
@@ -91,7 +111,7 @@ class Grids(Section):
 
 
 class Profile(Section):
-    """A size of the study. Relative paths are relative to the current folder."""
+    """A size of the study."""
 
     name: str
     data: DataSource
@@ -102,12 +122,12 @@ class Profile(Section):
     init: Init = "imagenet"
     precision: Precision = "float32"
     batch_size: Count = 8
-    seeds: Annotated[List[Natural], Field(min_length=1)] = (0,)
+    seeds: Values[Natural] = (0,)
     grids: Grids = Grids()
     execution: ExecutionSettings = ExecutionSettings()
-    runs: str = ""  # folder; empty: runs of the compendium
-    figures: str = ""  # folder; empty: figures/NAME of the compendium
-    reports: str = ""  # folder; empty: reports/NAME of the compendium
+    runs: LocalPath = ""  # folder; empty: runs of the compendium
+    figures: LocalPath = ""  # folder; empty: figures/NAME of the compendium
+    reports: LocalPath = ""  # folder; empty: reports/NAME of the compendium
 
     @model_validator(mode="after")
     def _fine_tuning_has_a_schedule(self) -> Self:
@@ -123,7 +143,7 @@ class Profile(Section):
 
         Raises FileNotFoundError, listing the known profiles, or ValueError, naming the file and the field.
         """
-        path = Path(name) if str(name).endswith(".yaml") else ROOT / "profiles" / f"{name}.yaml"
+        path = Path(expanded(str(name))) if str(name).endswith(".yaml") else ROOT / "profiles" / f"{name}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in (ROOT / "profiles").glob("*.yaml")))
             raise FileNotFoundError(f"profile {str(name)!r}: no file {path}; known profiles: {known}")
@@ -132,12 +152,10 @@ class Profile(Section):
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """The profile with other values of some fields: ``{"data.cityscapes": "/data/cs", "thresholds": [0, 40]}``.
 
-        A name is a field, a dotted field of a section, or a field of ``grids`` without that word. Roots of real data
-        replace the embedded data. Raises ValueError, naming the field, for an unknown one and for a value refused.
+        A name is a field, a dotted field of a section, or a field of ``grids`` without that word. Raises ValueError,
+        naming the field, for an unknown one and for a value refused.
         """
         values = self.model_dump(exclude_unset=True)
-        if {"data.cityscapes", "data.synscapes"} & settings.keys():
-            values["data"].pop("toyscapes", None)
         for name, value in settings.items():
             *sections, field = f"grids.{name}".split(".") if name in Grids.model_fields else name.split(".")
             if [*sections, field][0] not in type(self).model_fields:
@@ -152,26 +170,20 @@ class Profile(Section):
         return type(self)(**values)
 
     # Where derived data, runs, figures and reports are.
-    data_dir = property(lambda self: _folder(self.data.folder, "data", self.name))
-    runs_dir = property(lambda self: _folder(self.runs, "runs"))
-    figures_dir = property(lambda self: _folder(self.figures, "figures", self.name))
-    reports_dir = property(lambda self: _folder(self.reports, "reports", self.name))
+    data_dir = property(lambda self: Path(self.data.folder or ROOT / "data" / self.name))
+    runs_dir = property(lambda self: Path(self.runs or ROOT / "runs"))
+    figures_dir = property(lambda self: Path(self.figures or ROOT / "figures" / self.name))
+    reports_dir = property(lambda self: Path(self.reports or ROOT / "reports" / self.name))
 
 
-def _folder(given: str, *default: str) -> Path:
-    return Path(given).resolve() if given else ROOT.joinpath(*default)
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """``["seeds=[0, 1]", ...]`` as a dictionary; values are YAML. Raises ValueError, naming the setting."""
     parsed = {}
     for setting in settings:
         name, separator, value = setting.partition("=")
-        if not separator:
-            raise ValueError(f"--set {setting!r}: expected NAME=VALUE")
         try:
+            check(bool(separator), setting, "NAME=VALUE")
             parsed[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())  # YAML's errors have several lines
-            raise ValueError(f"--set {setting!r}: the value is no YAML: {reason}") from error
+        except (ValueError, yaml.YAMLError) as error:  # YAML's errors have several lines
+            raise ValueError(f"{option} {setting!r}: {' '.join(str(error).split())}") from error
     return parsed

@@ -1,10 +1,12 @@
 """Sections of YAML and JSON files as immutable, strict pydantic models, whose errors are one line."""
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scapes.files import replacing
 
@@ -14,6 +16,20 @@ Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Values = Annotated[List[T], Field(min_length=1), AfterValidator(lambda values: tuple(dict.fromkeys(values)))]
+"""Values of a factor, each once."""
+
+
+def expanded(path: str) -> str:
+    """``path`` with ``~`` and ``$VARIABLES`` replaced. Raises ValueError, naming it, for one that is not known."""
+    known = os.path.expandvars(os.path.expanduser(path))
+    if unknown := re.search(r"^~[^/]*|\$\w+|\$\{[^}]*\}", known):
+        raise ValueError(f"found {path!r}, expected a path of which all is known; {unknown[0]} is not set")
+    return known
+
+
+LocalPath = Annotated[str, AfterValidator(lambda path: path and os.path.realpath(expanded(path)))]
+"""A path of this machine, absolute once it is read: relative ones are relative to the current folder; empty: none."""
 
 NUMBER = "a number without quotes, such as 0.001 or 1.0e-3"  # YAML reads 1e-3 as text
 EXPECTED = {
@@ -71,6 +87,14 @@ class Section(BaseModel):
             if name not in cls.model_fields:
                 raise ValueError(f"unknown field {name!r}; expected some of {', '.join(cls.model_fields)}")
         return values
+
+
+def plain(value: Any) -> Any:
+    """``value`` with NumPy's arrays and numbers, ranges and sets as lists and numbers of Python."""
+    if isinstance(value, dict):
+        return {plain(key): plain(own) for key, own in value.items()}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [plain(own) for own in value] if isinstance(value, (list, tuple, range, set)) else value
 
 
 def _sentence(error: ValidationError) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, Natural, NotNegative, Positive, Section, check
+from synlib.section import Count, List, LocalPath, Natural, NotNegative, Positive, Section, check
 
 MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
 """The model profiles; importing what reads them would load PyTorch."""
@@ -152,7 +152,7 @@ class RunSpec(Section):
         epochs, rest = schedule["epochs"], {name: schedule[name] for name in schedule if name != "epochs"}
         check(type(epochs) in (int, float) and 0 < epochs < math.inf, epochs, "a number above 0", "epochs")
         if {"data", "batch_size"} <= info.data.keys():  # otherwise their errors are the ones reported
-            rest["iterations"] = iterations_for_epochs(epochs, info.data["data"].images, info.data["batch_size"])
+            rest["iterations"] = max(1, math.ceil(epochs * info.data["data"].images / info.data["batch_size"]))
         return rest
 
     @property
@@ -172,11 +172,6 @@ class RunSpec(Section):
     def run_id(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
-
-
-def iterations_for_epochs(epochs: float, images: int, batch_size: int) -> int:
-    """Iterations that show each of ``images`` images ``epochs`` times: epochs = iterations * batch / images."""
-    return max(1, math.ceil(epochs * images / batch_size))
 
 
 class EvaluationSet(Section):
@@ -222,7 +217,7 @@ class ExecutionSettings(Section):
     checkpoint_period: Count = 1000  # iterations
     images_per_step: Natural = 0  # of a process, at once; gradients add up over its share of the batch; 0: all at once
     deterministic: bool = False  # GPU algorithms that repeat bit by bit, where there are any; slower
-    imagenet_weights: str = ""  # file of the backbone's weights; empty: downloaded
+    imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first
     seconds_per_iteration: Positive = 0.35  # for the plan's estimates
     device: Literal["", "cpu", "cuda"] = ""  # empty: CUDA if there is one

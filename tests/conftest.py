@@ -22,11 +22,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def smoke_data(tmp_path_factory) -> Path:
     """The data of profile ``smoke``: 8 + 4 images of 64 x 128 px a domain."""
     from synlib.profile import Profile
-    from synlib.study.data import prepare
+    from synlib.study.study import Study
 
     folder = tmp_path_factory.mktemp("smoke") / "data"
-    prepare(Profile.load("smoke").with_settings({"data.folder": str(folder)}))
-    return folder
+    data = Study.open(Profile.load("smoke").with_settings({"data.folder": str(folder)})).data
+    return data.raw["real"].parent
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     image, after = _training_image(data, "synthetic", image_id)
     made_from, number = data.manifest(), int(image_id.split("_")[1])
     dataset = SYNTHETIC[made_from["dataset"]]
-    raw = dataset.read_images(data.raw_synthetic, made_from["variant"], {"train": [number]}).iloc[0]
+    raw = dataset.read_images(data.raw["synthetic"], made_from["variant"], {"train": [number]}).iloc[0]
     class_map, before, _ = dataset.read_labels(raw.to_dict())
     return image, class_map, before, after
 

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from scapes import cityscapes
 from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
 from scapes.labels import CLASSES, COLORS, INSTANCE_BASE, LABEL_IDS, label_of_instance
 from scapes.match import ImageMatch, match_image
@@ -119,7 +120,7 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
     if not runs:
         raise FileNotFoundError(f"{study.store.root}: no run of this experiment has predictions; train them first")
     for on in sets[::-1]:
-        table = study.data.evaluation_images(on)
+        table = cityscapes.read_images(on.root, on.split)
         some = table.iloc[:: -(-len(table) // IMAGES)]
         rows |= {f"{on.name}: {row['image_id']}": (on, row) for _, row in some.iterrows()}
 

@@ -1,7 +1,7 @@
-"""From a profile's data source to two Cityscapes-format trees: draw (toyscapes), harmonise, and fingerprint."""
+"""From a profile's data source to one Cityscapes-format tree for each domain: drawn, harmonised, fingerprinted."""
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import pandas as pd
 
 import toyscapes
 from scapes import cityscapes, instances
-from synlib.curation.harmonize import harmonize_dataset
+from scapes.verify import SYNTHETIC
+from synlib.curation.harmonize import harmonize_dataset, split_ids
 from synlib.curation.prune import prune, size_distribution
 from synlib.curation.rider_rule import Policy
 from synlib.profile import Profile
@@ -18,18 +19,73 @@ from toyscapes.writers import MANIFEST as TOY_MANIFEST
 
 DOMAINS = ("synthetic", "real")
 NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}
-HARMONIZED = "synscapes-harmonized"
+FIELDS = {"real": "data.cityscapes", "synthetic": "data.synthetic.root"}
+"""Where the profile names the folder of a domain."""
+WRITERS = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}
 
 
-@dataclass(frozen=True)
 class StudyData:
-    """Where the data of a study lie, and their tables, each read once."""
+    """Where the data of a study lie, and their tables, each read once.
 
-    roots: dict[str, Path]  # domain -> Cityscapes-format tree
-    raw_synthetic: Path  # Synscapes as distributed
-    cache_dir: Path
-    min_area_px: int
-    _known: dict[tuple[str, str, str], Any] = field(default_factory=dict, repr=False, compare=False)
+    ``raw``: domain -> the data set as it is distributed; ``roots``: domain -> Cityscapes-format tree, which
+    :meth:`make` makes. Both only have the domains that the profile names. Raises ValueError for an unknown policy.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.source, folder = profile.data, profile.data_dir
+        self.cache_dir, self.min_area_px = folder / "tables", self.source.min_area_px
+        synthetic, toys = self.source.synthetic, self.source.toyscapes
+        named = {"synthetic": synthetic.root, "real": self.source.cityscapes}
+        drawn = {"synthetic": folder / synthetic.format, "real": folder / "cityscapes"} if toys else {}
+        self.drawn = {domain: path for domain, path in drawn.items() if not named[domain]}
+        self.raw = self.drawn | {domain: Path(path) for domain, path in named.items() if path}
+        self.roots = {domain: self.raw[domain] for domain in DOMAINS if domain in self.raw}
+        self.harmonizes = "synthetic" in self.roots and synthetic.format != "cityscapes"
+        if self.harmonizes:
+            self.roots["synthetic"] = folder / f"{synthetic.format}-harmonized"
+        splits = synthetic.split
+        if "synthetic" in self.drawn and not splits:
+            train, val = toys.synthetic.train, toys.synthetic.val
+            splits = {"train": [1, train], "val": [train + 1, train + val]}
+        self.policy, self.splits = Policy(**synthetic.policy), split_ids(splits)
+        self._known: dict[tuple[str, str, str], Any] = {}
+
+    def made(self, domain: str) -> bool:
+        """Whether the tree of a domain is there, and nothing is to be drawn or harmonised."""
+        if domain == "synthetic" and self.harmonizes:
+            return cityscapes.read_manifest(self.roots[domain]) is not None
+        return domain in self.roots and (domain not in self.drawn or (self.roots[domain] / TOY_MANIFEST).exists())
+
+    def check(self) -> None:
+        """Raise FileNotFoundError unless the profile names a data set, and each that it names has images."""
+        for domain in self.raw or DOMAINS:
+            if not self.count(domain, "train") + self.count(domain, "val"):
+                found = f"found no images in {str(self.raw.get(domain, ''))!r}"
+                raise FileNotFoundError(f"{FIELDS[domain]}: {found}, expected the folder of the data set")
+
+    def count(self, domain: str, split: str = "train") -> int:
+        """Images of a split, also of one that is still to be made; 0 where there are none."""
+        if domain not in self.roots:
+            return 0
+        if self.made(domain):
+            there = os.path.isdir(cityscapes.LAYOUT.folder(self.roots[domain], split))
+            return len(self.images(domain, split)) if there else 0
+        if domain in self.drawn:
+            return getattr(self.source.toyscapes.real, split) if domain == "real" else len(self.splits.get(split, ()))
+        layout, variant = SYNTHETIC[self.source.synthetic.format], self.source.synthetic.variant
+        return int((layout.read_images(self.raw[domain], variant, self.splits)["split"] == split).sum())
+
+    def make(self) -> None:
+        """Draw and harmonise what is not there yet."""
+        source, toys = self.source.synthetic, self.source.toyscapes
+        size = {"height": toys.height, "width": toys.width, "seed": toys.seed} if toys else {}
+        if "real" in self.drawn:
+            toyscapes.write_cityscapes(self.drawn["real"], **dict(toys.real), gap=toys.gap, **size)
+        if "synthetic" in self.drawn:
+            WRITERS[source.format](self.drawn["synthetic"], **dict(toys.synthetic), **size)
+        if self.harmonizes:
+            how = {"dataset": source.format, "variant": source.variant, "policy": self.policy, "splits": self.splits}
+            harmonize_dataset(self.raw["synthetic"], self.roots["synthetic"], **how, cache_dir=self.cache_dir)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
         """Image table of a split."""
@@ -55,7 +111,7 @@ class StudyData:
     def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
         """Of the training instances of both domains, and of the synthetic ones left after ``removal`` (section 4.1)."""
         frames = []
-        for domain in DOMAINS:
+        for domain in self.roots:
             table = self.instances(domain)
             keep = prune(table, removal) if removal and domain == "synthetic" else None
             frames.append(size_distribution(table, self.images(domain, "train"), keep))
@@ -66,8 +122,8 @@ class StudyData:
         return cityscapes.read_manifest(self.roots["synthetic"])
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
-        """The ``val`` splits of both domains, named as in the paper's tables."""
-        return tuple(self.evaluation_set(NAMES[domain]) for domain in DOMAINS)
+        """The ``val`` splits of the domains that have one, named as in the paper's tables."""
+        return tuple(self.evaluation_set(NAMES[domain]) for domain in self.roots if self.count(domain, "val"))
 
     def evaluation_set(self, name: str, split: str = "val") -> EvaluationSet:
         """A split of ``Cityscapes``, ``Synscapes``, or of the Cityscapes-format tree at the path ``name``.
@@ -85,44 +141,3 @@ class StudyData:
             raise ValueError(f"evaluation set {name!r}: expected {' or '.join(domains)}, or the folder of a data set")
         name = own if split == "val" else f"{own}-{split}"
         return EvaluationSet(name=name, root=str(root), data=data, split=split, min_area_px=self.min_area_px)
-
-    def evaluation_images(self, on: EvaluationSet) -> pd.DataFrame:
-        """Image table of an evaluation set."""
-        return cityscapes.read_images(on.root, on.split)
-
-
-def existing(profile: Profile) -> StudyData | None:
-    """The data of ``profile`` if :func:`prepare` has made them, else None."""
-    data = _study_data(profile)
-    ready = cityscapes.read_manifest(data.roots["synthetic"]) is not None
-    if profile.data.toyscapes:
-        ready &= all((tree / TOY_MANIFEST).exists() for tree in (data.roots["real"], data.raw_synthetic))
-    return data if ready else None
-
-
-def prepare(profile: Profile) -> StudyData:
-    """Make the data of ``profile``, once; FileNotFoundError or ValueError if a data set is missing or not valid."""
-    data, source = _study_data(profile), profile.data
-    options = {"variant": source.synscapes_variant, "policy": Policy(**source.policy), "cache_dir": data.cache_dir}
-    if toy := source.toyscapes:
-        size = {"height": toy.height, "width": toy.width, "seed": toy.seed}
-        toyscapes.write_cityscapes(data.roots["real"], **dict(toy.real), gap=toy.gap, **size)
-        toyscapes.write_synscapes(data.raw_synthetic, **dict(toy.synthetic), **size)
-        ids = range(1, toy.synthetic.train + toy.synthetic.val + 1)
-        options["splits"] = {"train": ids[: toy.synthetic.train], "val": ids[toy.synthetic.train :]}
-    for name in () if toy else ("cityscapes", "synscapes"):
-        if not (value := getattr(source, name)) or not Path(value).is_dir():
-            raise FileNotFoundError(
-                f"profile {profile.name}: data.{name} is {value!r}, expected the folder of the data set;"
-                f" name it in the profile or on the command line"
-            )
-    harmonize_dataset(data.raw_synthetic, data.roots["synthetic"], dataset=source.synthetic_format, **options)
-    return data
-
-
-def _study_data(profile: Profile) -> StudyData:
-    folder, source = profile.data_dir, profile.data
-    real, raw = folder / "cityscapes", folder / "synscapes"
-    if not source.toyscapes:
-        real, raw = Path(source.cityscapes).resolve(), Path(source.synscapes).resolve()
-    return StudyData({"real": real, "synthetic": folder / HARMONIZED}, raw, folder / "tables", source.min_area_px)

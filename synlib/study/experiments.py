@@ -7,7 +7,7 @@ from typing import Any
 
 from synlib.curation.compose import composition_for_ratio
 from synlib.profile import Profile
-from synlib.spec import DataSpec, RunSpec, iterations_for_epochs
+from synlib.spec import DataSpec, RunSpec
 
 COMMON = ("model", "input", "init", "precision", "batch_size", "schedule")  # what a run has from its profile
 
@@ -19,6 +19,7 @@ class Planner:
     profile: Profile
     fingerprints: Mapping[str, str]  # of the training splits, by field of DataSpec
     seed: int  # draws images and weights alike
+    grids = property(lambda self: self.profile.grids)
 
     def run(
         self, *, real: int = 0, synthetic: int = 0, removal: str | float = "off", epochs: float = 0, **changes: Any
@@ -31,8 +32,7 @@ class Planner:
         fractions = {"off": 0.0, "on": profile.grids.removal_fractions()}.get(removal, removal)
         data = DataSpec(real=real, synthetic=synthetic, removal=fractions, seed=self.seed, **self.fingerprints)
         if epochs:
-            iterations = iterations_for_epochs(epochs, data.images, profile.batch_size)
-            changes["schedule"] = profile.schedule.replace(iterations=iterations)
+            changes["schedule"] = profile.schedule.model_dump(exclude={"iterations"}) | {"epochs": epochs}
         common = {name: getattr(profile, name) for name in COMMON}
         return RunSpec(**common | {"data": data, "seed": self.seed} | changes)
 
@@ -42,12 +42,12 @@ class Planner:
 
     def pretrained(self, removal: str) -> RunSpec:
         """Trained on synthetic images only, for long (section 4.3)."""
-        grids = self.profile.grids
-        return self.run(synthetic=grids.pretraining_images, removal=removal, epochs=grids.pretraining_epochs)
+        images, epochs = self.grids.pretraining_images, self.grids.pretraining_epochs
+        return self.run(synthetic=images, removal=removal, epochs=epochs)
 
     def fine_tuned(self, learning_rate: float, momentum: float, removal: str = "on") -> RunSpec:
         """Trained on the real images from the weights of :meth:`pretrained` (section 4.3)."""
-        changes = self.profile.grids.fine_tuning_schedule | {"base_lr": learning_rate, "momentum": momentum}
+        changes = self.grids.fine_tuning_schedule | {"base_lr": learning_rate, "momentum": momentum}
         schedule = self.profile.schedule.replace(**changes)
         initial = self.pretrained(removal).run_id
         return self.run(real=self.profile.baseline_images, schedule=schedule, init=f"run:{initial}")
@@ -65,14 +65,14 @@ def table1(planner: Planner) -> Runs:
 
 def thresholds(planner: Planner) -> Runs:
     """Figure 4 (section 4.1): the baseline on synthetic images, without the smallest instances of each class."""
-    for percent in planner.profile.grids.thresholds:
+    for percent in planner.grids.thresholds:
         spec = planner.run(synthetic=planner.profile.baseline_images, removal=percent / 100)
         yield f"{percent:g} % removed", spec, {"threshold": percent}
 
 
 def ratios(planner: Planner) -> Runs:
     """Figure 5 (section 4.2): as many images as in the baseline, of which a share is real."""
-    for percent in planner.profile.grids.ratios:
+    for percent in planner.grids.ratios:
         real, synthetic = composition_for_ratio(planner.profile.baseline_images, percent / 100)
         spec = planner.run(real=real, synthetic=synthetic, removal="on")
         yield f"{percent:g} % real", spec, {"real_percent": percent}
@@ -80,8 +80,7 @@ def ratios(planner: Planner) -> Runs:
 
 def amounts(planner: Planner) -> Runs:
     """Tables 3 and 4 (section 4.2): synthetic images added to all real ones, for several numbers of epochs."""
-    grids = planner.profile.grids
-    for epochs, added in itertools.product(grids.epochs, grids.added_images):
+    for epochs, added in itertools.product(planner.grids.epochs, planner.grids.added_images):
         spec = planner.mixed(added, epochs)
         factors = {"epochs": epochs, "added": added, "iterations": spec.schedule.iterations}
         yield f"{added} added, {epochs:g} epochs", spec, factors
@@ -95,7 +94,7 @@ def pre_training(planner: Planner) -> Runs:
 
 def fine_tuning(planner: Planner) -> Runs:
     """Figure 6 (section 4.3): fine-tuning against learning rate and momentum."""
-    for momentum, learning_rates in planner.profile.grids.learning_rates.items():
+    for momentum, learning_rates in planner.grids.learning_rates.items():
         for learning_rate in learning_rates:
             factors = {"learning_rate": learning_rate, "momentum": momentum}
             yield f"lr {learning_rate:g}, momentum {momentum:g}", planner.fine_tuned(learning_rate, momentum), factors
@@ -103,7 +102,7 @@ def fine_tuning(planner: Planner) -> Runs:
 
 def removal(planner: Planner) -> Runs:
     """Table 2: each approach with and without the removal of small instances."""
-    grids = planner.profile.grids
+    grids = planner.grids
     for switch in ("off", "on"):
         for approach, spec in {
             "pre-training": planner.pretrained(switch),
@@ -115,7 +114,7 @@ def removal(planner: Planner) -> Runs:
 
 def steps(planner: Planner) -> Runs:
     """Table 5 (section 4.3): the steps of the fine-tuning approach."""
-    profile, baseline, grids = planner.profile, planner.profile.schedule, planner.profile.grids
+    profile, baseline, grids = planner.profile, planner.profile.schedule, planner.grids
     for step, spec in {
         "basic": planner.run(real=profile.baseline_images),
         "3k": planner.run(synthetic=profile.baseline_images),

@@ -50,6 +50,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     Raises RuntimeError when a cell fails: the copy up to there is ``NAME.failed.ipynb``, an older executed copy stays.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -58,13 +59,17 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     try:
         bar, kernel = {"desc": name, "unit": "cell"}, {"kernel_name": "python3", "extra_arguments": QUIET}
         papermill.execute_notebook(source, failed, dict(parameters), cwd=os.getcwd(), progress_bar=bar, **kernel)
+        failed.replace(target)
+        return target
     except PapermillExecutionError as error:
-        problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-        raise RuntimeError(f"notebook {name}, {problem} (see {failed})") from error
+        raise RuntimeError(
+            f"notebook {name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed})"
+        ) from error
     except DeadKernelError as error:
         raise RuntimeError(f"notebook {name}: its kernel was killed (out of memory?) (see {failed})") from error
-    failed.replace(target)
-    return target
+    except (NoSuchKernel, OSError, RuntimeError, ValueError) as error:
+        remedy = "if its kernel does not start: python -m ipykernel install --sys-prefix"
+        raise RuntimeError(f"notebook {name}: {type(error).__name__}: {error}; {remedy}") from error
 
 
 def execute_all(study, names: Sequence[str], lacking: set[str], *, keep_going: bool) -> tuple[list[str], list[str]]:

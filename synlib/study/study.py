@@ -1,6 +1,7 @@
 """What a notebook works with: the profile, its data, and the runs."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,10 +11,11 @@ from scapes.files import replacing
 from synlib.profile import Profile
 from synlib.runs import launch
 from synlib.runs.store import RunStore
+from synlib.section import check, plain
 from synlib.spec import EvaluationSet, Execution, RunSpec
 from synlib.study import plan
-from synlib.study.data import DOMAINS, NAMES, StudyData, existing, prepare
-from synlib.study.experiments import EXPERIMENTS
+from synlib.study.data import DOMAINS, FIELDS, NAMES, StudyData
+from synlib.study.experiments import COMMON, EXPERIMENTS
 from synlib.study.notebooks import refuse_unknown_parameters
 from synlib.study.plan import Planned
 
@@ -21,16 +23,28 @@ from synlib.study.plan import Planned
 class Study:
     """One study: planned from a profile, trained into a run store, read back as tidy DataFrames."""
 
-    def __init__(self, profile: Profile, data: StudyData, jobs: int = 1) -> None:
-        self.profile, self.data, self.jobs = profile, data, jobs
+    def __init__(self, profile: Profile, jobs: int = 1) -> None:
+        self.profile, self.jobs = profile, jobs
+        self.sources = StudyData(profile)  # nothing of it is made yet
         self.store = RunStore(profile.runs_dir)
-        self.fingerprints = {f"{domain}_fingerprint": data.fingerprint(domain) for domain in DOMAINS}
+
+    @functools.cached_property
+    def data(self) -> StudyData:
+        """The data; those that are drawn or harmonised are made when first asked for."""
+        self.sources.make()
+        return self.sources
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the training splits, by field of :class:`synlib.spec.DataSpec`."""
+        there = [domain for domain in self.sources.roots if self.sources.count(domain)]
+        return {f"{domain}_fingerprint": self.data.fingerprint(domain) for domain in there}
 
     @classmethod
     def open(
         cls, profile: str | Path | Profile = "demo", *, seeds: Sequence[int] | None = None, jobs: int = 1, **grids: Any
     ) -> Self:
-        """Load a profile, by its name in ``profiles/`` or the path of a YAML file, and make its data ready.
+        """Load a profile, by its name in ``profiles/`` or the path of a YAML file, and check that its data are there.
 
         ``jobs``: trainings at a time on this machine. Seeds and ``grids`` (fields of :class:`synlib.profile.Grids`)
         that are None or empty are the profile's.
@@ -39,32 +53,38 @@ class Study:
         one of papermill's that the notebook does not have.
         """
         refuse_unknown_parameters()
-        if type(jobs) is not int or jobs < 1:
-            raise ValueError(f"jobs: found {jobs!r}, expected an integer from 1 on")
-        given = {name: value for name, value in {"seeds": seeds, **grids}.items() if value not in (None, [], (), {})}
+        given = {name: plain(value) for name, value in {"jobs": jobs, "seeds": seeds, **grids}.items()}
+        jobs = given.pop("jobs")
+        check(type(jobs) is int and jobs > 0, jobs, "an integer from 1 on", "jobs")
+        given = {name: value for name, value in given.items() if value not in (None, [], {})}
         loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
-        changed = loaded.with_settings(given)
-        return cls(changed, prepare(changed), jobs)
+        study = cls(loaded.with_settings(given), jobs)
+        study.sources.check()
+        return study
 
     @classmethod
     def if_ready(cls, profile: Profile) -> Self | None:
-        """The study of ``profile`` if its data are ready, else None; nothing is made."""
-        data = existing(profile)
-        return cls(profile, data) if data else None
+        """The study of ``profile`` if the data of both domains are ready, else None; nothing is made."""
+        study = cls(profile)
+        return study if all(map(study.sources.made, DOMAINS)) else None
 
     def planned(self, *experiments: str) -> list[Planned]:
-        """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are."""
-        planned = plan.plan(self.profile, experiments, self.fingerprints)
+        """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are.
+
+        Images are counted first: what the plan lacks is told before any data are drawn or harmonised.
+        """
+        self.check_images({f"{p.experiment}: {p.name}": p.spec for p in plan.plan(self.profile, experiments)})
+        return plan.plan(self.profile, experiments, self.fingerprints)
+
+    def check_images(self, specs: Mapping[str, RunSpec]) -> None:
+        """Raise ValueError, naming it by its key, for a run that wants more training images than there are."""
         for domain in DOMAINS:
-            there = len(self.data.images(domain, "train"))
-            for item in planned:
-                if (wanted := getattr(item.spec.data, f"{domain}_images")) > there:
-                    found = f"found {there} {domain} training images in {self.data.roots[domain]}"
-                    expected = (
-                        f"expected at least the {wanted} of the plan; plan with fewer, or name the whole data set"
-                    )
-                    raise ValueError(f"{item.experiment}: {item.name}: {found}, {expected}")
-        return planned
+            there, folder = self.sources.count(domain), str(self.sources.raw.get(domain, ""))
+            for name, spec in specs.items():
+                if (wanted := getattr(spec.data, f"{domain}_images")) > there:
+                    found = f"found {there} {domain} training images in {folder!r}"
+                    remedy = f"plan with fewer, or name the whole data set as {FIELDS[domain]}"
+                    raise ValueError(f"{name}: {found}, expected at least {wanted}; {remedy}")
 
     def run(self, experiment: str) -> pd.DataFrame:
         """Train what has no result yet of an experiment, and return its :meth:`results`."""
@@ -120,16 +140,15 @@ class Study:
         launch.train([run.spec()], self.store, self.execution().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
 
-    def with_fingerprints(self, spec: RunSpec) -> RunSpec:
-        """``spec`` with this study's fingerprints where it has none."""
+    def load(self, path: str | Path) -> RunSpec:
+        """The spec of a YAML file; baseline and fingerprints are this study's where it has none. Raises ValueError."""
+        spec = RunSpec.load(path, **{name: getattr(self.profile, name) for name in COMMON})
+        self.check_images({str(path): spec})
         missing = {name: own for name, own in self.fingerprints.items() if not getattr(spec.data, name)}
         return spec.replace(data=spec.data.replace(**missing))
 
     def execution(self) -> Execution:
         """With what the runs of this study are executed: the profile's settings, and this study's data."""
-        settings, roots = dict(self.profile.execution), self.data.roots
-        if settings["imagenet_weights"]:
-            settings["imagenet_weights"] = str(Path(settings["imagenet_weights"]).resolve())
-        paths = {"real_root": roots["real"], "synthetic_root": roots["synthetic"], "cache_dir": self.data.cache_dir}
-        paths = {name: str(path) for name, path in paths.items()}
+        settings, paths = dict(self.profile.execution), {"cache_dir": str(self.data.cache_dir)}
+        paths |= {f"{domain}_root": str(root) for domain, root in self.data.roots.items()}
         return Execution(**settings, **paths, evaluate_on=self.data.evaluation_sets())

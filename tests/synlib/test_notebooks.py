@@ -1,6 +1,7 @@
 """Notebooks: kept clean, executed by papermill from anywhere; ``run_all.py`` refuses nonsense before it starts."""
 
 import ast
+import json
 import os
 import re
 import signal
@@ -184,7 +185,7 @@ def test_the_plan_runs_nothing(run_all, tmp_path, capsys):
         (["--profile", "huge"], {}, "profile 'huge': .*known profiles: demo, paper, smoke"),
         ([], {"epoch": "3"}, "epoch.*expected.* grids"),
         (["--only", "99"], {}, "notebook '99': expected the beginning of one of 01_harmonization"),
-        (["--profile", "paper"], {}, "data.cityscapes is .*expected the folder of the data set"),
+        (["--profile", "paper"], {}, "data.synthetic.root: found no images in '', expected the folder of the data set"),
         ([], {"data.cityscapes": "/no/such"}, "/no/such"),
         ([], {"data.folder": "/dev/null/data"}, "/dev/null/data"),
         ([], {"data.folder": "DATA", "runs": "/dev/null/runs"}, "/dev/null/runs"),
@@ -209,7 +210,7 @@ def test_nonsense_is_refused_in_one_line_before_anything_runs(
 
 def test_a_setting_without_a_value_is_refused(run_all, capsys):
     assert run_all.main(["--profile", "smoke", "--set", "seeds"]) == 1
-    assert "'seeds': expected NAME=VALUE" in capsys.readouterr().err
+    assert "'seeds': found 'seeds', expected NAME=VALUE" in capsys.readouterr().err
 
 
 def test_ctrl_c_while_training_loses_nothing(smoke_data, tmp_path):
@@ -240,6 +241,13 @@ def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "hungry.ipynb")
     monkeypatch.setattr(notebooks, "path_of", lambda name: tmp_path / f"{name}.ipynb")
     with pytest.raises(RuntimeError, match=r"notebook hungry: its kernel was killed .*hungry\.failed\.ipynb"):
+        notebooks.execute("hungry", {}, tmp_path / "reports")
+    # A kernel of an environment that is gone.
+    stale = {"argv": ["/no/python", "-m", "ipykernel_launcher"], "display_name": "", "language": "python"}
+    (tmp_path / "kernels/python3").mkdir(parents=True)
+    (tmp_path / "kernels/python3/kernel.json").write_text(json.dumps(stale))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"notebook hungry: .*/no/python.*; if its kernel does not start: python -m"):
         notebooks.execute("hungry", {}, tmp_path / "reports")
 
 

@@ -124,6 +124,8 @@ def test_an_unknown_experiment_lists_the_known_ones():
         ({"epochs": [0]}, "epochs: found"),
         ({"learning_rates": [0.1]}, "learning_rates: found"),
         ({"learning_rates": {"fast": [0.1]}}, "learning_rates: found 'fast', expected a number"),
+        ({"learning_rates": {None: [0.1]}}, "learning_rates: found None, expected a number"),
+        ({"learning_rates": {"0.9": [0.1], 0.9: [0.2]}}, "learning_rates: found .*, expected each momentum once"),
         ({"learning_rates": {0.9: [0]}}, "learning_rates.0.9: found 0, expected more than 0"),
         ({"thresholds": []}, r"grids.thresholds: found \[\], expected at least one value"),
         ({"fine_tuning_schedule": {"warmup_iterations": "1"}}, "fine_tuning_schedule.warmup_iterations: found '1'"),

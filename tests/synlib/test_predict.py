@@ -174,7 +174,7 @@ def test_ap_is_the_official_evaluators(tmp_path, smoke_data, domain, min_area_px
 def test_the_ap_of_a_run_is_the_official_evaluators(trained):
     """The predictions of a real training, as they lie in its folder."""
     (on,) = (on for on in trained.study.data.evaluation_sets() if on.name == "Cityscapes")
-    images = trained.study.data.evaluation_images(on)
+    images = cityscapes.read_images(on.root, on.split)
     predictions = list(map(triples, read_predictions(trained.run.evaluation(on.name) / "predictions.parquet")))
     assert sum(map(len, predictions)) > 0
     theirs = official.evaluate_masks(images["instance_path"].tolist(), predictions, min_area_px=on.min_area_px)

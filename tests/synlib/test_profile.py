@@ -66,9 +66,9 @@ def test_settings_are_fields_of_sections_or_bare_grids():
     assert (profile.execution.slurm.gpus, profile.seeds, profile.data.folder) == (4, (0, 1), "/somewhere")
     assert profile.execution.threads == Profile.load("demo").execution.threads
     assert Profile.load("demo").with_settings({}) == Profile.load("demo")
-    # Roots of real data replace the embedded data.
+    # What is drawn of the other domain stays.
     data = Profile.load("demo").with_settings({"data.cityscapes": "/data/cs"}).data
-    assert (data.toyscapes, data.cityscapes, data.synscapes) == (None, "/data/cs", "")
+    assert (bool(data.toyscapes), data.cityscapes, data.synthetic.root) == (True, "/data/cs", "")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,11 @@ def test_settings_are_fields_of_sections_or_bare_grids():
         ({"execution.checkpoint_period": 0}, "execution.checkpoint_period: found 0, expected at least 1"),
         ({"execution.loader_workers": -1}, "execution.loader_workers: found -1, expected at least 0"),
         ({"execution.images_per_step": -1}, "execution.images_per_step: found -1, expected at least 0"),
+        ({"execution.device": "CPU"}, "execution.device: found 'CPU', expected '', 'cpu' or 'cuda'"),
+        ({"runs": "$NOTHING/runs"}, r"runs: found '\$NOTHING/runs', expected .*; \$NOTHING is not set"),
+        ({"data.cityscapes": "~no_one/cs"}, "data.cityscapes: found '~no_one/cs', expected .*; ~no_one is not set"),
+        ({"data.synthetic.split": {"test": [1]}}, "data.synthetic.split: found 'test', expected 'train' or 'val'"),
+        ({"data.synthetic.format": "kitti"}, "data.synthetic.format: found 'kitti', expected 'synscapes', 'urbansyn'"),
         ({"seeds": [True]}, "seeds: found True, expected an integer"),
     ],
 )
@@ -114,7 +119,7 @@ def test_folders_are_the_compendiums_unless_named(tmp_path, monkeypatch):
 
 def test_settings_on_a_command_line_are_yaml():
     assert parse_settings(["seeds=[0, 1]", "data.cityscapes=/x=y"]) == {"seeds": [0, 1], "data.cityscapes": "/x=y"}
-    with pytest.raises(ValueError, match="--set 'seeds': expected NAME=VALUE"):
+    with pytest.raises(ValueError, match="--set 'seeds': found 'seeds', expected NAME=VALUE"):
         parse_settings(["seeds"])
-    with pytest.raises(ValueError, match=r"^--set 'thresholds=\[0': the value is no YAML: .*line 1.*$"):  # in one line
+    with pytest.raises(ValueError, match=r"^--set 'thresholds=\[0': .*line 1.*$"):  # in one line
         parse_settings(["thresholds=[0"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
-from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec, iterations_for_epochs
+from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec
 
 DATA = DataSpec(real=20, synthetic=30, real_fingerprint="r", synthetic_fingerprint="s")
 BASE = RunSpec(data=DATA)
@@ -120,7 +120,7 @@ def test_epochs_are_iterations_that_show_every_image_often_enough_and_no_more(ep
     def spec(**length):
         return RunSpec(data={"real": images}, batch_size=batch_size, schedule={"base_lr": 0.02, **length})
 
-    iterations = iterations_for_epochs(epochs, images, batch_size)
+    iterations = spec(epochs=epochs).schedule.iterations
     assert spec(epochs=epochs) == spec(iterations=iterations)
     assert iterations * batch_size >= epochs * images * (1 - 1e-12)
     assert iterations == 1 or (iterations - 1) * batch_size < epochs * images

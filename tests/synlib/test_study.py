@@ -2,12 +2,13 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
+import yaml
 
 from scapes import cityscapes, instances
 from synlib.profile import ROOT, Profile
 from synlib.runs.launch import train
-from synlib.study.data import prepare
 from synlib.study.experiments import EXPERIMENTS
 from synlib.study.plan import overview
 from synlib.study.study import Study
@@ -48,27 +49,87 @@ def test_a_wrong_parameter_is_named(name, value):
         Study.open("smoke", **{name: value})
 
 
+def test_numpys_values_and_ranges_are_lists_and_what_repeats_is_taken_once(study):
+    given = {
+        "thresholds": np.arange(0, 60, 20),
+        "seeds": range(2),
+        "removal": {"car": np.int64(7)},
+        "jobs": np.int64(1),
+    }
+    rates = {np.float64(0.9): np.array([0.1])}
+    profile = Study.open(study.profile, **given, epochs=[2, 1, 2], learning_rates=rates).profile
+    grids = profile.grids
+    assert (profile.seeds, grids.thresholds, grids.epochs, grids.removal["car"]) == ((0, 1), (0, 20, 40), (2, 1), 7)
+    profile.save(study.store.root.parent / "numpy.yaml")  # YAML knows no NumPy
+    assert grids.learning_rates == {0.9: (0.1,)}
+
+
 def test_what_is_empty_is_the_profiles(study):
     again = Study.open(study.profile, seeds=[], thresholds=None, removal={}, jobs=2)
     assert again.profile == study.profile
 
 
 def test_the_profile_says_how_labels_are_harmonised(tmp_path):
-    changed = smoke(data__folder=tmp_path / "data").with_settings({"data.policy": {"orphans": "void"}})
-    assert prepare(changed).manifest()["policy"]["orphans"] == "void"
+    changed = smoke(data__folder=tmp_path / "data").with_settings({"data.synthetic.policy": {"orphans": "void"}})
+    assert Study.open(changed).data.manifest()["policy"]["orphans"] == "void"
     for policy, message in (
-        ({"orphan": "void"}, "data.policy.*'orphan'"),
+        ({"orphan": "void"}, "data.synthetic.policy: found 'orphan'"),
         ({"orphans": "gone"}, "orphans: found 'gone'"),
     ):
         with pytest.raises(ValueError, match=message):
-            prepare(changed.with_settings({"data.policy": policy}))
+            Study.open(changed.with_settings({"data.synthetic.policy": policy}))
 
 
-def test_more_images_than_there_are_is_told_before_any_training(smoke_data):
-    study = Study.open(smoke(data__folder=smoke_data), added_images=[0, 999])
-    with pytest.raises(ValueError, match=r"amounts: 999 added, 1 epochs: found 8 synthetic training .* the 999 of"):
-        study.planned("amounts")
-    assert study.planned("ratios")
+OTHER = {"format": "urbansyn", "split": {"train": [2, 9], "val": [1, 11, 12]}, "policy": {"orphans": "void"}}
+REAL = {"data.toyscapes": None, "data.cityscapes": "DATA/cityscapes"}
+HARMONIZED = {"root": "DATA/synscapes-harmonized", "format": "cityscapes"}
+
+
+def opened(smoke_data, tmp_path, settings: dict, **grids) -> Study:
+    given = yaml.safe_load(yaml.safe_dump(settings).replace("DATA", str(smoke_data)))
+    folders = {"data__folder": tmp_path / "data", "runs": tmp_path / "runs", "execution__device": "cpu"}
+    return Study.open(smoke(**folders).with_settings(given), **grids)
+
+
+@pytest.mark.parametrize(("settings", "percent"), [({"data.synthetic": OTHER}, 50), (REAL, 100)])
+def test_other_synthetic_data_or_none_are_studied_to_the_end(smoke_data, tmp_path, settings, percent):
+    study = opened(smoke_data, tmp_path, settings, ratios=[percent])
+    results = study.run("ratios")
+    assert results["state"].eq("done").all()
+    if percent == 100:
+        assert set(results["evaluated on"]) == {"Cityscapes"}
+        with pytest.raises(ValueError, match=r"found 0 synthetic training images in '', .* as data\.synthetic"):
+            study.planned("table1")
+    else:
+        assert set(results["evaluated on"]) == {"Cityscapes", "Synscapes"}
+        assert [len(study.data.images("synthetic", split)) for split in ("train", "val")] == [8, 3]
+        manifest = study.data.manifest()
+        assert (manifest["dataset"], manifest["policy"]["orphans"]) == ("urbansyn", "void")
+
+
+@pytest.mark.parametrize("settings", [{"data.cityscapes": "DATA/cityscapes"}, REAL | {"data.synthetic": HARMONIZED}])
+def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_path, settings):
+    """Real data beside drawn ones, and a tree that was harmonised before and is taken as it is."""
+    again = opened(smoke_data, tmp_path, settings)
+    assert again.planned("ratios") == study.planned("ratios")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "amounts: 999 added, 1 epochs: found 8 synthetic training .* expected at least 999"),
+        ({"data.cityscapes": "DATA/none"}, "data.cityscapes: found no images in '.*none', expected the folder of"),
+        ({"data.cityscapes": "DATA"}, "data.cityscapes: found no images in '.*', expected the folder of the data set"),
+        ({"data.synthetic.root": "DATA/none"}, "none/img/rgb: no such folder"),
+        ({"data.toyscapes": None}, "data.synthetic.root: found no images in ''"),
+        ({"data.synthetic.split": {"train": [1, 4], "val": [5, 8]}}, "found 4 synthetic training images"),
+        ({"data.synthetic.format": "cityscapes"}, "data.synthetic.format: found 'cityscapes', expected it with a root"),
+    ],
+)
+def test_what_the_data_lack_is_told_before_any_are_made(smoke_data, tmp_path, settings, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        opened(smoke_data, tmp_path, settings, added_images=[0, 999]).planned("ratios", "amounts")
+    assert not (tmp_path / "data").exists()
 
 
 def test_each_split_is_listed_and_fingerprinted_once(study, monkeypatch):

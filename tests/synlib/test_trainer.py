@@ -12,6 +12,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
+from scapes import cityscapes
 from scapes.predictions import read_predictions
 from seeded_rcnn import weights
 from seeded_rcnn.trainer import DivergedError, Trainer
@@ -292,7 +293,7 @@ def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job)
     run = store.run(short)
     assert run.read("environment.json")["processes"] == 2
     (on,) = job.evaluate_on
-    images = study.data.evaluation_images(on)
+    images = cityscapes.read_images(on.root, on.split)
     found = [item.image_id for item in read_predictions(run.evaluation(on.name) / "predictions.parquet")]
     assert found == images["image_id"].tolist()
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from scapes import png
+from scapes import cityscapes, png
 from scapes.labels import CLASSES
 from scapes.match import match_image
 from scapes.predictions import Detections
@@ -100,7 +100,7 @@ def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained):
     run, image, threshold = browser.children[0].children
     assert len(run.options) == len(trained.planned)
     sets = trained.study.data.evaluation_sets()
-    images = [f"{on.name}: {i}" for on in sets[::-1] for i in trained.study.data.evaluation_images(on)["image_id"]]
+    images = [f"{on.name}: {i}" for on in sets[::-1] for i in cityscapes.read_images(on.root, on.split)["image_id"]]
     assert list(image.options) == images
     threshold.value = 0.0
     pictures = [shown(browser)]
