@@ -27,6 +27,7 @@ from scapes.labels import INSTANCE_BASE, LABEL_IDS
 from scapes.match import ImageMatch, match_image
 from scapes.predictions import Detections
 from tests import official
+from tests.cases import from_masks
 from toyscapes import draw_scene
 
 HEIGHT, WIDTH = 1024, 2048
@@ -50,7 +51,7 @@ def detect(truth: np.ndarray, instances: pd.DataFrame, image_id: str, rng: np.ra
     category = rows["category"].to_numpy().copy()
     wrong = rng.random(len(category)) < 0.1
     category[wrong] = rng.integers(0, len(LABEL_IDS), wrong.sum())
-    return Detections.from_masks(image_id, truth.shape, category, rng.random(len(category)), masks)
+    return from_masks(image_id, truth.shape, category, rng.random(len(category)), masks)
 
 
 def write_official(masks: list[np.ndarray], detections: Detections, folder: Path) -> Path:

@@ -24,8 +24,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from scapes import cityscapes, png, synscapes
+from scapes import cityscapes, png
 from scapes.instances import image_digest, instance_table
+from scapes.synthetic import SYNSCAPES
 from synlib.curation.harmonize import harmonize_dataset, harmonize_one
 from synlib.curation.rider_rule import DEFAULT_POLICY
 from toyscapes import draw_scene
@@ -58,7 +59,7 @@ def write_source(root: Path, images: int, distinct: int, height: int = HEIGHT, w
             cv2.imwrite(str(root / f"img/{folder}/{number}.png"), image)
         (root / f"meta/{number}.json").write_text(json.dumps({"instance": {"class": classes}}))
     for number in range(distinct + 1, images + 1):
-        for path in map(Path, synscapes.DATASET.paths(root, "rgb", str(number)).values()):
+        for path in map(Path, SYNSCAPES.paths(root, "rgb", str(number)).values()):
             path.symlink_to(path.name.replace(str(number), str(1 + number % distinct)))
     return total / distinct
 
@@ -75,7 +76,7 @@ def compare(images: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         busy = write_source(root / "raw", images, images)
-        rows = synscapes.read_images(root / "raw", splits={"train": range(1, images + 1)}).to_dict("records")
+        rows = SYNSCAPES.read_images(root / "raw", splits={"train": range(1, images + 1)}).to_dict("records")
         work = functools.partial(harmonize_one, policy=DEFAULT_POLICY, mode="link", variant="rgb")
         seconds = {"synlib": [], "PNG work alone": []}
         for attempt in range(rounds):

@@ -1,5 +1,6 @@
 """Random small images and predictions that reach every rule of the Cityscapes instance metric."""
 
+import cv2
 import numpy as np
 
 from scapes import png
@@ -53,7 +54,7 @@ def as_detections(image_id: str, frame: np.ndarray, predictions: list) -> Detect
     kept = [item for item in predictions if item[0] in LABEL_IDS]
     category = [LABEL_IDS.index(label_id) for label_id, _, _ in kept]
     scores, masks = [score for _, score, _ in kept], [mask for _, _, mask in kept]
-    return Detections.from_masks(image_id, frame.shape, category, scores, masks)
+    return from_masks(image_id, frame.shape, category, scores, masks)
 
 
 def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, list, list[Detections]]:
@@ -65,6 +66,16 @@ def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, 
     for path, frame in zip(paths, frames, strict=True):
         png.write(path, frame)
     return paths, predictions, [as_detections(p.stem, f, q) for p, f, q in zip(paths, frames, predictions, strict=True)]
+
+
+def from_masks(image_id: str, size: tuple[int, int], category, score, masks) -> Detections:
+    """Detections from full-frame masks, zero outside: N arrays ``(H, W)`` of any type."""
+    boxes, crops = [], []
+    for mask in masks:
+        x, y, width, height = cv2.boundingRect(np.uint8(np.asarray(mask) != 0))
+        boxes.append((x, y, x + width, y + height))
+        crops.append(np.asarray(mask)[y : y + height, x : x + width] != 0)
+    return Detections(image_id, size, category, score, boxes, crops)
 
 
 def matched(paths, detections, **options) -> list[ImageMatch]:

@@ -13,7 +13,6 @@ The rules are those of ``cityscapesscripts/evaluation/evalInstanceLevelSemanticL
 - detections without a pixel do not exist.
 """
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +43,7 @@ PREDICTION = np.dtype(
 
 # Bins that pixel values fall into: first the two below, then one for each ground truth of the image
 _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2
+_VOID_IDS = [label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +90,11 @@ def _truths(instances: pd.DataFrame, min_area_px: int) -> np.ndarray:
     return truths
 
 
-@functools.cache
-def _empty_bins() -> np.ndarray:
-    """Look-up table, ``(65536,)``: instance id -> bin, before the ground truths of an image are entered."""
-    bins = np.full(2**16, _OTHER, np.intp)  # the type that bincount works in: no conversion of each pixel
-    bins[[label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]] = _VOID
-    return bins
-
-
 def _shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray) -> np.ndarray:
     """Pixels that each detection shares with each bin, int64 ``(N, 2 + K)``."""
-    bins = _empty_bins().copy()
+    # Look-up table from pixel values to bins, (65536,), in the type that bincount works in
+    bins = np.full(2**16, _OTHER, np.intp)
+    bins[_VOID_IDS] = _VOID
     bins[truths["instance_id"]] = np.arange(_FIRST_TRUTH, _FIRST_TRUTH + len(truths))
     pixels = np.zeros((len(detections), _FIRST_TRUTH + len(truths)), np.int64)
     for row, mask, (x0, y0, x1, y1) in zip(pixels, detections.masks, detections.boxes.tolist(), strict=True):

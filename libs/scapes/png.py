@@ -30,10 +30,7 @@ class Header(NamedTuple):
     bit_depth: int
     color: str
 
-    @property
-    def kind(self) -> str:
-        """Colour type and bits per channel, e.g. ``gray 16`` or ``RGB 8``."""
-        return f"{self.color} {self.bit_depth}"
+    kind = property(lambda self: f"{self.color} {self.bit_depth}")  # ``gray 16``, ``RGB 8``, ...
 
 
 def read_header(path: str | Path, *kinds: str) -> Header:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -68,20 +67,6 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.masks)
-
-    @classmethod
-    def from_masks(cls, image_id: str, size: tuple[int, int], category, score, masks) -> "Detections":
-        """From full-frame masks, zero outside: N arrays ``(H, W)`` of any type."""
-        boxes, crops = [], []
-        for index, mask in enumerate(masks):
-            mask = np.asarray(mask) != 0
-            if mask.shape != tuple(size):
-                found = f"found a mask {mask.shape}, expected {tuple(size)}"
-                raise ValueError(f"image {image_id}, detection {index}: {found}")
-            x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-            boxes.append((x, y, x + width, y + height))
-            crops.append(mask[y : y + height, x : x + width].copy())
-        return cls(image_id, size, category, score, boxes, crops)
 
     def full_mask(self, index: int) -> np.ndarray:
         """Detection ``index`` as a full-frame mask, bool ``(H, W)``."""

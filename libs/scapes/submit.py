@@ -44,10 +44,8 @@ def write_submission(
     """
     expected, written = list(expected_images), []
     if (len(expected), *size) != SERVER:
-        found = f"found {len(expected)} images, (height, width) {tuple(size)}"
-        tqdm.write(
-            f"{out_zip}: the server will refuse it: {found}, expected {SERVER[0]}, {SERVER[1:]}", file=sys.stderr
-        )
+        found = f"found (images, height, width) {(len(expected), *size)}"
+        tqdm.write(f"{out_zip}: not for the server: {found}, expected {SERVER}", file=sys.stderr)
     bar = tqdm(detections, total=len(expected), desc="writing submission", unit="image", delay=1)
     with replacing(out_zip) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for item in bar:

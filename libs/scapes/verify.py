@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scapes import cityscapes, png, synscapes, urbansyn
+from scapes import cityscapes, png
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
-from scapes.layout import Layout, nearby, split_images
+from scapes.layout import Layout, nearby
 from scapes.parallel import map_items
+from scapes.synthetic import SYNSCAPES, URBANSYN, split_images
 
-SYNTHETIC = {dataset.name: dataset for dataset in (synscapes.DATASET, urbansyn.DATASET)}
-"""The synthetic data sets that can be harmonised and verified, by name."""
-FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": synscapes.DATASET, "rgb": urbansyn.DATASET}
+FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": SYNSCAPES, "rgb": URBANSYN}
 COLUMNS = ["severity", "kind", "path", "found", "expected"]
-NOTES = ("hidden instance", "label without image", "part")  # kinds that are no errors
+NOTES = ("label without image", "part")  # kinds that are no errors
 
 
 def verify_dataset(
@@ -38,26 +37,23 @@ def verify_dataset(
     half of them are there. ``part``: neither that nor an empty split is an error. ``workers``: processes, default one
     per core.
     """
-    root = Path(root)
-    layout = recognized(root)
-    if layout is None:
-        expected = f"one of {', '.join(FOLDERS)}{nearby(root, *FOLDERS)}"
-        kind, items = "layout" if root.is_dir() else "missing", []
-        findings = [BadFile(kind, root, "none of the folders", expected)]
-    else:
+    findings, items = [], []
+    if layout := _attempt(findings, recognized, root):
         findings, items = _survey(root, layout, full, part)
     check = functools.partial(_check_image, root, layout)
     for found in map_items(check, items, workers=workers, description="verifying"):
         findings += found
     rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, f.found, f.expected) for f in findings]
-    # Names of files need not be UTF-8
-    texts = [[str(field).encode(errors="backslashreplace").decode() for field in row] for row in rows]
-    return pd.DataFrame(texts, columns=COLUMNS, dtype=str)
+    rows = [[str(field).encode(errors="backslashreplace").decode() for field in row] for row in rows]
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def recognized(root: str | Path) -> Layout | None:
-    """The layout of the data set in ``root``; None if it is none of these."""
-    return next((layout for folder, layout in FOLDERS.items() if (Path(root) / folder).is_dir()), None)
+def recognized(root: str | Path) -> Layout:
+    """The layout of the data set in ``root``; raises ``BadFile`` if it is none of these."""
+    for folder, layout in FOLDERS.items():
+        if os.path.isdir(f"{root}/{folder}"):
+            return layout
+    raise BadFile("missing", root, "none of the folders", f"one of {', '.join(FOLDERS)}{nearby(root, *FOLDERS)}")
 
 
 def summarize(findings: pd.DataFrame) -> str:
@@ -93,9 +89,8 @@ def _survey(root: Path, layout: Layout, full: bool, part: bool) -> tuple[list[Ba
         for group in groups if images or groups != ["test"] else []:
             if of_group[group] or not images:
                 _attempt(findings, layout.keys, root, group)
-            if len(of_group[group]) < len(images):
-                found, expected = f"{len(of_group[group])} images", f"{len(images)}, as in the other folders"
-                findings.append(BadFile("part", layout.folder(root, group), found, expected))
+            if (count := len(of_group[group])) < len(images):
+                findings.append(BadFile("part", layout.folder(root, group), f"{count} images", f"{len(images)}"))
         if images and not splits:
             _attempt(findings, split_images, root, [int(key) for key in images])
         official = counts[groups[0]]
@@ -124,7 +119,9 @@ def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> li
         photo = _attempt(findings, png.read, path, *png.PHOTO)
         if labels and photo is not None:
             _attempt(findings, layout.check_image_size, path, photo.shape[:2], labels[0].shape, group)
-    return findings + (_compare(layout, paths, *labels) if labels else [])
+    if labels:
+        _attempt(findings, _compare, layout, paths, *labels)
+    return findings
 
 
 def _attempt(findings: list[BadFile], read: Callable[..., Any], *args) -> Any:
@@ -140,14 +137,13 @@ def _attempt(findings: list[BadFile], read: Callable[..., Any], *args) -> Any:
     return None
 
 
-def _compare(layout: Layout, paths: dict[str, str], class_map, instance_map, classes=None) -> list[BadFile]:
-    """Instance map against class map (Cityscapes) or metadata (the synthetic data sets)."""
-    if classes is None:
-        differ = int((label_of_instance(instance_map) != class_map).sum())
-        expected = f"the classes of {paths['label_path']}"
-        return [BadFile("maps disagree", paths["instance_path"], f"{differ} pixels of others", expected)] * bool(differ)
-    in_map, listed = set(np.unique(instance_map).tolist()) - {0}, set(classes)
-    faults = [("hidden instance", paths["meta_path"], listed - in_map, "pixels in the map")]
-    if layout.complete_classes is None:
-        faults.append(("unknown instance", paths["instance_path"], in_map - listed, f"ids of {paths['meta_path']}"))
-    return [BadFile(kind, path, f"{len(i)} ids, the first is {min(i)}", text) for kind, path, i, text in faults if i]
+def _compare(layout: Layout, paths: dict[str, str], class_map, instance_map, classes=None) -> None:
+    """Raise ``BadFile`` unless an instance map agrees with its class map (Cityscapes) or metadata (synthetic)."""
+    path, unknown = paths["instance_path"], set()
+    if classes is None and (differ := int((label_of_instance(instance_map) != class_map).sum())):
+        raise BadFile("maps disagree", path, f"{differ} pixels of others", f"the classes of {paths['label_path']}")
+    if classes is not None and layout.lists_all:
+        unknown = set(np.unique(instance_map).tolist()) - {0, *classes}
+    if unknown:
+        found = f"{len(unknown)} ids, the first is {min(unknown)}"
+        raise BadFile("unknown instance", path, found, f"ids of {paths['meta_path']}")

@@ -76,7 +76,7 @@ def write_synscapes(
     """Write ``train`` + ``val`` scenes of the synthetic domain as a Synscapes tree; return its manifest.
 
     Images are numbered 1..train+val, the first ``train`` of them meant for training; with ``train = 4 * val`` that is
-    the split of :func:`scapes.synscapes.read_images` too. ``rgb_2k``: write ``img/rgb-2k`` as well, 2048/1440
+    the split of :mod:`scapes.synthetic` too. ``rgb_2k``: write ``img/rgb-2k`` as well, 2048/1440
     times as large. Arguments and errors otherwise as of :func:`write_cityscapes`.
     """
     counts = {"train": train, "val": val}
@@ -91,7 +91,7 @@ def write_urbansyn(
     """Write ``train`` + ``val`` further scenes of the synthetic domain as an UrbanSyn tree; return its manifest.
 
     Images are numbered as those of :func:`write_synscapes`; arguments and errors as there. The layout is that of
-    :mod:`scapes.urbansyn`: a rider and the vehicle are two instances, and small ones have no box.
+    :mod:`scapes.synthetic`: a rider and the vehicle are two instances, and small ones have no box.
     """
     parameters = _parameters("urbansyn", {"train": train, "val": val}, height, width, seed, 0.0)
     jobs = range(1, train + val + 1)

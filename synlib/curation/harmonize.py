@@ -25,7 +25,8 @@ from scapes import cityscapes, png
 from scapes.files import check_request, fill, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
 from scapes.parallel import map_items
-from scapes.verify import SYNTHETIC, recognized
+from scapes.synthetic import SYNTHETIC
+from scapes.verify import recognized
 from synlib.curation.rider_rule import DECIDED, DEFAULT_POLICY, Policy, harmonize_maps
 
 
@@ -43,9 +44,9 @@ def harmonize_dataset(
 ) -> dict:
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
-    dataset: a name in :data:`scapes.verify.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are
+    dataset: a name in :data:`scapes.synthetic.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are
     then enlarged to the size of the images. splits: what :func:`split_ids` gives; default: the rule of
-    :mod:`scapes.layout`. images: ``link`` (relative symbolic links; copies where there are none) or ``copy``.
+    :mod:`scapes.synthetic`. images: ``link`` (relative symbolic links; copies where there are none) or ``copy``.
     cache_dir: as of :func:`scapes.instances.fingerprint`. workers: processes, default one per core.
 
     The manifest records options, numbers of images, counts of :func:`~synlib.curation.rider_rule.harmonize_maps`,
@@ -62,7 +63,7 @@ def harmonize_dataset(
     if dataset not in SYNTHETIC:
         raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(SYNTHETIC)}")
     found = SYNTHETIC[dataset] if os.path.isdir(SYNTHETIC[dataset].folder(source, variant)) else recognized(source)
-    if found not in (None, SYNTHETIC[dataset]):
+    if found is not SYNTHETIC[dataset]:
         advice = "use it as it is" if found is cityscapes.LAYOUT else "choose that format"
         raise ValueError(f"{source}: found a data set in {found.name} format, expected {dataset}; {advice}")
     table = SYNTHETIC[dataset].read_images(source, variant, splits)

@@ -15,7 +15,7 @@ import numpy as np
 
 from scapes import labels
 from scapes.labels import BICYCLE, INSTANCE_BASE, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
-from scapes.layout import checked_classes
+from scapes.synthetic import checked_classes
 from synlib.section import Section
 
 _NO_CLASS = -1

@@ -5,7 +5,7 @@ import pandas as pd
 
 from scapes import png
 from scapes.labels import CATEGORY_OF_LABEL, RIDER
-from scapes.verify import SYNTHETIC
+from scapes.synthetic import SYNTHETIC
 from synlib import paper
 from synlib.curation.prune import prune
 from synlib.study.data import DOMAINS, NAMES, StudyData

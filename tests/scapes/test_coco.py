@@ -13,7 +13,7 @@ from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.predictions import Detections
-from tests.cases import draw_data_set
+from tests.cases import draw_data_set, from_masks
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def as_detections(images, instances):
         rows = instances[(instances["image_id"] == image.image_id) & ~instances["crowd"]]
         masks = [frame == instance_id for instance_id in rows["instance_id"]]
         scores = np.ones(len(masks))
-        items.append(Detections.from_masks(image.image_id, frame.shape, rows["category"].to_numpy(), scores, masks))
+        items.append(from_masks(image.image_id, frame.shape, rows["category"].to_numpy(), scores, masks))
     return items
 
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scapes import cityscapes, png, synscapes
+from scapes import cityscapes, png
 from scapes.instances import fingerprint, image_instances, instance_table
 from scapes.labels import CLASSES, LABEL_IDS
+from scapes.synthetic import SYNSCAPES
 from tests import tiny_data
 
 VALUES = (0, 7, 24, 26, 29, 24000, 24001, 26000, 26999, 29000, 30001, 31000, 33000)
@@ -103,9 +104,9 @@ def test_damaged_cache_is_replaced(tmp_path, left):
 def test_fingerprint_is_of_the_content(tmp_path):
     """Not of place, time or order, but of images, splits and what each file holds."""
     root = tiny_data.write_synscapes(tmp_path / "a")
-    images = synscapes.read_images(root)
+    images = SYNSCAPES.read_images(root)
     moved = shutil.copytree(root, tmp_path / "b", copy_function=shutil.copyfile)
-    assert fingerprint(synscapes.read_images(moved)) == fingerprint(images) == fingerprint(images[::-1])
+    assert fingerprint(SYNSCAPES.read_images(moved)) == fingerprint(images) == fingerprint(images[::-1])
     others = [fingerprint(images[1:]), fingerprint(images.assign(split="train"))]
     for file in ("img/rgb/2.png", "img/class/2.png", "img/instance/2.png"):
         image = cv2.imread(str(root / file), cv2.IMREAD_UNCHANGED)
@@ -113,7 +114,7 @@ def test_fingerprint_is_of_the_content(tmp_path):
         cv2.imwrite(str(root / file), image)
         others.append(fingerprint(images))
     (root / "meta/2.json").write_text((root / "meta/2.json").read_text().replace("32", "33"))
-    assert len({fingerprint(synscapes.read_images(moved)), fingerprint(images), *others}) == 7
+    assert len({fingerprint(SYNSCAPES.read_images(moved)), fingerprint(images), *others}) == 7
 
 
 def test_a_kept_fingerprint_is_used_until_a_file_is_touched(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, read_predictions, write_predictions
-from tests.cases import draw_data_set
+from tests.cases import draw_data_set, from_masks
 
 
 def assert_same(first: Detections, second: Detections):
@@ -47,7 +47,7 @@ def test_single_images_are_read_from_a_file_of_many(tmp_path):
 def test_masks_in_full_give_the_same(tmp_path):
     for item in many(tmp_path, 20):
         masks = [item.full_mask(index) for index in range(len(item))]
-        assert_same(item, Detections.from_masks(item.image_id, item.size, item.category, item.score, masks))
+        assert_same(item, from_masks(item.image_id, item.size, item.category, item.score, masks))
 
 
 def test_interrupted_and_repeated_images_leave_the_file_alone(tmp_path):
@@ -88,8 +88,3 @@ BOX, MASK = [[0, 0, 2, 2]], [np.ones((2, 2), bool)]
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ValueError, match=f"image munster_7.*{message}"):
         Detections("munster_7", (3, 4), *fields)
-
-
-def test_mask_of_wrong_size_is_named():
-    with pytest.raises(ValueError, match=r"image a, detection 0: found a mask \(3, 5\), expected \(3, 4\)"):
-        Detections.from_masks("a", (3, 4), [0], [0.5], [np.ones((3, 5), bool)])

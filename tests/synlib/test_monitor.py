@@ -5,8 +5,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scapes.labels import CLASSES, COLORS
-from scapes.predictions import Detections, read_predictions
+from scapes.predictions import read_predictions
 from synlib.pointrend import monitor, trainer, worker
+from tests.cases import from_masks
 from tests.workers import make_run, real_spec
 
 
@@ -67,7 +68,7 @@ def test_all_predictions_can_be_painted(run, monkeypatch):
 def test_the_surer_mask_lies_above_and_unsure_ones_are_left_out():
     photo = np.full((20, 30, 3), 100, np.uint8)
     masks = [np.pad(np.ones((9, 9), bool), ((y, 11 - y), (x, 21 - x))) for y, x in ((1, 1), (4, 4), (10, 20))]
-    found = Detections.from_masks("a", (20, 30), [0, 2, 3], np.array([0.9, 0.6, 0.4], np.float32), masks)
+    found = from_masks("a", (20, 30), [0, 2, 3], np.array([0.9, 0.6, 0.4], np.float32), masks)
     picture = monitor.painted(photo, found)
     assert (photo == 100).all()
     below = (100 + np.array(COLORS[CLASSES[2]])) // 2

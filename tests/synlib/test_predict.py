@@ -22,6 +22,7 @@ from synlib.pointrend.predict import evaluate, pasted, predict
 from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, EvaluationSet, InputSpec, RunSpec
 from tests import official
+from tests.cases import from_masks
 
 SIZES = InputSpec(train_short_px=(64,), test_short_px=96, max_long_px=192)
 SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1), input=SIZES)
@@ -154,7 +155,7 @@ def perturbed(rng: np.random.Generator, instance_map: np.ndarray, image_id: str)
         if change != "miss":
             found.append(((row.category + (change == "class")) % 8, rng.random(), mask))
     categories, scores, masks = zip(*found, strict=True)
-    return Detections.from_masks(image_id, instance_map.shape, categories, np.float32(scores), masks)
+    return from_masks(image_id, instance_map.shape, categories, np.float32(scores), masks)
 
 
 @pytest.mark.parametrize("domain", ["cityscapes", "synscapes-harmonized"])

@@ -21,6 +21,7 @@ from synlib.curation.prune import prune
 from synlib.report import curves, site, widgets
 from synlib.report.pictures import fit
 from synlib.spec import ScheduleSpec
+from tests.cases import from_masks
 from tests.fake_results import FakeStudy
 
 HEIGHT, WIDTH = 20, 40
@@ -192,7 +193,7 @@ def detections(*found) -> Detections:
     for mask, (_, _, box) in zip(masks, found, strict=True):
         mask[box] = True
     categories = [CLASSES.index(name) for name, _, _ in found]
-    return Detections.from_masks("a", (HEIGHT, WIDTH), categories, [score for _, score, _ in found], masks)
+    return from_masks("a", (HEIGHT, WIDTH), categories, [score for _, score, _ in found], masks)
 
 
 FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]

@@ -15,9 +15,10 @@ from cityscapesscripts.helpers.annotation import Annotation
 from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from PIL import Image
 
-from scapes import cityscapes, synscapes, urbansyn
+from scapes import cityscapes
 from scapes.instances import instance_table
 from scapes.labels import BICYCLE, CLASSES, LABEL_IDS, MOTORCYCLE, RIDER
+from scapes.synthetic import SYNSCAPES, URBANSYN
 from toyscapes import (
     DOMAINS,
     draw_scene,
@@ -93,7 +94,7 @@ def test_official_reader_agrees_with_the_instance_table(cityscapes_root):
 
 
 def test_synscapes_files(synscapes_root):
-    images = synscapes.read_images(synscapes_root)
+    images = SYNSCAPES.read_images(synscapes_root)
     assert images.groupby("split").size().to_dict() == {"train": 24, "val": 6}
     loose_two_wheelers = hidden = 0
     for row in images.to_dict("records"):
@@ -121,8 +122,8 @@ def test_synscapes_files(synscapes_root):
 def test_synscapes_boxes(synscapes_root):
     """Boxes hold what is seen of an instance; 3D boxes, seen through the camera of the metadata, give the 2D ones."""
     overlaps = []
-    for row in synscapes.read_images(synscapes_root).to_dict("records"):
-        _, instance_map, classes = synscapes.DATASET.read_labels(row)
+    for row in SYNSCAPES.read_images(synscapes_root).to_dict("records"):
+        _, instance_map, classes = SYNSCAPES.read_labels(row)
         meta = json.loads(Path(row["meta_path"]).read_bytes())
         tables, lens = meta["instance"], meta["camera"]["intrinsic"]
         for key, box in tables["bbox2d"].items():
@@ -156,11 +157,11 @@ def iou(box, other):
 
 def test_urbansyn_files(tmp_path):
     write_urbansyn(tmp_path, train=8, val=2, workers=1, **SIZE)
-    images = urbansyn.read_images(tmp_path)
+    images = URBANSYN.read_images(tmp_path)
     assert len(images) == 10
     riders = 0
     for row in images.to_dict("records"):
-        class_map, instance_map, classes = urbansyn.DATASET.read_labels(row)
+        class_map, instance_map, classes = URBANSYN.read_labels(row)
         assert pixels(row["label_path"], "L").max() <= 19
         for i in set(np.unique(instance_map).tolist()) - {0}:
             assert set(np.unique(class_map[instance_map == i]).tolist()) == {classes[i]}

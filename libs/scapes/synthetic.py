@@ -1,0 +1,189 @@
+"""Raw synthetic data sets: their images are numbered and have no official split. To add one, describe it as these two.
+
+Split: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest ``val``: 20,000 +
+5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.
+
+Synscapes as it is distributed (https://synscapes.on.liu.se/features.html), N = 1..25000 without leading zeros::
+
+    ROOT/img/rgb/N.png          RGB, 1440x720
+    ROOT/img/rgb-2k/N.png       the same scenes, upscaled to 2048x1024 before the sensor was simulated
+    ROOT/img/class/N.png        gray, 8 bits: Cityscapes label ids, 1440x720
+    ROOT/img/instance/N.png     RGB, 8 bits a channel: id = R + 256 G + 65536 B, 0 where there is no instance, 1440x720
+    ROOT/meta/N.json            {"instance": {"class": {"ID": label id, ...}, "bbox2d": ...,
+                                 "occluded": {"ID": fraction, ...}, "truncated": {"ID": fraction, ...}}, ...}
+
+UrbanSyn (https://huggingface.co/datasets/UrbanSyn/UrbanSyn), some 7,500 images of 2048x1024, NNNN = 0001, 0002, ...::
+
+    ROOT/rgb/rgb_NNNN.png             RGB, 8 bits a channel
+    ROOT/ss/ss_NNNN.png               gray, 8 bits: Cityscapes *train* ids 0..18 (road ... bicycle), others: unlabelled
+    ROOT/panoptic/panoptic_NNNN.png   RGB or RGBA: a colour of its own for each instance, black elsewhere
+    ROOT/bbox2d/bbox2d_NNNN.json      a list, one element an instance:
+                                      {"bbox": {"xMin", "yMin", "xMax", "yMax"}, "color": [R, G, B, A],
+                                       "label": "car", "occlusion_percentage": 0..100}
+    ROOT/depth, ROOT/ss_color         as boxes and occlusion, not used here
+
+The class of an instance is the ``label`` of the element with its ``color``. An instance that the list leaves out (far
+or small) has the commonest class of its pixels in ``ss``; a colour whose commonest class has no instances is not one.
+"""
+
+import functools
+import operator
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from cityscapesscripts.helpers.labels import trainId2label
+
+from scapes import png
+from scapes.files import read_json
+from scapes.labels import INSTANCE_LABEL_IDS, NAMES, read_label_ids
+from scapes.layout import Layout
+
+LABEL_OF_TRAIN_ID = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberedDataset(Layout):
+    """A layout whose keys are numbers; the column ``meta_path`` is read as {instance id: label id}."""
+
+    lists_all: bool = True  # whether the metadata list all instances
+
+    def read_images(
+        self, root: str | Path, variant: str = "rgb", splits: Mapping[str, Iterable[int | str]] | None = None
+    ) -> pd.DataFrame:
+        """Image table of the raw data set: one row per image, sorted by split and number. No file is opened.
+
+        ``splits``: numbers of the images of ``train`` and ``val``, of which a range need not all be there; default: the
+        rule above. Columns: ``dataset``, ``split``, ``image_id`` (text), and the paths of ``files``.
+
+        Raises ``FileNotFoundError`` for a missing folder, file or number and a split without images; ``ValueError`` for
+        an unknown split or variant, a number that stands twice, or as :meth:`keys`.
+        """
+        if variant not in self.groups:
+            raise ValueError(f"unknown variant {variant!r}, expected one of {', '.join(self.groups)}")
+        keys = {int(key): key for key in self.keys(root, variant)}
+        table = pd.DataFrame(split_images(root, keys, splits), columns=["split", "image_id"])
+        paths = self.table(root, variant, table["image_id"].map(keys).tolist(), self.files)
+        return table.astype({"image_id": str}).assign(dataset=self.name)[["dataset", "split", "image_id"]].join(paths)
+
+
+def split_images(
+    root: str | Path, there: Collection[int], splits: Mapping[str, Iterable[int | str]] | None = None
+) -> list[tuple[str, int]]:
+    """(Split, number) of the images in ``there``, as :meth:`NumberedDataset.read_images` says."""
+    last_train = (4 * max(there) + 4) // 5
+    default = {"train": range(last_train + 1), "val": range(last_train + 1, max(there) + 1)}
+    images = []
+    for split, wanted in (splits or {split: numbers for split, numbers in default.items() if numbers}).items():
+        if split not in default:
+            raise ValueError(f"unknown split {split!r}, expected train or val")
+        numbers = sorted(n for n in there if n in wanted) if isinstance(wanted, range) else sorted(map(int, wanted))
+        if not numbers:
+            first, cut, last = (sorted(there)[i] for i in (0, 4 * len(there) // 5 - 1, -1))
+            some = f"some of {min(wanted)}..{max(wanted)}" if wanted else "some"
+            found = f"split {split} is empty: found images {first}..{last}, expected {some}"
+            other = f"split: {{train: [{first}, {cut}], val: [{cut + 1}, {last}]}}"
+            raise FileNotFoundError(f"{root}: {found}; choose others, for example {other}")
+        images += [(split, number) for number in numbers]
+    counts = Counter(number for _, number in images)
+    if twice := [number for number, count in counts.items() if count > 1]:
+        raise ValueError(f"{len(twice)} images are listed more than once, the first is {twice[0]}; expected each once")
+    if missing := sorted(counts.keys() - set(there)):
+        raise FileNotFoundError(f"{root}: {len(missing)} of the listed images do not exist, the first is {missing[0]}")
+    return images
+
+
+def read_instance_map(path: str, kinds: tuple[str, ...] = ("RGB 8",)) -> np.ndarray:
+    """Instance ids R + 256 G + 65536 B, int32 (H, W), 0 where there is no instance; raises ``BadFile``."""
+    image = png.read(path, *kinds)
+    # In one pass: the four bytes R, G, B, A of a pixel, seen as one little-endian integer.
+    order = cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    return cv2.cvtColor(image, order).view("<i4")[..., 0] & 0xFFFFFF
+
+
+def checked_classes(pairs: Collection[tuple[int, int]]) -> dict[int, int]:
+    """{instance id: label id}; ``ValueError`` for an id not in 1..2^24-1 or twice, or a class without instances."""
+    for i, label in pairs:
+        if not 0 < i < 1 << 24:
+            raise ValueError(f"instance id {i} is not in 1..16777215")
+        if label not in INSTANCE_LABEL_IDS:
+            raise ValueError(f"instance {i} has class {label}, which is not one of {INSTANCE_LABEL_IDS}")
+    if len(classes := dict(pairs)) < len(pairs):
+        raise ValueError(f"{len(pairs) - len(classes)} instance ids stand twice")
+    return classes
+
+
+def _read_synscapes_meta(path: str) -> dict[int, int]:
+    def parse(meta: dict) -> dict[int, int]:
+        return checked_classes([(int(i), operator.index(label)) for i, label in meta["instance"]["class"].items()])
+
+    return read_json(path, "metadata", 'JSON with {"instance": {"class": {"ID": label id, ...}}}', parse)
+
+
+SYNSCAPES = NumberedDataset(
+    name="synscapes",
+    files={
+        "image_path": "img/{group}/{key}.png",
+        "instance_path": "img/instance/{key}.png",
+        "label_path": "img/class/{key}.png",
+        "meta_path": "meta/{key}.json",
+    },
+    groups={"rgb": 25_000, "rgb-2k": 25_000},
+    key="[0-9]|[1-9][0-9]+",
+    example="1",
+    readers={"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta},
+    large=("rgb-2k",),
+)
+
+
+def _read_train_ids(path: str) -> np.ndarray:
+    return LABEL_OF_TRAIN_ID[png.read(path, "gray 8")]
+
+
+def _read_boxes(path: str) -> dict[int, int]:
+    expected = 'JSON: a list of {"color": [R, G, B, A], "label": class name, ...}'
+    return read_json(path, "metadata", expected, lambda boxes: checked_classes([_class(box) for box in boxes]))
+
+
+def _class(box: dict) -> tuple[int, int]:
+    red, green, blue = box["color"][:3]
+    if not all(channel in range(256) for channel in (red, green, blue)):
+        raise ValueError(f"color {box['color']} is not three or four numbers in 0..255")
+    return red + 256 * green + 65536 * blue, NAMES.index(box["label"].lower())
+
+
+class _UrbanSyn(NumberedDataset):
+    def read_labels(self, image: dict) -> tuple:
+        """Instances that the boxes leave out have the commonest class of their pixels."""
+        class_map, instance_map, classes = super().read_labels(image)
+        # Pixels of each pair of instance and class.
+        keys, px = np.unique(instance_map.astype(np.int64) * 256 + class_map, return_counts=True)
+        order = np.argsort(px, kind="stable")  # ascending: the commonest class is the one that stays in the dict
+        commonest = dict(zip((keys // 256)[order].tolist(), (keys % 256)[order].tolist(), strict=True))
+        return class_map, instance_map, {i: c for i, c in commonest.items() if i and c in INSTANCE_LABEL_IDS} | classes
+
+
+URBANSYN = _UrbanSyn(
+    name="urbansyn",
+    files={
+        "image_path": "{group}/rgb_{key}.png",
+        "instance_path": "panoptic/panoptic_{key}.png",
+        "label_path": "ss/ss_{key}.png",
+        "meta_path": "bbox2d/bbox2d_{key}.json",
+    },
+    groups={"rgb": None},
+    key="[0-9]{4}|[1-9][0-9]{4,}",
+    example="0001",
+    readers={
+        "label_path": _read_train_ids,
+        "instance_path": functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8")),
+        "meta_path": _read_boxes,
+    },
+    lists_all=False,
+)
+
+SYNTHETIC = {dataset.name: dataset for dataset in (SYNSCAPES, URBANSYN)}  # what can be harmonised
