@@ -9,7 +9,7 @@ import pandas as pd
 
 import toyscapes
 from scapes import cityscapes, instances
-from scapes.verify import SYNTHETIC
+from scapes.synthetic import SYNTHETIC
 from synlib.curation.harmonize import harmonize_dataset, split_ids
 from synlib.curation.prune import prune, size_distribution
 from synlib.curation.rider_rule import Policy
