@@ -18,7 +18,7 @@ from datetime import timedelta
 from synlib.cli import exit_code
 
 WORDS = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
-         "not started": "not started", "stopped": "stopped", "queued": "in the queue"}  # fmt: skip
+         "not started": "not started", "stopped": "stopped", "queued": "in the queue", "held": "held"}  # fmt: skip
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

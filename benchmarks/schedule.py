@@ -15,18 +15,18 @@ from synlib.profile import Profile
 from synlib.runs import launch
 from synlib.spec import RunSpec
 from synlib.study.experiments import EXPERIMENTS
-from synlib.study.plan import plan
+from synlib.study.plan import gpus_of, plan
 
 NODES = (1, 2, 4, 8, 16, 32)
 
 
 def makespan(specs: Sequence[RunSpec], hours: dict[str, float], nodes: int) -> float:
     """Hours from the first start to the last end. ``hours``: of each run, by run id."""
-    chains, waiting, ended = launch.longest_chains(specs), list(specs), set()
+    waiting, ended = launch.in_order(specs), {None}
     running: list[tuple[float, str]] = []
     now = 0.0
     while waiting or running:
-        for spec in launch.ready(waiting, ended, chains)[: nodes - len(running)]:
+        for spec in [spec for spec in waiting if spec.initial_run in ended][: nodes - len(running)]:
             waiting.remove(spec)
             heapq.heappush(running, (now + hours[spec.run_id], spec.run_id))
         now, run_id = heapq.heappop(running)
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     profile = Profile.load(options.profile)
     seconds = options.seconds_per_iteration or profile.execution.seconds_per_iteration
-    gpus = profile.execution.slurm.gpus or profile.execution.processes
+    gpus = profile.execution.slurm.gpus or gpus_of(profile.execution)
 
     specs = list({item.spec.run_id: item.spec for item in plan(profile, list(EXPERIMENTS))}.values())
     hours = {spec.run_id: spec.schedule.iterations * seconds / 3600 + options.evaluation_minutes / 60 for spec in specs}

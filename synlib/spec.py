@@ -55,12 +55,18 @@ def _count(images: int | tuple[str, ...]) -> int:
     return images if isinstance(images, int) else len(images)
 
 
+def _processes(value: Any) -> Any:
+    check(value == "auto" or (type(value) is int and value >= 1), value, "auto, or a number from 1 on")
+    return value
+
+
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=32)]
 Model = Annotated[str, AfterValidator(_known_model)]
 Images = Annotated[int | tuple[str, ...], BeforeValidator(_images)]
 Init = Annotated[str, Field(pattern="^(imagenet|random|run:.+|sha256:[0-9a-f]{64})$")]
 Precision = Literal["float32", "tf32", "bf16", "fp16"]
+Processes = Annotated[int | Literal["auto"], BeforeValidator(_processes)]
 
 
 class DataSpec(Section):
@@ -211,7 +217,7 @@ class Slurm(Section):
 class ExecutionSettings(Section):
     """How trainings are executed. ``processes``, ``images_per_step``, ``device`` change results by rounding only."""
 
-    processes: Count = 4  # one for each GPU
+    processes: Processes = "auto"  # of one training, each on a GPU; auto: as the machine, or Slurm's job, has them
     loader_workers: Natural = 4  # of each process
     threads: Count = 4  # CPU threads of each process
     checkpoint_period: Count = 1000  # iterations
@@ -228,7 +234,7 @@ class ExecutionSettings(Section):
 class Execution(ExecutionSettings):
     """What a worker needs to know besides the spec: the settings, and paths."""
 
-    processes: Count = 1
+    processes: Processes = 1
     loader_workers: Natural = 0
     threads: Count = 1
     real_root: str = ""  # Cityscapes-format trees whose split train is trained on

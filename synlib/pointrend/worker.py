@@ -178,8 +178,6 @@ def main(folder: str) -> int:
             setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name=name)
         try:
             with run.lock(patience_s) if comm.is_main_process() else contextlib.nullcontext():
-                if comm.is_main_process():
-                    run.sweep()
                 comm.synchronize()
                 execute(run)
         except RunBusyError as error:

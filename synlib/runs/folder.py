@@ -10,7 +10,6 @@
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from scapes.files import write_json
+from scapes.files import read_json, write_json
 from synlib.spec import RunSpec
 
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
@@ -36,8 +35,10 @@ class RunBusyError(RuntimeError):
 def stop_without_launcher() -> None:
     """Raise KeyboardInterrupt if this worker's launcher has died: nobody could stop the worker any more."""
     launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
-    if launcher and not psutil.pid_exists(launcher):
-        raise KeyboardInterrupt(f"the launching process {launcher} is gone")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if not launcher or psutil.Process(launcher).status() != psutil.STATUS_ZOMBIE:
+            return
+    raise KeyboardInterrupt(f"the launching process {launcher} is gone")
 
 
 def reason_of(error: BaseException) -> str:
@@ -56,9 +57,8 @@ class RunDir:
     """Paths, states and the lock of one run's folder."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.spec_path, self.log_path = self.path / "spec.yaml", self.path / "log.txt"
-        self.output_path = self.path / "output.txt"
+        self.path = path = Path(path)
+        self.spec_path, self.log_path, self.output_path = path / "spec.yaml", path / "log.txt", path / "output.txt"
 
     def create(self, spec: RunSpec) -> None:
         """Make the folder with its spec, if it is not there. Raises what :meth:`check` does."""
@@ -76,14 +76,11 @@ class RunDir:
         return RunSpec.load(self.spec_path)
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of this run, or None if it is not there; raises ValueError for a damaged one."""
-        path = self.path / name
-        try:
-            return {**json.loads(path.read_text())}
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError, RecursionError) as error:  # not JSON, not even text, or no object
-            raise ValueError(f"{path}: damaged JSON ({error}); delete the file to redo this step") from error
+        """A JSON object of this run, or None if the file is not there; raises ValueError for a damaged one."""
+        with contextlib.suppress(FileNotFoundError):
+            expected = "a JSON object; delete the file to redo this step"
+            return read_json(self.path / name, "damaged JSON", expected, lambda content: {**content})
+        return None
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         write_json(self.path / name, content)
@@ -125,10 +122,6 @@ class RunDir:
             return found if {"stage", "done", "total"} <= found.keys() else {}
         return {}
 
-    def stage(self) -> str:
-        """What a running run is doing: ``train 300/800``."""
-        return "{stage} {done}/{total}".format(**at_hand) if (at_hand := self.progress()) else "starting"
-
     def iterations_done(self, iterations: int) -> int:
         """How many of its ``iterations`` the run has trained."""
         if (self.path / "model_final.pth").exists():
@@ -148,7 +141,7 @@ class RunDir:
 
     def is_locked(self) -> bool:
         """Whether a live process works on the run. Needs no permission to write, and lets others ask meanwhile."""
-        with contextlib.suppress(FileNotFoundError), open(self.path / "lock", "rb") as file:
+        with contextlib.suppress(OSError), open(self.path / "lock", "rb") as file:  # no lock, nobody who works on it
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -160,16 +153,19 @@ class RunDir:
         """Hold the run for this process. The kernel releases the lock when the process dies, however it dies.
 
         Raises RunBusyError when another live process holds it for longer than ``patience_s``: whoever asks for the
-        state does for an instant, loading processes of a killed worker for up to 5 s.
+        state does for an instant, loading processes of a killed worker for up to 5 s. Raises OSError where the
+        file cannot be locked, and what :func:`stop_without_launcher` does meanwhile.
         """
+        lock = FileLock(self.path / "lock", fallback_to_soft=False)
         try:
-            held = FileLock(self.path / "lock").acquire(patience_s)
+            held = lock.acquire(patience_s, cancel_check=stop_without_launcher)
         except Timeout as error:
             raise RunBusyError(f"{self.path}: another process is working on this run; wait or stop it") from error
+        except OSError as error:
+            lack = f"cannot be locked ({error.strerror}), and without a lock two processes could train one run"
+            remedy = "keep `runs` where you may write and files can be locked (Lustre: mount -o flock; NFS: lockd)"
+            raise OSError(f"{lock.lock_file}: {lack}; {remedy}") from error
         with held:
+            for cut_off in self.path.rglob(".*.tmp*"):  # what writes of a process that was killed have left
+                cut_off.unlink()
             yield
-
-    def sweep(self) -> None:
-        """Remove what writes that were cut off have left. Only for the holder of the lock."""
-        for path in self.path.rglob(".*.tmp*"):
-            path.unlink()

@@ -1,3 +1,6 @@
+{% set settings = execution.slurm %}
+{% set on_node = execution.processes // settings.nodes %}
+{% set cpus = settings.cpus // settings.nodes or on_node * (execution.threads + execution.loader_workers) %}
 #!/bin/bash
 #SBATCH --job-name={{ run.path.name }}
 #SBATCH --chdir={{ run.path | quoted }}
@@ -8,7 +11,7 @@
 #SBATCH --signal=B:USR1@{{ settings.stop_before_s }}
 #SBATCH --nodes={{ settings.nodes }}
 #SBATCH --ntasks-per-node=1
-#SBATCH --cpus-per-task={{ cpus }}
+#SBATCH --cpus-per-task={{ [1, cpus] | max }}
 {% if settings.gpus %}
 #SBATCH --gpus-per-node={{ on_node }}
 {% endif %}
@@ -42,7 +45,7 @@ trap 'out_of_time=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap : TERM
 rm -f -- "$run/failure.json"
 before=$(saved)
-srun --kill-on-bad-exit=1 --cpus-per-task={{ cpus }} "${worker[@]}" "$run" &
+srun --kill-on-bad-exit=1 --cpus-per-task={{ [1, cpus] | max }} "${worker[@]}" "$run" &
 training=$!
 while kill -0 $training 2>/dev/null; do wait $training; status=$?; done
 if [ "$out_of_time" ] && [ ! -e "$run/result.json" ]; then

@@ -1,11 +1,12 @@
 """Bring runs to their results: what others wait for first, several at a time, with a progress bar, interruptible."""
 
-import contextlib
+import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scapes import cityscapes, instances
+from tqdm import tqdm
+
 from synlib.runs.folder import RunBusyError, reason_of
 from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.progress import Progress
@@ -20,8 +21,8 @@ POLL_SECONDS = 0.2
 class Outcome:
     """How a run stands after :func:`train`.
 
-    ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, ``queued`` (on a
-    cluster, where it goes on by itself), or ``stopped`` (it goes on from its checkpoint).
+    ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, ``stopped`` (it
+    goes on from its checkpoint), or on a cluster ``queued`` (it goes on by itself), ``held`` (a person has to act).
     """
 
     run: str
@@ -31,12 +32,11 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        return self.state in ("failed", "not started", "stopped")
+        return self.state in ("failed", "held", "not started", "stopped")
 
     def __str__(self) -> str:
         where = f" (log: {self.log})" if self.log else ""
-        verb = "not started," if self.state == "not started" else f"{self.state}:"
-        return f"run {self.run} {verb} {self.reason}{where}" if self.reason else f"run {self.run} {self.state}"
+        return f"run {self.run} {self.state}{f': {self.reason}' if self.reason else ''}{where}"
 
 
 class RunFailedError(RuntimeError):
@@ -48,14 +48,9 @@ class RunFailedError(RuntimeError):
 
 
 def train(
-    specs: Sequence[RunSpec],
-    store: RunStore,
-    execution: Execution,
-    *,
-    jobs: int = 1,
-    keep_going: bool = False,
+    specs: Sequence[RunSpec], store: RunStore, execution: Execution, *, jobs: int = 1, keep_going: bool = False,
     wait: bool = True,
-) -> list[Outcome]:
+) -> list[Outcome]:  # fmt: skip
     """Bring every run of ``specs`` to its result; runs that have one, or have diverged, are not touched.
 
     A run that starts from another waits for it. On this machine, ``jobs`` runs go at a time, and an interrupt stops
@@ -75,35 +70,25 @@ def train(
     return outcomes
 
 
-def longest_chains(specs: Iterable[RunSpec]) -> dict[str, int]:
-    """Run id -> training images of the longest chain that begins with it: itself, one started from it ..."""
+def in_order(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Distinct runs in the order to start them: the one with the longest chain of runs that start from it first."""
     by_id = {spec.run_id: spec for spec in specs}
-    longest = dict.fromkeys(by_id, 0)
-    for spec in by_id.values():
-        images = 0
-        while spec is not None:  # this has an end: a run's id depends on the id of the run that it starts from
-            images += spec.training_images
-            longest[spec.run_id] = max(images, longest[spec.run_id])
-            spec = by_id.get(spec.initial_run)
-    return longest
+    heirs = {run_id: [spec for spec in by_id.values() if spec.initial_run == run_id] for run_id in by_id}
 
+    def chain(spec: RunSpec) -> int:
+        return spec.training_images + max(map(chain, heirs[spec.run_id]), default=0)
 
-def ready(waiting: Sequence[RunSpec], ended: Collection[str], chains: dict[str, int]) -> list[RunSpec]:
-    """Those of ``waiting`` whose initial run, if any, is among ``ended``; longest chain first: it decides the end."""
-    free = [spec for spec in waiting if spec.initial_run is None or spec.initial_run in ended]
-    return sorted(free, key=lambda spec: -chains[spec.run_id])
+    return sorted(by_id.values(), key=chain, reverse=True)
 
 
 class _Launch:
     """One call of :func:`train`: how runs ended (``outcomes``), which are worked on (``active``); the others wait."""
 
     def __init__(self, specs: Sequence[RunSpec], store: RunStore, execution: Execution, keep_going: bool) -> None:
-        self.specs = {spec.run_id: spec for spec in specs}
-        self.chains = longest_chains(specs)
+        self.specs, self.order = {spec.run_id: spec for spec in specs}, in_order(specs)
         self.store, self.execution, self.keep_going = store, execution, keep_going
         self.active: dict[str, WorkerProcess | SlurmJob] = {}
-        before = [self._result(spec, "done") for spec in self.specs.values()]
-        self.outcomes = {outcome.run: outcome for outcome in before if outcome}
+        self.outcomes = {key: found for key, spec in self.specs.items() if (found := self._result(spec, "done"))}
 
     def _result(self, spec: RunSpec, state: str) -> Outcome | None:
         """``state`` if it has all its results, ``diverged``, ``failed`` (damaged or another run's files) or None."""
@@ -119,7 +104,7 @@ class _Launch:
 
     @property
     def waiting(self) -> list[RunSpec]:
-        return [spec for run_id, spec in self.specs.items() if run_id not in self.outcomes.keys() | self.active.keys()]
+        return [spec for spec in self.order if spec.run_id not in self.outcomes.keys() | self.active.keys()]
 
     def goes_on(self) -> bool:
         """Whether there is work left; without ``keep_going`` only until one run has failed."""
@@ -128,7 +113,6 @@ class _Launch:
 
     def work(self, executor: LocalExecutor | SlurmExecutor, wait: bool) -> None:
         """Until no run waits or is worked on, one fails, or, without ``wait``, all are in the queue."""
-        self._count_instances()
         progress = Progress(self.specs, self.store, self.outcomes)
         with progress.bar:
             try:
@@ -137,7 +121,7 @@ class _Launch:
                     if executor.queues and not wait:
                         break
                     self._collect()
-                    running = [training.run for training in self.active.values() if not training.queued]
+                    running = [training.run for training in self.active.values() if training.phase == "runs"]
                     progress.update(self.outcomes, running, queued=len(self.active) - len(running))
                     time.sleep(POLL_SECONDS)
             finally:
@@ -149,21 +133,14 @@ class _Launch:
         rest = dict.fromkeys(self.specs, "not started") | dict.fromkeys(self.active, left)
         return [self.outcomes.get(run_id) or Outcome(run_id, state) for run_id, state in rest.items()]
 
-    def _count_instances(self) -> None:
-        """Have the instance tables of the training data ready, counted by all cores: workers only read them."""
-        execution, cache_dir = self.execution, self.execution.cache_dir
-        untrained = [s.data for s in self.waiting if not (self.store.run(s).path / "model_final.pth").exists()]
-        roots = [execution.real_root] * any(data.real for data in untrained)
-        roots += [execution.synthetic_root] * any(data.synthetic for data in untrained)
-        ignored = (OSError, ValueError) if self.keep_going else ()  # each run that needs damaged data says so itself
-        for root in filter(None, roots if cache_dir else []):
-            with contextlib.suppress(*ignored):
-                instances.instance_table(cityscapes.read_images(root, "train"), cache_dir=cache_dir)
-
     def _start(self, executor: LocalExecutor | SlurmExecutor) -> None:
         """Start as many runs as there are places for; give up those that wait for what will never be."""
-        while self.goes_on() and (free := self._ready(executor)):
-            spec = free[0]
+        for spec in self.waiting:
+            initial, there = spec.initial_run, self.active if executor.queues else ()
+            if len(self.active) == executor.places or not self.goes_on():
+                return
+            if initial and initial not in there and not self.store.run(initial).has_result():
+                continue
             try:
                 self.active[spec.run_id] = executor.start(spec, list(self.active.values()))
             except (RunBusyError, SlurmError, OSError, ValueError) as error:
@@ -171,21 +148,19 @@ class _Launch:
         if self.goes_on() and not self.active:
             self.outcomes |= {spec.run_id: self._not_started(spec) for spec in self.waiting}
 
-    def _ready(self, executor: LocalExecutor | SlurmExecutor) -> list[RunSpec]:
-        """What can be started now: after runs that have a result, and in a queue after those that are in it."""
-        initial = {spec.initial_run for spec in self.waiting if spec.initial_run}
-        there = {run_id for run_id in initial if self.store.run(run_id).has_result()}
-        there |= self.active.keys() if executor.queues else set()
-        return ready(self.waiting, there, self.chains)[: executor.places - len(self.active)]
-
     def _collect(self) -> None:
-        for run_id in [key for key, training in self.active.items() if training.ended()]:
+        held = {run_id for run_id, outcome in self.outcomes.items() if outcome.state == "held"}
+        for run_id in [key for key, job in self.active.items() if self.specs[key].initial_run in held or job.ended()]:
             training, spec = self.active.pop(run_id), self.specs[run_id]
             outcome = self._result(spec, "trained")
-            if not outcome and spec.initial_run and not self.store.run(spec.initial_run).has_result():
+            if not outcome and training.phase not in ("runs", "over"):
+                outcome = Outcome(run_id, "held", training.reason())
+            elif not outcome and spec.initial_run and not self.store.run(spec.initial_run).has_result():
                 outcome = self._not_started(spec)  # the queue has dropped it with its beginning
-            log = str(training.run.output_path)
-            self.outcomes[run_id] = outcome or Outcome(run_id, "failed", training.reason(), log)
+            outcome = outcome or Outcome(run_id, "failed", training.reason(), str(training.run.output_path))
+            if outcome.failed and self.active:
+                tqdm.write(str(outcome), file=sys.stderr)  # hours may pass until the others have ended
+            self.outcomes[run_id] = outcome
 
     def _not_started(self, spec: RunSpec) -> Outcome:
         lack = "diverged" if self.store.run(spec.initial_run).has_diverged() else "has no result"

@@ -1,6 +1,8 @@
 """Runs' workers on this machine: started, watched, stopped; its GPUs are shared out to them."""
 
 import contextlib
+import functools
+import itertools
 import os
 import shutil
 import signal
@@ -9,16 +11,23 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from scapes import cityscapes, instances
 from synlib.profile import ROOT
 from synlib.runs.folder import LAUNCHER_VARIABLE, RunDir
 from synlib.runs.store import RunStore
 from synlib.spec import Execution, RunSpec
 
-STOP_SECONDS = 10
+STOP_SECONDS, DRIVER_SECONDS = 10, 60
 PATIENCE_S = 10
 """How long a launcher waits for a run's lock: workers notice within a second or two that their launcher has died."""
 FULL_BYTES = 1 << 20
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+@functools.cache
+def count_instances(root: str, cache_dir: str) -> None:
+    """Have the instance table of a training set ready, counted by all cores: workers only read it."""
+    instances.instance_table(cityscapes.read_images(root, "train"), cache_dir=cache_dir)
 
 
 @contextlib.contextmanager
@@ -26,6 +35,9 @@ def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[Ru
     """A run's folder with all that a worker reads, locked. Raises RunBusyError, OSError, ValueError (another spec)."""
     run = store.run(spec)
     run.create(spec)
+    for root, used in ((execution.real_root, spec.data.real), (execution.synthetic_root, spec.data.synthetic)):
+        if root and used and execution.cache_dir:
+            count_instances(root, execution.cache_dir)
     if spec.initial_run:
         execution = execution.replace(initial_weights=str(store.run(spec.initial_run).path / "model_final.pth"))
     with run.lock(PATIENCE_S):  # nothing of a run that another process works on is touched
@@ -38,7 +50,7 @@ def prepare(spec: RunSpec, store: RunStore, execution: Execution) -> Iterator[Ru
 class WorkerProcess:
     """A Python process, or torchrun with several, in a process group of its own. Raises what :func:`prepare` does."""
 
-    queued = False
+    phase = "runs"
 
     def __init__(self, spec: RunSpec, store: RunStore, execution: Execution, gpus: Sequence[str] = ()) -> None:
         self.gpus, count = gpus, execution.processes  # no gpus: it sees those that this process sees
@@ -67,19 +79,6 @@ class WorkerProcess:
         killed = f"was killed by signal {-code} (out of memory?)"
         return f"its process {killed if code < 0 else f'ended with exit code {code} and no result'}"
 
-    def send_signal(self, number: signal.Signals = signal.SIGTERM) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-
-    def stop(self) -> None:
-        """Ask the worker's processes to end; those that have not after :data:`STOP_SECONDS` are killed."""
-        self.send_signal()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
-            return
-        self.send_signal(signal.SIGKILL)
-        self.process.wait()
-
 
 class LocalExecutor:
     """Works on ``places`` runs at a time, each on GPUs of its own as long as there are enough; then they are shared."""
@@ -92,25 +91,37 @@ class LocalExecutor:
 
     def start(self, spec: RunSpec, active: Sequence[WorkerProcess]) -> WorkerProcess:
         """A worker for a run, beside those that are ``active``. Raises ValueError, and what WorkerProcess does."""
-        used = Counter(gpu for worker in active for gpu in worker.gpus)
-        count = self.execution.processes
+        used, count = Counter(gpu for worker in active for gpu in worker.gpus), self.execution.processes
+        if count == "auto":
+            most = max(1, len(self.gpus) // self.places)
+            count = max(number for number in range(1, most + 1) if spec.batch_size % number == 0)
         if self.gpus and count > len(self.gpus):
-            raise ValueError(f"execution.processes: found {count}, expected at most {len(self.gpus)} (GPUs)")
-        return WorkerProcess(spec, self.store, self.execution, sorted(self.gpus, key=lambda gpu: used[gpu])[:count])
+            raise ValueError(f"execution.processes: found {count}, expected auto, or at most {len(self.gpus)} (GPUs)")
+        gpus = sorted(self.gpus, key=lambda gpu: used[gpu])[:count]
+        return WorkerProcess(spec, self.store, self.execution.replace(processes=count), gpus)
 
-    def leave(self, active: Sequence[WorkerProcess]) -> None:
-        for worker in active:
-            worker.send_signal()
-        for worker in active:
-            worker.stop()
+    @staticmethod
+    def leave(active: Sequence[WorkerProcess]) -> None:
+        """Ask the processes of workers to end; those that have not after :data:`STOP_SECONDS` are killed."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for worker in active:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(worker.process.pid, number)
+            for worker in active:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(STOP_SECONDS)
 
 
 def visible_gpus() -> list[str]:
     """This process's GPUs, as CUDA_VISIBLE_DEVICES names them: that variable's, or all that the driver lists."""
-    if GPU_VARIABLE in os.environ:
-        return [gpu.strip() for gpu in os.environ[GPU_VARIABLE].split(",") if gpu.strip() not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
-        return []
+    if GPU_VARIABLE in os.environ:  # CUDA sees those before the first that is none
+        chosen = [gpu.strip() for gpu in os.environ[GPU_VARIABLE].split(",")]
+        return list(itertools.takewhile(lambda gpu: gpu and gpu[0] != "-", chosen))
     line = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    listed = subprocess.run(line, capture_output=True, text=True)
-    return listed.stdout.split() if listed.returncode == 0 else []
+    try:
+        listed = subprocess.run(line, capture_output=True, text=True, timeout=DRIVER_SECONDS)
+    except FileNotFoundError:
+        return []
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"nvidia-smi has not answered for {DRIVER_SECONDS} s; set execution.device: cpu") from error
+    return [index for index in listed.stdout.split() if index.isdigit()] if listed.returncode == 0 else []

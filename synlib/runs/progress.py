@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import tqdm.notebook
@@ -17,14 +19,6 @@ UPDATE_SECONDS, LINE_SECONDS = 1, 60
 LINE = "{desc}; {percentage:.0f} % of the training, {remaining} left{postfix}"
 
 
-class Lines:
-    """Standard error that is no terminal: each state of the bar is a line of its own."""
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            print(text.strip(), file=sys.stderr, flush=True)
-
-
 class Progress:
     """A bar over the images of those of ``specs`` that had not ended before. ``ended``: run id -> its outcome."""
 
@@ -33,10 +27,12 @@ class Progress:
         self.store, self.runs = store, len(specs)
         live = sys.stderr.isatty() or issubclass(auto, tqdm.notebook.tqdm)
         self.period_s = UPDATE_SECONDS if live else LINE_SECONDS
-        form = {"dynamic_ncols": True} if live else {"file": Lines(), "bar_format": LINE}
-        form |= {"unit": "image", "unit_scale": True, "smoothing": 0}
+        # In a file, each state of the bar is a line of its own.
+        lines = SimpleNamespace(write=lambda text: text.strip() and print(text.strip(), file=sys.stderr, flush=True))
+        form = {"dynamic_ncols": True} if live else {"file": lines, "bar_format": LINE}
+        form |= {"desc": self._counts(ended), "unit": "image", "unit_scale": True, "smoothing": 0}
         done, total = self._images(ended)
-        self.bar = auto(desc=self._counts(ended), total=total, initial=done, **form)
+        self.bar = auto(total=total, initial=done, **form)
         self.shown, self.ended = time.monotonic(), len(ended)
 
     def update(self, ended: Mapping[str, Any], running: Collection[RunDir], queued: int) -> None:
@@ -46,7 +42,9 @@ class Progress:
         self.shown, self.ended = time.monotonic(), len(ended)
         self.bar.n, self.bar.total = self._images(ended)
         self.bar.set_description_str(self._counts(ended, queued), refresh=False)
-        self.bar.set_postfix_str("; ".join(f"{run.path.name}: {run.stage()}" for run in running))
+        form = "{}: {stage} {done}/{total}".format
+        at_hand = {run.path.name: run.progress() for run in running}
+        self.bar.set_postfix_str("; ".join(form(n, **at) if at else f"{n}: starting" for n, at in at_hand.items()))
 
     def _images(self, ended: Mapping[str, Any]) -> tuple[int, int]:
         """Images trained on, and of all: what a failed run has not done is not work that is left."""
@@ -59,6 +57,6 @@ class Progress:
         return done, total
 
     def _counts(self, ended: Mapping[str, Any], queued: int = 0) -> str:
-        failed = sum(outcome.failed for outcome in ended.values())
-        more = "".join(f", {n} {what}" for n, what in ((failed, "failed"), (queued, "in the queue")) if n)
-        return f"{len(ended) - failed} of {self.runs} runs done{more}"
+        lacking = Counter(outcome.state for outcome in ended.values() if outcome.failed)
+        more = "".join(f", {count} {what}" for what, count in (lacking | Counter({"in the queue": queued})).items())
+        return f"{len(ended) - lacking.total()} of {self.runs} runs done{more}"

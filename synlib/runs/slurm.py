@@ -6,6 +6,7 @@ takes the run's lock.
 """
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -15,10 +16,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
+import yaml
 from tqdm import tqdm
 
 from synlib.profile import ROOT
@@ -27,25 +29,16 @@ from synlib.runs.local import prepare
 from synlib.runs.store import RunStore
 from synlib.spec import Execution, RunSpec
 
-QUERY_SECONDS = 15
-"""Between two looks into the queue: administrators ask not to be polled more often."""
-COMMAND_SECONDS = 120
-VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10}
+QUERY_SECONDS, COMMAND_SECONDS = 15, 120
+"""Between two looks into the queue, as administrators ask not to be polled more often; for a command to answer."""
+VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10, "DependencyNeverSatisfied": 60}
 """How long until the files of a job that ended so are seen here: a network file system looks again after a minute."""
-ENDS = {
-    "BOOT_FAIL": "its node did not start",
-    "CANCELLED": "was cancelled",
-    "COMPLETED": "ended without a result",
-    "DEADLINE": "missed its deadline",
-    "FAILED": "failed",
-    "NODE_FAIL": "lost its node",
-    "OUT_OF_MEMORY": "was killed for using more memory than it asked for: raise execution.slurm.mem",
-    "PREEMPTED": "was displaced by another job and not put back into the queue",
-    "TIMEOUT": "was ended by its time limit: raise execution.slurm.time or stop_before_s",
-    "GONE": "is gone from the queue",
-}
-"""States of jobs that are over. A job in any other state runs, or will."""
-RUNS = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT")
+
+
+@functools.cache
+def words() -> dict[str, Any]:
+    """What Slurm's words mean: ``slurm.yaml``."""
+    return yaml.safe_load(Path(__file__).with_name("slurm.yaml").read_text())
 
 
 class SlurmError(RuntimeError):
@@ -64,21 +57,25 @@ class QueuedJob(NamedTuple):
 
     @property
     def phase(self) -> str:
-        """``over``, ``runs``, ``waits``, or ``held``: it could not be started, and a person has to decide."""
-        if self.state in ENDS or self.state in RUNS:
-            return "over" if self.state in ENDS else "runs"
-        held = re.search("launch failed|requeued in held state", self.reason.replace("_", " "), re.IGNORECASE)
-        return "held" if held and self.state == "PENDING" else "waits"
+        """``over``, ``runs``, ``waits``; ``held`` or ``never``: a person has to act; ``unknown``: perhaps."""
+        phase, reason = words()["states"].get(self.state, "unknown"), self.reason.replace("_", " ")
+        fits = (name for name, forms in words()["reasons"].items() if re.fullmatch("|".join(forms), reason, re.I))
+        return next(fits, "unknown") if phase == "waits" else phase
+
+    def text(self, of: str) -> str:
+        """What is said of the job in a phase, or of one that is over in a state."""
+        return f"job {self.id} " + words()["texts"][of].format(**self._asdict())
 
 
 def command(*line: str) -> str:
     """Standard output of a command. Raises SlurmError when there is no such command, or it fails, or hangs."""
-    environment = dict(os.environ)
-    if "SLURM_JOB_ID" in environment:  # sbatch would pass on the variables that describe the job that this is in
-        environment = {n: v for n, v in environment.items() if not n.startswith("SLURM_") or n == "SLURM_CONF"}
-    quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+    own = (
+        "SLURM_" if "SLURM_JOB_ID" in os.environ else ()
+    )  # sbatch would pass on what describes the job that this is in
+    environment = {n: value for n, value in os.environ.items() if not n.startswith(own) or n == "SLURM_CONF"}
+    quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "env": environment}
     try:
-        ended = subprocess.run(line, timeout=COMMAND_SECONDS, env=environment, **quiet)
+        ended = subprocess.run(line, timeout=COMMAND_SECONDS, **quiet)
     except FileNotFoundError as error:
         raise SlurmError(f"{line[0]}: no such command; expected to be on a machine that submits to Slurm") from error
     except subprocess.TimeoutExpired as error:
@@ -116,31 +113,34 @@ class SlurmJob:
         return self.executor.jobs.get(self.id, QueuedJob(self.id, "GONE"))
 
     @property
-    def queued(self) -> bool:
-        return self.job.phase == "waits"
+    def phase(self) -> str:
+        return self.job.phase
 
     def ended(self) -> bool:
-        """Whether the job is over, and what it has left can be seen from here."""
+        """Whether the job is over and what it has left can be seen from here, or whether a person has to act."""
         self.executor.refresh()
-        if self.job.phase != "over":
-            return self.job.phase == "held"
+        job = self.job
+        if job.phase == "unknown":
+            self.executor.say(f"{job.id} {job.reason}", job.text("unknown"))
+        if job.phase in ("runs", "waits", "unknown"):
+            return False
         self.over_since = self.over_since or time.monotonic()
         with contextlib.suppress(OSError):
             os.listdir(self.run.path)  # makes a network file system look again
-        waited = time.monotonic() - self.over_since >= VISIBLE_SECONDS.get(self.job.state, 0)
-        return waited or self.run.has_result() or self.run.failure() is not None
+        seconds = VISIBLE_SECONDS.get(job.state if job.phase == "over" else job.reason, 0)
+        return time.monotonic() - self.over_since >= seconds or self.run.has_result() or bool(self.run.failure())
 
     def reason(self) -> str:
         """Why the job has left no result, and what it said last."""
         state, why, said = self.job.state, self.job.reason, ""
-        if self.job.phase == "held":
-            return f"job {self.id} is held back ({why}): `scontrol release {self.id}` tries again, or cancel it"
+        if self.phase != "over":
+            return self.job.text(self.phase)
         with contextlib.suppress(OSError):
             text = self.run.output_path.read_text(errors="replace")
             said = "".join(text.rpartition(f"job {self.id} on ")[1:])  # without what earlier jobs of the run have left
-        if state == "FAILED" and re.search("oom.kill|exceeded (job )?memory limit", said, re.IGNORECASE):
-            state = "OUT_OF_MEMORY"  # Slurm only knows that it failed
-        end = f"job {self.id} {ENDS[state]}" + ("" if why in ("", "None") else f" ({why})")
+        if state == "FAILED" and re.search(words()["out_of_memory"], said, re.IGNORECASE):
+            state = "OUT_OF_MEMORY"
+        end = self.job.text(state) + ("" if why in ("", "None") else f" ({why})")
         if failure := self.run.failure():
             end = f"job {self.id} failed: {failure}"
         if not said:
@@ -154,10 +154,10 @@ class SlurmExecutor:
     queues, places = True, sys.maxsize
 
     def __init__(self, store: RunStore, execution: Execution) -> None:
-        self.store, self.execution = store, execution
+        self.store, self.execution, self.said = store, execution, set()
         found = re.search(r"^ClusterName\s*=\s*(\S+)", command("scontrol", "show", "config"), re.MULTILINE)
         self.cluster = found[1] if found else ""
-        self.jobs, self.asked, self.silent = queued_jobs(), time.monotonic(), False  # jobs: when it last answered
+        self.jobs, self.asked = queued_jobs(), time.monotonic()  # jobs: when it last answered
 
     def refresh(self) -> None:
         """Look into the queue again if it is time to; while it does not answer, ``jobs`` stay as they were."""
@@ -165,11 +165,16 @@ class SlurmExecutor:
             return
         self.asked = time.monotonic()
         try:
-            self.jobs, self.silent = queued_jobs(), False
+            self.jobs = queued_jobs()
+            self.said.discard("queue")
         except SlurmError as error:
-            if not self.silent:
-                tqdm.write(f"the cluster's queue does not answer ({error}); waiting for it", file=sys.stderr)
-            self.silent = True
+            self.say("queue", f"the cluster's queue does not answer ({error}); waiting for it")
+
+    def say(self, about: str, text: str) -> None:
+        """On standard error, once about the same."""
+        if about not in self.said:
+            tqdm.write(text, file=sys.stderr)
+        self.said.add(about)
 
     def start(self, spec: RunSpec, active: Sequence[SlurmJob]) -> SlurmJob:
         """The run's job, submitted if the queue has none. Raises SlurmError, and what :func:`prepare` does."""
@@ -197,13 +202,14 @@ class SlurmExecutor:
     def leave(self, active: Sequence[SlurmJob]) -> None:
         """The caller goes: its jobs do not."""
         if active:
-            commands = "`python -m synlib runs` shows them, `python -m synlib cancel` ends them"
-            tqdm.write(f"{len(active)} jobs stay in the queue; the same command finds them, {commands}", sys.stderr)
+            what = "the same command finds them, `python -m synlib runs` shows and `python -m synlib cancel` ends them"
+            tqdm.write(f"{len(active)} jobs stay in the queue; {what}", sys.stderr)
 
 
 def with_processes(execution: Execution) -> Execution:
     """``execution`` with one process for each GPU of its jobs. Raises ValueError when nodes cannot share them."""
-    processes, nodes = execution.slurm.gpus or execution.processes, execution.slurm.nodes
+    nodes = execution.slurm.nodes
+    processes = execution.slurm.gpus or (nodes if execution.processes == "auto" else execution.processes)
     if processes % nodes:
         raise ValueError(f"execution.processes: found {processes}, expected a multiple of the {nodes} nodes")
     return execution.replace(processes=processes)
@@ -211,25 +217,20 @@ def with_processes(execution: Execution) -> Execution:
 
 def script(run: RunDir, execution: Execution) -> str:
     """The job script of a run, from the template ``job.sh``. ``execution``: of :func:`with_processes`."""
-    settings, on_node = execution.slurm, execution.processes // execution.slurm.nodes
-    cpus = max(1, settings.cpus // settings.nodes or on_node * (execution.threads + execution.loader_workers))
     template = Path(__file__).with_name("job.sh").read_text()
     shell = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     # In double quotes, as both the shell and sbatch read them.
     shell.filters["quoted"] = lambda value: '"' + re.sub(r'([\\"$`])', r"\\\1", str(value)) + '"'
-    given = {"execution": execution, "settings": settings, "on_node": on_node, "cpus": cpus}
-    return shell.from_string(template).render(run=run, code=ROOT, python=sys.executable, **given)
+    return shell.from_string(template).render(run=run, code=ROOT, python=sys.executable, execution=execution)
 
 
 def cancel(store: RunStore, run_ids: Sequence[str]) -> dict[str, QueuedJob]:
-    """Take the jobs of these runs, or of all, out of the queue; trainings save their state first. Returns them by run.
-
-    Raises ValueError for a run that has no job, SlurmError.
-    """
+    """Take the jobs of these runs, or of all, out of the queue, and return them; trainings save their state first."""
     jobs = in_queue(store, queued_jobs())
-    if unknown := [run_id for run_id in run_ids if run_id not in jobs]:
+    ids = [store.run(run_id).path.name for run_id in run_ids] or list(jobs)
+    if unknown := [run_id for run_id in ids if run_id not in jobs]:
         raise ValueError(f"run {unknown[0]}: no job in the queue; `python -m synlib runs` lists those that have one")
-    chosen = {run_id: jobs[run_id] for run_id in run_ids or jobs}
+    chosen = {run_id: jobs[run_id] for run_id in ids}
     if chosen:
         command("scancel", *(job.id for job in chosen.values()))
     return chosen
@@ -237,9 +238,7 @@ def cancel(store: RunStore, run_ids: Sequence[str]) -> dict[str, QueuedJob]:
 
 def queue_columns(store: RunStore) -> pd.DataFrame:
     """One row per run in the queue: ``run``, ``job``, ``queue`` (its state there), ``node``, ``elapsed``; or none."""
-    submitted = shutil.which("squeue") and any(store.root.glob("*/slurm.json"))
-    rows = []
-    for run_id, job in (in_queue(store, queued_jobs()) if submitted else {}).items():
-        why = "" if job.phase == "runs" else f" ({job.reason})"
-        rows.append((run_id, job.id, job.state.lower() + why, job.node, job.elapsed))
-    return pd.DataFrame(rows, columns=["run", "job", "queue", "node", "elapsed"])
+    jobs = in_queue(store, queued_jobs()) if shutil.which("squeue") and any(store.root.glob("*/slurm.json")) else {}
+    table = pd.DataFrame(jobs.values(), columns=QueuedJob._fields).assign(run=list(jobs))
+    table["queue"] = [j.state.lower() + f" ({j.reason})" * (j.phase != "runs") for j in jobs.values()]
+    return table.rename(columns={"id": "job"})[["run", "job", "queue", "node", "elapsed"]]

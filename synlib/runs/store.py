@@ -23,6 +23,7 @@ TABLE = (
     "iterations done", "iterations", "epochs", "seed", "seconds left",
 )  # fmt: skip
 FAILED = ("failed", "diverged")
+readable_size = functools.partial(tqdm.format_sizeof, suffix="B", divisor=1024)  # 1536 -> "1.50kB"
 AP = "AP "  # and the name of an evaluation set: the column with the mean AP on it
 
 
@@ -33,7 +34,13 @@ class RunStore:
         self.root = Path(root).resolve()
 
     def run(self, spec_or_id: RunSpec | str) -> RunDir:
-        return RunDir(self.root / (spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id))
+        """Its folder, also by the first characters of an id. Raises ValueError where several runs begin so."""
+        name = spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id
+        others = self.root.glob("*") if len(name) < 12 else ()
+        found = sorted(path.name for path in others if path.name.startswith(name))
+        if len(found) > 1 and name not in found:
+            raise ValueError(f"run {name}: found {len(found)} that begin so, expected one of {', '.join(found)}")
+        return RunDir(self.root / (found[0] if len(found) == 1 else name))
 
     def table(self, planned: Iterable[Any] | None = None) -> pd.DataFrame:
         """One row per distinct run of ``planned`` (specs, or objects with a ``spec``); without it one per folder.
@@ -80,13 +87,11 @@ def shown(table: pd.DataFrame) -> str:
     more = [name for name in table if name not in TABLE]
     formats = {"seconds left": tqdm.format_interval, "bytes": readable_size}
     formats |= {name: "{:.1f}".format for name in more if name.startswith(AP)}
-    text = table.astype(object).where(table.notna(), "")
-    for name in formats.keys() & set(text):
-        text[name] = [formats[name](value) if value != "" else "" for value in text[name]]
-    pairs = zip(text["iterations done"], text["iterations"], strict=True)
-    text["iterations"] = [f"{done:.0f}/{total:.0f}" if total != "" else "" for done, total in pairs]
+    text = table.assign(**{name: table[name].map(formats[name], "ignore") for name in formats.keys() & set(table)})
+    done, total = (table[name].map("{:.0f}".format, "ignore") for name in ("iterations done", "iterations"))
+    text = text.assign(iterations=done + "/" + total).astype(object)
     text = text[["run", "trained on", "from", "iterations", "seconds left", *more, "state"]]
-    return text.rename(columns={"seconds left": "left", "bytes": "size"}).to_string(index=False)
+    return text.rename(columns={"seconds left": "left", "bytes": "size"}).to_string(index=False, na_rep="")
 
 
 def size_bytes(folder: Path) -> int:
@@ -96,11 +101,6 @@ def size_bytes(folder: Path) -> int:
         with contextlib.suppress(OSError):
             total += path.lstat().st_size if path.is_file() else 0
     return total
-
-
-def readable_size(count: float) -> str:
-    """``1536`` -> ``1.50kB``."""
-    return tqdm.format_sizeof(count, "B", divisor=1024)
 
 
 def _cached(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
@@ -146,20 +146,18 @@ def _all_scores(run: RunDir) -> list[dict[str, Any]]:
 
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
     """A row of :meth:`RunStore.table`; ``planned`` stands in for a spec that is not in the folder yet."""
-    row = {"run": run.path.name}
     try:
-        spec = _spec(run.spec_path) if run.spec_path.exists() else planned
-        if spec is None:
-            return row | {"state": "no run: it has no spec.yaml"}
-        if spec.run_id != run.path.name:
-            return row | {"state": f"of another version: its spec is run {spec.run_id} here"}
-        ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
-        return row | _known(run, spec) | ap
+        return {"run": run.path.name} | _known(run, _spec(run.spec_path) if run.spec_path.exists() else planned)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # damaged, or of another version
-        return row | {"state": " ".join(f"unreadable: {error}".split())}
+        return {"run": run.path.name, "state": " ".join(f"unreadable: {error}".split())}
 
 
-def _known(run: RunDir, spec: RunSpec) -> dict[str, Any]:
+def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
+    if spec is None:
+        return {"state": "no run: it has no spec.yaml"}
+    if spec.run_id != run.path.name:
+        return {"state": f"of another version: its spec is run {spec.run_id} here"}
+    ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
     data, iterations, state = spec.data, spec.schedule.iterations, run.state()
     removal = {name: fraction for name, fraction in data.removal.items() if fraction}
     at_hand = run.progress() if state == "running" else {}
@@ -171,7 +169,7 @@ def _known(run: RunDir, spec: RunSpec) -> dict[str, Any]:
         "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
         "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
         "iterations done": run.iterations_done(iterations), "iterations": iterations,
-        "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan,
+        "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan, **ap,
     }  # fmt: skip
 
 

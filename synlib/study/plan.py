@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from synlib.profile import Grids, Profile
+from synlib.runs.local import visible_gpus
 from synlib.runs.store import RunStore
-from synlib.spec import RunSpec
+from synlib.spec import ExecutionSettings, RunSpec
 from synlib.study.experiments import EXPERIMENTS, Planner
 
 COLUMNS = ("run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state")
@@ -65,7 +66,7 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
     seconds, _ = seconds_per_iteration(planned, profile, store)
     hours = table["iterations"] * seconds / 3600
     table = table.assign(**{"used by": [", ".join(names) for names in uses.values()], "hours": hours})
-    table["GPU hours"] = hours * profile.execution.processes
+    table["GPU hours"] = hours * gpus_of(profile.execution)
     table = table[list(COLUMNS)].astype(object)
     total = dict.fromkeys(COLUMNS, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
     table.loc[len(table)] = total | {"run": "total"}
@@ -85,14 +86,27 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
-    """The median over the distinct runs whose last execution tells it, and their number; else the profile's, and 0."""
+    """The median over the distinct runs whose last execution tells it, and their number; else the profile's, and 0.
+
+    The profile's is for the GPUs of its Slurm job, if it names any: with fewer, here, it is longer.
+    """
     rates = []
     for run_id in {item.spec.run_id for item in planned} if store else ():
         with contextlib.suppress(OSError, ValueError, TypeError):  # an estimate is no reason to stop
             found = store.run(run_id).read("result.json") or {}
             if (trained := int(found.get("trained", 0))) >= MEASURED_ITERATIONS and found.get("training_seconds"):
                 rates.append(float(found["training_seconds"]) / trained)
-    return (statistics.median(rates), len(rates)) if rates else (profile.execution.seconds_per_iteration, 0)
+    if rates:
+        return statistics.median(rates), len(rates)
+    gpus = gpus_of(profile.execution)
+    return profile.execution.seconds_per_iteration * (profile.execution.slurm.gpus or gpus) / gpus, 0
+
+
+def gpus_of(execution: ExecutionSettings) -> int:
+    """GPUs of one training; with ``auto`` this machine's or, where it has none and only plans, the Slurm job's."""
+    here = len(visible_gpus()) if execution.processes == "auto" else execution.processes
+    asked = execution.slurm.gpus or here or 1
+    return asked if execution.executor == "slurm" else here or asked
 
 
 def reductions(profile: Profile) -> list[str]:

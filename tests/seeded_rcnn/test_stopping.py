@@ -1,12 +1,14 @@
 """A training that is asked to stop saves where it is, in any number of processes, and ends as if nothing had been."""
 
 import contextlib
+import os
 import shutil
+import signal
 
 import pytest
 
 from synlib.runs.launch import train
-from synlib.runs.local import WorkerProcess
+from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.store import RunStore
 from tests.workers import PATIENCE_S, real_spec, wait_for
 
@@ -19,7 +21,7 @@ def working(spec, store, job, iterations: int):
         wait_for(lambda: (worker.run.progress() or {"done": 0})["done"] >= iterations, worker.process)
         yield worker
     finally:
-        worker.stop()
+        LocalExecutor.leave([worker])
 
 
 def test_an_error_in_a_loading_process_ends_the_worker(study, tmp_path):
@@ -44,7 +46,7 @@ def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes
     store, undisturbed = RunStore(tmp_path / "stopped"), RunStore(tmp_path / "not")
     run = store.run(spec)
     with working(spec, store, job, 3) as worker:
-        worker.send_signal()
+        os.killpg(worker.process.pid, signal.SIGTERM)
         worker.process.wait(PATIENCE_S)  # ends by itself, and its loading processes with it
     saved = [int(path.stem.split("_")[1]) + 1 for path in run.path.glob("model_0*.pth")]
     assert len(saved) == 1

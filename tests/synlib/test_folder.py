@@ -1,5 +1,7 @@
 """The folder of a run: its states, and a lock that holds exactly as long as its owner lives."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -68,6 +70,26 @@ def test_the_lock_ends_with_its_owner_however_it_ends(run, owner):
         pass
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_where_there_are_no_locks_runs_are_read_and_not_trained(run, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    expected = rf"{SPEC.run_id}/lock: cannot be locked \({os.strerror(number)}\), .*; keep `runs` where .*Lustre"
+    with pytest.raises(OSError, match=expected), run.lock():
+        pass
+    assert run.state() == "planned"
+
+
+def test_a_worker_that_waits_for_the_lock_ends_with_its_launcher(run, owner, monkeypatch):
+    launcher = subprocess.Popen(["true"])
+    monkeypatch.setenv("SYNLIB_LAUNCHER", str(launcher.pid))
+    with pytest.raises(KeyboardInterrupt, match=f"the launching process {launcher.pid} is gone"), run.lock(60):
+        pass
+    assert launcher.wait() == 0  # until then it was dead and still in the table of processes
+
+
 def test_a_folder_keeps_its_spec(run):
     run.create(SPEC)
     other = SPEC.replace(seed=1)
@@ -82,7 +104,7 @@ def test_files_come_back_and_damaged_ones_are_named(run):
     assert run.read("status.json") == {"done": 3}
     for damaged in (b'{"done": ', b"", b"\x93\xff\x00"):
         (run.path / "status.json").write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"status\.json: damaged JSON .*delete the file to redo this step"):
+        with pytest.raises(ValueError, match=r"status\.json: damaged JSON: .*delete the file to redo this step"):
             run.read("status.json")
 
 
@@ -95,13 +117,13 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(run):
     assert sorted(run.path.iterdir()) == before
 
 
-def test_sweeping_removes_cut_off_writes_alone(run):
+def test_a_lock_removes_cut_off_writes_alone(run):
     kept = {run.path / name for name in ("result.json", "model_final.pth", "evaluations/a/result.json")}
     for path in (*kept, run.path / ".model_final.1a2b3c4d.tmp.pth", run.path / "evaluations/a/.result.0.tmp.json"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
-    run.sweep()
-    assert {path for path in run.path.rglob("*") if path.is_file()} == {*kept, run.spec_path}
+    with run.lock():
+        assert {path for path in run.path.rglob("*") if path.is_file()} == {*kept, run.spec_path, run.path / "lock"}
 
 
 def test_a_result_counts_only_for_the_data_it_was_made_on(run):

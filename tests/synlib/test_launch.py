@@ -17,7 +17,7 @@ import pytest
 from scapes.labels import CLASSES
 from synlib.runs import local as processes
 from synlib.runs.launch import train
-from synlib.runs.local import WorkerProcess
+from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
 from tests.workers import PATIENCE_S, failing, real_spec, states, variant, wait_for
@@ -141,7 +141,7 @@ def test_a_run_that_diverges_is_a_result(store, spec, job, study):
     assert store.frame([good])["ap"].notna().any()
 
     heir = spec.replace(init=f"run:{bad.run_id}")
-    failing(f"{heir.run_id} not started, it needs run {bad.run_id}, which diverged", [heir, bad], store, job)
+    failing(f"{heir.run_id} not started: it needs run {bad.run_id}, which diverged", [heir, bad], store, job)
 
 
 def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(store, spec, job, monkeypatch):
@@ -181,7 +181,7 @@ def test_a_complete_run_that_lost_its_spec_has_it_again(store, spec, job):
 def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
     tables = tmp_path / "tables"
     started = []
-    monkeypatch.setattr(processes, "WorkerProcess", lambda *_: started.append(modified(tables)) or not_started())
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: started.append(modified(tables)) or not_started())
     failing("not started", [spec, spec.replace(seed=1)], store, job.replace(cache_dir=str(tables)), keep_going=True)
     assert len(started) == 2
     assert started[0] == started[1]
@@ -199,7 +199,7 @@ def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
 
 def test_a_run_whose_beginning_is_missing_is_not_started(store, spec, job):
     orphan = spec.replace(init="run:0123456789ab")
-    failing(f"run {orphan.run_id} not started, it needs run 0123456789ab", [orphan], store, job)
+    failing(f"run {orphan.run_id} not started: it needs run 0123456789ab", [orphan], store, job)
     assert not store.run(orphan).path.exists()
 
 
@@ -254,4 +254,4 @@ def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec
     try:
         wait_for(lambda: f"Starting training from iteration {saved + 1}" in (run.path / "log.txt").read_text())
     finally:
-        worker.stop()
+        LocalExecutor.leave([worker])

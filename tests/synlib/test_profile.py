@@ -22,7 +22,7 @@ def test_the_paper_profile_is_the_papers_baseline():
     schedule = profile.schedule
     drops = [round(step * schedule.iterations) for step in schedule.steps]
     assert (schedule.iterations, schedule.base_lr, drops) == (24_000, 0.01, [18_000, 22_000])
-    assert (profile.batch_size, profile.baseline_images, profile.execution.processes) == (8, 2975, 4)
+    assert (profile.batch_size, profile.baseline_images, profile.execution.slurm.gpus) == (8, 2975, 4)
 
 
 NO_MODEL = {name: value for name, value in GOOD.items() if name != "model"}
@@ -80,7 +80,7 @@ def test_settings_are_fields_of_sections_or_bare_grids():
         ({"seeds.first": 1}, "seeds: found {'first': 1}, expected a list"),
         ({"execution.executor": "lsf"}, "execution.executor: found 'lsf', expected 'local' or 'slurm'"),
         ({"schedule.base_lr": "1e-5"}, "schedule.base_lr: found '1e-5', expected .* such as 0.001 or 1.0e-3"),
-        ({"execution.processes": 0}, "execution.processes: found 0, expected at least 1"),
+        ({"execution.processes": 0}, "execution.processes: found 0, expected auto, or a number from 1 on"),
         ({"execution.threads": 0}, "execution.threads: found 0, expected at least 1"),
         ({"execution.checkpoint_period": 0}, "execution.checkpoint_period: found 0, expected at least 1"),
         ({"execution.loader_workers": -1}, "execution.loader_workers: found -1, expected at least 0"),

@@ -12,7 +12,6 @@ from synlib.__main__ import main
 from synlib.profile import ROOT, Profile
 from synlib.runs import slurm
 from synlib.runs.launch import train
-from synlib.runs.local import LocalExecutor, visible_gpus
 from synlib.runs.slurm import QueuedJob, SlurmError, SlurmExecutor, SlurmJob, queued_jobs
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
@@ -41,7 +40,7 @@ def fake(tmp_path, monkeypatch):
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "QUERY_SECONDS", 0)
-    monkeypatch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 0.3})
+    monkeypatch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 0.3, "DependencyNeverSatisfied": 60})
     return folder
 
 
@@ -70,11 +69,12 @@ def job_in(store, spec, state, log="", reason="None"):
     if log:
         (run.path / "output.txt").write_text(log)
     jobs = {"11": QueuedJob("11", state, reason=reason, folder=str(run.path))} if state else {}
-    return SlurmJob(run, "11", SimpleNamespace(jobs=jobs, refresh=lambda: None))
+    said: dict[str, str] = {}
+    return SlurmJob(run, "11", SimpleNamespace(jobs=jobs, refresh=lambda: None, said=said, say=said.setdefault))
 
 
 def test_squeue_is_parsed(fake, store):
-    lines = [row(store, SPEC, 7, "RUNNING"), row(store, SPEC, 8, "PENDING", "(Resources)"), "slurm: warning"]
+    lines = [row(store, SPEC, 7, "RUNNING"), row(store, SPEC, 8, "PENDING", "Resources"), "slurm: warning"]
     (fake / "queue").write_text("".join(lines))
     running, pending = queued_jobs().values()
     assert (running.id, running.node, running.elapsed) == ("7", "node1", "1:02")
@@ -178,6 +178,14 @@ def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
     [
         ("OUT_OF_MEMORY", "job 11 on n\nx", "OutOfMemory", "was killed for using more memory than it asked for"),
         ("FAILED", "job 11 on n\nDetected 1 oom_kill event", "NonZeroExitCode", "was killed for using more memory"),
+        (
+            "FAILED",
+            "job 11 on n\nExceeded step memory limit at some point.",
+            "None",
+            "was killed for using more memory",
+        ),
+        ("FAILED", "job 11 on n\nsrun: error: n1: task 0: Out Of Memory", "None", "was killed for using more memory"),
+        ("FAILED", "job 11 on n\nCUDA out of memory", "None", "failed\n"),
         ("FAILED", "job 11 on n\nmodule: command not found", "NonZeroExitCode", "failed (NonZeroExitCode)"),
         ("TIMEOUT", "job 11 on n\n", "TimeLimit", "was ended by its time limit: raise execution.slurm.time"),
         ("NODE_FAIL", "job 11 on n\n", "NodeDown", "lost its node (NodeDown)"),
@@ -193,11 +201,45 @@ def test_a_job_without_a_result_says_why(store, state, log, reason, expected):
     assert log.splitlines() == [line.strip() for line in found.splitlines()[2:]]
 
 
-def test_a_job_that_slurm_holds_back_is_not_waited_for(store):
-    job = job_in(store, SPEC, "PENDING", reason="launch failed requeued held")
-    assert job.ended()
-    assert job.reason().startswith("job 11 is held back (launch failed requeued held): `scontrol release 11`")
-    assert not job_in(store, SPEC, "PENDING", reason="JobHeldUser").ended()
+HELD = "is held ({}): `scontrol release 11`, if need be by an administrator, lets it go on"
+NEVER = "cannot start ({}): take it out of the queue (`scancel 11`), correct execution.slurm in the profile, and start"
+UNKNOWN = "is {state} ({}), which may not end by itself: `scontrol show job 11` says more"
+JOBS = {  # state and reasons -> what is said of the job, if anything
+    "PENDING None Resources Priority Dependency BeginTime Licenses Cleaning AssocMaxJobsLimit QOSMaxGRESPerUser": "",
+    "PENDING QOSGrpCpuLimit MaxCpuPerAccount AssocGrpCPURunMinutesLimit QOSResourceLimit AssocGrpSubmitJobsLimit": "",
+    "PENDING launch_failed_requeued_held job_requeued_in_held_state JobHoldMaxRequeue JobHeldUser JobHeldAdmin": HELD,
+    "PENDING BadConstraints InvalidAccount InvalidQOS AccountNotAllowed PartitionNodeLimit PartitionTimeLimit": NEVER,
+    "PENDING QOSTimeLimit AssocMaxCpuPerJobLimit AssocMaxWallDurationPerJobLimit AssocMaxGRESPerNode QOSMinGRES": NEVER,
+    "PENDING ReqNodeNotAvail,_UnavailableNodes:n1 PartitionDown AssocGrpCPUMinutesLimit AssocGrpWallLimit Odd": UNKNOWN,
+    "REQUEUE_HOLD JobHoldMaxRequeue JobHeldMaxNodeFailRequeue JobHeldMaxPreemptRequeue": HELD,
+    "SPECIAL_EXIT None": HELD, "RESV_DEL_HOLD ReservationDeleted": HELD, "LAUNCH_FAILED None": HELD,
+    "SUSPENDED None": UNKNOWN, "STOPPED None": UNKNOWN, "CONFIGURING None": "", "SIGNALING None": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "text"), JOBS.items())
+def test_a_job_that_waits_for_a_person_is_not_waited_for_and_an_unknown_reason_is_said_once(store, words, text):
+    state, *reasons = words.split()
+    for reason in reasons:
+        job = job_in(store, SPEC, state, reason=reason)
+        assert (reason, job.ended(), job.ended()) == (reason, *[text in (HELD, NEVER)] * 2)
+        said = [job.reason()] if job.ended() else [*job.executor.said.values()]
+        expected = f"job 11 {text.format(reason, state=state)}" if text else ""
+        assert [entry[: len(expected)] for entry in said] == [expected] * bool(text)
+
+
+def test_the_call_ends_when_the_rest_waits_for_a_person(fake, store, capsys):
+    """What starts from a held run would wait for ever; Slurm itself cancels what waits for a run that failed."""
+    train([HEIR, SPEC], store, **on())
+    (fake / "queue").write_text(
+        row(store, SPEC, 11, "PENDING", "JobHeldUser") + row(store, HEIR, 12, "PENDING", "Dependency")
+    )
+    error = failing("run .* held: job 11 is held", [HEIR, SPEC], store, **on() | {"wait": True})
+    assert states(error.outcomes) == ["held", "held"]
+    assert error.outcomes[0].reason == "job 12 waits for the job of the run that it starts from (Dependency)"
+    assert f"run {SPEC.run_id} held: job 11 is held (JobHeldUser)" in capsys.readouterr().err
+    assert len(submitted(fake)) == 2
+    assert not job_in(store, SPEC, "PENDING", reason="DependencyNeverSatisfied").ended()
 
 
 def test_the_last_lines_are_those_of_this_job(store):
@@ -250,7 +292,8 @@ def test_processes_are_shared_out_to_nodes():
         return slurm.with_processes(Execution(processes=count, slurm=Slurm(**settings))).processes
 
     assert processes(4, nodes=2) == 4
-    assert processes(1, gpus=4) == 4
+    assert processes(1, gpus=4) == processes("auto", gpus=4) == 4
+    assert processes("auto", nodes=2) == 2
     with pytest.raises(ValueError, match=r"processes: found 3, expected a multiple of the 2 nodes"):
         processes(3, nodes=2)
 
@@ -275,38 +318,3 @@ def test_the_worked_example_is_a_profile(tmp_path):
     path.write_text((ROOT / "profiles" / "paper.yaml").read_text().partition("execution:")[0] + fragment)
     settings = Profile.load(path).execution.slurm
     assert (settings.gpus, settings.time, settings.directives) == (4, "12:00:00", ("--constraint=a100",))
-
-
-def test_runs_get_gpus_of_their_own_while_there_are_enough(monkeypatch, store):
-    pretended = "synlib.runs.local.WorkerProcess"
-    monkeypatch.setattr(pretended, lambda spec, store, execution, gpus: SimpleNamespace(gpus=gpus))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    two, one = (LocalExecutor(store, Execution(processes=count), 3) for count in (2, 1))
-    first = two.start(SPEC, [])
-    second = two.start(SPEC, [first])
-    assert (first.gpus, second.gpus) == (["0", "1"], ["2", "3"])
-    assert one.start(SPEC, [first, second]).gpus == ["0"]
-    assert LocalExecutor(store, Execution(processes=2, device="cpu"), 3).start(SPEC, [first]).gpus == []
-    with pytest.raises(ValueError, match=r"execution.processes: found 8, expected at most 4 \(GPUs\)"):
-        LocalExecutor(store, Execution(processes=8)).start(SPEC, [])
-
-
-def test_a_worker_sees_its_gpus_and_no_others(monkeypatch, store):
-    started = []
-    monkeypatch.setattr("synlib.runs.local.subprocess.Popen", lambda line, env, **_: started.append(env))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c")
-    LocalExecutor(store, Execution(processes=2)).start(SPEC, [])
-    assert started[0]["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
-
-
-@pytest.mark.parametrize(
-    ("variable", "expected"),
-    [("", []), ("-1", []), ("2", ["2"]), ("0,3", ["0", "3"]), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"]), (None, ["0", "1"])],
-)
-def test_gpus_are_those_that_were_chosen_or_that_the_driver_lists(monkeypatch, fake, variable, expected):
-    (fake / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
-    (fake / "nvidia-smi").chmod(0o755)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    if variable is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert visible_gpus() == expected
