@@ -25,7 +25,7 @@ from synlib.spec import RunSpec
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
 """Environment variable: PID of the launching process. A worker without it goes on whatever happens to others."""
 DIVERGED = "diverged at iteration"
-"""Beginning of the reason of a failure that is a result: the loss was no longer finite."""
+"""Beginning of the reason why a run has ended whose loss was no longer finite. That is a result."""
 
 
 class RunBusyError(RuntimeError):

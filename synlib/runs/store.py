@@ -22,7 +22,7 @@ TABLE = (
     "run", "state", "trained on", "real", "synthetic", "removal", "from",
     "iterations done", "iterations", "epochs", "seed", "seconds left",
 )  # fmt: skip
-FAILED = ("failed", "diverged")
+ENDED_EARLY = ("failed", "diverged")
 readable_size = functools.partial(tqdm.format_sizeof, suffix="B", divisor=1024)  # 1536 -> "1.50kB"
 AP = "AP "  # and the name of an evaluation set: the column with the mean AP on it
 
@@ -137,7 +137,7 @@ def _ends(path: Path) -> list[dict[str, Any]]:
 def _all_scores(run: RunDir) -> list[dict[str, Any]]:
     """The rows of all evaluations of a run; those that a failed run has not come to have no AP."""
     scores = [row for path in sorted(run.path.glob("evaluations/*/result.json")) for row in _scores(path)]
-    if run.state() not in FAILED:
+    if run.state() not in ENDED_EARLY:
         return scores
     found = {row["evaluated on"] for row in scores}
     wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", []) if on["name"] not in found]
@@ -162,7 +162,7 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
     removal = {name: fraction for name, fraction in data.removal.items() if fraction}
     at_hand = run.progress() if state == "running" else {}
     speed = at_hand.get("per_second")
-    if state in FAILED:
+    if state in ENDED_EARLY:
         state = f"failed: {run.failure()}" if state == "failed" else run.failure()
     return {
         "state": state, "trained on": _trained_on(data.real_images, data.synthetic_images, removal),

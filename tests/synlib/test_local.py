@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from synlib.profile import Profile
 from synlib.runs import local
 from synlib.runs.local import LocalExecutor, visible_gpus
 from synlib.runs.store import RunStore
@@ -83,18 +82,11 @@ def test_what_a_driver_without_gpus_says_is_none(monkeypatch, driver):
         visible_gpus()
 
 
-@pytest.mark.parametrize(
-    ("variable", "settings", "expected"),
-    [
-        ("", {}, 1),
-        ("0,1", {}, 2),
-        ("0,1", {"processes": 3}, 3),
-        ("0,1", {"slurm": Slurm(gpus=4)}, 2),
-        ("", {"slurm": Slurm(gpus=4)}, 4),
-        ("0,1", {"slurm": Slurm(gpus=4), "executor": "slurm"}, 4),
-    ],
-)
-def test_a_plan_counts_the_gpus_that_trainings_will_have(monkeypatch, variable, settings, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    execution = Profile.load("paper").execution.replace(**{"slurm": Slurm()} | settings)
-    assert gpus_of(execution) == expected
+def test_a_plan_counts_the_gpus_that_trainings_will_have(monkeypatch):
+    four, auto = Slurm(gpus=4), Execution(processes="auto")
+    for here, settings, expected in (
+        ("", {}, 1), ("0,1", {}, 2), ("0,1", {"processes": 3}, 3), ("0,1", {"slurm": four}, 2),
+        ("", {"slurm": four}, 4), ("0,1", {"slurm": four, "executor": "slurm"}, 4),
+    ):  # fmt: skip
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", here)
+        assert gpus_of(auto.replace(**settings)) == expected

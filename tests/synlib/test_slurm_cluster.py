@@ -28,7 +28,7 @@ def cluster(tmp_path_factory):
     """Two nodes; every command of Slurm in this process and those that it starts speaks to them."""
     patch = pytest.MonkeyPatch()
     patch.setattr(slurm, "QUERY_SECONDS", 0.5)
-    patch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 5, "FAILED": 1})
+    patch.setattr(slurm, "VISIBLE_SECONDS", {"COMPLETED": 5, "FAILED": 1, "DependencyNeverSatisfied": 60})
     try:
         with Cluster(tmp_path_factory.mktemp("slurm")) as started:
             for name, value in started.environment.items():

@@ -120,6 +120,16 @@ def test_a_file_is_read_again_only_when_it_has_changed(store, monkeypatch):
     assert set(store.frame([spec]).query("`evaluated on` == 'Cityscapes'")["ap"]) == {25}
 
 
+def test_a_run_is_found_by_the_first_characters_of_its_id(store):
+    assert store.run(IDS["done"][:5]).path == store.run(IDS["done"]).path
+    assert store.run("cop").path == store.run("copy").path
+    assert store.run("other").path == store.root / "other"
+    (store.root / "photos2").mkdir()
+    assert store.run("photos").path.name == "photos"
+    with pytest.raises(ValueError, match="run pho: found 2 that begin so, expected one of photos, photos2"):
+        store.run("pho")
+
+
 def test_sizes():
     sizes = {0: "0.00B", 1536: "1.50kB", 5 << 20: "5.00MB", 3 << 40: "3.00TB"}
     assert {count: readable_size(count) for count in sizes} == sizes
