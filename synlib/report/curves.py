@@ -18,7 +18,6 @@ from matplotlib.lines import Line2D
 
 from scapes.ap import ap_by_size, outcomes, thirds
 from scapes.bootstrap import NAMES
-from scapes.labels import COLORS
 from scapes.records import read_records
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
@@ -27,8 +26,9 @@ from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.store import RunStore
 from synlib.spec import ScheduleSpec
 
-MOMENTUM_COLORS = ("#e69f00", "#0072b2", "#009e73", "#cc79a7")  # of rising ones: 0 and 0.9 as in the paper
-MOMENTUM_LOOKS = cycler(color=MOMENTUM_COLORS, marker=list("so^D"), linestyle=["--", "-", ":", "-."])
+MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper
+    color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=list("so^D"), linestyle=["--", "-", ":", "-."]
+)
 
 
 @style()
@@ -39,8 +39,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     last, found = table["threshold"].max(), limits.set_index("class")
     figure, axes = plt.subplots(3, 3, figsize=(9, 6.6), sharex=True, layout="constrained")
     for name, axis in zip(NAMES, axes.flat, strict=True):
-        color = "black" if name == MEAN else tuple(part / 255 for part in COLORS[name])
-        _curve(axis, table[table["class"] == name], "threshold", color=color, markeredgecolor="black", label="AP")
+        _curve(axis, table[table["class"] == name], "threshold", color=DOMAIN_COLORS["Synscapes"], label="AP")
         text = "limit unknown"
         if pd.notna(found.loc[name, "limit"]):
             _draw_limit(axis, found.loc[name], last)
@@ -60,14 +59,11 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """AP of :func:`scapes.ap.thirds` against the share removed (``thresholds``), from the runs' records."""
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
-    found = across_seeds(table, ["threshold"], name=None).sort_values("threshold")
+    labels = table["class"] + ": up to " + table["up_to_px"].map("{:,} px".format)
     figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    ends = table.groupby("class", sort=False)["up_to_px"].first()
-    for (name, end), color, marker in zip(ends.items(), sns.color_palette("viridis_r", 3), "os^", strict=True):
-        rows = found[found["class"] == name]
-        _curve(axis, rows, "threshold", color=color, marker=marker, label=f"{name}: up to {end:,} px")
+    look = {"palette": "viridis_r", "markers": list("os^"), "dashes": False, "errorbar": ("pi", 100)}  # band: the range
+    sns.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, **look)
     axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
-    _legend(figure, axis, found)
     return named(figure, "figure4_sizes", figure4_sizes=table)
 
 
@@ -87,8 +83,8 @@ def figure5(results: pd.DataFrame) -> Figure:
         axis.plot([0, 100], ends, **hollow, label=f"paper's Table 1, on {on}")
     start = paper.TABLE1["Synscapes"]["Cityscapes"]
     doubled = paper.FIRST_TENTH_GAIN * start
-    axis.annotate("", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"]})
-    axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7, va="center")
+    look = {"color": PAPER["color"], "fontsize": 7, "arrowprops": {"arrowstyle": "<-", "color": PAPER["color"]}}
+    axis.annotate("paper: “almost doubles”", (0, start), (10, doubled), **look)
     axis.set(xlabel="real images in the training set (%)", xticks=range(0, 101, 10), ylabel="AP (%)", ylim=(0, None))
     _legend(figure, axis, table)
     return named(figure, "figure5", figure5=results)
@@ -103,23 +99,19 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, *, effective: bool = 
     not the paper's. ``figure.tooltips``: line of marks -> the runs behind each mark, for
     :class:`synlib.report.widgets.Tooltips`.
     """
-
-    def rate(learning_rate, momentum):
-        return learning_rate / (1 - momentum) if effective else learning_rate
-
     rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
     factors = ["momentum", "learning_rate"]
     table = across_seeds(rows, factors).join(_runs_of_marks(rows), on=factors)
-    table["x"] = rate(table["learning_rate"], table["momentum"])
+    table["x"] = table["learning_rate"] / (1 - table["momentum"]) ** effective
     unit = baseline.base_lr / paper.BASELINE["learning_rate"]
     figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained", subplot_kw={"xscale": "log"})
     figure.tooltips = {}
     for (momentum, marks), look in zip(table.groupby("momentum"), MOMENTUM_LOOKS(), strict=False):
         figure.tooltips |= _momentum_curve(axis, momentum, marks.sort_values("x"), look)
         if momentum in paper.BEST_LEARNING_RATE:
-            best, color = rate(unit * paper.BEST_LEARNING_RATE[momentum], momentum), look["color"]
-            axis.axvline(best, **PAPER | {"color": color}, label=f"paper: best for momentum {momentum:g}")
-    base = rate(baseline.base_lr, baseline.momentum)
+            best = unit * paper.BEST_LEARNING_RATE[momentum] / (1 - momentum) ** effective
+            axis.axvline(best, **PAPER | {"color": look["color"]}, label=f"paper: best for momentum {momentum:g}")
+    base = baseline.base_lr / (1 - baseline.momentum) ** effective
     axis.axvline(base, color="black", linestyle=":", linewidth=1, label=f"baseline (momentum {baseline.momentum:g})")
     if not effective:  # the text does not say for which momentum
         for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
@@ -160,7 +152,7 @@ def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
     table = ap_by_size(pooled, bands)
     table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
     table = table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()])
-    return table.assign(low=np.nan, high=np.nan, **row[["threshold", "run", "seed", "state", "evaluated on"]])
+    return table.assign(**row[["threshold", "run", "seed", "evaluated on"]])
 
 
 def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
@@ -198,7 +190,11 @@ def _momentum_curve(axis: Axes, momentum: float, marks: pd.DataFrame, look: dict
     """Draw a curve of Figure 6, and crosses at the bottom where runs diverged; returns the tooltips of both."""
     trained, diverged = marks[marks["ap"].notna()], marks[marks["diverged"] > 0]
     curve = _curve(axis, trained, "x", label=f"momentum {momentum:g}", **look)
-    cross = {"color": look["color"], "linestyle": "", "label": "diverged" if len(diverged) else None}
+    cross = {
+        "color": look["color"],
+        "linestyle": "",
+        "label": f"momentum {momentum:g}, diverged" if len(diverged) else None,
+    }
     cross |= {"marker": "X", "markersize": 8, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
     (crosses,) = axis.plot(diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), **cross)
     return {curve: trained["runs"].tolist(), crosses: diverged["runs"].tolist()}
@@ -211,7 +207,4 @@ def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
     if table["low"].notna().any():
         once[f"band: {band(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
     look = {"ncols": min(3, -(-len(once) // 2)), "fontsize": 7.5, "frameon": False}
-    legend = figure.legend(once.values(), once.keys(), loc="outside upper center", **look)
-    for handle in legend.legend_handles:
-        if handle.get_label() in ("AP", "diverged"):  # of all colours
-            handle.set_color("0.4")
+    figure.legend(once.values(), once.keys(), loc="outside upper center", **look)

@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scapes.labels import INSTANCE_BASE, RIDER
-from synlib.report import examples
+from scapes import png
+from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, RIDER
+from scapes.synthetic import SYNTHETIC
+from synlib import paper
+from synlib.curation.prune import prune
 from synlib.report.frames import across_seeds, band, published
 from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, paint
 from synlib.report.style import DOMAIN_COLORS, named, style
-from synlib.study.data import StudyData
+from synlib.study.data import DOMAINS, NAMES, StudyData
 
+NO_TICKS = {"xticks": [], "yticks": []}
 NEW = 1 << 24  # added to the id of a merged instance for the rider that is split from it; raw ids are below
 APPROACHES = {
     "real-world training": ("steps", {"step": "basic"}),
@@ -87,12 +92,17 @@ def _pipeline(axis: Axes) -> None:
 
 @style()
 def glance(data: StudyData) -> Figure:
-    """Training images of both data sets (:func:`synlib.report.examples.glance_samples`) above their instances."""
+    """Of both data sets, the three training images whose large instances show most classes, above their instances."""
     rows = []
-    for name, pairs in examples.glance_samples(data).items():
+    for domain in DOMAINS:
+        instances = data.instances(domain, "train")
+        large = instances[(instances["area_px"] > instances["area_px"].median()) & ~instances["crowd"]]
+        ranked = large.groupby("image_id").agg({"category": "nunique", "area_px": "sum"})
+        ranked = ranked.sort_values(["category", "area_px"], ascending=False, kind="stable")
+        pairs = [_training_image(data, domain, image_id) for image_id in ranked.index[:3]]
         pairs = [(image, instances_only(ids)) for image, ids in pairs]
         painted = [paint(image, color_instances(ids), ids) for image, ids in pairs]
-        rows += [(name, [image for image, _ in pairs]), ("instances", painted)]
+        rows += [(NAMES[domain], [image for image, _ in pairs]), ("instances", painted)]
     figure, axes = _grid([pictures for _, pictures in rows])
     for axis, (label, _) in zip(axes[:, 0], rows, strict=True):
         axis.set_ylabel(label)
@@ -101,8 +111,8 @@ def glance(data: StudyData) -> Figure:
 
 @style()
 def figure2(data: StudyData) -> Figure:
-    """Figure 2 (section 3.2) of :func:`synlib.report.examples.rider_example`; ValueError if no instance was split."""
-    image, class_map, before, after = examples.rider_example(data)
+    """Figure 2 (section 3.2) of :func:`rider_example`; ValueError if no instance was split."""
+    image, class_map, before, after = rider_example(data)
     split = (after // INSTANCE_BASE == RIDER) & (before > 0)
     if not split.any():
         raise ValueError("no rider was split from a vehicle in this image; choose one that has a rider")
@@ -115,19 +125,40 @@ def figure2(data: StudyData) -> Figure:
         "harmonised: two instances, as in Cityscapes": (colors_after, named_ids),
     }
     window = crop_around(before == values[counts.argmax()])  # the largest instance that was split
-    figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), width_ratios=[2, 1], layout="constrained")
+    look = {"width_ratios": [2, 1], "subplot_kw": NO_TICKS, "layout": "constrained"}
+    figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), **look)
     for (left, right), (title, (colors, regions)) in zip(axes, panels.items(), strict=True):
         shown = paint(image, colors, regions, alpha=0.7)
-        _show(left, shown)
-        _show(right, shown[window])
+        left.imshow(shown, interpolation="nearest")
+        right.imshow(shown[window], interpolation="nearest")
         left.set_title(title, loc="left")
     return named(figure, "figure2")
 
 
+def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Image, class map, raw and harmonised instance ids of the Synscapes image with the largest rider, for Figure 2.
+
+    A rider above 45 % of the height is not seen whole. Raises ValueError if no training image has a rider.
+    """
+    table = data.instances("synthetic", "train")
+    riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]
+    if riders.empty:
+        raise ValueError(f"{data.roots['synthetic']}: no rider in the training split; Figure 2 needs one")
+    height = data.images("synthetic", "train")["height"].iloc[0]
+    whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
+    image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
+    image, after = _training_image(data, "synthetic", image_id)
+    made_from, number = data.manifest(), int(image_id.split("_")[1])
+    dataset = SYNTHETIC[made_from["dataset"]]
+    raw = dataset.read_images(data.raw["synthetic"], made_from["variant"], {"train": [number]}).iloc[0]
+    class_map, before, _ = dataset.read_labels(raw.to_dict())
+    return image, class_map, before, after
+
+
 @style()
 def figure3(data: StudyData) -> Figure:
-    """Figure 3 (section 4.1): :func:`synlib.report.examples.removal_sample` with the labels left at each threshold."""
-    image, instance_ids, kept = examples.removal_sample(data)
+    """Figure 3 (section 4.1): :func:`removal_sample` with the labels left at each threshold."""
+    image, instance_ids, kept = removal_sample(data)
     shown = instances_only(instance_ids)
     colors, all_ = color_instances(shown), len(np.unique(shown[shown > 0]))
     left = [np.where(np.isin(shown, chosen), shown, 0) for chosen in kept.values()]
@@ -138,37 +169,52 @@ def figure3(data: StudyData) -> Figure:
     return named(figure, "figure3")
 
 
+def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
+    """Image and instance ids for Figure 3, and the ids that are left at each of the paper's thresholds.
+
+    Labels of this image vanish at most of the thresholds.
+    """
+    table = data.instances("synthetic", "train")
+    table = table[~table["crowd"]]
+    kept = pd.DataFrame({threshold: prune(table, threshold / 100) for threshold in paper.FIGURE3_THRESHOLDS})
+    outlived = kept.sum(axis=1).groupby(table["image_id"]).agg(["nunique", "size"])  # thresholds; steps, labels
+    image_id = outlived.sort_values(["nunique", "size"], kind="stable").index[-1]
+    own = table[table["image_id"] == image_id]
+    left = {threshold: own.loc[kept.loc[own.index, threshold], "instance_id"].to_numpy() for threshold in kept}
+    return (*_training_image(data, "synthetic", image_id), left)
+
+
 @style()
 def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure:
     """Instances per image by size and class; dashed: what ``removal`` (class -> fraction) leaves (section 4.1)."""
     distribution = data.size_distribution(removal or 0.0)
-    figure, axes = plt.subplots(2, 4, figsize=(9, 4.2), sharex=True, layout="constrained")
-    for (name, of_class), axis in zip(distribution.groupby("class", sort=False), axes.flat, strict=True):
-        for (dataset, stage), rows in of_class.groupby(["dataset", "stage"], sort=False):
-            domain = dataset.capitalize()
-            lowest = rows["area_to"].min() / 2  # the first bin begins at 0, which a log axis cannot show
-            edges = np.append(rows["area_from"].clip(lower=lowest), rows["area_to"].iloc[-1])
-            label, line = (domain, "-") if stage == "before" else (f"{domain} after removal", "--")
-            axis.stairs(rows["per_image"], 100 * edges, color=DOMAIN_COLORS[domain], label=label, linestyle=line)
-        axis.set(title=name, xscale="log", ylim=(0, None))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8)
-    figure.supxlabel("area (% of the image)", fontsize=9)
-    figure.supylabel("instances per image", fontsize=9)
+    shown = distribution.assign(area=100 * distribution["area_to"], domain=distribution["dataset"].str.capitalize())
+    look = {"hue": "domain", "palette": DOMAIN_COLORS, "style": "stage", "drawstyle": "steps-pre", "linewidth": 1.5}
+    look |= {"col": "class", "col_wrap": 4, "height": 1.9, "aspect": 1.15, "facet_kws": {"sharey": False}}
+    grid = sns.relplot(shown, kind="line", x="area", y="per_image", **look)
+    grid.set(xscale="log", ylim=(0, None)).set_titles("{col_name}")
+    grid.set_axis_labels("area (% of the image)", "instances per image", fontsize=8)
     name = "sizes_after_removal" if removal else "sizes"
-    return named(figure, name, **{name: distribution})
+    return named(grid.figure, name, **{name: distribution})
 
 
 def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figure, np.ndarray]:
     """Pictures of one size close together; ``titles``: room above each, as a fraction of its width."""
     (height, width), columns = rows[0][0].shape[:2], len(rows[0])
     size = (9.5, 9.5 / columns * len(rows) * (height / width * 1.03 + titles))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=size, squeeze=False, subplot_kw=NO_TICKS, layout="constrained"
+    )
     for axis, picture in zip(axes.flat, itertools.chain(*rows), strict=True):
-        _show(axis, picture)
+        axis.imshow(picture, interpolation="nearest")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     return figure, axes
 
 
-def _show(axis: Axes, image: np.ndarray) -> None:
-    axis.imshow(image, interpolation="nearest")
-    axis.set(xticks=[], yticks=[])
+def _training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    return read(data.images(domain, "train").set_index("image_id").loc[image_id])
+
+
+def read(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 (H, W, 3) RGB and instance ids uint16 (H, W, Cityscapes encoding) of a row of an image table."""
+    return png.read(row["image_path"], "RGB 8")[..., ::-1], png.read(row["instance_path"], "gray 16")

@@ -4,13 +4,12 @@ The paper reads the limit off Figure 4: "precision trend [...] can be separated 
 even slightly increasing", then a strong decrease. Here it is a stated rule, so that it can have an interval:
 
 1. Of all curves that do not fall up to some bend and fall along a straight line from there, take the one nearest to AP
-   against the threshold (least squares). Of several bends equally near it is the last.
+   (least squares), of equals the one with the last bend. Bends are tried up to the last threshold but one, as any bend
+   fits a single point: one there is that, or more.
 2. Where the line ends at 90 % of the bend's AP or above, AP did not fall: the bend is the largest threshold, or more.
-3. Bends are tried up to the last threshold but one, as any bend fits a single point: one there is that, or more.
-4. The same rule applied to each bootstrap draw gives an interval of bends.
-5. The limit is the threshold next to the bend. Its interval is widened to thresholds: what is between two of them was
-   not trained. In simulations of a fall by 60 % with errors of 3 % of AP, 95 % intervals held the bend in over 90 %
-   of the cases.
+3. The limit is the threshold next to the bend. The same rule for each bootstrap draw gives its interval, widened to
+   thresholds: what is between two of them was not trained. In simulations of a fall by 60 % with errors of 3 % of AP,
+   95 % intervals held the bend in over 90 % of the cases.
 
 The fit is a two-phase regression (D. J. Hudson, "Fitting Segmented Curves Whose Join Points Have to Be Estimated", JASA
 61, 1966) with an isotonic first phase: for a given bend, the straight line acts on it as one more observation at the
@@ -29,10 +28,8 @@ from scapes.bootstrap import MEAN, NAMES, percentiles
 from synlib import paper
 from synlib.report.frames import DrawsOf, stacked
 
-STILL_THERE = 0.9
-"""Where this share of AP is left at the largest threshold, AP did not fall."""
-_STEPS = 90
-"""Bends that are tried besides the thresholds, evenly from the first to the last but one."""
+STILL_THERE = 0.9  # where this share of AP is left at the largest threshold, AP did not fall
+_STEPS = 90  # bends that are tried besides the thresholds, evenly from the first to the last but one
 
 
 def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:

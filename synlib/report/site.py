@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import jinja2
 import nbconvert
@@ -24,20 +24,9 @@ from synlib.study.notebooks import path_of
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = (".png", ".pdf", ".csv")
 PACKAGES = ("detectron2", "matplotlib", "numpy", "opencv-python-headless", "pandas", "scipy", "torch", "torchvision")
-QUESTION = "**Question.**"
-"""How the paragraph of a notebook starts that the index shows."""
+QUESTION = "**Question.**"  # how the paragraph of a notebook starts that the index shows
 PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain"]
 """Of an output in several forms, the one that is shown; never a widget, which would need JavaScript from a server."""
-
-
-class Page(NamedTuple):
-    """A notebook in the index. ``executed``: when and how long, empty if never; ``earlier``: not by this call."""
-
-    name: str
-    title: str
-    question: str
-    executed: str
-    earlier: bool
 
 
 def build(folder: Path, names: Sequence[str], *, profile: str, command: str, figures: Path, now: Sequence[str]) -> Path:
@@ -62,15 +51,15 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
     return _write(folder / "index.html", html)
 
 
-def render(executed: Path, *, before: Page | None = None, after: Page | None = None) -> Path:
-    """The executed notebook as one self-contained HTML page beside it, code folded, with links to its neighbours."""
+def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
+    """The executed notebook as one self-contained HTML page beside it, code folded; links ``before`` and ``after``."""
     notebook = nbformat.read(executed, as_version=4)
-    heading = title = title_of(notebook, executed.stem)
+    heading = title = _title(notebook)
     for cell in notebook.cells:
         headings = [line for line in cell.source.splitlines() if cell.cell_type == "markdown" and line.startswith("#")]
         heading = headings[-1].lstrip("# ") if headings else heading
         cell.metadata["alt"] = heading  # the alternative text of its figures
-    html, _ = exporter().from_notebook_node(notebook, {"title": title, "before": before, "after": after})
+    html, _ = exporter().from_notebook_node(notebook, {"title": title} | neighbours)
     return _write(executed.with_suffix(".html"), html)
 
 
@@ -83,8 +72,11 @@ def exporter() -> nbconvert.HTMLExporter:
     )  # fmt: skip
 
 
-def describe(folder: Path, name: str, *, earlier: bool) -> Page:
-    """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source."""
+def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
+    """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source.
+
+    ``name``, ``title``, ``question``; ``executed``: when and how long, empty if never; ``earlier``.
+    """
     path = folder / f"{name}.ipynb"
     notebook = nbformat.read(path if path.exists() else path_of(name), as_version=4)
     paragraphs = [part.strip() for cell in notebook.cells for part in cell.source.split("\n\n")]
@@ -93,13 +85,12 @@ def describe(folder: Path, name: str, *, earlier: bool) -> Page:
     if path.exists() and notes.get("end_time"):
         ended = datetime.datetime.fromisoformat(notes["end_time"])
         executed = f"{ended:%Y-%m-%d %H:%M} UTC, in {notes['duration']:.0f} s"
-    return Page(name, title_of(notebook, name), question, executed, earlier)
+    title = _title(notebook)
+    return SimpleNamespace(name=name, title=title, question=question, executed=executed, earlier=earlier)
 
 
-def title_of(notebook: nbformat.NotebookNode, default: str) -> str:
-    """The first line of the notebook if it is a heading."""
-    first = notebook.cells[0].source.partition("\n")[0]
-    return first.removeprefix("# ") if first.startswith("# ") else default
+def _title(notebook: nbformat.NotebookNode) -> str:
+    return notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
 
 
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:

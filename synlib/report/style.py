@@ -8,6 +8,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 DOMAIN_COLORS = {"Cityscapes": "#0072b2", "Synscapes": "#e69f00"}  # as in the paper, from the Okabe-Ito palette
+CLASS_COLORS = {
+    "person": (220, 20, 60), "rider": (255, 140, 0), "car": (30, 100, 255), "truck": (0, 200, 200),
+    "bus": (150, 60, 220), "train": (160, 100, 50), "motorcycle": (255, 90, 200), "bicycle": (60, 180, 60),
+}  # RGB; of Cityscapes' own, four are dark blues  # fmt: skip
 PAPER = {"color": "0.45", "linewidth": 0.9, "linestyle": "-."}  # the look of the paper's own numbers beside ours
 
 

@@ -7,14 +7,14 @@ for all runs, and with several seeds the same trainings. With one seed, it does 
 
 import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
+from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from scapes.bootstrap import MEAN, NAMES, percentiles
@@ -27,11 +27,11 @@ from synlib.study.study import Study
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 VERDICTS = {
-    HOLDS: ("✓", "var(--holds, #007a5a)", "hold"),
-    FAILS: ("✗", "var(--fails, #b34700)", "do not hold"),
-    OPEN: ("?", "var(--open, #595959)", OPEN),
+    HOLDS: ("✓", "#bfe8d4", "hold"),
+    FAILS: ("✗", "#ffd0ad", "do not hold"),
+    OPEN: ("?", "#dde2e7", OPEN),
 }
-"""Sign, colour and plural of a verdict; ``templates/style.css`` has the colours of dark pages."""
+"""Sign, background and plural of a verdict; dark letters on them can be read on dark pages, too."""
 CHOICES = {"min": min, "max": max, "between": statistics.median_high}
 """Word in a claim -> function of all values that an experiment has of a factor."""
 _MEAN = NAMES.index(MEAN)
@@ -73,6 +73,54 @@ def show(study: Study, *places: str) -> Styler:
     return table(verdicts(ended, study.store.draws, *places))
 
 
+def conclude(study: Study, *places: str) -> Markdown:
+    """The verdicts of :func:`show` in words: their count, and with numbers what is not as in the paper, or not decided.
+
+    A claim that holds here holds in the paper: those are left to the table.
+    """
+    judged = show(study, *places).tables["claims"]
+    judged = judged.assign(interval=intervals(judged))
+    lines = [f"**{counted(judged['verdict'])}.**"]
+    for verdict, said in ((FAILS, "Not as in the paper"), (OPEN, "Not decided")):
+        rows = judged[judged["verdict"] == verdict].to_dict("records")
+        lines += [f"\n{said}:\n"] * bool(rows)
+        for row in rows:
+            ours = "no number" if pd.isna(row["ours"]) else "{ours:+.1f} ({interval}) {unit}".format_map(row)
+            paper = "no number" if pd.isna(row["paper"]) else f"{row['paper']:+.1f}"
+            lines.append(f"- {row['claim']} ({row['shown in']}): here {ours}, in the paper {paper}; {row['because']}.")
+    return Markdown("\n".join(lines))
+
+
+def best(results: pd.DataFrame, draws: DrawsOf, factor: str, by: Sequence[str] = ()) -> Markdown:
+    """At which value of ``factor`` the mean AP is highest: one line per evaluation set and value of ``by``.
+
+    Groups in which less than two values of ``factor`` have results are left out.
+    """
+    lines = [f"The highest AP by {factor.replace('_', ' ')}:", ""]
+    done = results[(results["class"] == MEAN) & results["ap"].notna()]
+    for (on, *values), rows in done.groupby(["evaluated on", *by]):
+        place = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in zip(by, values, strict=True))
+        if rows[factor].nunique() > 1:
+            lines.append(f"- on {on}{place}: {_best(rows, draws, factor)}")
+    return Markdown("\n".join(lines))
+
+
+def _best(rows: pd.DataFrame, draws: DrawsOf, factor: str) -> str:
+    """The highest AP, its interval and runs, and the values that a paired bootstrap does not tell from it."""
+    try:
+        runs = stacked(rows, draws, factor)
+    except Missing as error:
+        return str(error)
+    ap = 100 * runs.ap[..., _MEAN]  # (K, 1 + B)
+    top = ap[:, 0].argmax()
+    found, (low, _) = _estimate(ap[top]), percentiles((ap[top] - ap)[:, 1:].T)  # low: (K,)
+    equal = ", ".join(f"{value:g}" for value in runs.values[low <= 0] if value != runs.values[top])
+    ids = ", ".join(rows.loc[rows[factor] == runs.values[top], "run"].unique())
+    end = {0: " (the smallest that has a result)", len(ap) - 1: " (the largest that has a result)"}.get(top, "")
+    text = f"**{found.value:.1f}** ({found.low:.1f} – {found.high:.1f}) at **{runs.values[top]:g}**{end}, run {ids}"
+    return f"{text}; not told from it: {equal or 'none'}"
+
+
 def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     """One row per claim, columns :data:`COLUMNS`, by section; ``places`` as in :func:`show`.
 
@@ -100,7 +148,7 @@ def table(judged: pd.DataFrame) -> Styler:
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
              "verdict": signs + " " + judged["verdict"], INTERVAL: intervals(judged)}  # fmt: skip
     columns = ["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]
-    colors = {sign: f"color: {color}; font-weight: bold" for sign, color, _ in VERDICTS.values()}
+    colors = {sign: f"background: {color}; color: #1c2126; font-weight: bold" for sign, color, _ in VERDICTS.values()}
     styled = shown(judged.assign(**texts)[columns]).map(lambda text: colors[text[0]], subset=["verdict"])
     left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
     styled.set_table_styles(dict.fromkeys(["section", "claim", "verdict", "because"], left))
@@ -127,14 +175,14 @@ def _in_the_paper(claim: Claim) -> float:
     if claim["paper"] is not None:
         return claim["paper"]
     try:
-        return sum(_weight(runs) * _select(runs, published())["ap"].mean() for runs in claim["runs"])
+        return sum(runs["weight"] * _select(runs, published())["ap"].mean() for runs in claim["runs"])
     except Missing:
         return np.nan
 
 
 def _above_zero(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """A claim that is a sum of APs: in AP points."""
-    terms = [_finished(runs, results).assign(term=k, weight=_weight(runs)) for k, runs in enumerate(claim["runs"])]
+    terms = [_finished(runs, results).assign(term=k, weight=runs["weight"]) for k, runs in enumerate(claim["runs"])]
     runs = pd.concat(terms, ignore_index=True)
     runs["weight"] /= runs.groupby("term")["trained on"].transform("nunique")  # of a term, all runs weigh the same
     found, seeds = contrast(runs, draws)
@@ -160,10 +208,6 @@ def contrast(runs: pd.DataFrame, draws: DrawsOf) -> tuple[Estimate, int]:
 def _estimate(values: np.ndarray) -> Estimate:
     """A number and the 95 % interval of its draws, of both ``(1 + B,)``."""
     return Estimate(*(float(number) for number in (values[0], *percentiles(values[1:]))))
-
-
-def _weight(runs: Claim) -> float:
-    return float(Fraction(runs["weight"]))
 
 
 def _finished(runs: Claim, results: Results) -> pd.DataFrame:
@@ -198,21 +242,18 @@ def _select(runs: Claim, results: Results) -> pd.DataFrame:
 def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 4: how far the removal limit of persons is above the median of the other classes' (percent removed)."""
     runs = stacked(_select(claim["runs"][0], results), draws, "threshold")
-    if len(runs.values) < 3:
-        raise Missing(f"found results for thresholds {runs.values.tolist()}, expected at least three")
     limits = pd.DataFrame(two_phases(runs.values, runs.ap)[0], columns=NAMES)
     lead = limits["person"] - limits.drop(columns=["person", MEAN]).median(axis=1)
     if np.isnan(lead[0]):
-        raise Missing("AP is 0 throughout, and has no limit, for persons or for all others")
+        raise Missing("AP is 0, or has less than three thresholds, and no limit, for persons or for all others")
     found = _estimate(lead.to_numpy())
     return found, found.verdict, "limits by the rule of Figure 4; the median of the other classes"
 
 
 def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
-    """Figure 6: do both momenta peak at the same effective learning rate lr / (1 - m)?
+    """Figure 6: by how many decades of lr / (1 - m) the maxima of both momenta are apart.
 
-    Estimated: the distance of the two maxima in decades of it. Holds if the interval lies within half a decade of 0,
-    does not hold if it lies outside, and is not decided otherwise, or if a maximum is at an end of its grid.
+    Not decided if the interval includes half a decade, or if a maximum is at an end of its grid.
     """
     rows = _select(claim["runs"][0], results)
     momenta = sorted(rows["momentum"].unique().tolist())
@@ -235,9 +276,5 @@ def _peak(rows: pd.DataFrame, draws: DrawsOf) -> np.ndarray:
     return np.log10(best / (1 - momentum))
 
 
-RULES: dict[str, Callable[[Claim, Results, DrawsOf], Judged]] = {
-    "above_zero": _above_zero,
-    "persons_last_longer": _persons_last_longer,
-    "same_effective_rate": _same_effective_rate,
-}
+RULES = {rule.__name__.removeprefix("_"): rule for rule in (_above_zero, _persons_last_longer, _same_effective_rate)}
 """How a claim is judged, by the name that ``claims.yaml`` has for it."""

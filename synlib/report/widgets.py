@@ -6,7 +6,7 @@ Images are uint8 (H, W, 3) RGB arrays, instance ids integer arrays (H, W).
 import base64
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
@@ -14,18 +14,18 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from pandas.io.formats.style import Styler
 
 from scapes import cityscapes
 from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
-from scapes.labels import CLASSES, COLORS, INSTANCE_BASE, LABEL_IDS, label_of_instance
+from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE, LABEL_IDS, label_of_instance
 from scapes.match import ImageMatch, match_image
 from scapes.predictions import Detections, read_predictions
-from synlib.curation.compose import Composition, composition_for_budget, composition_for_ratio
+from synlib.curation.compose import composition_for_budget, composition_for_ratio
 from synlib.curation.prune import removed_from
-from synlib.report.examples import read
-from synlib.report.pictures import color_classes, fit, outline, paint
-from synlib.report.style import DOMAIN_COLORS
+from synlib.report.figures import read
+from synlib.report.pictures import fit, outline, paint
+from synlib.report.style import CLASS_COLORS, DOMAIN_COLORS
+from synlib.report.tables import shown
 from synlib.study.data import DOMAINS, StudyData
 from synlib.study.plan import Planned
 from synlib.study.study import Study
@@ -34,7 +34,6 @@ IMAGES = 40  # of a data set that a chooser offers
 SHOWN_PX = 960  # width of a picture; larger images are reduced to it and smaller ones magnified
 WRONG = (255, 225, 0)  # yellow: none of the classes' colours is near it
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
-COLUMNS = {"grid_template_columns": "repeat(auto-fill, 33em)"}
 
 
 class Explorer(ipywidgets.VBox):
@@ -42,7 +41,9 @@ class Explorer(ipywidgets.VBox):
 
     def __init__(self, controls: Sequence[ipywidgets.Widget], draw: Callable[[], str]) -> None:
         self.draw, self.shown = draw, ipywidgets.HTML()
-        super().__init__([ipywidgets.GridBox(controls, layout=COLUMNS), self.shown])
+        super().__init__(
+            [ipywidgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, 33em)"}), self.shown]
+        )
         for control in controls:
             control.observe(self.update, "value")
         self.update()
@@ -67,7 +68,7 @@ def removal_explorer(data: StudyData) -> Explorer:
     common = ipywidgets.IntSlider(0, 0, 100, description="all, at least (%)", **NAMED)
     sliders = [ipywidgets.IntSlider(0, 0, 100, description=f"{name} (%)", **NAMED) for name in CLASSES]
     for slider, name in zip(sliders, CLASSES, strict=True):
-        slider.style.handle_color = "#{:02x}{:02x}{:02x}".format(*COLORS[name])
+        slider.style.handle_color = "#{:02x}{:02x}{:02x}".format(*CLASS_COLORS[name])
     scene = lru_cache(maxsize=8)(lambda image_id: [fit(part, SHOWN_PX) for part in read(images.loc[image_id])])
 
     def draw() -> str:
@@ -87,25 +88,21 @@ def mixing_explorer(study: Study) -> Explorer:
     profile, batch = study.profile, study.profile.batch_size
     there = {domain: len(study.data.images(domain, "train")) for domain in DOMAINS}
     share = ipywidgets.IntSlider(50, 0, 100, description="real images (%)", **NAMED)
-    budget = ipywidgets.IntSlider(1, 1, 100, description="iterations", **NAMED)
+    budget = ipywidgets.BoundedIntText(profile.schedule.iterations, 1, 10**7, description="iterations", **NAMED)
     epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
-
-    def limit_budget(_=None) -> None:
-        budget.max = 2 * (sum(there.values()) * epochs.value // batch) + 1  # enough to see all images twice as often
 
     def draw() -> str:
         by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
         by_budget = composition_for_budget(budget.value, batch, epochs.value, **there)
-        sets = {
-            f"Figure 5: {share.value} % real images": (by_share, profile.schedule.iterations),
-            f"rule below Table 3: every image {epochs.value} times": (by_budget, budget.value),
-        }
+        names = [f"Figure 5: {share.value} % real images", f"rule below Table 3: every image {epochs.value} times"]
+        table = pd.DataFrame([by_share, by_budget], names, list(DOMAIN_COLORS))
+        total = table.sum(axis=1)
+        table["real images (%)"] = 100 * table["Cityscapes"] / total
+        table["iterations"] = [profile.schedule.iterations, budget.value]
+        table["each image is seen (times)"] = table["iterations"] * batch / total
         all_ = "There are {real:,} images of Cityscapes and {synthetic:,} of Synscapes".format(**there)
-        return f"{composition_table(sets, batch).to_html()}<p>{all_}; an iteration sees {batch}.</p>"
+        return f"{shown(table).to_html()}<p>{all_}; an iteration sees {batch}.</p>"
 
-    limit_budget()
-    budget.value = max(1, budget.max // 4)
-    epochs.observe(limit_budget, "value")
     return Explorer([share, budget, epochs], draw)
 
 
@@ -169,7 +166,8 @@ class Tooltips:
 def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Sequence[int] = ()) -> np.ndarray:
     """The image with instances ``chosen`` of ``ids`` in class colours; ``wrong`` ones outlined in yellow, not white."""
     ids = np.where(np.isin(ids, chosen), ids, 0)
-    picture = paint(image, color_classes(label_of_instance(ids)), ids)
+    colors = np.array([*CLASS_COLORS.values()])[CATEGORY_OF_LABEL[label_of_instance(ids)]]
+    picture = paint(image, colors, ids)
     edge = outline(ids) & np.isin(ids, wrong)
     picture[cv2.dilate(edge.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = WRONG
     return picture
@@ -206,18 +204,6 @@ def prediction_panels(
     text += f"detections with a score of {score:.2f} or more: {sure.sum()}, false ones: {false.sum()}"
     gap = np.full((len(plain), 6, 3), 255, np.uint8)
     return np.concatenate([plain, gap, of_truth, gap, of_model], axis=1), text
-
-
-def composition_table(sets: Mapping[str, tuple[Composition, int]], batch_size: int) -> Styler:
-    """Training sets by name, each with its iterations: the images in it, and how often each of them is seen."""
-    table = pd.DataFrame([images for images, _ in sets.values()], list(sets), list(DOMAIN_COLORS))
-    total = table.sum(axis=1)
-    table["real images"] = 100 * table["Cityscapes"] / total
-    table["iterations"] = [iterations for _, iterations in sets.values()]
-    table["each image is seen"] = table["iterations"] * batch_size / total
-    formats = {"real images": "{:.0f} %", "each image is seen": "{:.1f} times"}
-    styled = table.style.format(dict.fromkeys(table, "{:,}") | formats)
-    return styled.bar("real images", vmin=0, vmax=100, color=DOMAIN_COLORS["Cityscapes"], props="width: 12em;")
 
 
 def picture_html(image: np.ndarray, caption: str) -> str:
