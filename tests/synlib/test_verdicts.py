@@ -165,6 +165,44 @@ def test_claims_of_one_place_read_their_experiments_only(one):
         verdicts.show(study, "Table 9")
 
 
+def test_the_conclusion_counts_and_names_what_is_not_as_in_the_paper(one):
+    """Removal on, evaluated on Cityscapes, gains here and loses in the paper; a run of Figure 5 is missing."""
+    results = dict(one.results) | {"ratios": one.results["ratios"].query("real_percent != 10")}
+    store = SimpleNamespace(draws=one.draws)
+    study = SimpleNamespace(store=store, planned=lambda experiment: experiment, results=results.get)
+    judged = verdicts.verdicts(results, one.draws).set_index("claim")
+    text = verdicts.conclude(study).data
+    assert text.startswith(f"**{verdicts.table(judged.reset_index()).caption}.**")
+    told = {line[2:] for line in text.splitlines() if line.startswith("- ")}
+    assert len(told) == (judged["verdict"] != HOLDS).sum() > 1
+    (claim,) = judged.index[judged["verdict"] == FAILS]
+    row = judged.loc[claim]
+    ours = f"{row['ours']:+.1f} ({row['low']:.1f} – {row['high']:.1f}) AP points"
+    assert f"{claim} (Table 2): here {ours}, in the paper +0.7; one seed." in told
+    assert f"{FIRST_TENTH} (Figure 5): here no number, in the paper no number; no run with real percent 10." in told
+    assert "- " not in verdicts.conclude(study, "3.3").data
+
+
+def test_the_best_value_has_its_interval_its_runs_and_its_equals(one):
+    runs = [(str(x), {"x": x, "g": g}, 1.0, ap) for g in (1, 2) for x, ap in ((0, 10), (5, 30), (7, 30.2), (9, 20))]
+    study = FakeStudy(noise=0.5, flat_mean=True)
+    results = study.frame("made", [(f"{factors['g']}/{name}", factors, *aps) for name, factors, *aps in runs])
+    on_cityscapes = results[results["evaluated on"] == "Cityscapes"]
+    heading, _, *lines = verdicts.best(on_cityscapes, study.draws, "x", ["g"]).data.split("\n")
+    assert heading == "The highest AP by x:" and [line[:21] for line in lines] == [
+        "- on Cityscapes, g 1:",
+        "- on Cityscapes, g 2:",
+    ]
+    for g, line in enumerate(lines, 1):
+        top = 5 if "at **5**" in line else 7
+        mean = results.query("`class` == 'mean' and `evaluated on` == 'Cityscapes' and g == @g and x == @top").iloc[0]
+        assert f"**{mean['ap']:.1f}** ({mean['low']:.1f} – {mean['high']:.1f}) at **{top}**, run {mean['run']}" in line
+        assert line.endswith(f"; not told from it: {12 - top}")
+    rising = verdicts.best(on_cityscapes.query("x < 6 and g == 1"), study.draws, "x").data
+    assert "at **5** (the largest that has a result), run" in rising and rising.endswith("none")
+    assert verdicts.best(results[results["x"] == 5], study.draws, "x", ["g"]).data.count("- on") == 0
+
+
 def test_several_seeds_are_averaged_and_counted():
     study = FakeStudy(seeds=(3, 4))
     found = verdicts.verdicts(study.results, study.draws)
