@@ -41,9 +41,8 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         render(folder / f"{page.name}.ipynb", before=before, after=after)
     files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
-    claims = None
-    if "CSV" in files.get("claims", {}):
-        claims = verdicts.table(pd.read_csv(folder / files["claims"]["CSV"], dtype={"section": str}))
+    judged = files.get("claims", {}).get("CSV")
+    claims = judged and verdicts.table(pd.read_csv(folder / judged, dtype={"section": str}))
     html = exporter().environment.get_template("index.html.j2").render(
         profile=profile, pages=pages, claims=claims and claims.to_html(), counted=claims and claims.caption,
         figures=files, command=command, environment=environment(),
@@ -54,7 +53,7 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
 def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
     """The executed notebook as one self-contained HTML page beside it, code folded; links ``before`` and ``after``."""
     notebook = nbformat.read(executed, as_version=4)
-    heading = title = _title(notebook)
+    heading = title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
     for cell in notebook.cells:
         headings = [line for line in cell.source.splitlines() if cell.cell_type == "markdown" and line.startswith("#")]
         heading = headings[-1].lstrip("# ") if headings else heading
@@ -85,12 +84,8 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     if path.exists() and notes.get("end_time"):
         ended = datetime.datetime.fromisoformat(notes["end_time"])
         executed = f"{ended:%Y-%m-%d %H:%M} UTC, in {notes['duration']:.0f} s"
-    title = _title(notebook)
+    title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
     return SimpleNamespace(name=name, title=title, question=question, executed=executed, earlier=earlier)
-
-
-def _title(notebook: nbformat.NotebookNode) -> str:
-    return notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
 
 
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:

@@ -1,7 +1,5 @@
 """One look for every figure: sizes, fonts, and colours that survive colour blindness and grey printing."""
 
-from contextlib import AbstractContextManager
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -15,7 +13,7 @@ CLASS_COLORS = {
 PAPER = {"color": "0.45", "linewidth": 0.9, "linestyle": "-."}  # the look of the paper's own numbers beside ours
 
 
-def style() -> AbstractContextManager[None]:
+def style():
     """Draw with the compendium's settings, and leave Matplotlib's as they were; also a decorator."""
     return plt.rc_context(sns.axes_style("whitegrid") | {"font.size": 9, "axes.titlesize": 10, "figure.dpi": 110})
 
