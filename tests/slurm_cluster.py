@@ -1,7 +1,7 @@
 """A Slurm cluster of this machine alone, in a folder: munged, slurmctld, and a slurmd for each of its nodes.
 
 Needs root, and the programs of Debian's packages ``slurm-wlm`` and ``munge``; no systemd, no configuration outside the
-folder. By hand: ``python tests/slurm_cluster.py FOLDER`` prints the variable to set, and stops everything on Ctrl-C.
+folder.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -176,11 +175,3 @@ class Cluster:
                 logs = "\n".join(path.read_text()[-500:] for path in self.folder.glob("*.log"))
                 raise RuntimeError(f"{failure} ({', '.join(ended) or 'waited too long'}; see {self.folder}):\n{logs}")
             time.sleep(0.2)
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Cluster(Path(sys.argv[1])) as cluster:
-        print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
