@@ -277,9 +277,7 @@ def cells_of(styled):
 
 
 def test_styling_hides_row_numbers_and_shows_missing_as_a_dash():
-    table = pd.DataFrame({"a": [1.25, np.nan, 3], "b": ["x", "y", "z"], "c": [1000, 2, 5], "d": [2.0, -0.04, 0.5]})
-    html = tables.shown(table).to_html()
-    cells = cells_of(tables.shown(table))
-    assert cells == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0", "3.0", "z", "5", "0.5"]
-    assert 'class="row_heading' not in html
+    table = pd.DataFrame({"a": [1.25, np.nan], "b": ["x", "y"], "c": [1000, 2], "d": [2.0, -0.04]})
+    assert cells_of(tables.shown(table)) == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0"]
+    assert 'class="row_heading' not in tables.shown(table).to_html()
     assert 'class="row_heading' in tables.shown(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

@@ -45,21 +45,6 @@ def numbers(explorer) -> list[list[int]]:
     return [[int(n) for n in re.search(rf" {name} (\d+) of (\d+)", caption).groups()] for name in CLASSES]
 
 
-def test_a_class_slider_hides_instances_of_its_class_only(removal):
-    _, common, *sliders = removal.children[0].children
-    before, counts = shown(removal), numbers(removal)
-    assert all(kept == there for kept, there in counts)
-    chosen = next(number for number, (_, there) in enumerate(counts) if there)
-    sliders[chosen].value = 100
-    after = numbers(removal)
-    assert after[chosen] == [0, counts[chosen][1]]
-    assert after[:chosen] + after[chosen + 1 :] == counts[:chosen] + counts[chosen + 1 :]
-    assert (shown(removal) != before).any()
-    sliders[chosen].value = 0
-    assert (shown(removal) == before).all()
-    assert common.value == 0
-
-
 def test_the_common_slider_is_the_least_of_all_and_draws_once(removal):
     _, common, first, *_ = removal.children[0].children
     drawn = []
@@ -69,14 +54,6 @@ def test_the_common_slider_is_the_least_of_all_and_draws_once(removal):
     assert len(drawn) == 1
     first.value = 50
     assert numbers(removal)[0][0] == 0
-
-
-def test_another_image_can_be_chosen(removal, study):
-    chooser = removal.children[0].children[0]
-    assert set(chooser.options) <= set(study.data.images("synthetic", "train")["image_id"])
-    before = shown(removal)
-    chooser.value = chooser.options[-1]
-    assert (shown(removal) != before).any()
 
 
 def cells(html: str) -> list[str]:
