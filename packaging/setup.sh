@@ -54,6 +54,8 @@ interesting() {
 
 is_current && exit 0
 if ! is_usable; then
+    [ ! -L "$venv" ] || [ ! -e "$complete" ] ||
+        fail "$venv is a link to an environment that was made for $(cat "$complete"), which stays as it is. Remove the link, and run this again."
     python=$(find_python)
     [ ! -e "$venv" ] || echo "setup: $venv is incomplete or broken, and is made anew"
     echo "setup: creating $venv with $("$python" --version) (once: a few minutes, 8 GB of disk)"
