@@ -51,7 +51,7 @@ class FakeStudy:
         run = f"{experiment}/{name}/{seed}"
         common = {"experiment": experiment, "trained on": name, "run": run, "seed": seed, "evaluated on": on} | factors
         if ap is None:
-            state = "failed: diverged at iteration 15"
+            state = "diverged at iteration 15"
             return [common | {"state": state, "class": c, "ap": np.nan, "low": np.nan, "high": np.nan} for c in NAMES]
         own = np.random.default_rng(list((run + on).encode()))
         shared = np.random.default_rng(list(on.encode())).normal(0, 1.2, (self.resamples, 8))

@@ -228,3 +228,14 @@ def test_setup_without_a_suitable_python_says_what_to_install(tmp_path):
     assert "no Python 3.11, 3.12 or 3.13" in run.stderr
     assert "make PYTHON=" in run.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_setup_leaves_the_environment_of_another_folder_alone(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".complete").write_text("/elsewhere")
+    (tmp_path / ".venv").symlink_to(other)
+    run = subprocess.run(["bash", str(ROOT / "packaging" / "setup.sh")], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and "made for /elsewhere" in run.stderr
+    assert [path.name for path in other.iterdir()] == [".complete"]

@@ -112,7 +112,7 @@ def test_a_missing_or_failed_run_is_named(one):
     results = dict(one.results)
     results["ratios"] = results["ratios"].query("real_percent != 10")
     failed = results["steps"]["step"] == "optimized"
-    state = np.where(failed, "failed: diverged at iteration 7", "done")
+    state = np.where(failed, "diverged at iteration 7", "done")
     results["steps"] = results["steps"].assign(ap=results["steps"]["ap"].mask(failed), state=state)
     planned = {"trained on": "fine-tuning, removal on", "approach": "fine-tuning", "removal": "on", "state": "planned"}
     rows = results["removal"].query("approach != 'fine-tuning' or removal != 'on'")
@@ -122,7 +122,7 @@ def test_a_missing_or_failed_run_is_named(one):
     assert (open_ones["verdict"] == OPEN).all()
     because = open_ones["because"]
     assert because[FIRST_TENTH] == "no run with real percent 10"
-    assert because["Fine-tuning, optimised, beats real images alone"] == "optimized: failed: diverged at iteration 7"
+    assert because["Fine-tuning, optimised, beats real images alone"] == "optimized: diverged at iteration 7"
     assert because["Mixing beats fine-tuning on Synscapes"].startswith("fine-tuning, removal on: no result")
     assert len(open_ones) == 1 + 3 + 4
 
@@ -258,7 +258,7 @@ def test_across_seeds_and_failures():
     study = FakeStudy(seeds=(0, 1))
     tuned = study.results["fine_tuning"]
     lost = (tuned["learning_rate"] == 0.02) & (tuned["momentum"] == 0.0) & (tuned["seed"] == 1)
-    tuned = tuned.assign(ap=tuned["ap"].mask(lost), state=tuned["state"].mask(lost, "failed: diverged at iteration 3"))
+    tuned = tuned.assign(ap=tuned["ap"].mask(lost), state=tuned["state"].mask(lost, "diverged at iteration 3"))
     table = across_seeds(tuned, ["momentum", "learning_rate"]).set_index(["evaluated on", "momentum", "learning_rate"])
     row = table.loc["Cityscapes", 0.0, 0.02]
     assert (row["seeds"], row["diverged"]) == (1, 1)

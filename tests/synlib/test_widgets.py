@@ -239,7 +239,7 @@ def test_better_detections_cover_worse_ones(at_size):
 @pytest.mark.parametrize("effective", [False, True])
 def test_each_run_can_be_pointed_at(effective):
     results = FakeStudy(seeds=(0, 1)).results["fine_tuning"]
-    failed, why = results["run"] == "fine_tuning/lr 0.06, momentum 0/1", "failed: diverged at iteration 7 & <8"
+    failed, why = results["run"] == "fine_tuning/lr 0.06, momentum 0/1", "diverged at iteration 7 & <8"
     results = results.assign(ap=results["ap"].mask(failed), state=results["state"].mask(failed, why))
     figure = curves.figure6(results, ScheduleSpec(), effective=effective)
     bundle = widgets.Tooltips(figure)._repr_mimebundle_()
