@@ -59,9 +59,9 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--no-wait: expected together with --executor slurm")
     experiments = list(dict.fromkeys(experiment for name in names for experiment in plan.NOTEBOOKS[name]))
     if options.plan:
-        study = Study.if_ready(profile)
-        planned = study.planned(*experiments) if study else plan.plan(profile, experiments)
-        print(plan.text(planned, profile, study.store if study else None))
+        study = Study(profile)
+        planned = study.planned(*experiments) if study.sources.ready else plan.plan(profile, experiments)
+        print(plan.text(planned, profile, study.store if study.sources.ready else None))
         return 0
 
     for folder in (profile.reports_dir, profile.figures_dir):

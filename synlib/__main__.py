@@ -10,27 +10,15 @@ import click
 
 from synlib.cli import exit_code
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
-from synlib.section import expanded
+from synlib.section import check, expanded
 
 
-class LocalFile(click.Path):
-    """A path, in which ``~`` and ``$VARIABLES`` are replaced."""
-
-    def convert(self, value: str, parameter: click.Parameter, context: click.Context) -> Path:
-        try:
-            return super().convert(expanded(value), parameter, context)
-        except ValueError as error:
-            self.fail(str(error), parameter, context)
+def _local(context: click.Context, parameter: click.Parameter, path: str | None) -> Path | None:
+    return path and Path(expanded(path))
 
 
 def _path(name: str) -> click.Argument:
-    return click.Argument([name], type=LocalFile(path_type=Path))
-
-
-def _labelled(context: click.Context, option: click.Option, split: str) -> str:
-    if split == "test":
-        raise click.BadParameter("the test split has no public labels; `submit` packs predictions for its server")
-    return split
+    return click.Argument([name], callback=_local)
 
 
 PROFILE = [
@@ -39,11 +27,10 @@ PROFILE = [
                  help="a field of the profile: data.cityscapes, data.synthetic.root, data.folder, execution.device"),
 ]  # fmt: skip
 STUDY = [*PROFILE, click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")]
-ON = click.Option(["--on"], default="Cityscapes", type=LocalFile(), help="or Synscapes, or a Cityscapes-format folder")
-PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val", callback=_labelled), *STUDY]
+ON = click.Option(["--on"], default="Cityscapes", callback=_local, help="or Synscapes, or a Cityscapes-format folder")
+PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val"), *STUDY]
 SUBMITTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="test"), *STUDY]
-WEIGHTS = click.Option(["--initial-weights"], type=LocalFile(exists=True, dir_okay=False),
-                       help="checkpoint of a spec with `init: sha256:...`")  # fmt: skip
+WEIGHTS = click.Option(["--initial-weights"], callback=_local, help="checkpoint of a spec with `init: sha256:...`")
 WORKERS = click.Option(["--workers"], type=click.IntRange(1), help="processes (default: one for each CPU core)")
 FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
 PART = click.Option(["--part"], is_flag=True, help="a part of the data set is all that is wanted: no error")
@@ -107,17 +94,18 @@ def harmonize(source: Path, target: Path, **given: Any) -> None:
 
 
 @commands.command(params=[_path("spec"), WEIGHTS, *STUDY])
-def train(spec: Path, initial_weights: str | None, **where: Any) -> None:
+def train(spec: Path, initial_weights: Path | None, **where: Any) -> None:
     """Train and evaluate the run that a YAML file describes; what it leaves out is the profile's baseline."""
     from synlib.runs import launch
     from synlib.study import plan
 
     study = _study(**where)
     run = study.load(spec)
-    if initial_weights and not run.init.startswith("sha256:"):
-        raise ValueError(f"{spec}: init: found {run.init!r}, expected sha256:... with --initial-weights")
+    if initial_weights:
+        check(run.init.startswith("sha256:"), run.init, "sha256:... with --initial-weights", f"{spec}: init")
+        initial_weights.open("rb").close()  # FileNotFoundError, before anything is made
     print(plan.text([plan.Planned("train", spec.name, run, {})], study.profile, study.store), flush=True)
-    launch.train([run], study.store, study.execution().replace(initial_weights=initial_weights or ""))
+    launch.train([run], study.store, study.execution().replace(initial_weights=str(initial_weights or "")))
     frame = study.store.frame([run])
     print(frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class").to_string(index=False))
 
@@ -157,7 +145,7 @@ def submit(run: str, target: Path, **where: Any) -> None:
     from scapes.predictions import read_predictions
     from scapes.submit import check_submission, write_submission
 
-    _, images, predictions, _ = _predicted(run, **where)
+    _, images, predictions, _ = _predicted(run, labelled=False, **where)
     expected = {"expected_images": images["image_id"], "size": (int(images["height"][0]), int(images["width"][0]))}
     write_submission(read_predictions(predictions), target, **expected)
     counts = check_submission(target, **expected)
@@ -211,12 +199,13 @@ def _study(**where: Any) -> Any:
     return Study.open(_profile(**where))
 
 
-def _predicted(run: str, on: str, split: str, **where: Any) -> tuple[Any, Any, Path, Path]:
+def _predicted(run: str, on: Path, split: str, labelled: bool = True, **where: Any) -> tuple[Any, Any, Path, Path]:
     """The data set, its images, the file of a run's predictions on it, and where instance tables are kept."""
     from scapes import cityscapes
 
+    check(not labelled or split != "test", split, "train or val: test has no public labels, use `submit`", "--split")
     study = _study(**where)
-    data_set = study.data.evaluation_set(on, split)
+    data_set = study.data.evaluation_set(str(on), split)
     images = cityscapes.read_images(data_set.root, split)
     return data_set, images, study.predictions(run, data_set), study.data.cache_dir
 

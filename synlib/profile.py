@@ -65,14 +65,10 @@ class DataSource(Section):
     folder: LocalPath = ""  # of derived data; empty: data/PROFILE of the compendium
 
 
-def _as_written(value: Any, validate: Any) -> Any:
-    validate(value)
-    return value
-
-
-Number = Annotated[float, WrapValidator(_as_written)]
+Number = Annotated[float, WrapValidator(lambda value, validate: value if validate(value) == value else None)]
 """A number, of which 30 stays an integer: tables then say 30, not 30.0."""
 Percent = Annotated[Number, Field(ge=0, le=100)]
+MomentumKey = Annotated[Momentum, Field(strict=False)]
 Above0 = Annotated[Number, Field(gt=0)]
 
 
@@ -98,9 +94,7 @@ class Grids(Section):
     pretraining_images: Count = 20_000
     pretraining_epochs: Above0 = 100
     # Figure 6, momentum (text from papermill) -> learning rates; the optimum, in force in Tables 2 and 5
-    learning_rates: Annotated[
-        dict[Annotated[Momentum, Field(strict=False)], Values[Above0]], WrapValidator(_each_once)
-    ] = LEARNING_RATES
+    learning_rates: Annotated[dict[MomentumKey, Values[Above0]], WrapValidator(_each_once)] = LEARNING_RATES
     tuned_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     tuned_learning_rate: Above0 = 0.005
     fine_tuning_schedule: dict[Literal[FINE_TUNING], Any] = Field(default_factory=dict)  # what differs from schedule

@@ -112,7 +112,7 @@ class ScheduleSpec(Section):
     weight_decay: NotNegative = 1e-4
     policy: Literal["steps", "cosine"] = "steps"
     steps: List[Annotated[float, Field(gt=0, le=1)]] = (0.75, 11 / 12)  # fractions of the run, where the rate is x 0.1
-    warmup_iterations: Natural | None = None  # None: 1,000 (Detectron2's), or a tenth of a run shorter than 10,000
+    warmup_iterations: Natural | None = None  # None: 1,000 (Detectron2's), or a tenth of a shorter run
     clip_gradient_norm: NotNegative = 0.0  # 0: no clipping
 
     @model_validator(mode="after")
@@ -221,7 +221,7 @@ class ExecutionSettings(Section):
     loader_workers: Natural = 4  # of each process
     threads: Count = 4  # CPU threads of each process
     checkpoint_period: Count = 1000  # iterations
-    images_per_step: Natural = 0  # of a process, at once; gradients add up over its share of the batch; 0: all at once
+    images_per_step: Natural = 0  # of a process, at once; gradients add up over its share; 0: all at once
     deterministic: bool = False  # GPU algorithms that repeat bit by bit, where there are any; slower
     imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first

@@ -1,6 +1,5 @@
 """From a profile's data source to one Cityscapes-format tree for each domain: drawn, harmonised, fingerprinted."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,30 +49,29 @@ class StudyData:
         self.policy, self.splits = Policy(**synthetic.policy), split_ids(splits)
         self._known: dict[tuple[str, str, str], Any] = {}
 
-    def made(self, domain: str) -> bool:
-        """Whether the tree of a domain is there, and nothing is to be drawn or harmonised."""
-        if domain == "synthetic" and self.harmonizes:
-            return cityscapes.read_manifest(self.roots[domain]) is not None
-        return domain in self.roots and (domain not in self.drawn or (self.roots[domain] / TOY_MANIFEST).exists())
+    @property
+    def ready(self) -> bool:
+        """Whether both domains are there, and nothing is left to be drawn or harmonised."""
+        marks = [path / TOY_MANIFEST for path in self.drawn.values()]
+        marks += [self.roots["synthetic"] / cityscapes.MANIFEST] if self.harmonizes else []
+        return len(self.roots) == len(DOMAINS) and all(mark.exists() for mark in marks)
+
+    def counts(self, domain: str) -> Mapping[str, int]:
+        """Split -> number of images, also of what is still to be made."""
+        source, root = self.source.synthetic, self.roots.get(domain)
+        if domain in self.drawn:
+            return dict(self.source.toyscapes.real) if domain == "real" else {s: len(i) for s, i in self.splits.items()}
+        if root and domain == "synthetic" and self.harmonizes and cityscapes.read_manifest(root) is None:
+            images = SYNTHETIC[source.format].read_images(self.raw[domain], source.variant, self.splits)
+            return images["split"].value_counts()
+        return {split: len(cityscapes.LAYOUT.scan(root, split)[0]) if root else 0 for split in ("train", "val")}
 
     def check(self) -> None:
         """Raise FileNotFoundError unless the profile names a data set, and each that it names has images."""
         for domain in self.raw or DOMAINS:
-            if not self.count(domain, "train") + self.count(domain, "val"):
+            if not sum(self.counts(domain).values()):
                 found = f"found no images in {str(self.raw.get(domain, ''))!r}"
                 raise FileNotFoundError(f"{FIELDS[domain]}: {found}, expected the folder of the data set")
-
-    def count(self, domain: str, split: str = "train") -> int:
-        """Images of a split, also of one that is still to be made; 0 where there are none."""
-        if domain not in self.roots:
-            return 0
-        if self.made(domain):
-            there = os.path.isdir(cityscapes.LAYOUT.folder(self.roots[domain], split))
-            return len(self.images(domain, split)) if there else 0
-        if domain in self.drawn:
-            return getattr(self.source.toyscapes.real, split) if domain == "real" else len(self.splits.get(split, ()))
-        layout, variant = SYNTHETIC[self.source.synthetic.format], self.source.synthetic.variant
-        return int((layout.read_images(self.raw[domain], variant, self.splits)["split"] == split).sum())
 
     def make(self) -> None:
         """Draw and harmonise what is not there yet."""
@@ -123,7 +121,7 @@ class StudyData:
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of the domains that have one, named as in the paper's tables."""
-        return tuple(self.evaluation_set(NAMES[domain]) for domain in self.roots if self.count(domain, "val"))
+        return tuple(self.evaluation_set(NAMES[domain]) for domain in self.roots if self.counts(domain).get("val"))
 
     def evaluation_set(self, name: str, split: str = "val") -> EvaluationSet:
         """A split of ``Cityscapes``, ``Synscapes``, or of the Cityscapes-format tree at the path ``name``.

@@ -37,7 +37,7 @@ class Study:
     @functools.cached_property
     def fingerprints(self) -> dict[str, str]:
         """Of the training splits, by field of :class:`synlib.spec.DataSpec`."""
-        there = [domain for domain in self.sources.roots if self.sources.count(domain)]
+        there = [domain for domain in self.sources.roots if self.sources.counts(domain).get("train")]
         return {f"{domain}_fingerprint": self.data.fingerprint(domain) for domain in there}
 
     @classmethod
@@ -53,20 +53,14 @@ class Study:
         one of papermill's that the notebook does not have.
         """
         refuse_unknown_parameters()
-        given = {name: plain(value) for name, value in {"jobs": jobs, "seeds": seeds, **grids}.items()}
-        jobs = given.pop("jobs")
+        jobs = plain(jobs)
         check(type(jobs) is int and jobs > 0, jobs, "an integer from 1 on", "jobs")
+        given = {name: plain(value) for name, value in {"seeds": seeds, **grids}.items()}
         given = {name: value for name, value in given.items() if value not in (None, [], {})}
         loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
         study = cls(loaded.with_settings(given), jobs)
         study.sources.check()
         return study
-
-    @classmethod
-    def if_ready(cls, profile: Profile) -> Self | None:
-        """The study of ``profile`` if the data of both domains are ready, else None; nothing is made."""
-        study = cls(profile)
-        return study if all(map(study.sources.made, DOMAINS)) else None
 
     def planned(self, *experiments: str) -> list[Planned]:
         """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are.
@@ -79,7 +73,7 @@ class Study:
     def check_images(self, specs: Mapping[str, RunSpec]) -> None:
         """Raise ValueError, naming it by its key, for a run that wants more training images than there are."""
         for domain in DOMAINS:
-            there, folder = self.sources.count(domain), str(self.sources.raw.get(domain, ""))
+            there, folder = self.sources.counts(domain).get("train", 0), str(self.sources.raw.get(domain, ""))
             for name, spec in specs.items():
                 if (wanted := getattr(spec.data, f"{domain}_images")) > there:
                     found = f"found {there} {domain} training images in {folder!r}"

@@ -36,11 +36,10 @@ def test_folders_of_the_compendium_by_default(smoke_data):
     assert study.store.root == ROOT / "runs"
 
 
-def test_if_ready_makes_nothing(tmp_path, smoke_data):
-    assert Study.if_ready(smoke(data__folder=tmp_path / "data")) is None
+def test_whether_data_are_ready_makes_nothing(tmp_path, smoke_data):
+    assert not Study(smoke(data__folder=tmp_path / "data")).sources.ready
     assert not (tmp_path / "data").exists()
-    ready = smoke(data__folder=smoke_data)
-    assert Study.if_ready(ready).fingerprints == Study.open(ready).fingerprints
+    assert Study(smoke(data__folder=smoke_data)).sources.ready
 
 
 @pytest.mark.parametrize("name, value", [("seeds", 3), ("seeds", [-1]), ("seeds", "0"), ("jobs", "2"), ("jobs", 0)])
