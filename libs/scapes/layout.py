@@ -11,6 +11,8 @@ import pandas as pd
 
 from scapes.files import BadFile
 
+FORMATS = {"leftImg8bit": "cityscapes", "img": "synscapes", "rgb": "urbansyn"}  # first folder -> name of the layout
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -68,6 +70,8 @@ class Layout:
             what = "no images" if os.path.isdir(folder) else "no such folder"
             others = [other for other in self.groups if self.scan(root, other)[0]]
             hint = f"; only {', '.join(others)} is there" if others else nearby(root, folder[len(f"{root}/") :])
+            formats = [name for first, name in FORMATS.items() if os.path.isdir(f"{root}/{first}")]
+            hint += f"; there is a data set in {formats[0]} format" if formats and self.name not in formats else ""
             raise FileNotFoundError(f"{folder}: {what}; expected {expected}{hint}")
         return list(keys)
 

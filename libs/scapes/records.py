@@ -40,8 +40,7 @@ def match_data_set(
     default = None if instances is None else instances.iloc[:0]
     truths = [[(truth_paths[image_id], of_image.get(image_id, default)) for image_id in ids] for ids in groups]
     jobs = [(predictions_path, number, of_group, min_area_px) for number, of_group in enumerate(truths)]
-    shown = {"description": "matching" if progress else "", "unit": "row group"}
-    matched = map_items(_match_row_group, jobs, workers=workers, **shown)
+    matched = map_items(_match_row_group, jobs, workers=workers, description="matching" if progress else "")
     return sorted((record for records in matched for record in records), key=lambda record: record.image_id)
 
 

@@ -17,11 +17,10 @@ import pandas as pd
 from scapes import cityscapes, png
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
-from scapes.layout import Layout, nearby
+from scapes.layout import FORMATS, Layout, nearby
 from scapes.parallel import map_items
-from scapes.synthetic import SYNSCAPES, URBANSYN, split_images
+from scapes.synthetic import SYNTHETIC, split_images
 
-FOLDERS = {"leftImg8bit": cityscapes.LAYOUT, "img": SYNSCAPES, "rgb": URBANSYN}
 COLUMNS = ["severity", "kind", "path", "found", "expected"]
 NOTES = ("label without image", "part")  # kinds that are no errors
 
@@ -50,10 +49,10 @@ def verify_dataset(
 
 def recognized(root: str | Path) -> Layout:
     """The layout of the data set in ``root``; raises ``BadFile`` if it is none of these."""
-    for folder, layout in FOLDERS.items():
+    for folder, name in FORMATS.items():
         if os.path.isdir(f"{root}/{folder}"):
-            return layout
-    raise BadFile("missing", root, "none of the folders", f"one of {', '.join(FOLDERS)}{nearby(root, *FOLDERS)}")
+            return SYNTHETIC.get(name, cityscapes.LAYOUT)
+    raise BadFile("missing", root, "none of the folders", f"one of {', '.join(FORMATS)}{nearby(root, *FORMATS)}")
 
 
 def summarize(findings: pd.DataFrame) -> str:

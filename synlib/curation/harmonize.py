@@ -26,7 +26,6 @@ from scapes.files import check_request, fill, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
 from scapes.parallel import map_items
 from scapes.synthetic import SYNTHETIC
-from scapes.verify import recognized
 from synlib.curation.rider_rule import DECIDED, DEFAULT_POLICY, Policy, harmonize_maps
 
 
@@ -54,18 +53,14 @@ def harmonize_dataset(
     without opening its images. While another process harmonises to ``target``, this one waits.
 
     Raises ``FileExistsError`` if ``target`` holds something else or was made from other input or with other options,
-    ``FileNotFoundError`` if an image of the finished tree is gone or a link to nothing (the source was moved), and
-    ``ValueError`` for a source that is harmonised already or, after all have been tried, naming the images that failed.
+    ``FileNotFoundError`` if an image of the finished tree is gone or a link to nothing (the source was moved) or the
+    source is in another format, and ``ValueError``, after all have been tried, naming the images that failed.
     """
     source, target = Path(source), Path(target)
     if images not in ("link", "copy"):
         raise ValueError(f"images={images!r}: expected link or copy")
     if dataset not in SYNTHETIC:
         raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(SYNTHETIC)}")
-    found = SYNTHETIC[dataset] if os.path.isdir(SYNTHETIC[dataset].folder(source, variant)) else recognized(source)
-    if found is not SYNTHETIC[dataset]:
-        advice = "use it as it is" if found is cityscapes.LAYOUT else "choose that format"
-        raise ValueError(f"{source}: found a data set in {found.name} format, expected {dataset}; {advice}")
     table = SYNTHETIC[dataset].read_images(source, variant, splits)
     request = {
         "dataset": dataset,
@@ -82,15 +77,19 @@ def harmonize_dataset(
     return manifest
 
 
-def split_ids(splits: Mapping[str, Sequence[int | str]]) -> dict[str, Sequence[int | str]]:
+def split_ids(splits: Mapping[str, Sequence[int | str]]) -> dict[str, Sequence[int]]:
     """``{"train": [1, 20000], "val": [20001, 25000]}``: two numbers, of which the first is not larger, are a range.
 
-    Other lists are of ids, and stay. Of a range, the images that are there are taken.
+    Other lists are of ids, and stay. Of a range, the images that are there are taken. Raises ValueError for all else.
     """
-    return {
-        name: range(int(ids[0]), int(ids[1]) + 1) if len(ids) == 2 and int(ids[0]) <= int(ids[1]) else ids
-        for name, ids in splits.items()
-    }
+    found: dict[str, Sequence[int]] = {}
+    for name, ids in splits.items():
+        if not isinstance(ids, (list, tuple)) or not all(str(number).isdigit() for number in ids):
+            raise ValueError(f"split {name}: found {ids!r}, expected [first, last], or a list of the numbers of images")
+        numbers = [int(number) for number in ids]
+        is_range = len(numbers) == 2 and numbers[0] <= numbers[1]
+        found[name] = range(numbers[0], numbers[1] + 1) if is_range else numbers
+    return found
 
 
 def count_table(manifest: dict) -> pd.DataFrame:

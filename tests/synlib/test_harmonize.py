@@ -259,10 +259,9 @@ def test_refuses_other_options_other_input_and_foreign_folders(source, tmp_path)
 
 def test_a_harmonised_tree_is_not_harmonised_again(source, tmp_path):
     harmonize_dataset(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="found a data set in cityscapes format, expected synscapes; use it as it is"):
-        harmonize_dataset(tmp_path / "out", tmp_path / "again")
-    with pytest.raises(ValueError, match="in synscapes format, expected urbansyn; choose that format"):
-        harmonize_dataset(source, tmp_path / "again", dataset="urbansyn")
+    for root, dataset, found in ((tmp_path / "out", "synscapes", "cityscapes"), (source, "urbansyn", "synscapes")):
+        with pytest.raises(FileNotFoundError, match=f"rgb: no such folder; .*there is a data set in {found} format"):
+            harmonize_dataset(root, tmp_path / "again", dataset=dataset)
     assert not (tmp_path / "again").exists()
 
 
