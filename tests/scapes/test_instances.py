@@ -88,19 +88,6 @@ def test_cache_is_used_until_a_label_changes(tmp_path, monkeypatch):
     assert len(instance_table(images, tmp_path / "cache")) == len(table) + 1
 
 
-@pytest.mark.parametrize("left", [0, 3, 40, -40])
-def test_damaged_cache_is_replaced(tmp_path, left):
-    images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path / "data", train=2), "train")
-    table = instance_table(images, tmp_path / "cache")
-    (cached,) = (tmp_path / "cache").glob("*.parquet")
-    for kept in (tmp_path / "cache").glob("fingerprint-*"):
-        kept.write_bytes(kept.read_bytes()[:left])
-    whole = cached.read_bytes()
-    cached.write_bytes(whole[:left])
-    pd.testing.assert_frame_equal(instance_table(images, tmp_path / "cache"), table)
-    pd.testing.assert_frame_equal(pd.read_parquet(cached), table)
-
-
 def test_fingerprint_is_of_the_content(tmp_path):
     """Not of place, time or order, but of images, splits and what each file holds."""
     root = tiny_data.write_synscapes(tmp_path / "a")

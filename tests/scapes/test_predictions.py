@@ -60,14 +60,6 @@ def test_interrupted_and_repeated_images_leave_the_file_alone(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["p.parquet"]
 
 
-def test_other_parquet_file_is_refused(tmp_path):
-    import pandas as pd
-
-    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match=r"x\.parquet.*\['x'\]"):
-        next(read_predictions(tmp_path / "x.parquet"))
-
-
 BOX, MASK = [[0, 0, 2, 2]], [np.ones((2, 2), bool)]
 
 

@@ -65,12 +65,6 @@ def test_file_of_an_earlier_version_is_read(tmp_path, data_set):
     assert_same(read_records(tmp_path / "r.npz"), records)
 
 
-def test_other_file_is_refused(tmp_path):
-    np.savez(tmp_path / "x.npz", a=1)
-    with pytest.raises(ValueError, match=r"x\.npz.*\['a'\]"):
-        read_records(tmp_path / "x.npz")
-
-
 def test_images_are_checked_before_work(tmp_path, data_set):
     images, _, detections = data_set
     path = tmp_path / "p.parquet"

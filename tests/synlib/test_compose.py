@@ -108,19 +108,6 @@ def test_two_trees_of_one_data_set_are_told_apart():
         pd.testing.assert_frame_equal(*tables)
 
 
-def test_the_same_seed_gives_nested_sets_and_another_seed_others():
-    small, large, other = (
-        set(chosen(DataSpec(real=n, seed=seed)).images["image_id"]) for n, seed in ((5, 0), (10, 0), (5, 1))
-    )
-    assert small < large
-    assert small != other
-
-
-def test_more_images_than_there_are_is_an_error():
-    with pytest.raises(ValueError, match="21 real images wanted, but there are 20"):
-        chosen(DataSpec(real=21))
-
-
 def test_listed_images_are_taken_and_no_others():
     wanted = ["007", "002", "011"]
     result = chosen(DataSpec(real=wanted, synthetic=4, removal=0.5, seed=1))

@@ -19,14 +19,7 @@ from scapes import cityscapes
 from scapes.instances import instance_table
 from scapes.labels import BICYCLE, CLASSES, LABEL_IDS, MOTORCYCLE, RIDER
 from scapes.synthetic import SYNSCAPES, URBANSYN
-from toyscapes import (
-    DOMAINS,
-    draw_scene,
-    write_cityscapes,
-    write_synscapes,
-    write_urbansyn,
-    writers,
-)
+from toyscapes import DOMAINS, draw_scene, write_cityscapes, write_synscapes, write_urbansyn, writers
 
 SIZE = {"height": 96, "width": 192}
 SMALL = {"height": 64, "width": 128}
