@@ -52,7 +52,7 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
 
 def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
     """The executed notebook as one self-contained HTML page beside it, code folded; links ``before`` and ``after``."""
-    notebook = nbformat.read(executed, as_version=4)
+    notebook = _read(executed)
     heading = title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
     for cell in notebook.cells:
         headings = [line for line in cell.source.splitlines() if cell.cell_type == "markdown" and line.startswith("#")]
@@ -77,7 +77,7 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     ``name``, ``title``, ``question``; ``executed``: when and how long, empty if never; ``earlier``.
     """
     path = folder / f"{name}.ipynb"
-    notebook = nbformat.read(path if path.exists() else path_of(name), as_version=4)
+    notebook = _read(path if path.exists() else path_of(name))
     paragraphs = [part.strip() for cell in notebook.cells for part in cell.source.split("\n\n")]
     question = next((part.removeprefix(QUESTION) for part in paragraphs if part.startswith(QUESTION)), "")
     notes, executed = notebook.metadata.get("papermill", {}), "at an unknown time" if path.exists() else ""
@@ -128,3 +128,12 @@ def _write(path: Path, html: str) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path
+
+
+def _read(path: Path) -> nbformat.NotebookNode:
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, nbformat.ValidationError) as error:  # no JSON, or JSON of something else
+        raise ValueError(
+            f"{path}: found no notebook ({error}), expected one that can be read; execute it again"
+        ) from error

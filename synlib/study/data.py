@@ -47,7 +47,7 @@ class StudyData:
             train, val = toys.synthetic.train, toys.synthetic.val
             splits = {"train": [1, train], "val": [train + 1, train + val]}
         self.policy, self.splits = Policy(**synthetic.policy), split_ids(splits)
-        self._known: dict[tuple[str, str, str], Any] = {}
+        self._known: dict[tuple[str, str, Callable], Any] = {}
 
     @property
     def ready(self) -> bool:
@@ -87,23 +87,21 @@ class StudyData:
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
         """Image table of a split."""
-        return self._once("images", domain, split, lambda: cityscapes.read_images(self.roots[domain], split))
+        return self._once(domain, split, cityscapes.read_images, self.roots[domain], split)
 
     def instances(self, domain: str, split: str = "train") -> pd.DataFrame:
         """Instance table of a split, counted by all cores at first, and kept on disk."""
-        images = self.images(domain, split)
-        return self._once("instances", domain, split, lambda: instances.instance_table(images, self.cache_dir))
+        return self._once(domain, split, instances.instance_table, self.images(domain, split), self.cache_dir)
 
     def fingerprint(self, domain: str, split: str = "train") -> str:
         """Of the content of a split."""
-        images = self.images(domain, split)
-        return self._once("fingerprint", domain, split, lambda: instances.fingerprint(images, self.cache_dir))
+        return self._once(domain, split, instances.fingerprint, self.images(domain, split), self.cache_dir)
 
-    def _once(self, kind: str, domain: str, split: str, read: Callable[[], Any]) -> Any:
+    def _once(self, domain: str, split: str, read: Callable[..., Any], *arguments: Any) -> Any:
         """What ``read`` gave first: a notebook asks often, and 20,000 images take seconds."""
-        if (kind, domain, split) not in self._known:
-            self._known[kind, domain, split] = read()
-        found = self._known[kind, domain, split]
+        if (domain, split, read) not in self._known:
+            self._known[domain, split, read] = read(*arguments)
+        found = self._known[domain, split, read]
         return found.copy() if isinstance(found, pd.DataFrame) else found
 
     def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row per distinct run with :data:`COLUMNS`, and a last row with totals.
+    """One row per distinct run, with :data:`COLUMNS`.
 
     Hours are estimated by :func:`seconds_per_iteration`. Without a ``store``, neither ids nor states are known.
     """
@@ -67,19 +67,20 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
     hours = table["iterations"] * seconds / 3600
     table = table.assign(**{"used by": [", ".join(names) for names in uses.values()], "hours": hours})
     table["GPU hours"] = hours * gpus_of(profile.execution)
-    table = table[list(COLUMNS)].astype(object)
-    total = dict.fromkeys(COLUMNS, "") | table[["iterations", "hours", "GPU hours"]].sum().to_dict()
-    table.loc[len(table)] = total | {"run": "total"}
-    for name, form in {"epochs": "{:.1f}", "hours": "{:.2f}", "GPU hours": "{:.2f}"}.items():
-        table[name] = [form.format(value) if value != "" else "" for value in table[name]]
-    return table
+    return table[list(COLUMNS)]
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
-    """:func:`overview` for a terminal, with the source of its hours and the :func:`reductions` of the profile."""
+    """:func:`overview` for a terminal, with totals, the source of its hours and the :func:`reductions` of the profile."""
     seconds, runs = seconds_per_iteration(planned, profile, store)
     source = f"measured in {runs} runs" if runs else "as the profile says"
-    lines = [overview(planned, profile, store).to_string(index=False), f"hours: {seconds:.3g} s an iteration, {source}"]
+    table = overview(planned, profile, store)
+    formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
+    total = (
+        "total: {iterations:.0f} iterations, {hours:.2f} hours, {GPU hours:.2f} GPU hours; {{}} s an iteration, {{}}"
+    )
+    total = total.format(**table[["iterations", "hours", "GPU hours"]].sum()).format(f"{seconds:.3g}", source)
+    lines = [table.to_string(index=False, formatters=formats), total]
     if left_out := reductions(profile):
         lines.append(f"profile {profile.name} has {'; '.join(left_out)}")
     return "\n".join(lines)

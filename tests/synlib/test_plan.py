@@ -93,7 +93,7 @@ def test_tables_2_and_5_are_made_of_runs_that_the_figures_show(name):
 
 def test_shared_runs_are_listed_once_with_all_their_uses():
     table = overview(plan(PAPER, ["table1", "thresholds", "ratios"]), PAPER, None)
-    assert len(table) == 2 + 9 + 10 + 1
+    assert len(table) == 2 + 9 + 10
     assert "table1: Synscapes, thresholds: 0 % removed" in table["used by"].tolist()
 
 

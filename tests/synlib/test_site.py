@@ -165,3 +165,10 @@ def test_the_commit_of_a_checkout_and_of_a_plain_folder(tmp_path):
     assert site.commit(tmp_path) == ""
     (tmp_path / ".git").mkdir()  # not a repository that git knows
     assert site.commit(tmp_path) == ""
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"cell": 1}'])
+def test_an_executed_copy_that_is_no_notebook_is_named(report, content):
+    (report / f"{NAMES[0]}.ipynb").write_text(content)
+    with pytest.raises(ValueError, match=f"{NAMES[0]}.ipynb: found no notebook .*; execute it again"):
+        build(report)
