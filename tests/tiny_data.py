@@ -55,6 +55,26 @@ def write_synscapes(root: Path, images: int = 5) -> Path:
     return root
 
 
+def write_urbansyn(root: Path, boxes: list | dict | None = None) -> Path:
+    """One image: train ids of a road with a car, a far car, a motorcycle; colours (1, 2, 3), (0, 0, 9), (255, 0, 0)."""
+    train_ids = np.zeros((4, 6), np.uint8)
+    colors = np.zeros((4, 6, 3), np.uint8)
+    for train_id, rgb, box in (
+        (13, (1, 2, 3), np.s_[0:2, 0:3]),
+        (13, (0, 0, 9), np.s_[3, 5]),
+        (17, (255, 0, 0), np.s_[3, 0:2]),
+    ):
+        train_ids[box], colors[box] = train_id, rgb
+    train_ids[0, 5], colors[0, 5] = 255, (4, 4, 4)  # unlabelled, though with a colour
+    save(root / "rgb/rgb_0001.png", photo(4, 6, 1))
+    save(root / "ss/ss_0001.png", train_ids)
+    save(root / "panoptic/panoptic_0001.png", colors[..., ::-1])
+    (root / "bbox2d").mkdir()
+    boxes = [{"color": [1, 2, 3, 255], "label": "Car"}] if boxes is None else boxes
+    (root / "bbox2d/bbox2d_0001.json").write_text(json.dumps(boxes))
+    return root
+
+
 def write_cityscapes(root: Path, **images: int) -> Path:
     """``train=3, val=2``: that many images in each split, in two cities."""
     for split, count in images.items():

@@ -15,6 +15,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room says
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """An ``OSError`` that names no file, as of a full disk, names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
@@ -27,11 +40,12 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
-        yield temporary
-        if sync:
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            if sync:
+                with open(temporary, "rb") as written:
+                    os.fsync(written.fileno())
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
-from scapes.files import fill, replacing
+from scapes.files import fill, naming, replacing
 from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from scapes.parallel import map_items
 from toyscapes.scene import Instance, Scene, check_look, draw_scene
@@ -288,8 +288,9 @@ def _write_json(path: Path, content: dict | list) -> None:
 
 
 def _write_bytes(path: Path, content: bytes | np.ndarray) -> None:
-    try:
-        path.write_bytes(content)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    with naming(path):
+        try:
+            path.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import synlib
 from scapes import cityscapes, png
-from scapes.files import check_request, fill, replacing, write_json
+from scapes.files import FULL, check_request, fill, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
 from scapes.parallel import map_items
 from scapes.synthetic import SYNTHETIC
@@ -143,6 +143,8 @@ def _try_one(image: dict, **options) -> tuple[dict, str, str]:
         digest = image_digest(image)
         return harmonize_one(image, digest, **options), digest, ""
     except (ValueError, OSError) as error:
+        if getattr(error, "errno", None) in FULL:
+            raise  # and so would all other images
         return {}, "", str(error)
 
 

@@ -1,0 +1,167 @@
+"""Every file that the study keeps or a user writes x every damage: a sentence that names it, or it is made again."""
+
+import contextlib
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+import toyscapes
+from scapes import cityscapes, submit
+from scapes.bootstrap import read_draws
+from scapes.instances import fingerprint, instance_table
+from scapes.predictions import Detections, read_predictions, write_predictions
+from scapes.records import match_data_set, read_records, write_records
+from seeded_rcnn import weights
+from synlib.curation.harmonize import harmonize_dataset
+from synlib.profile import ROOT, Profile
+from synlib.runs.folder import RunDir
+from synlib.spec import DataSpec, Execution, RunSpec
+from tests import tiny_data
+from tests.faults.campaign import ANY, TEXT, listing, nobody, refusal
+
+SPEC = RunSpec(data=DataSpec(real=5))
+EVALUATION = f"runs/{SPEC.run_id}/evaluations/Cityscapes"
+TOY = {"train": 1, "val": 1, "height": 64, "width": 128, "workers": 1}
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory) -> Path:
+    """One of each file."""
+    root = tmp_path_factory.mktemp("kept")
+    real = tiny_data.write_cityscapes(root / "real", train=2, val=2)
+    images = cityscapes.read_images(real, "val")
+    instance_table(images, root / "tables", workers=1, progress=False)
+    toyscapes.write_cityscapes(root / "toy", **TOY)
+    harmonized(tiny_data.write_synscapes(root / "raw", images=2).parent)
+    run = RunDir(root / "runs" / SPEC.run_id)
+    run.create(SPEC)
+    for name in ("result", "status", "failure", "slurm"):
+        run.write(f"{name}.json", {"stage": "train", "done": 1, "total": 2, "reason": "no space", "job": "7"})
+    run.write("job.json", Execution(real_root=str(real)).to_dict())
+    ap = {"identity": {"split": "val"}, "ap": [[0.5] * 10] * 8, "mean": 0.5, "ap50": 0.5}
+    run.write("evaluations/Cityscapes/result.json", ap)
+    mask = np.ones((3, 4), bool)
+    found = [Detections(i, (12, 16), [2], [0.5], [[0, 0, 4, 3]], [mask]) for i in images["image_id"]]
+    write_predictions(root / EVALUATION / "predictions.parquet", found)
+    records = match_data_set(images, root / EVALUATION / "predictions.parquet", workers=1, progress=False)
+    write_records(root / EVALUATION / "records.npz", records)
+    read_draws(root / EVALUATION / "records.npz")
+    sent = {"expected_images": images["image_id"], "size": (12, 16)}
+    submit.write_submission(found, root / "out.zip", **sent)
+    torch.save({"model": {"weight": torch.ones(2, 2)}, "iteration": 3}, run.path / "model_final.pth")
+    (root / "R-50.pkl").write_bytes(pickle.dumps({"conv1_w": np.ones(3)}))
+    shutil.copy(ROOT / "profiles/smoke.yaml", root / "mine.yaml")
+    SPEC.save(root / "train.yaml")
+    return root
+
+
+def harmonized(root: Path) -> dict:
+    return harmonize_dataset(root / "raw", root / "harmonized", images="copy", workers=1, progress=False)
+
+
+def table(root: Path) -> int:
+    images = cityscapes.read_images(root / "real", "val")
+    return len(instance_table(images, root / "tables", workers=1, progress=False)), fingerprint(images, root / "tables")
+
+
+def submission(path: Path) -> Any:
+    images = cityscapes.read_images(path.parent / "real", "val")["image_id"]
+    return submit.check_submission(path, expected_images=images, size=(12, 16)).to_numpy().tolist()
+
+
+def of_run(read: Callable[[RunDir], Any]) -> Callable[[Path], Any]:
+    return lambda path: read(RunDir(next(folder for folder in path.parents if folder.name == SPEC.run_id)))
+
+
+SAME = object()
+ALWAYS = dict.fromkeys({**ANY, **TEXT}, SAME)
+RUN = f"runs/{SPEC.run_id}/"
+
+
+class Reader(NamedTuple):
+    """What reads a file, and the damages after which it gives something, by default what it gave before."""
+
+    file: str  # or a pattern of its name
+    read: Callable[[Path], Any]
+    gives: Mapping[str, Any] = {}
+    damages: dict[str, Callable[[Path], None]] = TEXT
+    names: Callable[[Path], list[Path]] = lambda path: []  # what a sentence may name instead
+
+
+READERS = {
+    "predictions": Reader(
+        f"{EVALUATION}/predictions.parquet", lambda path: len(list(read_predictions(path))), damages=ANY
+    ),
+    "records": Reader(f"{EVALUATION}/records.npz", lambda path: len(read_records(path)), damages=ANY),
+    "draws of records": Reader(f"{EVALUATION}/records.npz", lambda path: read_draws(path).truth, damages=ANY),
+    "draws": Reader(
+        f"{EVALUATION}/draws.npz", lambda path: read_draws(path.with_name("records.npz")).truth, ALWAYS, ANY
+    ),
+    "evaluation": Reader(
+        f"{EVALUATION}/result.json",
+        of_run(lambda run: run.evaluation_result("Cityscapes", {"split": "val"})),
+        dict.fromkeys(("missing", "link to nothing", "empty object")),
+    ),
+    "spec": Reader(
+        RUN + "spec.yaml",
+        of_run(lambda run: run.check(SPEC)),
+        dict.fromkeys(("missing", "link to nothing", "link to itself")),
+    ),
+    **{
+        f"run's {name}": Reader(
+            f"{RUN}{name}.json",
+            of_run(lambda run, name=name: run.read(f"{name}.json")),
+            {"missing": None, "link to nothing": None, "empty object": {}},
+        )
+        for name in ("job", "result", "slurm")
+    },
+    "progress": Reader(RUN + "status.json", of_run(RunDir.progress), {name: {} for name in ALWAYS}),
+    "manifest": Reader(
+        "harmonized/harmonized.json", lambda path: harmonized(path.parents[1]), names=lambda path: [path.parent]
+    ),
+    "manifest of a tree": Reader(
+        "harmonized/harmonized.json", lambda path: len(cityscapes.read_images(path.parent, "train")), {"missing": 2}
+    ),
+    "toy manifest": Reader(
+        "toy/toyscapes.json",
+        lambda path: toyscapes.write_cityscapes(path.parent, **TOY),
+        names=lambda path: [path.parent],
+    ),
+    "instance table": Reader(
+        "tables/*.parquet",
+        lambda path: table(path.parents[1]),
+        {name: SAME for name in ALWAYS if name not in ("folder", "no permission")},
+        names=lambda path: [path.parent],
+    ),
+    "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), ALWAYS),
+    "submission": Reader("out.zip", submission, damages=ANY),
+    "final weights": Reader(RUN + "model_final.pth", lambda path: len(weights.read_weights(path)), damages=ANY),
+    "ImageNet weights": Reader("R-50.pkl", lambda path: len(weights.read_weights(path)["model"]), damages=ANY),
+    "profile": Reader("mine.yaml", Profile.load),
+    "spec of a user": Reader("train.yaml", RunSpec.load),
+}
+CASES = [(name, damage) for name, reader in READERS.items() for damage in reader.damages]
+
+
+@pytest.mark.parametrize(("name", "damage"), CASES, ids=map("-".join, CASES))
+def test_a_damaged_file(place, kept, name, damage):
+    reader = READERS[name]
+    root = shutil.copytree(kept, place / "kept", symlinks=True)
+    root.chmod(0o755)  # pytest's folders are of its user alone
+    (path,) = root.glob(reader.file)
+    before = reader.read(path)
+    reader.damages[damage](path)
+    there = listing(root)
+    with nobody() if damage == "no permission" else contextlib.nullcontext():
+        if damage in reader.gives:
+            assert reader.read(path) == (before if reader.gives[damage] is SAME else reader.gives[damage])
+        else:
+            refusal(lambda: reader.read(path), path, *reader.names(path))
+    if damage not in reader.gives:
+        assert listing(root) == there

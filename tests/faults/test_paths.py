@@ -1,0 +1,182 @@
+"""Every option that takes a path x every way to write one: it means that folder, and one without rights is told."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from scapes import cityscapes
+from scapes.instances import fingerprint, instance_table
+from scapes.staging import staged
+from seeded_rcnn.mapper import InstanceMapper
+from seeded_rcnn.stream import TrainingSamples
+from synlib.__main__ import main
+from synlib.profile import Profile
+from synlib.runs.store import RunStore
+from synlib.spec import DataSpec, RunSpec
+from synlib.study import notebooks
+from synlib.study.study import Study
+from tests import tiny_data
+from tests.faults.campaign import nobody, refusal
+
+WAYS = {
+    "plain": ("{place}/x", "x"),
+    "blank": ("{place}/my data", "my data"),
+    "letters": ("{place}/Zürich-データ", "Zürich-データ"),
+    "signs": ("{place}/it's (a) 100%", "it's (a) 100%"),
+    "home": ("~/x", "x"),
+    "variable": ("$PLACE/x", "x"),
+    "relative": ("x", "x"),
+    "link": ("{place}/link", "x"),
+    "read-only": ("{place}/x", "x"),
+}
+"""Way -> how a path is written, and the name in the test's folder that it means."""
+SPEC = RunSpec(data=DataSpec(real=5))
+TOY = "data: {toyscapes: {height: 64, width: 128, real: {train: 1, val: 1}, synthetic: {train: 1, val: 1}}}\n"
+PROFILE = f"model: pointrend_tiny\nbaseline_images: 1\n{TOY}"
+
+
+def command(*arguments: object) -> str:
+    """What ``python -m synlib`` prints; what it says on standard error becomes an error."""
+    said, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        code = main([str(argument) for argument in arguments])
+    if code:
+        raise ValueError(told.getvalue() or said.getvalue())
+    return said.getvalue()
+
+
+def smoke(place: Path, **settings: str) -> Profile:
+    """Profile smoke with settings whose dots are written ``__``."""
+    folders = {"data.folder": place / "derived", "runs": place / "runs"}
+    given = folders | {name.replace("__", "."): value for name, value in settings.items()}
+    return Profile.load("smoke").with_settings({name: str(value) for name, value in given.items()})
+
+
+def of_study(place: Path, **settings: str) -> Study:
+    """Of 3 real and 5 synthetic images."""
+    real, raw = tiny_data.write_cityscapes(place / "real", train=2, val=1), tiny_data.write_synscapes(place / "raw")
+    return Study.open(smoke(place, **{"data__cityscapes": str(real), "data__synscapes": str(raw)} | settings))
+
+
+def stage(place: Path, value: str) -> Path:
+    root = tiny_data.write_cityscapes(place / "real", train=1)
+    images = cityscapes.read_images(root, "train")
+    return Path(staged(images, root, value, fingerprint(images))["image_path"][0]).parents[4]
+
+
+def save(place: Path, value: str) -> None:
+    shown = SimpleNamespace(tables={"figure": pd.DataFrame({"x": [1]})})
+    Study.save(SimpleNamespace(profile=smoke(place, figures=value)), shown)
+
+
+def report(place: Path, value: str) -> None:
+    notebooks.execute_all(SimpleNamespace(profile=smoke(place, reports=value)), [], set(), keep_going=False)
+
+
+def draw(place: Path, value: str) -> None:
+    (place / "mine.yaml").write_text(PROFILE)
+    command("toyscapes", "--profile", place / "mine.yaml", "--set", f"data.folder={value}")
+
+
+class Option(NamedTuple):
+    """``use(place, value)`` uses the option; what it is given is made by ``make``, and what it writes is ``left``.
+
+    Without ``left``, it gives the path that it has used, or nothing if it fails where there is another one.
+    """
+
+    use: Callable[[Path, str], Path | str | None]
+    make: Callable[[Path], object] = Path.mkdir
+    left: str = ""
+
+
+def runs(place: Path, value: str) -> None:
+    RunStore(smoke(place, runs=value).runs_dir).run(SPEC).create(SPEC)
+
+
+def listed(place: Path, value: str) -> None:
+    assert SPEC.run_id in command("runs", "--runs", value)
+
+
+def sample(place: Path, value: str) -> None:
+    images = of_study(place, data__cityscapes=value).data.images("real", "train")
+    table = instance_table(images, workers=1, progress=False)
+    assert TrainingSamples(images, table, InstanceMapper([], "BGR"), 0)[0]["instances"]
+
+
+OPTIONS = {
+    "data.cityscapes": Option(
+        lambda place, value: of_study(place, data__cityscapes=value).data.roots["real"],
+        lambda path: tiny_data.write_cityscapes(path, train=2, val=1),
+    ),
+    "training on data.cityscapes": Option(sample, lambda path: tiny_data.write_cityscapes(path, train=2, val=1)),
+    "data.synscapes": Option(
+        lambda place, value: of_study(place, data__synscapes=value).data.raw_synthetic, tiny_data.write_synscapes
+    ),
+    "execution.imagenet_weights": Option(
+        lambda place, value: Path(of_study(place, execution__imagenet_weights=value).execution().imagenet_weights),
+        Path.touch,
+    ),
+    "--on": Option(
+        lambda place, value: Path(of_study(place).data.evaluation_set(value).root),
+        lambda path: tiny_data.write_cityscapes(path, val=1),
+    ),
+    "verify ROOT": Option(
+        lambda place, value: command("verify", value), lambda path: tiny_data.write_cityscapes(path, train=2)
+    ),
+    "harmonize SOURCE": Option(
+        lambda place, value: command("harmonize", value, place / "out", "--workers", "1"), tiny_data.write_synscapes
+    ),
+    "--profile": Option(
+        lambda place, value: command("toyscapes", "--profile", f"{value}/m.yaml", "--set", f"data.folder={place}/toy"),
+        lambda path: (path.mkdir(), (path / "m.yaml").write_text(PROFILE)),
+    ),
+    "--runs": Option(listed, lambda path: RunStore(path).run(SPEC).create(SPEC)),
+    "harmonize TARGET": Option(
+        lambda place, value: command("harmonize", tiny_data.write_synscapes(place / "raw"), value, "--workers", "1"),
+        left="harmonized.json",
+    ),
+    "--set data.folder": Option(draw, left="cityscapes/toyscapes.json"),
+    "runs": Option(runs, left=f"{SPEC.run_id}/spec.yaml"),
+    "figures": Option(save, left="figure.csv"),
+    "reports": Option(report, left="profile.yaml"),
+    "execution.stage_dir": Option(stage, left="*/leftImg8bit/train/*/*.png"),
+}
+PENDING = pytest.mark.xfail(reason="CASES 9, 10: letters, ~ and variables in paths")
+CASES = [
+    pytest.param(
+        name,
+        way,
+        id=f"{name}-{way}",
+        marks=[PENDING] * (way in ("home", "variable") or (name, way) == ("training on data.cityscapes", "letters")),
+    )
+    for name in OPTIONS
+    for way in WAYS
+]
+
+
+@pytest.mark.parametrize(("name", "way"), CASES)
+def test_a_path_means_what_it_says(place, monkeypatch, name, way):
+    option, (written, meant) = OPTIONS[name], WAYS[way]
+    monkeypatch.setenv("HOME", str(place))
+    monkeypatch.setenv("PLACE", str(place))
+    monkeypatch.chdir(place)
+    folder, value = place / meant, written.format(place=place)
+    option.make(folder)
+    (place / "link").symlink_to(meant)
+    readonly = way == "read-only"
+    folder.chmod(0o555 if readonly else 0o777)
+    with nobody() if readonly else contextlib.nullcontext():
+        if (readonly and option.left) or (name, way) == ("execution.stage_dir", "relative"):
+            refusal(lambda: option.use(place, value), folder, f"found {value}")
+        else:
+            used = option.use(place, value)
+            assert not isinstance(used, Path) or os.path.samefile(used, folder)
+            assert not option.left or list(folder.glob(option.left))
+    assert not {"~", "$PLACE"} & {path.name for path in place.iterdir()}
