@@ -120,33 +120,47 @@ def replaced_by(make: Callable[[Path], None]) -> Callable[[Path], None]:
     return damage
 
 
-def forbidden(path: Path) -> None:
-    path.chmod(0)
+def renamed(name: str) -> Callable[[Path], object]:
+    return lambda path: path.rename(path.with_name(name))
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
 
 
 ANY = {
-    "missing": Path.unlink,
-    "empty": content(b""),
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "other format": content(b"\x7fELF\x02\x01" + bytes(60)),
-    "folder": replaced_by(Path.mkdir),
-    "no permission": forbidden,
-    "link to itself": replaced_by(lambda path: path.symlink_to(path.name)),
-    "link to nothing": replaced_by(lambda path: path.symlink_to("nowhere")),
+    "missing": {"missing": Path.unlink, "link to nothing": replaced_by(lambda path: path.symlink_to("nowhere"))},
+    "unreadable": {
+        "folder": replaced_by(Path.mkdir),
+        "no permission": lambda path: path.chmod(0),
+        "link to itself": replaced_by(lambda path: path.symlink_to(path.name)),
+    },
 }
+EMPTY, HALF = content(b""), lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+OTHER = content(b"\x7fELF\x02\x01" + bytes(60))
 PNG = ANY | {
-    "without its end": lambda path: path.write_bytes(path.read_bytes()[:-30]),
-    "web page": content("<html>" * 20),
-    "another size": pixels(lambda image: image[:-3]),
-    "another depth": pixels(other_depth),
-    "gray 16": pixels(lambda image: gray(image).astype(np.uint16) * 257),
-    **{name: converted(mode) for name, mode in {"palette": "P", "RGBA": "RGBA", "gray+alpha": "LA"}.items()},
+    "empty file": {"empty": EMPTY},
+    "truncated PNG": {"truncated": HALF, "without its end": lambda path: path.write_bytes(path.read_bytes()[:-30])},
+    "damaged PNG": {"another byte": flipped},
+    "not a PNG": {"other format": OTHER, "web page": content("<html>" * 20), "JPEG": content(b"\xff\xd8\xff" * 20)},
+    "size": {"another size": pixels(lambda image: image[:-3])},
+    "PNG kind": {
+        "another depth": pixels(other_depth),
+        "gray 16": pixels(lambda image: gray(image).astype(np.uint16) * 257),
+        **{name: converted(mode) for name, mode in {"palette": "P", "RGBA": "RGBA", "gray+alpha": "LA"}.items()},
+    },
 }
-TEXT = ANY | {
+BINARY = ANY | {"damage": {"empty": EMPTY, "truncated": HALF, "other format": OTHER}}
+WRONG_TEXT = {
     "not UTF-8": content(b'{"name": "\xff\xfe"}'),
+    "words": content("plain words"),
+    "open": content("a: [1"),
     "a list": content("[1, 2]"),
     "nothing": content("null"),
     "empty object": content("{}"),
     "deep": content("[" * 100_000),
 }
-"""Names of damages -> what they do to a file."""
+TEXT = ANY | {"damage": BINARY["damage"] | WRONG_TEXT}
+"""Kind of a damage, in the words of ``verify`` for a data set -> its name -> what it does to a file."""

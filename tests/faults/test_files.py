@@ -23,7 +23,7 @@ from synlib.profile import ROOT, Profile
 from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, Execution, RunSpec
 from tests import tiny_data
-from tests.faults.campaign import ANY, TEXT, listing, nobody, refusal
+from tests.faults.campaign import BINARY, TEXT, listing, nobody, refusal
 
 SPEC = RunSpec(data=DataSpec(real=5))
 EVALUATION = f"runs/{SPEC.run_id}/evaluations/Cityscapes"
@@ -36,9 +36,9 @@ def kept(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("kept")
     real = tiny_data.write_cityscapes(root / "real", train=2, val=2)
     images = cityscapes.read_images(real, "val")
-    instance_table(images, root / "tables", workers=1, progress=False)
+    instance_table(images, root / "tables", workers=1)
     toyscapes.write_cityscapes(root / "toy", **TOY)
-    harmonized(tiny_data.write_synscapes(root / "raw", images=2).parent)
+    harmonized(tiny_data.write_synscapes(root / "raw").parent)
     run = RunDir(root / "runs" / SPEC.run_id)
     run.create(SPEC)
     for name in ("result", "status", "failure", "slurm"):
@@ -49,7 +49,7 @@ def kept(tmp_path_factory) -> Path:
     mask = np.ones((3, 4), bool)
     found = [Detections(i, (12, 16), [2], [0.5], [[0, 0, 4, 3]], [mask]) for i in images["image_id"]]
     write_predictions(root / EVALUATION / "predictions.parquet", found)
-    records = match_data_set(images, root / EVALUATION / "predictions.parquet", workers=1, progress=False)
+    records = match_data_set(images, root / EVALUATION / "predictions.parquet", workers=1)
     write_records(root / EVALUATION / "records.npz", records)
     read_draws(root / EVALUATION / "records.npz")
     sent = {"expected_images": images["image_id"], "size": (12, 16)}
@@ -62,12 +62,12 @@ def kept(tmp_path_factory) -> Path:
 
 
 def harmonized(root: Path) -> dict:
-    return harmonize_dataset(root / "raw", root / "harmonized", images="copy", workers=1, progress=False)
+    return harmonize_dataset(root / "raw", root / "harmonized", images="copy", workers=1)
 
 
 def table(root: Path) -> int:
     images = cityscapes.read_images(root / "real", "val")
-    return len(instance_table(images, root / "tables", workers=1, progress=False)), fingerprint(images, root / "tables")
+    return len(instance_table(images, root / "tables", workers=1)), fingerprint(images, root / "tables")
 
 
 def submission(path: Path) -> Any:
@@ -80,7 +80,7 @@ def of_run(read: Callable[[RunDir], Any]) -> Callable[[Path], Any]:
 
 
 SAME = object()
-ALWAYS = dict.fromkeys({**ANY, **TEXT}, SAME)
+ALWAYS = dict.fromkeys([name for damages in TEXT.values() for name in damages], SAME)
 RUN = f"runs/{SPEC.run_id}/"
 
 
@@ -90,18 +90,18 @@ class Reader(NamedTuple):
     file: str  # or a pattern of its name
     read: Callable[[Path], Any]
     gives: Mapping[str, Any] = {}
-    damages: dict[str, Callable[[Path], None]] = TEXT
+    damages: dict[str, dict[str, Callable[[Path], None]]] = TEXT
     names: Callable[[Path], list[Path]] = lambda path: []  # what a sentence may name instead
 
 
 READERS = {
     "predictions": Reader(
-        f"{EVALUATION}/predictions.parquet", lambda path: len(list(read_predictions(path))), damages=ANY
+        f"{EVALUATION}/predictions.parquet", lambda path: len(list(read_predictions(path))), damages=BINARY
     ),
-    "records": Reader(f"{EVALUATION}/records.npz", lambda path: len(read_records(path)), damages=ANY),
-    "draws of records": Reader(f"{EVALUATION}/records.npz", lambda path: read_draws(path).truth, damages=ANY),
+    "records": Reader(f"{EVALUATION}/records.npz", lambda path: len(read_records(path)), damages=BINARY),
+    "draws of records": Reader(f"{EVALUATION}/records.npz", lambda path: read_draws(path).truth, damages=BINARY),
     "draws": Reader(
-        f"{EVALUATION}/draws.npz", lambda path: read_draws(path.with_name("records.npz")).truth, ALWAYS, ANY
+        f"{EVALUATION}/draws.npz", lambda path: read_draws(path.with_name("records.npz")).truth, ALWAYS, BINARY
     ),
     "evaluation": Reader(
         f"{EVALUATION}/result.json",
@@ -126,7 +126,7 @@ READERS = {
         "harmonized/harmonized.json", lambda path: harmonized(path.parents[1]), names=lambda path: [path.parent]
     ),
     "manifest of a tree": Reader(
-        "harmonized/harmonized.json", lambda path: len(cityscapes.read_images(path.parent, "train")), {"missing": 2}
+        "harmonized/harmonized.json", lambda path: len(cityscapes.read_images(path.parent, "train")), {"missing": 4}
     ),
     "toy manifest": Reader(
         "toy/toyscapes.json",
@@ -140,23 +140,25 @@ READERS = {
         names=lambda path: [path.parent],
     ),
     "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), ALWAYS),
-    "submission": Reader("out.zip", submission, damages=ANY),
-    "final weights": Reader(RUN + "model_final.pth", lambda path: len(weights.read_weights(path)), damages=ANY),
-    "ImageNet weights": Reader("R-50.pkl", lambda path: len(weights.read_weights(path)["model"]), damages=ANY),
+    "submission": Reader("out.zip", submission, damages=BINARY),
+    "final weights": Reader(RUN + "model_final.pth", lambda path: len(weights.read_weights(path)), damages=BINARY),
+    "ImageNet weights": Reader("R-50.pkl", lambda path: len(weights.read_weights(path)["model"]), damages=BINARY),
     "profile": Reader("mine.yaml", Profile.load),
     "spec of a user": Reader("train.yaml", RunSpec.load),
 }
-CASES = [(name, damage) for name, reader in READERS.items() for damage in reader.damages]
+CASES = [
+    (name, kind, damage) for name, reader in READERS.items() for kind, of in reader.damages.items() for damage in of
+]
 
 
-@pytest.mark.parametrize(("name", "damage"), CASES, ids=map("-".join, CASES))
-def test_a_damaged_file(place, kept, name, damage):
+@pytest.mark.parametrize(("name", "kind", "damage"), CASES, ids=map("-".join, CASES))
+def test_a_damaged_file(place, kept, name, kind, damage):
     reader = READERS[name]
     root = shutil.copytree(kept, place / "kept", symlinks=True)
     root.chmod(0o755)  # pytest's folders are of its user alone
     (path,) = root.glob(reader.file)
     before = reader.read(path)
-    reader.damages[damage](path)
+    reader.damages[kind][damage](path)
     there = listing(root)
     with nobody() if damage == "no permission" else contextlib.nullcontext():
         if damage in reader.gives:

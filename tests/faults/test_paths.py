@@ -106,7 +106,7 @@ def listed(place: Path, value: str) -> None:
 
 def sample(place: Path, value: str) -> None:
     images = of_study(place, data__cityscapes=value).data.images("real", "train")
-    table = instance_table(images, workers=1, progress=False)
+    table = instance_table(images, workers=1)
     assert TrainingSamples(images, table, InstanceMapper([], "BGR"), 0)[0]["instances"]
 
 

@@ -46,11 +46,11 @@ def draw(place: Path, workers: int = 1) -> None:
 
 
 def harmonize(place: Path, workers: int = 1) -> None:
-    harmonize_dataset(place / "in", place / "out", images="copy", workers=workers, progress=False)
+    harmonize_dataset(place / "in", place / "out", images="copy", workers=workers)
 
 
 def count(place: Path) -> None:
-    instance_table(cityscapes.read_images(place / "in", "train"), place / "out", workers=1, progress=False)
+    instance_table(cityscapes.read_images(place / "in", "train"), place / "out", workers=1)
 
 
 def stage(place: Path) -> None:

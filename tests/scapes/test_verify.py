@@ -1,20 +1,15 @@
 """Malformed data: each kind of fault is found in the file that has it, and nothing takes it for good data."""
 
 import functools
-import json
-import os
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
 import toyscapes
 from scapes import cityscapes, png
 from scapes.files import BadFile
-from scapes.instances import fingerprint, instance_table
 from scapes.synthetic import SYNSCAPES
 from scapes.verify import has_errors, summarize, verify_dataset
 from synlib.curation.harmonize import harmonize_dataset
@@ -27,166 +22,6 @@ def check(root, **options):
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    path.write_bytes(data)
-
-
-def text(content: str | bytes):
-    return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def convert(mode: str):
-    def to_mode(path: Path) -> None:
-        with Image.open(path) as image:
-            image.convert(mode).save(path)
-
-    return to_mode
-
-
-def pixels(**changes):
-    """``value``: what pixel (0, 0) becomes; ``dtype``: bits a channel; ``rows``: how many rows stay."""
-
-    def change(path: Path) -> None:
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        image = image[: changes.get("rows")].astype(f"uint{changes.get('dtype', image.dtype.itemsize * 8)}")
-        image[0, 0] = changes.get("value", image[0, 0])
-        assert cv2.imwrite(str(path), image)
-
-    return change
-
-
-def folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def link_to(target: str):
-    def replace(path: Path) -> None:
-        path.unlink()
-        path.symlink_to(path.name if target == "itself" else target)
-
-    return replace
-
-
-def renamed(name: str):
-    return lambda path: path.rename(path.with_name(name))
-
-
-def forbidden(path: Path) -> None:
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
-
-
-RAW_FAULTS = {
-    **{f"truncated {of}": (f"img/{of}/2.png", cut, "truncated PNG") for of in ("instance", "class", "rgb")},
-    "damaged instance map": ("img/instance/2.png", flip, "damaged PNG"),
-    "empty PNG": ("img/class/2.png", text(""), "empty file"),
-    "HTML instead of a PNG": ("img/instance/2.png", text("<html>" * 20), "not a PNG"),
-    "JPEG under the name of a PNG": ("img/class/2.png", text(b"\xff\xd8\xff" * 20), "not a PNG"),
-    **{f"{of} of another size": (f"img/{of}/2.png", pixels(rows=9), "size") for of in ("instance", "rgb")},
-    "class map with 16 bits": ("img/class/2.png", pixels(dtype=16), "PNG kind"),
-    **{f"class map {mode}": ("img/class/2.png", convert(mode), "PNG kind") for mode in ("RGB", "P", "1")},
-    **{f"instance map {mode}": ("img/instance/2.png", convert(mode), "PNG kind") for mode in ("RGBA", "L")},
-    "unknown label id": ("img/class/2.png", pixels(value=200), "value"),
-    "instance that the metadata lack": ("img/instance/2.png", pixels(value=(1, 2, 3)), "unknown instance"),
-    **{
-        f"no {file}": (file, Path.unlink, "missing")
-        for file in ("meta/2.json", "img/class/2.png", "img/instance/2.png")
-    },
-    "folder instead of a file": ("img/instance/2.png", folder, "unreadable"),
-    "link to itself": ("img/class/2.png", link_to("itself"), "unreadable"),
-    "link to nothing": ("meta/2.json", link_to("nowhere"), "missing"),
-    "file that may not be read": ("img/instance/2.png", forbidden, "unreadable"),
-    **{f"named {name}": ("img/rgb/2.png", renamed(name), "name") for name in ("02.png", "two.png")},
-}
-BAD_CLASSES = [
-    *({"7": label} for label in (7, 99, "car", 26.5, None)),
-    *({i: 26} for i in ("seven", "0", "-7", "99999999999999999999")),
-    [26, 26],
-    {"7": 26, "07": 32},
-]
-BAD_META = [
-    *('{"instance": {"cla', "", b'{"instance": "\xff\xfe"}', '{"camera": {}}', "[1, 2]"),
-    '{"instance": {"class": {"7": 26, "7": 32}}}',
-    *(json.dumps({"instance": {"class": content}}) for content in BAD_CLASSES),
-]
-RAW_FAULTS |= {f"metadata {content!r}": ("meta/2.json", text(content), "metadata") for content in BAD_META}
-
-
-@pytest.mark.parametrize(("file", "damage", "kind"), RAW_FAULTS.values(), ids=RAW_FAULTS)
-def test_fault_in_raw_data(tmp_path, file, damage, kind):
-    """It is found and named, harmonisation stops and names it too, and leaves nothing that passes for a data set."""
-    root = tiny_data.write_synscapes(tmp_path / "raw", images=3)
-    damage(root / file)
-    findings = check(root)
-    own = findings[(findings["severity"] == "error") & (findings["kind"] == kind)]
-    name = str((root / file).parent if kind == "name" else root / file)
-    assert len(own) >= 1 and own["path"].str.startswith(name).all()
-    assert (own[["found", "expected"]] != "").all(axis=None)
-
-    # Unknown instances are the one fault for which there is a policy.
-    if kind != "unknown instance":
-        with pytest.raises((ValueError, OSError)) as caught:
-            harmonize_dataset(root, tmp_path / "out", workers=1)
-        assert name in str(caught.value)
-        assert not (tmp_path / "out" / cityscapes.MANIFEST).exists()
-        with pytest.raises((ValueError, OSError)):
-            cityscapes.read_images(tmp_path / "out", "train")
-
-
-INSTANCES = "gtFine/train/ulm/ulm_000002_000019_gtFine_instanceIds.png"
-LABELS = "gtFine/train/ulm/ulm_000002_000019_gtFine_labelIds.png"
-PHOTO = "leftImg8bit/train/ulm/ulm_000002_000019_leftImg8bit.png"
-TREE_FAULTS = {
-    "instance map with 8 bits": (INSTANCES, pixels(dtype=8), "PNG kind"),
-    "instance map in colour": (INSTANCES, lambda path: tiny_data.save(path, tiny_data.photo(12, 16, 1)), "PNG kind"),
-    "truncated instance map": (INSTANCES, cut, "truncated PNG"),
-    "damaged label map": (LABELS, flip, "damaged PNG"),
-    # A class without instances, beyond all classes, a group of an unknown class.
-    **{f"instance id {value}": (INSTANCES, pixels(value=value), "value") for value in (7001, 65535, 500)},
-    "label id beyond all classes": (LABELS, pixels(value=255), "value"),
-    "maps that disagree": (INSTANCES, pixels(value=26000), "maps disagree"),
-    **{f"{file} of another size": (file, pixels(rows=9), "size") for file in (INSTANCES, PHOTO)},
-    "image with 16 bits": (PHOTO, pixels(dtype=16), "PNG kind"),
-    "empty image": (PHOTO, text(""), "empty file"),
-    **{f"no {file}": (file, Path.unlink, "missing") for file in (INSTANCES, LABELS)},
-    "odd image name": (PHOTO, renamed("ulm_000002_leftImg8bit.png"), "name"),
-    "image name that is not UTF-8": (PHOTO, renamed("\udcfc_000002_000019_leftImg8bit.png"), "name"),
-    "test image truncated": (PHOTO.replace("train", "test"), cut, "truncated PNG"),
-}
-
-
-@pytest.mark.parametrize(("file", "damage", "kind"), TREE_FAULTS.values(), ids=TREE_FAULTS)
-def test_fault_in_a_cityscapes_tree(tmp_path, file, damage, kind):
-    root = tiny_data.write_cityscapes(tmp_path, train=2, val=1, test=2)
-    assert check(root).empty
-    damage(root / file)
-    findings = check(root)
-    assert kind in findings["kind"].tolist() and has_errors(findings)
-    assert findings["path"].str.contains("_000002_").all()
-
-
-@pytest.mark.parametrize("damage", [cut, flip, text(""), pixels(dtype=8), convert("RGB"), folder, link_to("itself")])
-def test_instance_table_stops_at_a_bad_map(tmp_path, damage):
-    root = tiny_data.write_cityscapes(tmp_path / "data", train=2)
-    images = cityscapes.read_images(root, "train")
-    damage(root / INSTANCES)
-    with pytest.raises((BadFile, OSError), match="ulm_000002_000019_gtFine_instanceIds"):
-        instance_table(images, tmp_path / "cache")
-    assert list((tmp_path).glob("cache/*.parquet")) == []
-
-
-@pytest.mark.parametrize("file", [INSTANCES, LABELS])
-def test_missing_labels_are_named_by_the_reader(tmp_path, file):
-    root = tiny_data.write_cityscapes(tmp_path, train=2)
-    (root / file).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{Path(file).name}: missing, though .*leftImg8bit.png exists"):
-        cityscapes.read_images(root, "train")
 
 
 def test_never_stops_at_the_first_and_counts_by_kind(tmp_path):
@@ -252,13 +87,6 @@ def test_broken_manifest(tmp_path, content):
     assert check(root)["kind"].tolist() == ["unfinished"]
     with pytest.raises(ValueError, match=r"harmonized\.json: manifest: found"):
         cityscapes.read_images(root, "train")
-
-
-def test_fingerprint_of_a_truncated_file(tmp_path):
-    images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path, train=2), "train")
-    cut(Path(images["image_path"][0]))
-    with pytest.raises(BadFile, match="truncated PNG"):
-        fingerprint(images)
 
 
 def test_toy_streets_are_in_order(tmp_path):
