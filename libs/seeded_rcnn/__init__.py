@@ -3,10 +3,9 @@
 For whoever trains Detectron2's Mask R-CNN or PointRend and must be able to kill and resume a run, or to change the
 number of loader workers, and get the same weights; or to divide a batch, and get the same up to rounding.
 
-``stream``: which sample comes when. ``mapper``, ``label_masks``: from files to model input. ``sampling``: the model,
-which draws with seeds for each image, and can ignore instances. ``trainer``: a batch divided among processes and into
-parts. ``weights``: checkpoints that are complete or absent. ``stopping``: SIGTERM. ``numerics``: precision and
-determinism. ``backbone``, ``roi_align``: fast on a CPU. All but ``trainer`` work with any Detectron2 trainer::
+``stream``: which sample comes when, and its loading. ``mapper``: from files to model input. ``sampling``: a model with
+seeds for each image and ignored instances. ``trainer``: a batch in parts. ``weights``: complete, of the right model.
+``numerics``: precision, determinism. ``backbone``: fast on a CPU. All but ``trainer`` go with any Detectron2 trainer::
 
     from seeded_rcnn import mapper, sampling, stream  # importing makes the classes known to Detectron2
 

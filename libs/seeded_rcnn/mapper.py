@@ -13,14 +13,43 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import filter_empty_instances, read_image
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, Instances
 
 from scapes import png
 from scapes.files import BadFile
-from seeded_rcnn.label_masks import LabelMasks
 
 MAX_INSTANCES = 255
 """More instances than fit 8 bits take several passes: Detectron2 resizes 8-bit masks, and pixels must equal its."""
+
+
+class LabelMasks(BitMasks):
+    """N masks that do not overlap: ``i`` is where ``labels`` (H, W) equals ``values[i]``; values (N,) may repeat.
+
+    Both are of the same integer type, and values are 1 or more. BitMasks hold, and copy, one frame per instance.
+    """
+
+    def __init__(self, labels: torch.Tensor, values: torch.Tensor) -> None:
+        self.image_size = labels.shape
+        self.labels, self.values = labels, values
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The masks, bool (N, H, W): new ones each time, on the device where the map is."""
+        return self.labels == self.values[:, None, None]
+
+    def to(self, *args: Any, **kwargs: Any) -> "LabelMasks":
+        return LabelMasks(self.labels.to(*args, **kwargs), self.values.to(*args, **kwargs))
+
+    def __getitem__(self, item: int | slice | torch.Tensor) -> "LabelMasks":
+        return LabelMasks(self.labels, self.values[item].reshape(-1))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def nonempty(self) -> torch.Tensor:
+        """Which masks have a pixel, bool (N,)."""
+        area_px = self.labels.flatten().bincount(minlength=torch.iinfo(self.labels.dtype).max + 1)
+        return area_px[self.values.long()] > 0
 
 
 @dataclass(frozen=True)
@@ -68,8 +97,7 @@ def _masks(ids: np.ndarray, instance_map: np.ndarray, transforms: T.TransformLis
 def read_photo(path: str, image_format: str) -> np.ndarray:
     """uint8 (H, W, 3), channels in the order of ``image_format``: "RGB" or "BGR".
 
-    PNG files of 8-bit RGB are read by OpenCV: the same pixels in less time than by Detectron2's reader, and in the
-    order BGR without a view that is slow to resize.
+    OpenCV reads PNG files of 8-bit RGB faster than Detectron2, and as BGR without a view that is slow to resize.
     """
     if not path.endswith(".png") or png.read_header(path).kind != "RGB 8":
         return read_image(path, image_format)

@@ -1,7 +1,4 @@
-"""Precision of the multiplications, and bit-exact repetition on a GPU.
-
-Weights, losses, boxes and the optimizer's state are float32 in every precision.
-"""
+"""Precision of products, and bit-exact repetition on a GPU. Weights, losses and boxes are always float32."""
 
 import os
 from typing import Any
@@ -16,7 +13,6 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
     """Configure PyTorch for this process: TensorFloat-32 and, if asked for, deterministic algorithms on a ``gpu``.
 
-    TensorFloat-32 has 10 bits of mantissa, so ``float32`` forbids it, also where PyTorch would use it by default.
     PyTorch warns of operations without a deterministic algorithm: so far the gradient of PointRend's ``grid_sample``.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"

@@ -22,7 +22,7 @@ from detectron2.structures import Boxes, ImageList, Instances, pairwise_ioa
 from torch import Tensor
 from torch.nn import functional as F
 
-from seeded_rcnn.roi_align import use_grids
+from seeded_rcnn.backbone import use_grids
 
 COVERED = 0.5
 """A box is covered by an ignored one when the intersection is more than this fraction of its own area."""
@@ -45,7 +45,6 @@ class SeededRCNN(GeneralizedRCNN):
     """
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Any]]:
-        """Losses in training, else detections."""
         if self.training:
             self._seed(batched_inputs)
         return super().forward(batched_inputs)
@@ -65,7 +64,6 @@ class SeededRCNN(GeneralizedRCNN):
             module.seeds = [sample["seeds"][stage] for sample in batched_inputs if "seeds" in sample]
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """As GeneralizedRCNN's, padded to the ``frame`` of the samples if they have one."""
         images = super().preprocess_image(batched_inputs)
         divisor, frame = max(1, self.backbone.size_divisibility), batched_inputs[0].get("frame", (0, 0))
         pairs = zip(frame, images.tensor.shape[-2:], strict=True)
@@ -81,7 +79,6 @@ class SeededRPN(RPN):
 
     @torch.no_grad()
     def label_and_sample_anchors(self, anchors: list[Boxes], truths: list[Instances]) -> tuple[list[Tensor], ...]:
-        """As RPN's; covered anchors that would have label 0 have -1."""
         every = Boxes.cat(anchors)
         self._covered = [_covered_by_ignored(every, truth) for truth in truths]
         return super().label_and_sample_anchors(anchors, [truth[truth.gt_classes >= 0] for truth in truths])
@@ -110,7 +107,6 @@ class SeededROIHeads(StandardROIHeads):
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
-        """As ROIHeads'; covered proposals that would be background are not among the samples."""
         pairs = zip(proposals, targets, strict=True)
         self._covered = [_covered_by_ignored(found.proposal_boxes, truth) for found, truth in pairs]
         sampled = super().label_and_sample_proposals(proposals, [truth[truth.gt_classes >= 0] for truth in targets])
@@ -133,8 +129,7 @@ class SeededROIHeads(StandardROIHeads):
 class NegativesMaskHead(PointRendMaskHead):
     """PointRendMaskHead with seeds for the points of each image, and able to train on a batch without any object.
 
-    Detectron2 leaves images without objects out of training, and v0.6's head fails on a batch of them. Here they are
-    negatives: both losses are 0, and every parameter has a gradient of 0. In all other cases this is Detectron2's head.
+    v0.6's head fails on a batch without. Here both losses are 0, and so are the gradients of all parameters.
     """
 
     seeds: list[int] | None = None

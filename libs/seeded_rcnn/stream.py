@@ -7,27 +7,40 @@ So a resumed run, a run with other loader workers, and a run on more GPUs see th
 import contextlib
 import ctypes
 import gc
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch.utils.data
+import torch.multiprocessing  # tensors then travel between processes in shared memory
 
 from seeded_rcnn.mapper import InstanceMapper
 
+POLL_S = 2
+PATIENCE_S = 300
+SHARED_MEMORY = "/dev/shm"
 
-class TrainingSamples(torch.utils.data.Dataset):
+
+class TrainingSamples:
     """``samples[position]`` is the mapped sample at that position of the endless, reshuffled training stream.
 
-    Its ``seeds``, int (3,), are for :mod:`seeded_rcnn.sampling`. Loader workers share the tables without copies: they
-    are kept as a few flat arrays.
+    Its ``seeds``, int (3,), are for :mod:`seeded_rcnn.sampling`. Loading processes share the tables: flat arrays.
     """
 
     def __init__(self, images: pd.DataFrame, instances: pd.DataFrame, mapper: InstanceMapper, seed: int) -> None:
         self.seed, self.mapper = seed, mapper
-        self.image_paths = images["image_path"].to_numpy().astype(bytes)
-        self.instance_paths = images["instance_path"].to_numpy().astype(bytes)
+        self.image_paths = images["image_path"].map(os.fsencode).to_numpy().astype(bytes)
+        self.instance_paths = images["instance_path"].map(os.fsencode).to_numpy().astype(bytes)
         keys = ["dataset", "image_id"]
         row_of_image = pd.Series(np.arange(len(images)), index=pd.MultiIndex.from_frame(images[keys]))
         owner = row_of_image.loc[pd.MultiIndex.from_frame(instances[keys])].to_numpy()
@@ -40,36 +53,98 @@ class TrainingSamples(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.image_paths)
 
-    def row(self, index: int) -> dict[str, Any]:
+    def row(self, position: int) -> dict[str, Any]:
+        """What the mapper gets at ``position``."""
+        epoch, step = divmod(position, len(self))
+        index = np.random.default_rng([self.seed, epoch]).permutation(len(self))[step]
         span = slice(self.offsets[index], self.offsets[index + 1])
         return {
-            "image_path": self.image_paths[index].decode(),
-            "instance_path": self.instance_paths[index].decode(),
+            "image_path": os.fsdecode(self.image_paths[index]),
+            "instance_path": os.fsdecode(self.instance_paths[index]),
             "instance_id": self.instance_ids[span],
             "category": self.categories[span],
             "boxes": self.boxes[span],
         }
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        epoch, step = divmod(position, len(self))
-        index = np.random.default_rng([self.seed, epoch]).permutation(len(self))[step]
         # Detectron2's augmentations draw from NumPy's global generator.
         np.random.seed(np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0])
-        sample = self.mapper(self.row(index))
+        sample = self.mapper(self.row(position))
         words = np.random.SeedSequence([self.seed, 2, position]).generate_state(3, np.uint64)
         return sample | {"seeds": (words >> np.uint64(1)).tolist()}
 
 
 def batches(start: int, iterations: int, batch_size: int, rank: int = 0, processes: int = 1) -> list[range]:
-    """For each iteration from ``start`` on, the positions that process ``rank`` of ``processes`` trains on.
-
-    Raises ValueError when the processes cannot have equal shares of a batch.
-    """
+    """For each iteration from ``start`` on, the positions of process ``rank``; ValueError when shares are unequal."""
     if batch_size % processes:
         raise ValueError(f"batch_size {batch_size} is not a multiple of the {processes} training processes")
     share = batch_size // processes
     firsts = range(start * batch_size + rank * share, iterations * batch_size, batch_size)
     return [range(first, first + share) for first in firsts]
+
+
+def load(
+    samples: TrainingSamples, positions: list[range], workers: int, batch_bytes: int, check: Callable[[], None]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the batches at ``positions``, of at most ``batch_bytes``, loaded by ``workers`` processes (0: by this one).
+
+    ``check``, which may raise, is called for each batch, and every ``POLL_S`` seconds while one is awaited. Raises what
+    loading does, TimeoutError after ``PATIENCE_S``, RuntimeError for too little shared memory or a killed process.
+    """
+    if not workers:
+        for batch in positions:
+            check()
+            yield [samples[position] for position in batch]
+        return
+    ahead = 2 * workers  # batches that are kept ready
+    needed = ahead * batch_bytes
+    total, _, free = shutil.disk_usage(SHARED_MEMORY if os.path.isdir(SHARED_MEMORY) else "/")
+    lack = RuntimeError(
+        f"shared memory ({SHARED_MEMORY}): found {total / 1e6:.0f} MB, expected {needed / 1e6:.0f} MB free for batches "
+        "loaded ahead; use more (`docker run --shm-size=2g`) or fewer execution.loader_workers (0 needs none)"
+    )
+    if free < needed:
+        raise lack
+    pool = futures.ProcessPoolExecutor(workers, initializer=_begin, initargs=(samples,))
+    try:
+        coming = deque(pool.submit(_batch, batch) for batch in positions[:ahead])
+        for batch, later in itertools.zip_longest(positions, positions[ahead:]):
+            deadline, awaited = time.monotonic() + PATIENCE_S, coming.popleft()
+            check()
+            while not futures.wait([awaited], POLL_S).done:
+                check()
+                if time.monotonic() > deadline:
+                    path = samples.row(batch[0])["image_path"]
+                    raise TimeoutError(f"no batch for {PATIENCE_S} s: still reading {path} and what belongs to it")
+            if later:
+                coming.append(pool.submit(_batch, later))
+            yield awaited.result()
+    except futures.process.BrokenProcessPool as error:
+        if any(process.exitcode == -signal.SIGBUS for process in pool._processes.values()):
+            raise lack from error
+        raise RuntimeError("a loading process was killed (out of memory?): lower execution.loader_workers") from error
+    except RuntimeError as error:
+        if "shared memory" in str(error):
+            raise lack from error
+        raise
+    finally:
+        for process in (pool._processes or {}).values():
+            process.kill()  # it would ignore SIGTERM
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(samples: TrainingSamples) -> None:
+    """In a loading process: leave signals to the training, which first ends its iteration; end when it has ended."""
+    global _samples
+    _samples = samples
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def _batch(positions: range) -> list[dict[str, Any]]:
+    return [_samples[position] for position in positions]
 
 
 def give_back_memory() -> None:

@@ -1,10 +1,13 @@
-"""Detectron2's SimpleTrainer for a batch that is divided among processes and into parts."""
+"""Detectron2's SimpleTrainer for a batch that is divided among processes and into parts, and how it is stopped."""
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from detectron2.checkpoint import Checkpointer
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
@@ -28,9 +31,8 @@ class Trainer(SimpleTrainer):
 
     ``images_per_step``: size of the parts that each process takes one after the other (0: all at once).
     ``clip_norm``: limit for the norm of all gradients together (0: none); Detectron2's clips each parameter by itself.
-    ``batches``: this process's share of each batch; set before training.
-
-    Raises DivergedError when a loss or box is not finite, RuntimeError with advice when the GPU's memory is full.
+    ``batches``: this process's share of each batch; set before training. Raises DivergedError when a loss or
+    box is not finite, RuntimeError with advice when the GPU's memory is full.
     """
 
     batches: Iterator[Batch] | None = None
@@ -44,6 +46,7 @@ class Trainer(SimpleTrainer):
         device, dtype = self.network.device.type, AUTOCAST.get(precision)
         self.autocast = torch.autocast(device, dtype, enabled=dtype is not None)
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
+        self.asked_to_stop = threading.Event()
 
     def run_step(self) -> None:
         started = time.perf_counter()
@@ -56,7 +59,11 @@ class Trainer(SimpleTrainer):
             losses = self._backward([batch[first : first + size] for first in range(0, len(batch), size)])
             self._write_metrics(losses, data_s)
         except torch.cuda.OutOfMemoryError as error:
-            raise RuntimeError(_out_of_memory(size, *batch[0]["frame"])) from error
+            height, width = batch[0]["frame"]
+            fewer = f"set execution.images_per_step to {size // 2}, or use more GPUs; results stay the same"
+            advice = fewer if size > 1 else "expected a GPU with more memory, or a model or images that need less"
+            tried = f"{size} images of {width}x{height} px at once do not fit into the GPU's memory"
+            raise RuntimeError(f"{tried}: {advice}") from error
         except FloatingPointError as error:  # of a loss, or of the RPN's boxes before it
             raise DivergedError(f"diverged at iteration {self.iter}: a loss or box is not finite") from error
         self.scaler.unscale_(self.optimizer)  # gradients are clipped at their true size
@@ -101,21 +108,32 @@ class Trainer(SimpleTrainer):
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict.get("grad_scaler", {}))
 
+    def before_train(self) -> None:
+        self.previous = signal.signal(signal.SIGTERM, lambda *_: self.asked_to_stop.set())
+        super().before_train()
+
+    def stop_if_asked(self, checkpointer: Checkpointer) -> None:
+        """After SIGTERM, in the main process: save the last complete iteration, and raise KeyboardInterrupt.
+
+        To be called before each batch, and while it is awaited. The other processes continue, since the main one may
+        need them for its iteration, and fail or are ended when it has left: no failure of the run.
+        """
+        if self.asked_to_stop.is_set() and comm.is_main_process():
+            if self.iter > self.start_iter:  # otherwise there is nothing new
+                checkpointer.save(f"model_{self.iter - 1:07d}", iteration=self.iter - 1)
+            raise KeyboardInterrupt(f"asked to stop before iteration {self.iter}")
+
     def after_train(self) -> None:
         try:
             super().after_train()
         finally:
-            self.batches = None  # ends the loader workers now: they ignore SIGTERM, and Python would wait for them
+            self.batches = None  # ends the loading processes now
+            signal.signal(signal.SIGTERM, self.previous)
+        if self.asked_to_stop.is_set() and not comm.is_main_process() and self.iter < self.max_iter:
+            raise KeyboardInterrupt("asked to stop")  # instead of the error that the main process's exit has caused
 
 
 def _over_processes(values: Tensor, operation: ReduceOp) -> Tensor:
     if comm.get_world_size() > 1:
         distributed.all_reduce(values, operation)
     return values
-
-
-def _out_of_memory(size: int, height: int, width: int) -> str:
-    tried = f"{size} images of {width}x{height} px at once do not fit into the GPU's memory"
-    if size == 1:
-        return f"{tried}: expected a GPU with more memory, or a model profile or images that need less"
-    return f"{tried}: set execution.images_per_step to {size // 2}, or use more GPUs; results stay the same"

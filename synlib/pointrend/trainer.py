@@ -4,6 +4,9 @@ What makes a run a function of its spec: the order of samples and every random d
 sample's position, so that a killed run continues as if it had never stopped, and processes share a batch like one.
 """
 
+from pathlib import Path
+from typing import Any
+
 import psutil
 import torch
 from detectron2.config import CfgNode
@@ -14,25 +17,23 @@ from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
-from torch.utils.data import DataLoader
 
-from seeded_rcnn import mapper, numerics, stopping, stream, weights
+from seeded_rcnn import mapper, numerics, stream, weights
 from seeded_rcnn.trainer import Trainer
 from synlib.curation.compose import TrainingSet
 from synlib.pointrend import monitor
-from synlib.runs.folder import RunDir
+from synlib.runs.folder import RunDir, stop_without_launcher
 from synlib.spec import Execution, RunSpec
 
 SCALARS_PERIOD = 10
 """Iterations between two lines of ``metrics.json``."""
-CHECKPOINTS_KEPT = 2
 
 
 class ProgressHook(HookBase):
-    """Report progress and memory, and delete checkpoints that a resume no longer needs; for the main process."""
+    """Reports progress and memory of the main process."""
 
-    def __init__(self, run: RunDir, checkpointer: weights.SafeCheckpointer) -> None:
-        self.run, self.checkpointer = run, checkpointer
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
 
     def before_train(self) -> None:
         self.status = monitor.Status(self.run, "train", self.trainer.max_iter, self.trainer.start_iter)
@@ -42,13 +43,12 @@ class ProgressHook(HookBase):
         # PyTorch's peak on the GPU so far; on a CPU, what this process holds now.
         used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else psutil.Process().memory_info().rss
         self.trainer.storage.put_scalar("memory_gib", used / 2**30, smoothing_hint=False)
-        for old in self.checkpointer.saved()[CHECKPOINTS_KEPT:]:
-            old.unlink()
 
 
-def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution, run: RunDir) -> tuple[Trainer, int]:
-    """The trainer of a run, and the iteration from which it continues."""
-    model, iterations, main = _starting_model(spec, cfg, job), spec.schedule.iterations, comm.is_main_process()
+def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution, run: RunDir) -> Trainer:
+    """The trainer of a run: it continues from ``start_iter``, and began with the ``initial_weights``."""
+    iterations, main = spec.schedule.iterations, comm.is_main_process()
+    model, loaded = _starting_model(spec, cfg, job)
     optimizer = build_optimizer(cfg, model)
     trainer = Trainer(model, optimizer, spec.precision, job.images_per_step, spec.schedule.clip_gradient_norm)
     checkpointer = weights.SafeCheckpointer(model, str(run.path), trainer=trainer)
@@ -57,8 +57,7 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
             hooks.IterationTimer(),
             hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
             hooks.PeriodicCheckpointer(checkpointer, job.checkpoint_period, iterations),
-            ProgressHook(run, checkpointer) if main else None,
-            stopping.StopHook(checkpointer),
+            ProgressHook(run) if main else None,
         ]
     )
     start = checkpointer.resume()
@@ -69,22 +68,41 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
         trainer.register_hooks([hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)
     samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
+    positions = stream.batches(start, iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
+    # Photo of 3 channels and label map, of 8 bits, at the largest size.
+    sample_bytes = 4 * max(cfg.INPUT.MIN_SIZE_TRAIN) * cfg.INPUT.MAX_SIZE_TRAIN
+    batch_bytes = sample_bytes * (spec.batch_size // comm.get_world_size())
     del data
     stream.give_back_memory()
-    positions = stream.batches(start, iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
-    loading = {"num_workers": job.loader_workers, "worker_init_fn": stopping.ignore_sigterm}
-    trainer.batches = iter(DataLoader(samples, batch_sampler=positions, collate_fn=list, **loading))
-    return trainer, start
+    loading = job.loader_workers, batch_bytes, lambda: (stop_without_launcher(), trainer.stop_if_asked(checkpointer))
+    trainer.batches = stream.load(samples, positions, *loading)
+    trainer.start_iter, trainer.initial_weights = start, loaded
+    return trainer
 
 
-def _starting_model(spec: RunSpec, cfg: CfgNode, job: Execution) -> nn.Module:
-    """The model before its first iteration, on its device, with the weights that ``spec.init`` names."""
+def _starting_model(spec: RunSpec, cfg: CfgNode, job: Execution) -> tuple[nn.Module, dict[str, Any] | None]:
+    """The model before its first iteration, on its device; and what of the weights that ``spec.init`` names it took."""
     torch.manual_seed(spec.seed)
-    model = build_model(cfg)
+    model, loaded = build_model(cfg), None
     if spec.init == "imagenet":
-        weights.load_imagenet(model, cfg, job.imagenet_weights)
+        loaded = weights.load_imagenet(model, cfg, job.imagenet_weights)
     elif spec.init != "random":
-        weights.load_initial(model, job.initial_weights, spec.init)
+        loaded = _load_initial(model, job.initial_weights, spec)
     numerics.prepare(model, spec.precision)
     gpus = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
-    return create_ddp_model(model, device_ids=gpus, broadcast_buffers=False)
+    return create_ddp_model(model, device_ids=gpus, broadcast_buffers=False), loaded
+
+
+def _load_initial(model: nn.Module, path: str, spec: RunSpec) -> dict[str, Any]:
+    """Raises ValueError when ``path`` is another checkpoint than the spec's or, with the remedy, a run's is damaged."""
+    if not spec.initial_run and (found := f"sha256:{weights.sha256(path)}") != spec.init:
+        raise ValueError(f"{path}: found {found}, expected {spec.init}: another file than the run was planned with")
+    try:
+        return weights.load_into(model, weights.read_weights(path))
+    except (FileNotFoundError, ValueError) as error:
+        if not spec.initial_run:
+            raise
+        remedy = f"delete {Path(path).with_name('result.json')} and start again: that run then makes them again"
+        raise ValueError(
+            f"it starts from run {spec.initial_run}, whose final weights are missing or damaged ({error}); {remedy}"
+        ) from error

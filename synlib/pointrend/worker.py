@@ -13,7 +13,7 @@ import platform
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -25,7 +25,7 @@ from torch import distributed, nn
 
 import synlib
 from scapes import cityscapes, instances, staging
-from seeded_rcnn import numerics, stopping, weights
+from seeded_rcnn import numerics, weights
 from synlib.curation.compose import TrainingSet, compose
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
@@ -73,17 +73,20 @@ def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.
     return staging.staged(images, root, job.stage_dir, found) if job.stage_dir else images
 
 
-def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.Module, dict[str, float]]:
-    """Train to the last iteration; returns the model, and what this execution did of the training.
+def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.Module, dict[str, Any]]:
+    """Train to the last iteration; returns the model, and what ``result.json`` says of this execution's training.
 
-    The latter is ``{"trained": iterations, "training_seconds": seconds}``, without start-up and evaluation.
+    That is the iterations ``trained``, the ``training_seconds`` without start-up and evaluation, ``initial_weights``.
     """
-    # The tables have no name here: loader workers would inherit them.
-    trainer, start = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
-    started = time.monotonic()
-    trainer.train(start, spec.schedule.iterations)
-    done = {"trained": spec.schedule.iterations - start, "training_seconds": time.monotonic() - started}
-    return trainer.network, done
+    expected = "none" if spec.init in ("imagenet", "random") else "a checkpoint"
+    if bool(job.initial_weights) != (expected != "none"):
+        raise ValueError(f"initial_weights: found {job.initial_weights!r}, expected {expected}: init is {spec.init}")
+    # The tables have no name here: loading processes would inherit them.
+    trainer = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
+    started, first = time.monotonic(), trainer.start_iter
+    trainer.train(first, spec.schedule.iterations)
+    done = {"trained": spec.schedule.iterations - first, "training_seconds": time.monotonic() - started}
+    return trainer.network, done | {"initial_weights": trainer.initial_weights}
 
 
 def execute(run: RunDir) -> None:
@@ -127,7 +130,9 @@ def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
     if not path.exists():
         return None
     try:
-        return load_model(cfg, path)
+        model = build_model(cfg)
+        weights.load_into(model, weights.read_weights(path))
+        return model.eval()
     except ValueError as error:
         LOG.warning("%s; continuing from the newest checkpoint", error)
     comm.synchronize()  # every process has looked at the file
@@ -135,13 +140,6 @@ def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
         for damaged in (run.path / "result.json", path):
             damaged.unlink(missing_ok=True)
     return None
-
-
-def load_model(cfg: CfgNode, path: Path) -> nn.Module:
-    """The model of ``cfg`` with the weights of a checkpoint, in evaluation mode."""
-    model = build_model(cfg)
-    weights.load_into(model, weights.read_weights(path))
-    return model.eval()
 
 
 def environment(cfg: CfgNode) -> dict[str, object]:
@@ -157,11 +155,11 @@ def environment(cfg: CfgNode) -> dict[str, object]:
     }
 
 
-def join_process_group() -> None:
+def join_process_group(device: str) -> None:
     """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU. Leave it when the program ends."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
-    gpu = torch.cuda.is_available()
+    gpu = device != "cpu" and torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if gpu else "gloo")
@@ -172,20 +170,19 @@ def main(folder: str) -> int:
     """Exit code 0 when the run is done, 1 when it failed (see ``failure.json`` and ``log.txt``), 3 when it is taken."""
     run = RunDir(folder)
     patience_s = CLUSTER_PATIENCE_S if "SLURM_JOB_ID" in os.environ else LOCK_PATIENCE_S
-    with stopping.ending_loader_workers():
-        join_process_group()
-        for name in ("detectron2", "seeded_rcnn", "synlib"):
-            setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name=name)
-        try:
-            with run.lock(patience_s) if comm.is_main_process() else contextlib.nullcontext():
-                comm.synchronize()
-                execute(run)
-        except RunBusyError as error:
-            LOG.error("%s", error)
-            return 3
-        except Exception as error:
-            LOG.exception("%s: %s", type(error).__name__, error)
-            return 1
+    join_process_group((run.read("job.json") or {}).get("device"))
+    for name in ("detectron2", "seeded_rcnn", "synlib"):
+        setup_logger(str(run.log_path), distributed_rank=comm.get_rank(), name=name)
+    try:
+        with run.lock(patience_s) if comm.is_main_process() else contextlib.nullcontext():
+            comm.synchronize()
+            execute(run)
+    except RunBusyError as error:
+        LOG.error("%s", error)
+        return 3
+    except Exception as error:
+        LOG.exception("%s: %s", type(error).__name__, error)
+        return 1
     return 0
 
 

@@ -5,7 +5,7 @@ import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling.poolers import ROIPooler
 
-from seeded_rcnn.roi_align import GridROIAlign, use_grids
+from seeded_rcnn.backbone import GridROIAlign, use_grids
 
 HEIGHT, WIDTH, STRIDE = 96, 192, 4
 

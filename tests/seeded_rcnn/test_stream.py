@@ -1,14 +1,18 @@
 """Which sample comes when, and how it is augmented, is a function of (seed, position) and of nothing else."""
 
 import collections
+import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
+from scapes.files import BadFile
 from seeded_rcnn import stream
 from seeded_rcnn.stream import TrainingSamples
 
@@ -16,9 +20,12 @@ IMAGES = 7
 
 
 class Recorder:
-    """A mapper that reports which image it was given and what an augmentation would draw."""
+    """A mapper that reports which image it was given and what an augmentation would draw, or does what it is told."""
+
+    fault = staticmethod(lambda: None)
 
     def __call__(self, row):
+        self.fault()
         drawn = np.random.random(), np.random.randint(1000)
         return {"image": row["image_path"], "drawn": drawn, "instances": row["instance_id"].tolist()}
 
@@ -36,8 +43,7 @@ def samples(seed: int = 0, images: int = IMAGES) -> TrainingSamples:
 
 def batches(start: int, stop: int, *, batch_size: int = 4, rank: int = 0, ranks: int = 1, workers: int = 0, seed=0):
     positions = stream.batches(start, stop, batch_size, rank, ranks)
-    loading = {"num_workers": workers, "multiprocessing_context": "fork" if workers else None}
-    return list(DataLoader(samples(seed), batch_sampler=positions, collate_fn=list, **loading))
+    return list(stream.load(samples(seed), positions, workers, 0, lambda: None))
 
 
 def test_every_image_once_an_epoch_and_epochs_in_another_order():
@@ -49,9 +55,8 @@ def test_every_image_once_an_epoch_and_epochs_in_another_order():
 
 def test_the_instances_of_an_image_stay_with_it():
     data = samples()
-    for index in range(IMAGES):
-        row = data.row(index)
-        assert row["image_path"] == f"image {index}"
+    for row in map(data.row, range(IMAGES)):
+        index = int(row["image_path"].removeprefix("image "))
         assert row["instance_path"] == f"instances {index}"
         assert len(row["instance_id"]) == len(row["boxes"]) == index
         assert (row["instance_id"] // 1000 == index).all()
@@ -80,6 +85,59 @@ def test_augmentation_and_seeds_of_the_model_differ_from_position_to_position_an
 
 def test_loader_workers_change_nothing():
     assert batches(0, 12) == batches(0, 12, workers=2)
+
+
+def test_paths_may_have_any_letters():
+    images = pd.DataFrame({"dataset": ["a"], "image_id": "1", "image_path": "/ß/zürich_1.png", "instance_path": "/東"})
+    instances = pd.DataFrame(columns=["dataset", "image_id", "instance_id", "category", "x0", "y0", "x1", "y1"])
+    row = TrainingSamples(images, instances, Recorder(), 0).row(0)
+    assert (row["image_path"], row["instance_path"]) == ("/ß/zürich_1.png", "/東")
+
+
+def bad_file():
+    raise BadFile("size", "a.png", "1 x 1", "2 x 2")
+
+
+def stuck():
+    time.sleep(60)
+
+
+def die(number: int):
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("fault", "batch_bytes", "expected", "message"),
+    [
+        (bad_file, 0, BadFile, "^a.png: size: found 1 x 1, expected 2 x 2$"),
+        (die(signal.SIGKILL), 0, RuntimeError, r"killed \(out of memory\?\): lower execution.loader_workers"),
+        (
+            die(signal.SIGBUS),
+            0,
+            RuntimeError,
+            r"^shared memory \(/dev/shm\): found \d+ MB, .*docker run --shm-size",
+        ),
+        (stuck, 10**15, RuntimeError, r"expected 4000000000 MB free.* fewer execution.loader_workers"),
+        (stuck, 0, TimeoutError, r"no batch for 1 s: still reading image \d"),
+        (stuck, 0, KeyboardInterrupt, "asked"),
+    ],
+)
+def test_a_wait_for_data_ends(monkeypatch, fault, batch_bytes, expected, message):
+    """Soon, with one line that says why, and all loading processes with it."""
+
+    def check():
+        if expected is KeyboardInterrupt and time.monotonic() > started + 0.5:
+            raise KeyboardInterrupt("asked")
+
+    monkeypatch.setattr(stream, "POLL_S", 0.1)
+    monkeypatch.setattr(stream, "PATIENCE_S", 1)
+    monkeypatch.setattr(Recorder, "fault", staticmethod(fault))
+    started = time.monotonic()
+    with pytest.raises(expected, match=message) as caught:
+        list(stream.load(samples(), stream.batches(0, 9, 4), 2, batch_bytes, check))
+    assert "\n" not in str(caught.value)
+    while multiprocessing.active_children():
+        assert time.monotonic() < started + 30
 
 
 @given(start=st.integers(0, 12), seed=st.integers(0, 2**31 - 1))

@@ -49,12 +49,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, name, inside):
     path, target = tmp_path / name, tmp_path / "executed"
     payload = Payload(target)
     write(path, payload if inside == "alone" else {"model": {"w": np.zeros(3), "x": payload}})
-    layer = torch.nn.Linear(2, 2)
-    readers = (
-        weights.read_weights,
-        lambda path: weights.load_initial(layer, path, "run:0123"),
-        weights.SafeCheckpointer(layer, str(tmp_path)).load,
-    )
+    readers = (weights.read_weights, weights.SafeCheckpointer(torch.nn.Linear(2, 2), str(tmp_path)).load)
     for read in readers:
         with pytest.raises(ValueError, match=re.escape(f"{path}: refused as a weights file")):
             read(str(path))
@@ -120,20 +115,30 @@ def test_a_detectron2_pickle_is_read_as_it_is_and_something_else_is_named(tmp_pa
         weights.read_weights(path)
 
 
+def msra(backbone) -> dict[str, np.ndarray]:
+    """All weights of a ResNet as the MSRA files name them, with values that tell them apart."""
+    arrays, parts = {}, {"conv1": "2a", "conv2": "2b", "conv3": "2c", "shortcut": "1"}
+    for name, value in backbone.state_dict().items():
+        pattern = r"(?:stem|res(\d)\.(\d+))\.(conv\d|shortcut)\.(norm\.\w+|weight)"
+        stage, block, layer, kind = re.fullmatch(pattern, name).groups()
+        place = f"res{stage}_{block}_branch{parts[layer]}" if stage else "conv1"
+        suffix = {"weight": "_w", "norm.weight": "_bn_s", "norm.bias": "_bn_b"}.get(kind)
+        if suffix:  # they have no running statistics
+            prefix = "res_" if place == "conv1" and suffix != "_w" else ""
+            arrays[prefix + place + suffix] = np.full(value.shape, len(arrays), np.float32)
+    return arrays
+
+
 def test_msra_weights_reach_the_backbone_of_r50(tmp_path, r50):
-    """Names as in the MSRA ResNet-50 that Detectron2 names, values that tell where they went."""
+    arrays = msra(r50.backbone.bottom_up)
+    write(tmp_path / "R-50.pkl", arrays | {"fc1000_w": np.zeros((1000, 2048), np.float32)})
+    used = weights.load_imagenet(r50, config("pointrend_r50"), str(tmp_path / "R-50.pkl"))
+    assert (used["matched"], used["expected"]) == (159, 159)
     stem, second = r50.backbone.bottom_up.stem.conv1, r50.backbone.bottom_up.res3[1].conv2
-    arrays = {
-        "conv1_w": np.full(stem.weight.shape, 1, np.float32),
-        "res_conv1_bn_s": np.full(stem.weight.shape[0], 2, np.float32),
-        "res_conv1_bn_b": np.full(stem.weight.shape[0], 3, np.float32),
-        "res3_1_branch2b_w": np.full(second.weight.shape, 4, np.float32),
-        "res3_1_branch2b_bn_s": np.full(second.weight.shape[0], 5, np.float32),
-    }
-    write(tmp_path / "R-50.pkl", arrays)
-    weights.load_imagenet(r50, config("pointrend_r50"), str(tmp_path / "R-50.pkl"))
-    places = (stem.weight, stem.norm.weight, stem.norm.bias, second.weight, second.norm.weight)
-    assert [set(place.unique().tolist()) for place in places] == [{1.0}, {2.0}, {3.0}, {4.0}, {5.0}]
+    places = {"conv1_w": stem.weight, "res_conv1_bn_s": stem.norm.weight, "res_conv1_bn_b": stem.norm.bias}
+    places |= {"res3_1_branch2b_w": second.weight, "res3_1_branch2b_bn_s": second.norm.weight}
+    for name, place in places.items():
+        assert set(place.unique().tolist()) == {float(arrays[name].flat[0])}
 
 
 def test_without_file_or_network_the_message_says_what_to_do(monkeypatch, r50, tmp_path):
@@ -203,26 +208,55 @@ def test_the_tiny_backbone_is_convolutions_and_batch_normalisation(tiny, monkeyp
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_a_checkpoint_with_another_hash_than_planned_is_refused(tmp_path):
-    layer = torch.nn.Linear(2, 2)
-    path = tmp_path / "w.pth"
-    write(path, {"model": {"weight": torch.ones(2, 2), "bias": torch.zeros(2)}})
-    weights.load_initial(layer, str(path), f"sha256:{weights.sha256(path)}")
-    assert torch.equal(layer.weight, torch.ones(2, 2))
-    with pytest.raises(ValueError, match=r"w\.pth: found sha256:.*another file than the run was planned with"):
-        weights.load_initial(layer, str(path), "sha256:" + "0" * 64)
-    with pytest.raises(ValueError, match="starts from run:abc, and no checkpoint"):
-        weights.load_initial(layer, "", "run:abc")
+def of(model, **changed):
+    """A checkpoint's content: all that ``model`` has, but for what has ``changed``; None: left out."""
+    state = dict(model.state_dict()) | changed
+    return {"model": {name: value for name, value in state.items() if value is not None}}
 
 
-def test_initial_weights_that_are_gone_or_damaged_name_the_run_and_the_remedy(tmp_path):
-    path = tmp_path / "model_final.pth"
-    for make in (lambda: None, lambda: path.write_bytes(b"PK")):
-        make()
-        with pytest.raises(ValueError, match=r"from run 0123, .*model_final\.pth.*delete .*/result\.json and start"):
-            weights.load_initial(torch.nn.Linear(2, 2), str(path), "run:0123")
-    with pytest.raises(FileNotFoundError):
-        weights.load_initial(torch.nn.Linear(2, 2), str(tmp_path / "none.pth"), "sha256:" + "0" * 64)
+@pytest.mark.parametrize(
+    ("content", "found", "named"),
+    [
+        ({"model": {"foo.weight": torch.zeros(3)}}, 0, "bias, weight"),
+        (of(torch.nn.Linear(2, 2), bias=None), 1, "bias"),
+        (of(torch.nn.Linear(2, 5)), 0, r"bias \(5,\) instead of \(2,\), weight \(5, 2\) instead of \(2, 2\)"),
+    ],
+)
+def test_weights_of_another_model_are_refused_wherever_they_are_loaded(tmp_path, content, found, named):
+    """For a run, a checkpoint, the evaluation and a resume alike; the file stays."""
+    path, layer = tmp_path / "model_0000009.pth", torch.nn.Linear(2, 2)
+    write(path, content | {"iteration": 9})
+    loads = (
+        lambda: weights.load_into(layer, weights.read_weights(path)),
+        weights.SafeCheckpointer(layer, tmp_path).resume,
+    )
+    for load in loads:
+        expected = (
+            rf"model_0000009\.pth: found {found} tensors of this model, expected all 2, also {named}; choose weights"
+        )
+        with pytest.raises(RuntimeError, match=expected):
+            load()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, r50, suffix):
+    """torchvision's ResNet, ResNet's for the small model, a few names that fit, arrays of any name, no arrays."""
+    torchvision = {"conv1.weight": np.zeros((64, 3, 7, 7)), "layer1.0.conv1.weight": np.zeros((64, 64, 1, 1))}
+    some = {name: value.numpy() for name, value in list(r50.backbone.bottom_up.state_dict().items())[:20]}
+    contents = (torchvision, {"model": some}, {"weight": np.zeros(64)}, {"model": {"stem.conv1.weight": 3}})
+    for content in contents:
+        tensors = content.get("model", content)
+        tensors |= {k: torch.tensor(v) for k, v in tensors.items() if suffix == "pth"}
+        write(tmp_path / f"w.{suffix}", content)
+        with pytest.raises(
+            RuntimeError, match=rf"w\.{suffix}: (found \d+ tensors of this model, expected all 159|refused)"
+        ):
+            weights.load_imagenet(r50, config("pointrend_r50"), str(tmp_path / f"w.{suffix}"))
+    small = build_model(config("pointrend_tiny"))
+    write(tmp_path / "R-50.pkl", msra(r50.backbone.bottom_up))
+    with pytest.raises(RuntimeError, match="found 0 tensors of this model, expected all 99"):
+        weights.load_imagenet(small, config("pointrend_tiny"), str(tmp_path / "R-50.pkl"))
 
 
 def test_an_unknown_model_lists_the_known_ones():

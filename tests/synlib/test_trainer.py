@@ -86,6 +86,7 @@ def test_a_run_leaves_everything_that_belongs_to_it(undisturbed, spec):
     assert result["weights_sha256"] == weights.sha256(undisturbed.path / "model_final.pth")
     assert result["spec"] == spec.to_dict()
     assert result["trained"] == ITERATIONS
+    assert result["initial_weights"]["matched"] == result["initial_weights"]["expected"] == 99
     assert 0 < result["training_seconds"] < result["seconds"]
     metrics = pd.read_json(undisturbed.path / "metrics.json", lines=True)
     assert metrics["iteration"].tolist() == [9, 19, 23]
@@ -111,7 +112,7 @@ def test_detectron2_loads_the_checkpoint(undisturbed, spec):
     """Its own checkpointer, into its own classes with other random weights; its model then finds what ours finds."""
     cfg = detectron2_config(spec, "cpu")
     path = undisturbed.path / "model_final.pth"
-    ours = worker.load_model(cfg, path)
+    ours = worker.finished_model(cfg, undisturbed)
     cfg.defrost()
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.PROPOSAL_GENERATOR.NAME = "GeneralizedRCNN", "RPN"
     cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_MASK_HEAD.NAME = "StandardROIHeads", "PointRendMaskHead"
@@ -284,6 +285,32 @@ def test_a_run_starts_from_another(tmp_path, undisturbed, spec, job):
     torch.testing.assert_close(model_of(run), model_of(undisturbed), rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("init", "content", "message"),
+    [
+        ("imagenet", {}, r"initial_weights: found '.*w\.pth', expected none: init is imagenet"),
+        ("run:0123", None, "initial_weights: found '', expected a checkpoint: init is run:0123"),
+        ("run:0123", b"PK", r"from run 0123, .* missing or damaged .*w\.pth.*delete .*/result\.json and start again"),
+        ("run:0123", {"foo": torch.zeros(1)}, r"w\.pth: found 0 tensors of this model, expected all \d+"),
+        ("sha256:" + "0" * 64, {}, r"w\.pth: found sha256:.*another file than the run was planned with"),
+    ],
+)
+def test_initial_weights_that_are_not_what_the_spec_says(tmp_path, spec, job, init, content, message):
+    path = tmp_path / "w.pth"
+    if content is not None:
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    run = make_run(tmp_path / "run", spec.replace(init=init), job.replace(initial_weights=str(path) * path.exists()))
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        worker.execute(run)
+    assert re.search(message, run.failure())
+
+
+def test_a_gpu_that_is_not_there_is_missed_at_once(tmp_path, spec, job):
+    run = make_run(tmp_path / "gpu", spec, job.replace(device="cuda", real_root="/none"))
+    with pytest.raises(ValueError, match=r"execution\.device: found 'cuda', expected 'cpu' or nothing"):
+        worker.execute(run)
+
+
 def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job):
     """Under gloo: every image is evaluated once, and the evaluation is that of one process with the same weights."""
     short = variant(spec, iterations=4)
@@ -299,6 +326,6 @@ def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job)
 
     cfg = detectron2_config(short, "cpu")
     alone = make_run(tmp_path / "alone", short, job)
-    model = worker.load_model(cfg, run.path / "model_final.pth")
+    model = worker.finished_model(cfg, run)
     evaluate(model, cfg, on, images, alone)
     assert alone.read(EVALUATION) == run.read(EVALUATION)
