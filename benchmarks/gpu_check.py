@@ -80,7 +80,7 @@ def built(check: Check, name: str, device: str) -> Trainer:
     run.path.mkdir()
     numerics.configure("float32", deterministic=True, gpu=device != "cpu")
     data = worker.training_set(spec.data, check.execution)
-    return trainer.build_trainer(spec, detectron2_config(spec, device), data, check.execution, run)[0]
+    return trainer.build_trainer(spec, detectron2_config(spec, device), data, check.execution, run)
 
 
 def forward(check: Check) -> str:

@@ -99,7 +99,7 @@ def ours(spec: RunSpec, cfg: CfgNode, job: Execution, folder: Path) -> TrainerBa
     numerics.configure(spec.precision, deterministic=False, gpu=cfg.MODEL.DEVICE != "cpu")
     run = RunDir(folder)
     run.path.mkdir()
-    return trainer.build_trainer(spec, cfg, worker.training_set(spec.data, job), job, run)[0]
+    return trainer.build_trainer(spec, cfg, worker.training_set(spec.data, job), job, run)
 
 
 def measured(
