@@ -62,7 +62,7 @@ def smoke(place: Path, **settings: str) -> Profile:
 def of_study(place: Path, **settings: str) -> Study:
     """Of 3 real and 5 synthetic images."""
     real, raw = tiny_data.write_cityscapes(place / "real", train=2, val=1), tiny_data.write_synscapes(place / "raw")
-    return Study.open(smoke(place, **{"data__cityscapes": str(real), "data__synscapes": str(raw)} | settings))
+    return Study.open(smoke(place, **{"data__cityscapes": str(real), "data__synthetic__root": str(raw)} | settings))
 
 
 def stage(place: Path, value: str) -> Path:
@@ -105,30 +105,31 @@ def listed(place: Path, value: str) -> None:
 
 
 def sample(place: Path, value: str) -> None:
-    images = of_study(place, data__cityscapes=value).data.images("real", "train")
+    images = of_study(place, data__cityscapes=value).sources.images("real", "train")
     table = instance_table(images, workers=1)
     assert TrainingSamples(images, table, InstanceMapper([], "BGR"), 0)[0]["instances"]
 
 
 OPTIONS = {
     "data.cityscapes": Option(
-        lambda place, value: of_study(place, data__cityscapes=value).data.roots["real"],
+        lambda place, value: of_study(place, data__cityscapes=value).sources.roots["real"],
         lambda path: tiny_data.write_cityscapes(path, train=2, val=1),
     ),
     "training on data.cityscapes": Option(sample, lambda path: tiny_data.write_cityscapes(path, train=2, val=1)),
-    "data.synscapes": Option(
-        lambda place, value: of_study(place, data__synscapes=value).data.raw_synthetic, tiny_data.write_synscapes
+    "data.synthetic.root": Option(
+        lambda place, value: of_study(place, data__synthetic__root=value).sources.raw["synthetic"],
+        tiny_data.write_synscapes,
     ),
     "execution.imagenet_weights": Option(
         lambda place, value: Path(of_study(place, execution__imagenet_weights=value).execution().imagenet_weights),
         Path.touch,
     ),
     "--on": Option(
-        lambda place, value: Path(of_study(place).data.evaluation_set(value).root),
+        lambda place, value: Path(of_study(place).sources.evaluation_set(value).root),
         lambda path: tiny_data.write_cityscapes(path, val=1),
     ),
     "verify ROOT": Option(
-        lambda place, value: command("verify", value), lambda path: tiny_data.write_cityscapes(path, train=2)
+        lambda place, value: command("verify", value), lambda path: tiny_data.write_cityscapes(path, train=2, val=1)
     ),
     "harmonize SOURCE": Option(
         lambda place, value: command("harmonize", value, place / "out", "--workers", "1"), tiny_data.write_synscapes
@@ -148,20 +149,10 @@ OPTIONS = {
     "reports": Option(report, left="profile.yaml"),
     "execution.stage_dir": Option(stage, left="*/leftImg8bit/train/*/*.png"),
 }
-PENDING = pytest.mark.xfail(reason="CASES 9, 10: letters, ~ and variables in paths")
-CASES = [
-    pytest.param(
-        name,
-        way,
-        id=f"{name}-{way}",
-        marks=[PENDING] * (way in ("home", "variable") or (name, way) == ("training on data.cityscapes", "letters")),
-    )
-    for name in OPTIONS
-    for way in WAYS
-]
+CASES = [(option, way) for option in OPTIONS for way in WAYS]
 
 
-@pytest.mark.parametrize(("name", "way"), CASES)
+@pytest.mark.parametrize(("name", "way"), CASES, ids=map("-".join, CASES))
 def test_a_path_means_what_it_says(place, monkeypatch, name, way):
     option, (written, meant) = OPTIONS[name], WAYS[way]
     monkeypatch.setenv("HOME", str(place))
