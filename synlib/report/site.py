@@ -134,6 +134,4 @@ def _read(path: Path) -> nbformat.NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except (ValueError, AttributeError, nbformat.ValidationError) as error:  # no JSON, or JSON of something else
-        raise ValueError(
-            f"{path}: found no notebook ({error}), expected one that can be read; execute it again"
-        ) from error
+        raise ValueError(f"{path}: found no notebook ({error}), expected one; execute it again") from error

@@ -71,15 +71,14 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
-    """:func:`overview` for a terminal, with totals, the source of its hours and the :func:`reductions` of the profile."""
+    """:func:`overview` for a terminal, with totals and the :func:`reductions` of the profile."""
     seconds, runs = seconds_per_iteration(planned, profile, store)
     source = f"measured in {runs} runs" if runs else "as the profile says"
     table = overview(planned, profile, store)
     formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
-    total = (
-        "total: {iterations:.0f} iterations, {hours:.2f} hours, {GPU hours:.2f} GPU hours; {{}} s an iteration, {{}}"
-    )
-    total = total.format(**table[["iterations", "hours", "GPU hours"]].sum()).format(f"{seconds:.3g}", source)
+    iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
+    total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"
+    total += f"; {seconds:.3g} s an iteration, {source}"
     lines = [table.to_string(index=False, formatters=formats), total]
     if left_out := reductions(profile):
         lines.append(f"profile {profile.name} has {'; '.join(left_out)}")
