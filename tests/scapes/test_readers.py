@@ -1,6 +1,5 @@
 """Image tables and raw labels of Cityscapes, Synscapes and UrbanSyn."""
 
-
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.csHelpers import getCsFileInfo
