@@ -101,9 +101,8 @@ def _sentence(error: ValidationError) -> str:
     """The first of pydantic's errors as ``section.field: found ..., expected ...``."""
     first = error.errors(include_url=False)[0]
     kind, context = first["type"], first.get("ctx", {})
-    names = [part for part in first["loc"] if isinstance(part, str)]
-    if names[-1:] == ["[key]"]:  # a key of a mapping is the value found, no part of the name
-        names = names[:-2]
+    place = first["loc"][:-2] if first["loc"][-1:] == ("[key]",) else first["loc"]  # a key is the value found
+    names = [part for part in place if isinstance(part, str)]
     if kind == "missing":
         problem = f"missing field {names.pop()!r}"
     elif kind == "value_error":

@@ -20,7 +20,7 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
     node wait. Variables in ``folder`` (``/scratch/$USER``) are this node's. Raises ``OSError`` when there is no room,
     ``ValueError`` when the copy has another fingerprint or ``folder`` is no absolute path here.
     """
-    on_node = Path(os.path.expandvars(folder))
+    on_node = Path(os.path.expandvars(folder)).expanduser()
     if not on_node.is_absolute():
         raise ValueError(f"stage_dir: found {folder}, which is {on_node} on this node, expected an absolute path")
     target = on_node / data

@@ -13,6 +13,7 @@ from synlib.curation.harmonize import harmonize_dataset, split_ids
 from synlib.curation.prune import prune, size_distribution
 from synlib.curation.rider_rule import Policy
 from synlib.profile import Profile
+from synlib.section import expanded
 from synlib.spec import EvaluationSet
 from toyscapes.writers import MANIFEST as TOY_MANIFEST
 
@@ -63,7 +64,7 @@ class StudyData:
             return dict(self.source.toyscapes.real) if domain == "real" else {s: len(i) for s, i in self.splits.items()}
         if root and domain == "synthetic" and self.harmonizes and cityscapes.read_manifest(root) is None:
             images = SYNTHETIC[source.format].read_images(self.raw[domain], source.variant, self.splits)
-            return images["split"].value_counts()
+            return images["split"].value_counts().to_dict()
         return {split: len(cityscapes.LAYOUT.scan(root, split)[0]) if root else 0 for split in ("train", "val")}
 
     def check(self) -> None:
@@ -129,8 +130,7 @@ class StudyData:
         domains = {NAMES[domain]: domain for domain in self.roots}
         if name in domains:
             root, data, own = self.roots[domains[name]], self.fingerprint(domains[name], split), name
-        elif name and Path(name).is_dir():
-            root = Path(name).resolve()
+        elif name and (root := Path(expanded(name)).resolve()).is_dir():
             data = instances.fingerprint(cityscapes.read_images(root, split), self.cache_dir)
             own = f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets
         else:
