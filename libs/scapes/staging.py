@@ -35,6 +35,8 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
                 f"{target}: found {free / 1e9:.1f} GB of room, expected {needed / 1e9:.1f} GB for a copy of the data; "
                 "choose another execution.stage_dir, or none"
             )
+        for leftover in target.rglob(".*.tmp*") if missing else ():  # of a process that was stopped
+            leftover.unlink()
         with ThreadPool(8) as pool:  # a network file system answers several requests at a time faster
             pool.starmap(_copy, [(path, moved[path]) for path in missing])
         copies = images.assign(**{name: images[name].map(lambda path: moved.get(path, "")) for name in PATHS})
