@@ -11,6 +11,7 @@ in one process and reading the ground truth from the same PNG files:
 
 import argparse
 import dataclasses
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,9 +27,11 @@ from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE, LABEL_IDS
 from scapes.match import ImageMatch, match_image
 from scapes.predictions import Detections
-from tests import official
-from tests.cases import from_masks
 from toyscapes import draw_scene
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # the official evaluator is a reference of the tests
+from tests import official  # noqa: E402
+from tests.cases import from_masks  # noqa: E402
 
 HEIGHT, WIDTH = 1024, 2048
 

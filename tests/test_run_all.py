@@ -131,8 +131,8 @@ def test_jobs_are_no_setting(attempt):
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    script = f"cd {ROOT}; {sys.executable} run_all.py --profile paper --plan | head -1"
-    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    script = '"$0" run_all.py --profile paper --plan | head -1'
+    ended = subprocess.run(["bash", "-c", script, sys.executable], cwd=ROOT, capture_output=True, text=True)
     assert len(ended.stdout.splitlines()) == 1
     assert ended.stderr == ""
 
