@@ -30,8 +30,8 @@ from scapes.predictions import Detections
 from toyscapes import draw_scene
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the official evaluator is a reference of the tests
-from tests import official  # noqa: E402
-from tests.cases import from_masks  # noqa: E402
+from tests import official
+from tests.cases import from_masks
 
 HEIGHT, WIDTH = 1024, 2048
 
