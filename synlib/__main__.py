@@ -113,15 +113,11 @@ def train(spec: Path, initial_weights: Path | None, **where: Any) -> None:
 @commands.command(params=PREDICTED)
 def evaluate(run: str, **where: Any) -> None:
     """AP of a finished run on a data set, with intervals."""
-    from scapes import ap, bootstrap, instances, records
-
-    data_set, images, predictions, cache_dir = _predicted(run, **where)
-    known = {"instances": instances.instance_table(images, cache_dir), "min_area_px": data_set.min_area_px}
-    pooled = ap.outcomes(records.match_data_set(images, predictions, **known))
-    table = bootstrap.intervals(bootstrap.draw(pooled))
-    table.insert(2, "ap50", bootstrap.summary(ap.average_precision(pooled).ap)[:, 1])
-    print(f"run {run} on {data_set.name}: AP as fractions, low and high of its 95 % interval over the images")
-    print(table.to_string(index=False, float_format="{:.4f}".format))
+    study, data_set, _, _ = _predicted(run, **where)
+    frame = study.store.frame([study.store.run(run).spec()])
+    table = frame.loc[frame["evaluated on"] == data_set.name, ["class", "ap", "ap50", "low", "high"]]
+    print(f"run {run} on {data_set.name}: AP in percent, low and high of its 95 % interval over the images")
+    print(table.to_string(index=False, float_format="{:.2f}".format))
 
 
 @commands.command(params=[*PREDICTED, _path("folder")])
@@ -130,7 +126,7 @@ def coco(run: str, folder: Path, **where: Any) -> None:
     from scapes import coco, files
     from scapes.predictions import read_predictions
 
-    _, images, predictions, _ = _predicted(run, **where)
+    _, _, images, predictions = _predicted(run, **where)
     truth = coco.coco_truth(images)
     detections = coco.coco_predictions(images, read_predictions(predictions))
     files.write_json(folder / "truth.json", truth)
@@ -145,7 +141,7 @@ def submit(run: str, target: Path, **where: Any) -> None:
     from scapes.predictions import read_predictions
     from scapes.submit import check_submission, write_submission
 
-    _, images, predictions, _ = _predicted(run, labelled=False, **where)
+    _, _, images, predictions = _predicted(run, labelled=False, **where)
     expected = {"expected_images": images["image_id"], "size": (int(images["height"][0]), int(images["width"][0]))}
     write_submission(read_predictions(predictions), target, **expected)
     counts = check_submission(target, **expected)
@@ -199,15 +195,15 @@ def _study(**where: Any) -> Any:
     return Study.open(_profile(**where))
 
 
-def _predicted(run: str, on: Path, split: str, labelled: bool = True, **where: Any) -> tuple[Any, Any, Path, Path]:
-    """The data set, its images, the file of a run's predictions on it, and where instance tables are kept."""
+def _predicted(run: str, on: Path, split: str, labelled: bool = True, **where: Any) -> tuple[Any, Any, Any, Path]:
+    """The study, the data set, its images, and the file of a run's predictions on it, made if it is not there."""
     from scapes import cityscapes
 
     check(not labelled or split != "test", split, "train or val: test has no public labels, use `submit`", "--split")
     study = _study(**where)
     data_set = study.data.evaluation_set(str(on), split)
     images = cityscapes.read_images(data_set.root, split)
-    return data_set, images, study.predictions(run, data_set), study.data.cache_dir
+    return study, data_set, images, study.predictions(run, data_set)
 
 
 if __name__ == "__main__":

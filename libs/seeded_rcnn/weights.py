@@ -55,10 +55,9 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     tensors = content.get("model", content.get("blobs", content)) if isinstance(content, dict) else content
     if not isinstance(tensors, dict):
         raise ValueError(f"{path}: found {type(tensors).__name__}, expected a dictionary of weights")
-    caffe2 = (
-        {"__author__": "Caffe2", "matching_heuristics": True} if path.suffix == ".pkl" else {}
-    )  # as the MSRA ResNets
-    return (content if "model" in content else caffe2) | {"model": tensors, "file": str(path)}
+    # A .pkl has Caffe2's names, as the MSRA ResNets.
+    known = {"__author__": "Caffe2", "matching_heuristics": True} if path.suffix == ".pkl" else {}
+    return (content if "model" in content else known) | {"model": tensors, "file": str(path)}
 
 
 def load_imagenet(model: nn.Module, cfg: CfgNode, path: str = "") -> dict[str, Any]:
@@ -137,7 +136,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         for path in self.saved():
             try:
                 return int(self.load(str(path))["iteration"]) + 1
-            except ValueError as error:
+            except (FileNotFoundError, ValueError) as error:  # another process may have deleted it
                 LOG.warning("%s; going back to the checkpoint before it", error)
                 path.unlink(missing_ok=True)
         return 0

@@ -190,11 +190,8 @@ def _momentum_curve(axis: Axes, momentum: float, marks: pd.DataFrame, look: dict
     """Draw a curve of Figure 6, and crosses at the bottom where runs diverged; returns the tooltips of both."""
     trained, diverged = marks[marks["ap"].notna()], marks[marks["diverged"] > 0]
     curve = _curve(axis, trained, "x", label=f"momentum {momentum:g}", **look)
-    cross = {
-        "color": look["color"],
-        "linestyle": "",
-        "label": f"momentum {momentum:g}, diverged" if len(diverged) else None,
-    }
+    label = f"momentum {momentum:g}, diverged" if len(diverged) else None
+    cross = {"color": look["color"], "linestyle": "", "label": label}
     cross |= {"marker": "X", "markersize": 8, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
     (crosses,) = axis.plot(diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), **cross)
     return {curve: trained["runs"].tolist(), crosses: diverged["runs"].tolist()}

@@ -148,6 +148,10 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
     image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
     image, after = _training_image(data, "synthetic", image_id)
+    if not data.harmonizes:
+        raise ValueError(
+            "Figure 2 needs the raw synthetic data: name them in data.synthetic, and not a harmonised tree"
+        )
     made_from, number = data.manifest(), int(image_id.split("_")[1])
     dataset = SYNTHETIC[made_from["dataset"]]
     raw = dataset.read_images(data.raw["synthetic"], made_from["variant"], {"train": [number]}).iloc[0]
@@ -202,9 +206,8 @@ def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figu
     """Pictures of one size close together; ``titles``: room above each, as a fraction of its width."""
     (height, width), columns = rows[0][0].shape[:2], len(rows[0])
     size = (9.5, 9.5 / columns * len(rows) * (height / width * 1.03 + titles))
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=size, squeeze=False, subplot_kw=NO_TICKS, layout="constrained"
-    )
+    look = {"squeeze": False, "subplot_kw": NO_TICKS, "layout": "constrained"}
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, **look)
     for axis, picture in zip(axes.flat, itertools.chain(*rows), strict=True):
         axis.imshow(picture, interpolation="nearest")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)

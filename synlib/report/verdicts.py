@@ -67,10 +67,14 @@ def show(study: Study, *places: str) -> Styler:
 
     Nothing is trained. ``.tables["claims"]`` holds :func:`verdicts`. Raises ValueError for an unknown place.
     """
+    return table(_judged(study, places))
+
+
+def _judged(study: Study, places: Sequence[str]) -> pd.DataFrame:
     experiments = {runs["experiment"] for claim in _chosen(places) for runs in claim["runs"]}
     results = {name: study.results(study.planned(name)) for name in sorted(experiments)}
     ended = {name: rows for name, rows in results.items() if rows["class"].notna().any()}
-    return table(verdicts(ended, study.store.draws, *places))
+    return verdicts(ended, study.store.draws, *places)
 
 
 def conclude(study: Study, *places: str) -> Markdown:
@@ -78,7 +82,7 @@ def conclude(study: Study, *places: str) -> Markdown:
 
     A claim that holds here holds in the paper: those are left to the table.
     """
-    judged = show(study, *places).tables["claims"]
+    judged = _judged(study, places)
     judged = judged.assign(interval=intervals(judged))
     lines = [f"**{counted(judged['verdict'])}.**"]
     for verdict, said in ((FAILS, "Not as in the paper"), (OPEN, "Not decided")):

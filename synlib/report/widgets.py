@@ -41,9 +41,8 @@ class Explorer(ipywidgets.VBox):
 
     def __init__(self, controls: Sequence[ipywidgets.Widget], draw: Callable[[], str]) -> None:
         self.draw, self.shown = draw, ipywidgets.HTML()
-        super().__init__(
-            [ipywidgets.GridBox(controls, layout={"grid_template_columns": "repeat(auto-fill, 33em)"}), self.shown]
-        )
+        columns = {"grid_template_columns": "repeat(auto-fill, 33em)"}
+        super().__init__([ipywidgets.GridBox(controls, layout=columns), self.shown])
         for control in controls:
             control.observe(self.update, "value")
         self.update()

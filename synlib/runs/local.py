@@ -76,7 +76,7 @@ class WorkerProcess:
         if shutil.disk_usage(self.run.path).free < FULL_BYTES:
             return f"no space left on the disk of {self.run.path}"
         code = self.process.returncode
-        killed = f"was killed by signal {-code} (out of memory?)"
+        killed = f"was killed by signal {-code}" + " (out of memory?)" * (code == -signal.SIGKILL)
         return f"its process {killed if code < 0 else f'ended with exit code {code} and no result'}"
 
 

@@ -69,9 +69,7 @@ class QueuedJob(NamedTuple):
 
 def command(*line: str) -> str:
     """Standard output of a command. Raises SlurmError when there is no such command, or it fails, or hangs."""
-    own = (
-        "SLURM_" if "SLURM_JOB_ID" in os.environ else ()
-    )  # sbatch would pass on what describes the job that this is in
+    own = "SLURM_" if "SLURM_JOB_ID" in os.environ else ()  # sbatch would pass on what describes this job
     environment = {n: value for n, value in os.environ.items() if not n.startswith(own) or n == "SLURM_CONF"}
     quiet = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "env": environment}
     try:

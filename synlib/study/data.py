@@ -59,10 +59,15 @@ class StudyData:
 
     def counts(self, domain: str) -> Mapping[str, int]:
         """Split -> number of images, also of what is still to be made."""
+        return self._once(domain, "", StudyData._count_images, self, domain)
+
+    def _count_images(self, domain: str) -> Mapping[str, int]:
         source, root = self.source.synthetic, self.roots.get(domain)
         if domain in self.drawn:
             return dict(self.source.toyscapes.real) if domain == "real" else {s: len(i) for s, i in self.splits.items()}
-        if root and domain == "synthetic" and self.harmonizes and cityscapes.read_manifest(root) is None:
+        if domain == "synthetic" and self.harmonizes:
+            if manifest := cityscapes.read_manifest(root):
+                return manifest["number_of_images"]
             images = SYNTHETIC[source.format].read_images(self.raw[domain], source.variant, self.splits)
             return images["split"].value_counts().to_dict()
         return {split: len(cityscapes.LAYOUT.scan(root, split)[0]) if root else 0 for split in ("train", "val")}

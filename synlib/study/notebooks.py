@@ -62,9 +62,8 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         failed.replace(target)
         return target
     except PapermillExecutionError as error:
-        raise RuntimeError(
-            f"notebook {name}, cell {error.exec_count}: {error.ename}: {error.evalue} (see {failed})"
-        ) from error
+        problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+        raise RuntimeError(f"notebook {name}, {problem} (see {failed})") from error
     except DeadKernelError as error:
         raise RuntimeError(f"notebook {name}: its kernel was killed (out of memory?) (see {failed})") from error
     except (NoSuchKernel, OSError, RuntimeError, ValueError) as error:

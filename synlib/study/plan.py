@@ -52,9 +52,9 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row per distinct run, with :data:`COLUMNS`.
+    """One row per distinct run, with :data:`COLUMNS`; ``attrs["rate"]``: :func:`seconds_per_iteration`, for its hours.
 
-    Hours are estimated by :func:`seconds_per_iteration`. Without a ``store``, neither ids nor states are known.
+    Without a ``store``, neither ids nor states are known.
     """
     uses: dict[str, dict[str, None]] = {}
     for item in planned:
@@ -63,18 +63,19 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
     if not store:
         started = table["from"].isin(uses)
         table = table.assign(run="?", state="no data yet", **{"from": table["from"].mask(started, "?")})
-    seconds, _ = seconds_per_iteration(planned, profile, store)
-    hours = table["iterations"] * seconds / 3600
+    rate = seconds_per_iteration(planned, profile, store)
+    hours = table["iterations"] * rate[0] / 3600
     table = table.assign(**{"used by": [", ".join(names) for names in uses.values()], "hours": hours})
     table["GPU hours"] = hours * gpus_of(profile.execution)
+    table.attrs["rate"] = rate
     return table[list(COLUMNS)]
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
     """:func:`overview` for a terminal, with totals and the :func:`reductions` of the profile."""
-    seconds, runs = seconds_per_iteration(planned, profile, store)
-    source = f"measured in {runs} runs" if runs else "as the profile says"
     table = overview(planned, profile, store)
+    seconds, runs = table.attrs["rate"]
+    source = f"measured in {runs} runs" if runs else "as the profile says"
     formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
     iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
     total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"

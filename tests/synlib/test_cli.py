@@ -89,7 +89,7 @@ def test_evaluate_gives_the_ap_of_the_run(trained, folders, capsys):
     output = capsys.readouterr().out
     mean = trained.run.read("evaluations/Cityscapes/result.json")["mean"]
     rows = [line.split() for line in output.splitlines() if line.split()[:1] == ["mean"]]
-    assert f"{mean:.4f}" in rows[0]
+    assert f"{100 * mean:.2f}" in rows[0]
 
 
 def test_submit_packs_every_image(tmp_path, trained, folders):
