@@ -140,6 +140,7 @@ ANY = {
 }
 EMPTY, HALF = content(b""), lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 OTHER = content(b"\x7fELF\x02\x01" + bytes(60))
+MODES = {"palette": "P", "RGBA": "RGBA", "gray+alpha": "LA", "1 bit": "1"}
 PNG = ANY | {
     "empty file": {"empty": EMPTY},
     "truncated PNG": {"truncated": HALF, "without its end": lambda path: path.write_bytes(path.read_bytes()[:-30])},
@@ -149,7 +150,7 @@ PNG = ANY | {
     "PNG kind": {
         "another depth": pixels(other_depth),
         "gray 16": pixels(lambda image: gray(image).astype(np.uint16) * 257),
-        **{name: converted(mode) for name, mode in {"palette": "P", "RGBA": "RGBA", "gray+alpha": "LA"}.items()},
+        **{name: converted(mode) for name, mode in MODES.items()},
     },
 }
 BINARY = ANY | {"damage": {"empty": EMPTY, "truncated": HALF, "other format": OTHER}}

@@ -16,7 +16,7 @@ from scapes.ap import (
     average_precision,
     check_images,
     outcomes,
-)  # fmt: skip
+)
 from scapes.files import BadFile
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
@@ -120,15 +120,9 @@ def test_all_predictions_ignored_is_zero(tmp_path):
 def test_counts_by_hand():
     frame = np.full((20, 40), 7, np.uint16)
     frame[0:10, 0:10], frame[0:10, 20:30] = 24001, 24002
-    boxes = [
-        (0, 0, 10, 10),
-        (0, 0, 10, 9),
-        (20, 0, 30, 7),
-        (30, 10, 40, 20),
-    ]  # exact, duplicate, IoU 0.7, nothing there
-    predictions = [
-        (24, score, rectangle(frame.shape, *box)) for score, box in zip((0.9, 0.8, 0.7, 0.6), boxes, strict=True)
-    ]
+    # Exact, duplicate, IoU 0.7, nothing there.
+    boxes = {0.9: (0, 0, 10, 10), 0.8: (0, 0, 10, 9), 0.7: (20, 0, 30, 7), 0.6: (30, 10, 40, 20)}
+    predictions = [(24, score, rectangle(frame.shape, *box)) for score, box in boxes.items()]
     pooled = outcomes([match_image(frame, as_detections("a", frame, predictions))])
     at = dict(zip(OVERLAPS.round(2).tolist(), pooled.outcome.T.tolist(), strict=True))
     assert at[0.65] == [TRUE_POSITIVE, DUPLICATE, TRUE_POSITIVE, FALSE_POSITIVE]

@@ -92,17 +92,10 @@ def test_ap_of_a_known_overlap(tmp_path):
     frame = np.full((20, 40), 7, np.uint16)
     frame[:10, :25] = 26001
     png.write(tmp_path / "a.png", frame)
-    fields = {
-        "image_id": "a",
-        "image_path": "x/a.png",
-        "instance_path": str(tmp_path / "a.png"),
-        "height": 20,
-        "width": 40,
-    }
-    images = pd.DataFrame([fields])
-    item = Detections(
-        "a", (20, 40), [2], [0.5], [[0, 0, 18, 10]], [np.ones((10, 18), bool)]
-    )  # IoU 0.72: 5 overlaps of 10
+    fields = {"image_id": "a", "image_path": "x/a.png", "instance_path": str(tmp_path / "a.png")}
+    images = pd.DataFrame([fields | {"height": 20, "width": 40}])
+    # IoU 0.72: 5 overlaps of 10.
+    item = Detections("a", (20, 40), [2], [0.5], [[0, 0, 18, 10]], [np.ones((10, 18), bool)])
     frame = coco_ap(coco_truth(images), coco_predictions(images, [item]))
     values = frame[frame["class"] == MEAN].set_index("metric")["value"].round(6)
     assert values.to_dict() == {"ap": 0.5, "ap50": 1.0, "ap75": 0.0}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, read_predictions, write_predictions
-from tests.cases import draw_data_set, from_masks
+from tests.cases import draw_data_set
 
 
 def assert_same(first: Detections, second: Detections):
@@ -42,12 +42,6 @@ def test_single_images_are_read_from_a_file_of_many(tmp_path):
         assert [found.image_id for found in read_predictions(path, image_ids=wanted)] == wanted
     with pytest.raises(KeyError, match="no image other"):
         next(read_predictions(path, image_ids={"other", ids[0]}))
-
-
-def test_masks_in_full_give_the_same(tmp_path):
-    for item in many(tmp_path, 20):
-        masks = [item.full_mask(index) for index in range(len(item))]
-        assert_same(item, from_masks(item.image_id, item.size, item.category, item.score, masks))
 
 
 def test_interrupted_and_repeated_images_leave_the_file_alone(tmp_path):

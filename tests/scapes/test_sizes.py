@@ -42,17 +42,6 @@ def test_a_scene_by_hand():
     assert np.isnan(rows.loc[("small", "car"), "ap"])
 
 
-def test_what_another_band_found_does_not_count_as_false():
-    """A better scored detection of a large person does not lower the AP of the small one."""
-    frame = np.full(SIZE, 7, np.uint16)
-    frame[0, 0:3], frame[20:26, 0:6] = 24000, 24001
-    predictions = [(PERSON, 0.9, box(0, 20, 6, 26)), (PERSON, 0.8, box(30, 30, 50, 50)), (PERSON, 0.7, box(0, 0, 3, 1))]
-    table = ap_by_size(outcomes([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)]), BANDS)
-    ap = table[table["class"] == "person"].set_index("size")["ap"]
-    assert ap["small"] == 1.0
-    assert ap["large"] == 1.0  # what is wrong comes after what is right
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_bands_make_up_the_whole(tmp_path, seed):
     paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)

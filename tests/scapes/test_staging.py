@@ -39,16 +39,9 @@ def test_the_copy_is_the_data_set(source, tmp_path):
     }
     assert all(path.startswith(str(tmp_path)) for name in PATHS for path in copies[name])
     assert copies.drop(columns=list(PATHS)).equals(images.drop(columns=list(PATHS)))
-    before = written(tmp_path)
+    whole, before = files(tmp_path / data), written(tmp_path)
     assert staged(images, root, tmp_path, data).equals(copies)
     assert written(tmp_path) == before
-
-
-def test_what_is_missing_is_added_and_a_cut_file_is_replaced(source, tmp_path):
-    root, images, data = source
-    copies = staged(images, root, tmp_path, data)
-    whole = files(tmp_path / data)
-    before = written(tmp_path)
     gone, cut = Path(copies["image_path"][0]), Path(copies["label_path"][1])
     gone.unlink()
     cut.write_bytes(cut.read_bytes()[:10])

@@ -60,14 +60,6 @@ def test_counts_and_instances(real, synthetic, removal, seed):
     assert result.emptied == real + synthetic - len(filled)
 
 
-def test_real_instances_are_never_removed():
-    without = chosen(DataSpec(real=20, synthetic=30))
-    pruned = chosen(DataSpec(real=20, synthetic=30, removal=1.0))
-    of_real = without.instances[without.instances["dataset"] == "cityscapes"]
-    assert len(of_real) > 0
-    pd.testing.assert_frame_equal(pruned.instances.reset_index(drop=True), of_real.reset_index(drop=True))
-
-
 @given(removal=st.floats(0, 1))
 def test_ignored_instances_stay_with_a_category_of_their_own(removal):
     spec = {"real": 5, "synthetic": 30, "removal": removal}

@@ -66,15 +66,6 @@ def test_each_instance_goes_at_its_own_fraction_and_not_before(table):
 
 
 @settings(max_examples=30, deadline=None)
-@given(tables(), st.floats(0, 1), st.floats(0, 1))
-def test_larger_fractions_remove_more_and_extremes_all_or_nothing(table, a, b):
-    low, high = prune(table, min(a, b)), prune(table, max(a, b))
-    assert not (high & ~low).any()
-    assert prune(table, 0.0).all()
-    assert prune(table, 1.0).tolist() == table["crowd"].tolist()
-
-
-@settings(max_examples=30, deadline=None)
 @given(tables(), FRACTIONS)
 def test_report_adds_up(table, fractions):
     keep = prune(table, fractions)

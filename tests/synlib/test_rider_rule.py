@@ -102,28 +102,6 @@ def test_counts_add_up(scene, policy):
     assert by_event["after"] == +expected
 
 
-@settings(max_examples=100, deadline=None)
-@given(scenes(), policies(orphans=st.just("group")))
-def test_harmonised_maps_stay_as_they_are(scene, policy):
-    instance_ids, label_ids, _ = harmonize_maps(*scene, policy)
-    ids = np.where(instance_ids >= 1000, instance_ids, 0).astype(np.int32)
-    classes = {i: i // 1000 for i in np.unique(ids).tolist() if i}
-    again, label_again, counts = harmonize_maps(label_ids, ids, classes)
-    assert again.tolist() == instance_ids.tolist() and label_again.tolist() == label_ids.tolist()
-    assert not {event for event, _ in counts} & {"rider_added", "leftover_px", "disagreement", "unknown_id"}
-
-
-@settings(max_examples=100, deadline=None)
-@given(scenes(), policies())
-def test_only_the_order_of_ids_matters(scene, policy):
-    class_map, instance_map, classes = scene
-    larger = dict(zip(IDS, (0, 1, 2, 65536, 65537), strict=True))
-    renamed = np.vectorize(larger.get)(instance_map).astype(np.int32)
-    before = harmonize_maps(*scene, policy)
-    after = harmonize_maps(class_map, renamed, {larger[i]: label for i, label in classes.items()}, policy)
-    assert before[0].tolist() == after[0].tolist() and before[2] == after[2]
-
-
 def test_rider_and_vehicle_of_the_paper():
     class_map = np.array([[7, 25, 25], [7, 32, 25], [33, 32, 32]], np.uint8)
     instance_map = np.array([[0, 5, 5], [5, 5, 5], [0, 5, 5]], np.int32)
@@ -139,12 +117,6 @@ def test_rider_and_vehicle_of_the_paper():
         ("orphan_px", "bicycle"): 1,
         ("without_pixels", "car"): 1,
     }
-
-
-def test_vehicle_without_pixels_vanishes_and_is_counted():
-    instance_ids, _, counts = harmonize_maps(np.full((2, 2), RIDER, np.uint8), np.full((2, 2), 9), {9: BICYCLE})
-    assert np.unique(instance_ids).tolist() == [25000]
-    assert counts["vehicle_vanished", "bicycle"] == 1 and counts["after", "bicycle"] == 0
 
 
 def test_surplus_instances_become_groups_smallest_first():
