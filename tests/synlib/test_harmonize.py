@@ -203,6 +203,7 @@ def test_bad_images_can_be_replaced_and_the_work_goes_on(source, tmp_path, monke
     with pytest.raises(ValueError, match="not finished here; run it again"):
         cityscapes.read_images(tmp_path / "out", "train")
     assert verify_dataset(tmp_path / "out", part=True)["kind"].tolist() == ["unfinished"]
+    (tmp_path / "out/leftImg8bit/train/synscapes/.x.12345678.tmp.png").write_bytes(b"half")
     (source / "meta/4.json").write_text(meta)
     (source / "img/instance/2.png").write_bytes(good)
     (source / "img/class/4.png").write_bytes((source / "img/class/3.png").read_bytes())

@@ -254,7 +254,8 @@ def test_writing_again(tmp_path):
         write_synscapes(tmp_path, train=2, val=1, workers=1, **SMALL)
 
 
-def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
+@pytest.mark.parametrize("write", [write_cityscapes, write_synscapes, write_urbansyn])
+def test_goes_on_after_an_interruption(tmp_path, monkeypatch, write):
     """And draws no image again."""
     drawn = []
 
@@ -266,11 +267,11 @@ def test_goes_on_after_an_interruption(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writers, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_synscapes(tmp_path, train=4, val=1, workers=1, **SMALL)
+        write(tmp_path, train=4, val=1, workers=1, **SMALL)
     with pytest.raises(FileExistsError, match="train is 4, asked for 5"):
-        write_synscapes(tmp_path, train=5, val=1, workers=1, **SMALL)
-    write_synscapes(tmp_path, train=4, val=1, workers=1, **SMALL)
-    assert drawn == [1, 2, 3, 3, 4, 5]
+        write(tmp_path, train=5, val=1, workers=1, **SMALL)
+    write(tmp_path, train=4, val=1, workers=1, **SMALL)
+    assert len(drawn) == 6 and drawn[2] == drawn[3] and len(set(drawn)) == 5
 
 
 @pytest.mark.parametrize(
