@@ -59,12 +59,6 @@ def test_every_folder_is_a_room():
     assert folders == set(MAY_IMPORT) - {"synlib.__main__"}
 
 
-def test_the_rooms_are_told_apart():
-    assert room("synlib.spec.RunSpec") == "synlib"
-    assert room("scapes.png") == "scapes"
-    assert room("synlib.report.figures.glance") == "synlib.report"
-
-
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_a_module(path):
     own = room(dotted(path))

@@ -12,7 +12,7 @@ from synlib.__main__ import main
 from synlib.profile import ROOT, Profile
 from synlib.runs import slurm
 from synlib.runs.launch import train
-from synlib.runs.slurm import QueuedJob, SlurmError, SlurmExecutor, SlurmJob, queued_jobs
+from synlib.runs.slurm import QueuedJob, SlurmError, SlurmExecutor, SlurmJob
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
 from tests.workers import failing, states
@@ -71,15 +71,6 @@ def job_in(store, spec, state, log="", reason="None"):
     jobs = {"11": QueuedJob("11", state, reason=reason, folder=str(run.path))} if state else {}
     said: dict[str, str] = {}
     return SlurmJob(run, "11", SimpleNamespace(jobs=jobs, refresh=lambda: None, said=said, say=said.setdefault))
-
-
-def test_squeue_is_parsed(fake, store):
-    lines = [row(store, SPEC, 7, "RUNNING"), row(store, SPEC, 8, "PENDING", "Resources"), "slurm: warning"]
-    (fake / "queue").write_text("".join(lines))
-    running, pending = queued_jobs().values()
-    assert (running.id, running.node, running.elapsed) == ("7", "node1", "1:02")
-    assert running.folder == str(store.run(SPEC).path)
-    assert (running.phase, pending.phase) == ("runs", "waits")
 
 
 def test_a_run_is_submitted_once_and_after_the_one_it_starts_from(fake, store):
@@ -160,7 +151,8 @@ def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path
 
 def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
     train([SPEC, HEIR], store, **on())
-    (fake / "queue").write_text(row(store, SPEC, 11, "RUNNING") + row(store, HEIR, 12, "PENDING", "Dependency"))
+    lines = [row(store, SPEC, 11, "RUNNING"), row(store, HEIR, 12, "PENDING", "Dependency"), "slurm: warning"]
+    (fake / "queue").write_text("".join(lines))
     assert main(["runs", "--runs", str(store.root)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert re.search(r" 11 +running +node1 +1:02 ", lines[SPEC.run_id])

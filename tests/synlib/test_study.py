@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from scapes import cityscapes, instances
-from synlib.profile import ROOT, Profile
-from synlib.runs.launch import train
+from synlib.profile import Profile
 from synlib.study.experiments import EXPERIMENTS
 from synlib.study.plan import overview
 from synlib.study.study import Study
@@ -19,53 +18,17 @@ def smoke(**settings) -> Profile:
     return Profile.load("smoke").with_settings({name.replace("__", "."): str(v) for name, v in settings.items()})
 
 
-def test_relative_folders_are_relative_to_the_current_one(tmp_path, monkeypatch, smoke_data):
-    here = tmp_path / "else where"
-    here.mkdir()
-    (here / "my data").symlink_to(smoke_data)
-    monkeypatch.chdir(here)
-    study = Study.open(smoke(data__folder="my data", runs="my runs"))
-    assert study.store.root == here / "my runs"
-    execution = study.execution()
-    assert execution.real_root == str(smoke_data / "cityscapes")
-    assert all(on.root.startswith(str(smoke_data)) for on in execution.evaluate_on)
-
-
-def test_folders_of_the_compendium_by_default(smoke_data):
-    study = Study.open(smoke(data__folder=smoke_data))
-    assert study.store.root == ROOT / "runs"
-
-
 def test_whether_data_are_ready_makes_nothing(tmp_path, smoke_data):
     assert not Study(smoke(data__folder=tmp_path / "data")).sources.ready
     assert not (tmp_path / "data").exists()
     assert Study(smoke(data__folder=smoke_data)).sources.ready
 
 
-@pytest.mark.parametrize("name, value", [("seeds", 3), ("seeds", [-1]), ("seeds", "0"), ("jobs", "2"), ("jobs", 0)])
-def test_a_wrong_parameter_is_named(name, value):
-    with pytest.raises(ValueError, match=rf"{name}.*: found {value!r}"):
-        Study.open("smoke", **{name: value})
-
-
-def test_numpys_values_and_ranges_are_lists_and_what_repeats_is_taken_once(study):
-    given = {
-        "thresholds": np.arange(0, 60, 20),
-        "seeds": range(2),
-        "removal": {"car": np.int64(7)},
-        "jobs": np.int64(1),
-    }
-    rates = {np.float64(0.9): np.array([0.1])}
-    profile = Study.open(study.profile, **given, epochs=[2, 1, 2], learning_rates=rates).profile
-    grids = profile.grids
-    assert (profile.seeds, grids.thresholds, grids.epochs, grids.removal["car"]) == ((0, 1), (0, 20, 40), (2, 1), 7)
+def test_numpys_values_are_plain_ones_and_what_repeats_is_taken_once(study):
+    given = {"thresholds": np.arange(0, 60, 20), "removal": {"car": np.int64(7)}, "epochs": [2, 1, 2]}
+    profile = Study.open(study.profile, **given, learning_rates={np.float64(0.9): np.array([0.1])}).profile
     profile.save(study.store.root.parent / "numpy.yaml")  # YAML knows no NumPy
-    assert grids.learning_rates == {0.9: (0.1,)}
-
-
-def test_what_is_empty_is_the_profiles(study):
-    again = Study.open(study.profile, seeds=[], thresholds=None, removal={}, jobs=2)
-    assert again.profile == study.profile
+    assert profile.grids.epochs == (2, 1)
 
 
 def test_the_profile_says_how_labels_are_harmonised(tmp_path):
@@ -181,8 +144,3 @@ def test_a_folder_is_never_evaluated_under_the_name_of_a_set(trained):
     for nothing in ("", "no such folder"):
         with pytest.raises(ValueError, match="or the folder of a data set"):
             trained.study.data.evaluation_set(nothing)
-
-
-def test_no_job_at_a_time_is_refused(trained):
-    with pytest.raises(ValueError, match="jobs: found 0"):
-        train([trained.planned[0].spec], trained.study.store, trained.study.execution(), jobs=0)
