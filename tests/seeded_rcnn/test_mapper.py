@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from scapes import cityscapes, instances, png
+from scapes import instances, png
 from scapes.files import BadFile
 from seeded_rcnn.mapper import InstanceMapper, read_photo
 from tests.cases import draw_map
@@ -23,7 +23,7 @@ def augmentations(*short_px: int) -> list[T.Augmentation]:
     return [T.ResizeShortestEdge(short_px or (32, 48, 80), 200, "choice"), T.RandomFlip()]
 
 
-def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmentation: list) -> dict:
+def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmentation: list, order: str) -> dict:
     """What Detectron2 makes of the same image, with one run-length mask an instance as in a COCO file."""
     annotations = [
         {
@@ -34,7 +34,7 @@ def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmenta
         }
         for row in table.itertuples()
     ]
-    how = {"image_format": "RGB", "use_instance_mask": True, "instance_mask_format": "bitmask"}
+    how = {"image_format": order, "use_instance_mask": True, "instance_mask_format": "bitmask"}
     sample = dict(zip(("height", "width"), instance_map.shape, strict=True), file_name=image_path)
     return DatasetMapper(True, augmentations=augmentation, **how)(sample | {"annotations": annotations})
 
@@ -50,11 +50,11 @@ def our_row(image_path, instance_path, table) -> dict:
 
 
 def assert_identical(image_path, instance_path, table, seed: int, augmentation=None) -> None:
-    augmentation = augmentation or augmentations()
+    augmentation, order = augmentation or augmentations(), ("RGB", "BGR")[seed % 2]
     np.random.seed(seed)
-    ours = InstanceMapper(augmentation, "RGB")(our_row(image_path, instance_path, table))
+    ours = InstanceMapper(augmentation, order)(our_row(image_path, instance_path, table))
     np.random.seed(seed)
-    theirs = detectron2_sample(str(image_path), png.read(instance_path, "gray 16"), table, augmentation)
+    theirs = detectron2_sample(str(image_path), png.read(instance_path, "gray 16"), table, augmentation, order)
     a, b = ours["instances"], theirs["instances"]
     assert (ours["height"], ours["width"], a.image_size) == (theirs["height"], theirs["width"], b.image_size)
     pairs = [(ours["image"], theirs["image"]), (a.gt_boxes.tensor, b.gt_boxes.tensor), (a.gt_classes, b.gt_classes)]
@@ -78,16 +78,6 @@ def write_sample(folder, instance_map: np.ndarray, seed: int = 0):
 def test_any_map_gives_what_detectron2_gives(tmp_path_factory, seed, height, width):
     frame = draw_map(np.random.default_rng(seed), height, width)
     assert_identical(*write_sample(tmp_path_factory.mktemp("map"), frame, seed), seed)
-
-
-@pytest.mark.parametrize("domain", ["cityscapes", "synscapes-harmonized"])
-def test_street_scenes_give_what_detectron2_gives(smoke_data, domain):
-    images = cityscapes.read_images(smoke_data / domain, "train")
-    tables = instances.instance_table(images, workers=1, progress=False)
-    for seed, row in enumerate(images.itertuples()):
-        table = tables[(tables["image_id"] == row.image_id) & ~tables["crowd"]]
-        assert len(table) > 0
-        assert_identical(row.image_path, row.instance_path, table, seed)
 
 
 def test_small_instances_that_a_smaller_image_loses_are_left_out_alike(tmp_path):
@@ -117,20 +107,6 @@ def test_an_image_without_instances_is_a_negative(tmp_path):
     assert len(found) == 0
     assert found.gt_masks.tensor.shape == (0, 40, 60)
     assert found.gt_boxes.tensor.shape == (0, 4)
-
-
-def test_removed_instances_are_background(tmp_path):
-    frame = np.full((20, 30), 7, np.uint16)
-    frame[2:8, 2:8], frame[10:18, 10:25] = 26000, 26001
-    *paths, table = write_sample(tmp_path, frame)
-    assert_identical(*paths, table[1:], 3)
-
-
-def test_the_order_of_channels_is_the_models(tmp_path):
-    row = our_row(*write_sample(tmp_path, np.full((32, 32), 7, np.uint16)))
-    rgb, bgr = (InstanceMapper([], order)(row)["image"] for order in ("RGB", "BGR"))
-    assert torch.equal(rgb.flip(0), bgr)
-    assert np.array_equal(bgr.numpy().transpose(1, 2, 0), cv2.imread(row["image_path"]))
 
 
 def test_unusable_files_are_named(tmp_path):

@@ -1,6 +1,5 @@
 """Which sample comes when, and how it is augmented, is a function of (seed, position) and of nothing else."""
 
-import collections
 import multiprocessing
 import os
 import signal
@@ -9,8 +8,6 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from scapes.files import BadFile
 from seeded_rcnn import stream
@@ -83,17 +80,6 @@ def test_augmentation_and_seeds_of_the_model_differ_from_position_to_position_an
     assert not seeds & {seed for item in second for seed in item["seeds"]}
 
 
-def test_loader_workers_change_nothing():
-    assert batches(0, 12) == batches(0, 12, workers=2)
-
-
-def test_paths_may_have_any_letters():
-    images = pd.DataFrame({"dataset": ["a"], "image_id": "1", "image_path": "/ß/zürich_1.png", "instance_path": "/東"})
-    instances = pd.DataFrame(columns=["dataset", "image_id", "instance_id", "category", "x0", "y0", "x1", "y1"])
-    row = TrainingSamples(images, instances, Recorder(), 0).row(0)
-    assert (row["image_path"], row["instance_path"]) == ("/ß/zürich_1.png", "/東")
-
-
 def bad_file():
     raise BadFile("size", "a.png", "1 x 1", "2 x 2")
 
@@ -111,12 +97,7 @@ def die(number: int):
     [
         (bad_file, 0, BadFile, "^a.png: size: found 1 x 1, expected 2 x 2$"),
         (die(signal.SIGKILL), 0, RuntimeError, r"killed \(out of memory\?\): lower execution.loader_workers"),
-        (
-            die(signal.SIGBUS),
-            0,
-            RuntimeError,
-            r"^shared memory \(/dev/shm\): found \d+ MB, .*docker run --shm-size",
-        ),
+        (die(signal.SIGBUS), 0, RuntimeError, r"^shared memory \(/dev/shm\): found \d+ MB, .*docker run --shm-size"),
         (stuck, 10**15, RuntimeError, r"expected 4000000000 MB free.* fewer execution.loader_workers"),
         (stuck, 0, TimeoutError, r"no batch for 1 s: still reading image \d"),
         (stuck, 0, KeyboardInterrupt, "asked"),
@@ -140,21 +121,11 @@ def test_a_wait_for_data_ends(monkeypatch, fault, batch_bytes, expected, message
         assert time.monotonic() < started + 30
 
 
-@given(start=st.integers(0, 12), seed=st.integers(0, 2**31 - 1))
-def test_a_resumed_run_goes_on_where_it_was(start, seed):
-    assert batches(start, 12, seed=seed) == batches(0, 12, seed=seed)[start:]
-
-
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_ranks_share_the_batch_of_one(ranks):
     parts = [batches(3, 9, rank=rank, ranks=ranks) for rank in range(ranks)]
     together = [[item for part in iteration for item in part] for iteration in zip(*parts, strict=True)]
     assert together == batches(3, 9)
-
-
-def test_batches_may_cross_the_end_of_an_epoch():
-    seen = collections.Counter(item["image"] for batch in batches(0, IMAGES) for item in batch)
-    assert set(seen.values()) == {4}
 
 
 def test_positions_of_the_processes():
