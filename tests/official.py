@@ -19,7 +19,6 @@ import numpy as np
 from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as evaluator
 from PIL import Image
 
-from scapes.match import MIN_AREA_PX
 from scapes.submit import arguments
 
 Prediction = tuple[int, float, np.ndarray]
@@ -27,31 +26,18 @@ Prediction = tuple[int, float, np.ndarray]
 
 
 def evaluate_files(
-    truth_paths: Sequence[str | Path],
-    text_paths: Sequence[str | Path],
-    folder: str | Path,
-    *,
-    min_area_px: int = MIN_AREA_PX,
+    truth_paths: Sequence[str | Path], text_paths: Sequence[str | Path], folder: str | Path, *, min_area_px: int = 100
 ) -> dict:
     """The official evaluator's result dictionary: ``resultApMatrix`` is AP ``(1, 8, 10)``, ``averages`` what it prints.
 
-    Args:
-        truth_paths: the ``*_instanceIds.png`` of each image.
-        text_paths: the prediction text of each image, in the same order, with the PNGs that it names in ``folder``.
-        folder: what the texts and masks lie in, at any depth.
-        min_area_px: its ``minRegionSizes[0]``.
-
-    Raises:
-        IndexError: from the evaluator itself, if all predictions of a class are ignored at some overlap.
+    ``truth_paths``: the ``*_instanceIds.png`` of each image; ``text_paths``: its prediction text, which names PNGs in
+    ``folder``; ``min_area_px``: ``minRegionSizes[0]``. It raises IndexError, if all predictions of a class are ignored.
     """
     return _run(truth_paths, [str(path) for path in text_paths], folder, min_area_px, {})
 
 
 def evaluate_masks(
-    truth_paths: Sequence[str | Path],
-    predictions: Sequence[Sequence[Prediction]],
-    *,
-    min_area_px: int = MIN_AREA_PX,
+    truth_paths: Sequence[str | Path], predictions: Sequence[Sequence[Prediction]], *, min_area_px: int
 ) -> dict:
     """As :func:`evaluate_files`, with the predictions of each image in memory."""
     flat = {f"{image}/{i}": item for image, items in enumerate(predictions) for i, item in enumerate(items)}

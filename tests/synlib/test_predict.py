@@ -1,7 +1,6 @@
 """Predictions: the masks of Detectron2's own post-processing, and the AP of the official evaluator."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from detectron2.data import transforms as T
@@ -9,12 +8,10 @@ from detectron2.modeling import build_model
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 
-from scapes import cityscapes, instances, png
-from scapes.ap import average_precision
+from scapes import cityscapes
 from scapes.bootstrap import read_draws
 from scapes.labels import LABEL_IDS
-from scapes.predictions import Detections, read_predictions, write_predictions
-from scapes.records import match_data_set
+from scapes.predictions import Detections, read_predictions
 from seeded_rcnn import weights
 from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.config import detectron2_config
@@ -22,7 +19,6 @@ from synlib.pointrend.predict import evaluate, pasted, predict
 from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, EvaluationSet, InputSpec, RunSpec
 from tests import official
-from tests.cases import from_masks
 
 SIZES = InputSpec(train_short_px=(64,), test_short_px=96, max_long_px=192)
 SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1), input=SIZES)
@@ -139,37 +135,6 @@ def triples(found: Detections) -> list[tuple[int, float, np.ndarray]]:
     """Label id, score and mask of each detection, as the official evaluator takes them."""
     categories, scores = (LABEL_IDS[category] for category in found.category), found.score.tolist()
     return list(zip(categories, scores, full_masks(found), strict=True))
-
-
-def perturbed(rng: np.random.Generator, instance_map: np.ndarray, image_id: str) -> Detections:
-    """Detections made of the ground truth: most as it is, some moved, cut, of another class, or missing."""
-    found = []
-    table = instances.image_instances(instance_map)
-    for row in table[~table["crowd"]].itertuples():
-        mask = instance_map == row.instance_id
-        change = rng.choice(["none", "none", "move", "cut", "class", "miss"])
-        if change == "move":
-            mask = np.roll(mask, 1, 1)
-        if change == "cut":
-            mask &= np.arange(mask.shape[0])[:, None] % 4 > 0
-        if change != "miss":
-            found.append(((row.category + (change == "class")) % 8, rng.random(), mask))
-    categories, scores, masks = zip(*found, strict=True)
-    return from_masks(image_id, instance_map.shape, categories, np.float32(scores), masks)
-
-
-@pytest.mark.parametrize("domain", ["cityscapes", "synscapes-harmonized"])
-@pytest.mark.parametrize("min_area_px", [1, 10, 60])
-def test_ap_is_the_official_evaluators(tmp_path, smoke_data, domain, min_area_px):
-    rng, file, how = np.random.default_rng(3), tmp_path / "predictions.parquet", {"min_area_px": min_area_px}
-    images = pd.concat([cityscapes.read_images(smoke_data / domain, split) for split in ("train", "val")])
-    found = [perturbed(rng, png.read(row.instance_path, "gray 16"), row.image_id) for row in images.itertuples()]
-    write_predictions(file, found)
-    ours = average_precision(match_data_set(images, file, workers=1, progress=False, **how))
-    theirs = official.evaluate_masks(images["instance_path"].tolist(), list(map(triples, found)), **how)
-    np.testing.assert_allclose(ours.ap, theirs["resultApMatrix"][0], rtol=0, atol=1e-12)
-    assert ours.mean == pytest.approx(theirs["averages"]["allAp"], abs=1e-12)
-    assert 0.1 < ours.mean < 0.9
 
 
 def test_the_ap_of_a_run_is_the_official_evaluators(trained):

@@ -24,14 +24,10 @@ def lengths(specs) -> dict[str, float]:
     return {spec.run_id: float(spec.schedule.iterations) for spec in specs}
 
 
-def test_one_after_the_other_and_side_by_side(schedule):
-    specs = [run(length, seed) for seed, length in enumerate((5, 4, 3, 2))]
-    assert [schedule.makespan(specs, lengths(specs), nodes) for nodes in (1, 2, 4, 9)] == [14, 7, 5, 5]
-
-
 def test_a_run_waits_for_the_one_it_starts_from_and_its_chain_begins_first(schedule):
     first = run(4)
     specs = [run(5, seed=1), run(5, seed=2), run(3, init=f"run:{first.run_id}"), first]
+    assert schedule.makespan(specs, lengths(specs), 1) == 17
     assert schedule.critical_path(specs[2], lengths(specs), specs) == 7
     assert schedule.makespan(specs, lengths(specs), 2) == 9
     assert schedule.makespan(specs, lengths(specs), 3) == 7
