@@ -8,7 +8,6 @@ hollow marks show what its text and tables state.
 import itertools
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import cycler
@@ -21,7 +20,7 @@ from scapes.bootstrap import NAMES
 from scapes.records import read_records
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
-from synlib.report.limits import limit_text
+from synlib.report.limits import range_text
 from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.store import RunStore
 from synlib.spec import ScheduleSpec
@@ -40,14 +39,14 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(3, 3, figsize=(9, 6.6), sharex=True, layout="constrained")
     for name, axis in zip(NAMES, axes.flat, strict=True):
         _curve(axis, table[table["class"] == name], "threshold", color=DOMAIN_COLORS["Synscapes"], label="AP")
+        axis.set(xlim=(-3, max(93, last + 3)), ylim=(0, None))
         text = "limit unknown"
         if pd.notna(found.loc[name, "limit"]):
-            _draw_limit(axis, found.loc[name], last)
-            text = "limit {} % ({})".format(*limit_text(found.loc[name]))
+            _draw_limit(axis, found.loc[name])
+            text = f"limit {range_text(*found.loc[name, ['limit', 'below']])} %"
         if name != MEAN:
             axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
         axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
-        axis.set(xlim=(-3, max(93, last + 3)), ylim=(0, None))
     figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
     figure.supylabel("AP on Synscapes (%)", fontsize=9)
     _legend(figure, axes.flat[0], table)
@@ -165,14 +164,12 @@ def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
     return line
 
 
-def _draw_limit(axis: Axes, row: pd.Series, last: float) -> None:
-    """Draw the fitted fall of a class, and at the bottom of the panel the limit with its interval."""
-    x, look = np.array([row["bend"], last]), {"color": "black", "linewidth": 1}
-    fall = row["level"] - row["slope"] * (x - row["bend"])
-    axis.plot(x, fall, **look, linestyle=(0, (4, 2)), zorder=3.5, label="second phase, fitted")
-    ends = [[max(0, row["limit"] - row["low"])], [max(0, row["high"] - row["limit"])]]
-    look |= {"linestyle": "", "marker": "^", "markersize": 5, "capsize": 2, "label": f"limit, {INTERVAL}"}
-    axis.errorbar(row["limit"], 0.06, xerr=ends, transform=axis.get_xaxis_transform(), **look)
+def _draw_limit(axis: Axes, row: pd.Series) -> None:
+    """Shade between which thresholds the limit of a class lies, and draw its interval at the bottom of the panel."""
+    below, high = row[["below", "high"]].astype(float).fillna(axis.get_xlim()[1])
+    axis.axvspan(row["limit"], below, color="0.5", alpha=0.25, linewidth=0, zorder=1, label="the limit is in here")
+    look = {"color": "black", "linewidth": 2.5, "solid_capstyle": "butt", "label": f"its {INTERVAL}"}
+    axis.plot([row["low"], high], [0.03] * 2, transform=axis.get_xaxis_transform(), **look)
 
 
 def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:

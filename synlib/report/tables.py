@@ -22,7 +22,7 @@ from synlib.curation.harmonize import count_table
 from synlib.curation.prune import prune, prune_report
 from synlib.profile import Profile
 from synlib.report.frames import INTERVAL, across_seeds, band, published
-from synlib.report.limits import limit_text
+from synlib.report.limits import range_text
 from synlib.runs.store import RunStore
 from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
@@ -132,15 +132,14 @@ def harmonization_counts(data: StudyData) -> Styler:
 
 
 def limits(found: pd.DataFrame, profile: Profile) -> Styler:
-    """The removal limits of Figure 4, ``found`` by :func:`synlib.report.limits.limits`: ≥ where one may be larger.
+    """The removal limits of Figure 4, ``found`` by :func:`synlib.report.limits.limits`, and between which thresholds.
 
     Column ``removed from here on``: the percentages that ``profile`` removes from section 4.2 on.
     """
-    limit, interval = zip(*(limit_text(row) for _, row in found.iterrows()), strict=True)
     chosen = [np.nan if name == MEAN else profile.grids.removal.get(name, 0) for name in found["class"]]
     columns = {
-        "limit (% removed)": limit,
-        INTERVAL: interval,
+        "limit (% removed)": list(map(range_text, found["limit"], found["below"])),
+        INTERVAL: list(map(range_text, found["low"], found["high"])),
         "limit in the paper": found["paper"],
         "removed from here on": chosen,
         "AP at the limit": found["ap"],

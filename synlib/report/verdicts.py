@@ -19,7 +19,7 @@ from pandas.io.formats.style import Styler
 
 from scapes.bootstrap import MEAN, NAMES, percentiles
 from synlib.report.frames import INTERVAL, DrawsOf, Missing, published, stacked
-from synlib.report.limits import two_phases
+from synlib.report.limits import at, last_near_highest
 from synlib.report.style import named
 from synlib.report.tables import intervals, shown
 from synlib.study.study import Study
@@ -246,10 +246,10 @@ def _select(runs: Claim, results: Results) -> pd.DataFrame:
 def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     """Figure 4: how far the removal limit of persons is above the median of the other classes' (percent removed)."""
     runs = stacked(_select(claim["runs"][0], results), draws, "threshold")
-    limits = pd.DataFrame(two_phases(runs.values, runs.ap)[0], columns=NAMES)
+    limits = pd.DataFrame(at(runs.values, last_near_highest(runs.ap)), columns=NAMES)
     lead = limits["person"] - limits.drop(columns=["person", MEAN]).median(axis=1)
     if np.isnan(lead[0]):
-        raise Missing("AP is 0, or has less than three thresholds, and no limit, for persons or for all others")
+        raise Missing("AP is 0 or unknown, so there is no limit, for persons or for all others")
     found = _estimate(lead.to_numpy())
     return found, found.verdict, "limits by the rule of Figure 4; the median of the other classes"
 
