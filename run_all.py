@@ -101,7 +101,7 @@ def report(profile, executed: list[str], command: str):
     from synlib.report import site
     from synlib.study.plan import NOTEBOOKS
 
-    options = {"profile": profile.name, "command": command, "figures": profile.figures_dir, "now": executed}
+    options = {"profile": profile.label, "command": command, "figures": profile.figures_dir, "now": executed}
     return site.build(profile.reports_dir, tuple(NOTEBOOKS), **options)
 
 

@@ -1,5 +1,6 @@
 """How large the study is, and where its data, runs and devices are: ``profiles/*.yaml``."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,11 +9,12 @@ import yaml
 from pydantic import Field, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, LocalPath, Natural, Section, Values, check, expanded
+from synlib.section import Count, List, LocalPath, Natural, Section, Values, check, expanded, plain
 from synlib.spec import ExecutionSettings, Init, InputSpec, Model, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
+PLACES = ("name", "data", "execution", "runs", "figures", "reports", "variant")  # fields that change no experiment
 LEARNING_RATES = {
     0.9: (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
     0.0: (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
@@ -134,6 +136,7 @@ class Profile(Section):
     runs: LocalPath = ""  # folder; empty: runs of the compendium
     figures: LocalPath = ""  # folder; empty: figures/NAME of the compendium
     reports: LocalPath = ""  # folder; empty: reports/NAME of the compendium
+    variant: str = ""  # what settings changed: added to NAME, so that figures and reports of the profile stay
 
     @model_validator(mode="after")
     def _fine_tuning_has_a_schedule(self) -> Self:
@@ -158,28 +161,33 @@ class Profile(Section):
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """The profile with other values of some fields: ``{"data.cityscapes": "/data/cs", "thresholds": [0, 40]}``.
 
-        A name is a field, a dotted field of a section, or a field of ``grids`` without that word. Raises ValueError,
-        naming the field, for an unknown one and for a value refused.
+        A name is a field, a dotted field of a section, or a field of ``grids`` without that word; those that change
+        experiments make a ``variant``. Raises ValueError, naming the field, for an unknown one and for a value refused.
         """
-        values = self.model_dump(exclude_unset=True)
+        values = {"variant": self.variant} | self.model_dump(exclude_unset=True)
         for name, value in settings.items():
             *sections, field = f"grids.{name}".split(".") if name in Grids.model_fields else name.split(".")
             if [*sections, field][0] not in type(self).model_fields:
                 known = ", ".join([*type(self).model_fields, *Grids.model_fields])
                 raise ValueError(f"setting {name!r}: unknown; expected one of {known}, or a field of a section")
-            target = values
+            target, before = values, self.model_dump()
             for section in sections:
                 if not isinstance(target.get(section), dict):
                     target[section] = {}
-                target = target[section]
+                target, before = target[section], before.get(section) if isinstance(before.get(section), dict) else {}
+            if [*sections, field][0] not in PLACES and plain(before.get(field)) != plain(value):
+                values["variant"] += f"+{field}={re.sub('[^-+.,_0-9A-Za-z]', '', str(value).replace(':', '_'))}"[
+                    :80
+                ]  # a folder's name
             target[field] = value
         return type(self)(**values)
 
     # Where derived data, runs, figures and reports are.
+    label = property(lambda self: self.name + self.variant)
     data_dir = property(lambda self: Path(self.data.folder or ROOT / "data" / self.name))
     runs_dir = property(lambda self: Path(self.runs or ROOT / "runs"))
-    figures_dir = property(lambda self: Path(self.figures or ROOT / "figures" / self.name))
-    reports_dir = property(lambda self: Path(self.reports or ROOT / "reports" / self.name))
+    figures_dir = property(lambda self: Path(self.figures or ROOT / "figures" / self.label))
+    reports_dir = property(lambda self: Path(self.reports or ROOT / "reports" / self.label))
 
 
 def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:

@@ -63,6 +63,7 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     look = {"palette": "viridis_r", "markers": list("os^"), "dashes": False, "errorbar": ("pi", 100)}  # band: the range
     sns.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, **look)
     axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
+    axis.get_legend().set_title("validation instances")
     return named(figure, "figure4_sizes", figure4_sizes=table)
 
 

@@ -141,6 +141,15 @@ def limits(found: pd.DataFrame, profile: Profile) -> Styler:
         "limit (% removed)": list(map(range_text, found["limit"], found["below"])),
         INTERVAL: list(map(range_text, found["low"], found["high"])),
         "limit in the paper": found["paper"],
+        "against the paper": np.select(
+            [
+                found["low"].isna() | found["paper"].isna(),
+                found["low"] > found["paper"],
+                found["high"] <= found["paper"],
+            ],
+            ["–", "higher", "lower"],
+            "not told apart",
+        ),
         "removed from here on": chosen,
         "AP at the limit": found["ap"],
     }

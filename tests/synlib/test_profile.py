@@ -104,6 +104,11 @@ def test_folders_are_the_compendiums_unless_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mine = profile.replace(runs="mine", reports="/reports")
     assert (mine.runs_dir, mine.reports_dir) == (tmp_path.resolve() / "mine", Path("/reports"))
+    same = {"data.folder": "/data", "execution.device": "cpu", "seeds": [0], "figures": "/figures"}
+    assert profile.with_settings(same).reports_dir == ROOT / "reports/smoke"
+    other = profile.with_settings({"thresholds": [0, 7], "learning_rates": {0.9: [0.1]}})
+    assert other.reports_dir == ROOT / "reports/smoke+thresholds=0,7+learning_rates=0.9_0.1"
+    assert other.with_settings({"reports": "/mine"}).reports_dir == Path("/mine")
 
 
 def test_settings_on_a_command_line_are_yaml():

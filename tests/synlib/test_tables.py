@@ -181,7 +181,12 @@ def test_limits_beside_the_papers_readings(one):
     styled = tables.limits(found.reset_index(), removing(person=60, car=12.5))
     assert styled.data["removed from here on"].tolist()[:8] == [60, 0, 12.5, 0, 0, 0, 0, 0]
     assert styled.data["limit in the paper"].tolist()[:8] == [60] + [30] * 7
-    assert cells_of(styled)[12:14] == ["30", "12.5"] and cells_of(styled)[-3:-1] == ["–", "–"]
+    person, car = (cells_of(styled)[k : k + 6] for k in (0, 12))
+    assert person[2:4] == ["60", "not told apart"] and car[2:5] == ["30", "not told apart", "12.5"]
+    assert cells_of(styled)[-4:-1] == ["–", "–", "–"]
+    found["paper"] = [0, 90, 30, *[np.nan] * 6]
+    against = tables.limits(found.reset_index(), removing()).data["against the paper"]
+    assert against.tolist()[:4] == ["higher", "lower", "not told apart", "–"]
     with pytest.raises(Missing, match="no seed with results for every threshold"):
         limits(one.results["thresholds"].iloc[:0], one.draws)
 
