@@ -18,6 +18,30 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # equality of bytes is promised, and te
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture
+def run_all(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    import run_all
+
+    return run_all
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store of runs."""
+    from synlib.runs.store import RunStore
+
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def one():
+    """Results of one seed."""
+    from tests.fake_results import FakeStudy
+
+    return FakeStudy()
+
+
 @pytest.fixture(scope="session")
 def smoke_data(tmp_path_factory) -> Path:
     """The data of profile ``smoke``: 8 + 4 images of 64 x 128 px a domain."""

@@ -89,16 +89,17 @@ def modules_after(*names: str) -> set[str]:
     return set(run.stdout.split())
 
 
-def test_notebooks_and_plans_do_not_wait_for_pytorch():
-    names = [dotted(path) for path in MODULES if path.name != "__main__.py"]
-    assert not modules_after(*(name for name in names if room(name) not in TORCH_ROOMS), "run_all") & set(HEAVY)
+NAMES = [dotted(path) for path in MODULES if path.name != "__main__.py"]
 
 
-def test_scapes_needs_neither_pytorch_nor_pydantic():
-    loaded = modules_after(*(dotted(path) for path in MODULES if room(dotted(path)) == "scapes"))
-    assert not loaded & {*HEAVY, "pydantic", "matplotlib"}
-
-
-def test_the_command_line_imports_a_command_only_when_it_is_used():
-    loaded = modules_after("synlib.__main__")
-    assert not loaded & {*HEAVY, "matplotlib", "synlib.study.study", "scapes.ap"}
+@pytest.mark.parametrize(
+    ("names", "unwanted"),
+    [
+        ([*(name for name in NAMES if room(name) not in TORCH_ROOMS), "run_all"], HEAVY),
+        ([name for name in NAMES if room(name) == "scapes"], (*HEAVY, "pydantic", "matplotlib")),
+        (["synlib.__main__"], (*HEAVY, "matplotlib", "synlib.study.study", "scapes.ap")),
+    ],
+    ids=["notebooks and plans", "scapes", "the command line"],
+)
+def test_nobody_waits_for_what_is_not_used(names, unwanted):
+    assert not modules_after(*names) & set(unwanted)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from synlib.runs.folder import RunDir
 from synlib.runs.launch import Outcome, RunFailedError
+from tests.workers import wait_for, workers_of
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("runs", "figures", "reports")
@@ -25,10 +27,8 @@ sys.exit(run_all.main(["--plan"]))
 
 
 @pytest.fixture
-def attempt(monkeypatch, tmp_path, smoke_data, capsys):
+def attempt(run_all, monkeypatch, tmp_path, smoke_data, capsys):
     """Run ``run_all.py`` with trainings that end in given states and notebooks of which some fail."""
-    monkeypatch.syspath_prepend(ROOT)
-    import run_all
 
     def attempt(*options: str, states: dict[str, Outcome] | None = None, failing: tuple[str, ...] = ()):
         def train(specs, *_, **__):
@@ -59,60 +59,45 @@ def ids(study) -> dict[str, str]:
     return {"second": min(second - first), "both": min(first & second)}
 
 
-def test_all_is_done(attempt):
+def test_all_is_done_and_reports_are_named_when_they_were_made(attempt, ids, tmp_path, monkeypatch):
+    reports = tmp_path / "reports"
     code, output, errors = attempt("--only", "01", "02")
     assert code == 0
     assert "notebooks: 2 of 2 executed: 01_harmonization, 02_pruning_study" in output
-    assert "trained now)" in output
-    assert "time: 0:00:0" in output
+    assert "trained now)" in output and "time: 0:00:0" in output and f"reports: {reports}\n" in output
     assert "notebook" not in errors
-
-
-def test_a_diverged_run_is_a_result(attempt, ids):
-    diverged = Outcome(ids["second"], "diverged", "diverged at iteration 3", "log.txt")
-    code, output, _ = attempt("--only", "01", "02", states={ids["second"]: diverged})
-    assert code == 0
-    assert f"  run {ids['second']} diverged: diverged at iteration 3 (log: log.txt)" in output
-    assert "1 diverged)" in output
-    assert "2 of 2 executed" in output
-
-
-def test_a_failed_run_ends_it(attempt, ids):
-    failed = Outcome(ids["second"], "failed", "no space left", "output.txt")
-    code, output, errors = attempt("--only", "01", "02", states={ids["second"]: failed})
-    assert code == 1
-    assert "notebooks: 0 of 2 executed" in output
-    assert errors.splitlines()[-1] == f"run {ids['second']} failed: no space left (log: output.txt)"
-
-
-def test_reports_are_named_when_they_were_made(attempt, ids, tmp_path, monkeypatch):
     monkeypatch.setattr("run_all.report", lambda profile, *_: profile.reports_dir / "index.html")
-    reports = tmp_path / "reports"
-    _, output, _ = attempt("--only", "01")
-    assert f"reports: {reports}\n" in output
-    _, output, _ = attempt("--only", "01", "--report")
-    assert f"reports: {reports / 'index.html'}\n" in output
+    assert f"reports: {reports / 'index.html'}\n" in attempt("--only", "01", "--report")[1]
     (reports / "index.html").touch()
     failed = Outcome(ids["both"], "failed", "no space left", "output.txt")
-    _, output, _ = attempt("--only", "01", "--report", states={ids["both"]: failed})
-    assert "reports:" not in output
+    assert "reports:" not in attempt("--only", "01", "--report", states={ids["both"]: failed})[1]
 
 
-def test_with_keep_going_what_does_not_need_the_failed_run_is_done(attempt, ids):
-    for which, executed in (("second", 1), ("both", 0)):
-        failed = Outcome(ids[which], "failed", "no space left", "output.txt")
-        code, output, errors = attempt("--only", "01", "02", "--keep-going", states={ids[which]: failed})
-        assert code == 1
-        assert f"notebooks: {executed} of 2 executed" in output
-        assert f"notebook 02_pruning_study not executed: it needs run {ids[which]}" in errors
+@pytest.mark.parametrize(
+    ("options", "which", "state", "executed", "message"),
+    [
+        ([], "second", "diverged", 2, "  run {} diverged: no space left (log: output.txt)\n"),
+        ([], "second", "failed", 0, "run {} failed: no space left (log: output.txt)\n"),
+        (["--keep-going"], "second", "failed", 1, "notebook 02_pruning_study not executed: it needs run {}"),
+        (["--keep-going"], "both", "failed", 0, "notebook 02_pruning_study not executed: it needs run {}"),
+    ],
+)
+def test_a_run_ends_badly(attempt, ids, options, which, state, executed, message):
+    """A diverged run is a result; a failed one ends it all, or what needs it."""
+    outcome = Outcome(ids[which], state, "no space left", "output.txt")
+    code, output, errors = attempt("--only", "01", "02", *options, states={ids[which]: outcome})
+    assert code == (state == "failed")
+    assert f"notebooks: {executed} of 2 executed" in output
+    assert message.format(ids[which]) in (output if state == "diverged" else errors)
+    assert ("1 diverged)" in output) == (state == "diverged")
 
 
-def test_a_failed_notebook_ends_it_unless_it_is_to_keep_going(attempt):
-    for option, executed in ([], 0), (["--keep-going"], 1):
-        code, output, errors = attempt("--only", "01", "02", *option, failing=("01",))
-        assert code == 1
-        assert f"notebooks: {executed} of 2 executed" in output
-        assert errors.splitlines()[-1] == "notebook 01_harmonization, cell 3: ValueError: wrong"
+@pytest.mark.parametrize(("options", "executed"), [([], 0), (["--keep-going"], 1)])
+def test_a_failed_notebook_ends_it_unless_it_is_to_keep_going(attempt, options, executed):
+    code, output, errors = attempt("--only", "01", "02", *options, failing=("01",))
+    assert code == 1
+    assert f"notebooks: {executed} of 2 executed" in output
+    assert errors.splitlines()[-1] == "notebook 01_harmonization, cell 3: ValueError: wrong"
 
 
 def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
@@ -137,24 +122,36 @@ def test_an_interrupt_while_it_is_loading_is_one_line():
     assert ended.stderr == "interrupted; the same command goes on from here\n"
 
 
-def test_an_interrupt_in_a_notebook_is_one_line(trained, smoke_data, tmp_path):
-    """Ctrl-C reaches this process and the kernel alike in a terminal; the kernel says nothing of it."""
-    command = [sys.executable, str(ROOT / "run_all.py"), "--profile", "smoke", "--only", "01", "--set"]
-    settings = trained.study.profile.execution.device, trained.study.store.root
-    command += [f"execution.device={settings[0]}", f"data.folder={smoke_data}", f"runs={settings[1]}"]
-    command += [f"{name}={tmp_path / name}" for name in ("figures", "reports")]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+@pytest.mark.parametrize("where", ["execution.loader_workers=2", "execution.processes=2", "notebook"])
+def test_an_interrupt_is_one_line_and_stops_all_processes(trained, smoke_data, tmp_path, where):
+    """Of a training, or in a notebook: Ctrl-C reaches this process and the kernel, which says nothing of it."""
+    text, runs = (ROOT / "profiles/smoke.yaml").read_text(), trained.study.store.root
+    if where != "notebook":
+        text, runs = text.replace("iterations: 4", "iterations: 10000"), tmp_path / "runs"
+    (tmp_path / "mine.yaml").write_text(text)
+    folders = {"data.folder": smoke_data, "runs": runs} | {name: tmp_path / name for name in ("figures", "reports")}
+    command = [sys.executable, ROOT / "run_all.py", "--profile", tmp_path / "mine.yaml", "--only", "01"]
+    command += ["--set", "execution.device=cpu", *(f"{name}={folder}" for name, folder in folders.items())]
+    said = tmp_path / "said"
+    with said.open("w") as stream:
+        command += [where] if where != "notebook" else []
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stream, start_new_session=True
+        )
     try:
-        read = b""
-        while b"1/" not in read:  # the first cell is done
-            read += os.read(process.stderr.fileno(), 4096) or pytest.fail(read.decode())
-        os.killpg(process.pid, signal.SIGINT)
-        _, rest = process.communicate(timeout=60)
+        if where == "notebook":
+            wait_for(lambda: "1/" in said.read_text(), process)  # the first cell is done
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            wait_for(lambda: any(runs.glob("*/model_0*.pth")), process)
+            assert len(workers_of(runs)) >= 1 + ("processes" in where)
+            os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
     finally:
         process.kill()
-    errors = (read + rest).decode()
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == "interrupted; the same command goes on from here"
-    assert "Traceback" not in errors
+    assert said.read_text().splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in said.read_text()
+    if where != "notebook":
+        wait_for(lambda: not workers_of(runs))
+        assert {run.state() for run in map(RunDir, runs.iterdir())} <= {"interrupted", "planned"}
+        assert not list(runs.glob("*/failure.json")) and not list((tmp_path / "reports").rglob("*.ipynb"))

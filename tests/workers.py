@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from synlib.runs.folder import RunDir
@@ -48,6 +49,16 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen | None =
         assert time.monotonic() < deadline, "waited too long"
         assert process is None or process.poll() is None, "the process ended too early"
         time.sleep(0.01)
+
+
+def workers_of(folder: Path) -> list[psutil.Process]:
+    """Live processes, wherever they hang in the tree, whose command line names a run below ``folder``."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if "pointrend.worker" in line and str(folder) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
 
 
 def states(outcomes) -> list[str]:

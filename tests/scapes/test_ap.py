@@ -1,4 +1,4 @@
-"""AP against the official evaluator itself, and the invariants of matching and pooling."""
+"""AP against the official evaluator itself, the invariants of matching and pooling, and AP by size."""
 
 import dataclasses
 import itertools
@@ -13,10 +13,13 @@ from scapes.ap import (
     IGNORED,
     OVERLAPS,
     TRUE_POSITIVE,
+    ap_by_size,
     average_precision,
     check_images,
     outcomes,
+    thirds,
 )
+from scapes.bootstrap import MEAN, NAMES, summary
 from scapes.files import BadFile
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
@@ -131,34 +134,21 @@ def test_counts_by_hand():
     assert (result.truths[0], result.predictions[0], result.images) == (2, 4, 1)
 
 
-def test_no_images_is_nan():
-    result = average_precision([])
-    assert np.isnan(result.ap).all()
-    assert np.isnan(result.mean)
-
-
 def image(image_id="a", value=24001):
     frame = np.full((20, 20), 7, np.uint16)
     frame[:12, :12] = value
     return frame, as_detections(image_id, frame, [(24, 0.5, frame == value)])
 
 
-def test_mask_of_wrong_size_is_named():
+def test_what_is_wrong_is_named():
     frame, detections = image("munster_1")
     with pytest.raises(ValueError, match=r"munster_1.*\(20, 19\).*\(20, 20\)"):
         match_image(frame[:, :-1], detections)
     with pytest.raises(ValueError, match=r"munster_1.*found ground truth int32 .* expected uint16"):
         match_image(frame.astype(np.int32), detections)
-
-
-@pytest.mark.parametrize("value", [34, 999, 34000, 60000])
-def test_unknown_instance_id_is_named(value):
-    frame, detections = image(value=value)
-    with pytest.raises(BadFile, match=f"image a: value: found 1 such ids, the first is {value}"):
-        match_image(frame, detections)
-
-
-def test_images_are_checked():
+    for value in (34, 999, 34000, 60000):
+        with pytest.raises(BadFile, match=f"image a: value: found 1 such ids, the first is {value}"):
+            match_image(*image(value=value))
     a, b = (match_image(*image(image_id)) for image_id in "ab")
     with pytest.raises(ValueError, match=r"image a: found several records, expected one"):
         average_precision([a, b, a])
@@ -169,3 +159,65 @@ def test_images_are_checked():
         check_images("ab", "a")
     with pytest.raises(ValueError, match=r"image c: found no record, expected one \(1 such images of 3\)"):
         check_images("ab", "abc")
+    nothing = average_precision([])
+    assert np.isnan(nothing.ap).all() and np.isnan(nothing.mean)
+
+
+PERSON, CAR = 24, 26
+SIZE = (64, 128)
+BANDS = {"small": (0, 4), "medium": (4, 36), "large": (36, np.inf)}
+
+
+def box(x0, y0, x1, y1):
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def test_a_scene_by_hand():
+    """A person in each band, a large car; medium and large found, and false positives of all sizes."""
+    frame = np.full(SIZE, 7, np.uint16)
+    frame[0, 0:3], frame[10:15, 0:5], frame[20:26, 0:6], frame[40:50, 0:20] = 24000, 24001, 24002, 26000
+    predictions = [
+        (PERSON, 0.9, box(0, 10, 5, 15)),  # medium, 25 px: true
+        (PERSON, 0.8, box(100, 0, 101, 2)),  # small, 2 px: false, before anything small is found
+        (PERSON, 0.7, box(0, 20, 6, 26)),  # large, 36 px: true
+        (PERSON, 0.6, box(0, 20, 6, 25)),  # the same person again, 30 px: false where that person counts, not by area
+        (CAR, 0.5, box(100, 40, 120, 50)),  # large, 200 px: false
+    ]
+    table = ap_by_size(outcomes([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)]), BANDS)
+    assert list(table) == ["class", "size", "ap", "count"]
+    assert table["class"].tolist() == 3 * list(NAMES)
+    rows = table.set_index(["size", "class"])
+    assert rows["ap"].xs("person", level="class").to_dict() == {"small": 0.0, "medium": 1.0, "large": 1.0}
+    assert rows.loc[("large", "car"), "ap"] == 0.0
+    assert rows["ap"].xs(MEAN, level="class").to_dict() == {"small": 0.0, "medium": 1.0, "large": 0.5}
+    assert rows["count"].xs("person", level="class").to_dict() == {"small": 1, "medium": 1, "large": 1}
+    assert rows["count"].xs(MEAN, level="class").to_dict() == {"small": 1, "medium": 1, "large": 2}
+    assert np.isnan(rows.loc[("small", "car"), "ap"])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bands_make_up_the_whole(tmp_path, seed):
+    paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
+    pooled = outcomes(matched(paths, detections, min_area_px=4))
+    whole = average_precision(pooled)
+    np.testing.assert_array_equal(ap_by_size(pooled, {"all": (0, np.inf)})["ap"], summary(whole.ap)[:, 0])
+    parts = ap_by_size(pooled, {"small": (0, 20), "medium": (20, 180), "large": (180, np.inf)})
+    counts = parts.groupby("class", sort=False)["count"].sum()
+    assert counts.tolist() == [*whole.truths.tolist(), whole.truths.sum()]
+    areas = pooled.truths["area_px"][pooled.truths["evaluated"]]
+    by_area = [(areas < 20).sum(), ((areas >= 20) & (areas < 180)).sum(), (areas >= 180).sum()]
+    assert parts[parts["class"] == MEAN]["count"].tolist() == by_area
+
+
+def test_thirds_hold_as_many_each():
+    frame = np.full(SIZE, 7, np.uint16)
+    for number in range(6):
+        frame[number, : 10 + number] = 24000 + number
+    frame[10, 0:2], frame[20, 0:50] = 24006, 24  # too small to count, and a group
+    pooled = outcomes([match_image(frame, as_detections("a", frame, []), min_area_px=3)])
+    assert thirds(pooled) == {"small": (0, 12), "medium": (12, 14), "large": (14, 16)}
+    assert ap_by_size(pooled, thirds(pooled)).query("`class` == 'mean'")["count"].tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="no evaluated ground truth"):
+        thirds(outcomes([]))

@@ -49,6 +49,9 @@ def test_seed_and_order_decide_the_bits():
     assert first.shape == (70, 8, 10)
     assert first.tobytes() == bootstrap.bootstrap_ap(outcomes(records[::-1]), resamples=70, seed=3).tobytes()
     assert first.tobytes() != bootstrap.bootstrap_ap(outcomes(records), resamples=70, seed=4).tobytes()
+    assert bootstrap.draw(outcomes(records[:1]), resamples=2).drawn.shape == (2, 9)
+    with pytest.raises(ValueError, match="no images"):
+        bootstrap.draw(outcomes([]))
 
 
 def test_intervals_have_classes_and_mean(recwarn):
@@ -103,16 +106,6 @@ def test_other_records_or_settings_are_drawn_anew(records, resampled, monkeypatc
     assert changed.truth != first.truth
 
 
-def test_a_folder_that_cannot_be_written_to(records, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError("read-only")
-
-    expected = bootstrap.read_draws(records)
-    records.with_name("draws.npz").unlink()
-    monkeypatch.setattr(bootstrap, "replacing", refuse)
-    assert equal(bootstrap.read_draws(records), expected)
-
-
 def test_the_same_images_are_drawn_for_runs_on_one_set_and_others_on_another():
     rng = np.random.default_rng(0)
     first = simulate(rng, 200)
@@ -133,10 +126,7 @@ def test_over_seeds_has_the_variance_of_a_mean(seeds):
     rng = np.random.default_rng(seeds)
     variances = [bootstrap.over_seeds(np.repeat(rng.normal(0, 1, (seeds, 1)), 300, 1)).var() for _ in range(600)]
     assert np.mean(variances) == pytest.approx(1 / seeds, rel=0.12)
-
-
-def test_over_one_seed_is_that_seed():
-    drawn = np.random.default_rng(0).normal(size=(1, 50, 9))
+    drawn = rng.normal(size=(1, 50, 9))
     np.testing.assert_array_equal(bootstrap.over_seeds(drawn), drawn[0])
 
 
@@ -147,9 +137,3 @@ def test_percentiles_leave_unknown_draws_out(recwarn):
     assert (low[0], high[0]) == pytest.approx((49 * 0.025, 49 * 0.975))
     assert np.isnan([low[1], high[1]]).all()
     assert not recwarn.list
-
-
-def test_draws_of_few_images():
-    with pytest.raises(ValueError, match="no images"):
-        bootstrap.draw(outcomes([]))
-    assert bootstrap.draw(outcomes(simulate(np.random.default_rng(0), 1)), resamples=2).drawn.shape == (2, 9)

@@ -1,6 +1,7 @@
-"""COCO export against pycocotools' own encoder, and COCO AP where it is known."""
+"""COCO export against pycocotools, COCO AP where it is known, and submissions against the official evaluator."""
 
 import json
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -8,12 +9,15 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from scapes import png
+from scapes.ap import average_precision
 from scapes.coco import MEAN, coco_ap, coco_predictions, coco_truth, run_lengths
 from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.predictions import Detections
-from tests.cases import draw_data_set, from_masks
+from scapes.submit import check_submission, write_submission
+from tests import official
+from tests.cases import draw_data_set, from_masks, matched
 
 
 @pytest.fixture
@@ -76,8 +80,10 @@ def as_detections(images, instances):
 
 
 def test_ap_of_perfect_and_of_no_detections(data_set):
-    images, instances, _ = data_set
+    images, instances, detections = data_set
     truth = coco_truth(images)
+    with pytest.raises(ValueError, match="image 0: found detections, expected an image of the table"):
+        coco_predictions(images.iloc[1:], detections)
     present = {CLASSES[category] for category in instances.loc[~instances["crowd"], "category"]}
     assert 2 < len(present) < len(CLASSES)
     perfect = coco_ap(truth, coco_predictions(images, as_detections(images, instances)))
@@ -101,7 +107,65 @@ def test_ap_of_a_known_overlap(tmp_path):
     assert values.to_dict() == {"ap": 0.5, "ap50": 1.0, "ap75": 0.0}
 
 
-def test_bad_input_is_named(data_set):
-    images, _, detections = data_set
-    with pytest.raises(ValueError, match="image 0: found detections, expected an image of the table"):
-        coco_predictions(images.iloc[1:], detections)
+IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
+
+
+@pytest.fixture
+def submitted(tmp_path):
+    paths, _, detections = draw_data_set(np.random.default_rng(3), tmp_path, len(IDS))
+    fields = ("size", "category", "score", "boxes", "masks")
+    return paths, [Detections(i, *(getattr(d, name) for name in fields)) for i, d in zip(IDS, detections, strict=True)]
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+def test_the_official_evaluator_reads_the_same_predictions(tmp_path, submitted):
+    paths, detections = submitted
+    options = {"expected_images": IDS, "size": detections[0].size}
+    write_submission(iter(detections), tmp_path / "out.zip", **options)
+    table = check_submission(tmp_path / "out.zip", **options)
+    assert table.index.tolist() == IDS
+    assert table.sum(axis=1).tolist() == [sum(mask.any() for mask in item.masks) for item in detections]
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        archive.extractall(tmp_path / "out")
+    texts = [tmp_path / "out" / f"{image_id}.txt" for image_id in IDS]
+    reference = official.evaluate_files(paths, texts, tmp_path / "out", min_area_px=4)
+    found = average_precision(matched(paths, detections, min_area_px=4))
+    np.testing.assert_allclose(found.ap, reference["resultApMatrix"][0], rtol=0, atol=1e-12)
+
+
+def test_wrong_images_are_named_and_leave_no_file(tmp_path, submitted):
+    _, detections = submitted
+    options = {"expected_images": IDS, "size": detections[0].size}
+    for items, message in [
+        (detections[1:], f"image {IDS[0]}: found no record"),
+        ([*detections, detections[0]], f"image {IDS[0]}: found several records"),
+        ([*detections, Detections("bonn_000000_000019", detections[0].size, [], [], [], [])], "bonn.*expected none"),
+        ([Detections("17", detections[0].size, [], [], [], [])], "image 17: expected an id CITY_SEQ_FRAME"),
+        ([Detections(IDS[0], (3, 4), [], [], [], [])], rf"image {IDS[0]}: found masks of \(3, 4\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            write_submission(items, tmp_path / "out.zip", **options)
+    assert not list(tmp_path.glob("*.zip"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("masks/a.png 26", "Invalid prediction file"),
+        ("masks/b.png 26 0.5", "found no file b.png"),
+        ("masks/a.png 29 0.5", "expected a label id"),
+        ("masks/a.png 26 nan", "finite score"),
+        ("/masks/a.png 26 0.5", "relative path"),
+        ("../a.png 26 0.5", "outside of prediction path"),
+        (None, "Found no prediction"),
+    ],
+)
+def test_what_the_server_would_refuse_is_named(tmp_path, text, message):
+    empty = Detections(IDS[0], (3, 4), [0], [0.5], [[0, 0, 1, 1]], [np.ones((1, 1), bool)])
+    write_submission([empty], tmp_path / "good.zip", expected_images=IDS[:1], size=(3, 4))
+    with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
+        bad.writestr("masks/a.png", good.read(f"masks/{IDS[0]}_000.png"))
+        if text is not None:
+            bad.writestr(f"{IDS[0]}.txt", text)
+    with pytest.raises(ValueError, match=f"{IDS[0]}.*{message}"):
+        check_submission(tmp_path / "bad.zip", expected_images=IDS[:1], size=(3, 4))

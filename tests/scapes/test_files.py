@@ -1,11 +1,12 @@
-"""Two writers of one folder: the second waits, says so, and gets its turn however the first one ends."""
+"""Files: of two writers of one folder the second waits and gets its turn; a PNG comes back as it was written."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from scapes import png
 from scapes.files import only_one
 
 
@@ -29,24 +30,35 @@ def test_waits_and_says_so(tmp_path, capfd):
     assert list((tmp_path / "data").iterdir()) == [] and not (tmp_path / "other").exists()
 
 
-def test_a_killed_process_holds_nothing(tmp_path):
-    script = "import sys\nfrom scapes.files import only_one\nwith only_one(sys.argv[1]): print(flush=True), input()"
-    command = [sys.executable, "-c", script, str(tmp_path / "data")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with ThreadPoolExecutor(1) as pool, subprocess.Popen(command, **pipes) as process:
-        process.stdout.readline()
-        waiting = pool.submit(enter, tmp_path / "data")
-        try:
-            with pytest.raises(TimeoutError):
-                waiting.result(timeout=0.3)
-        finally:
-            process.kill()
-        assert waiting.result() == "in"
-
-
 def test_parent_folder_that_may_not_be_written_to(tmp_path, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("scapes.files.os.open", refuse)
     assert enter(tmp_path / "data") == "in"
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "shape"),
+    [("gray 8", np.uint8, (5, 7)), ("gray 16", np.uint16, (5, 7)), ("RGB 8", np.uint8, (5, 7, 3))],
+)
+def test_round_trip(tmp_path, kind, dtype, shape):
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    png.write(tmp_path / "a.png", image)
+    again = png.read(tmp_path / "a.png", kind)
+    assert again.dtype == dtype and again.tolist() == image.tolist()
+    header = png.read_header(tmp_path / "a.png")
+    assert header[:2] == (5, 7) and header.kind == kind
+    with Image.open(tmp_path / "a.png") as pillow:
+        theirs = np.asarray(pillow)
+    assert theirs.tolist() == (image[..., ::-1] if image.ndim == 3 else image).tolist()
+
+
+def test_ends_change_with_a_pixel_and_not_with_the_place(tmp_path):
+    image = np.zeros((64, 64), np.uint16)
+    png.write(tmp_path / "a.png", image)
+    png.write(tmp_path / "b.png", image)
+    image[10, 10] = 1
+    png.write(tmp_path / "c.png", image)
+    ends = [png.read_ends(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    assert ends[0] == ends[1] != ends[2]

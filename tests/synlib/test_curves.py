@@ -31,11 +31,6 @@ def closed():
 
 
 @pytest.fixture(scope="module")
-def one():
-    return FakeStudy()
-
-
-@pytest.fixture(scope="module")
 def three():
     return FakeStudy(seeds=(0, 1, 2))
 
@@ -247,8 +242,6 @@ def test_a_study_saves_a_figure_and_its_tables(one, tmp_path):
     assert Study.save(of_folder, figure) is figure
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"figure4.png", "figure4.pdf", "figure4.csv", "figure4_limits.csv"}
-    assert (tmp_path / "new" / "figure4.png").read_bytes()[:4] == b"\x89PNG"
-    assert (tmp_path / "new" / "figure4.pdf").read_bytes()[:5] == b"%PDF-"
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "figure4.csv"), results)
 
 

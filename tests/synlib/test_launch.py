@@ -1,35 +1,23 @@
 """Launching: nothing twice, in the order of need, failures with reason and log, interruption without loss."""
 
 import functools
-import json
-import os
 import re
 import resource
 import signal
 import subprocess
-import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
 from synlib.runs import local as processes
-from synlib.runs.launch import train
-from synlib.runs.local import LocalExecutor, WorkerProcess
-from synlib.runs.store import RunStore
+from synlib.runs.launch import in_order, train
 from synlib.spec import RunSpec
-from tests.workers import PATIENCE_S, failing, real_spec, states, variant, wait_for
-
-LAUNCHER = """
-import json, sys
-from synlib.spec import Execution, RunSpec
-from synlib.runs.launch import train
-from synlib.runs.store import RunStore
-spec, job, store = map(json.loads, sys.argv[1:])
-train([RunSpec(**spec)], RunStore(store), Execution(**job))
-"""
+from tests.workers import failing, real_spec, states, variant, wait_for, workers_of
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +29,6 @@ def spec(study):
 @pytest.fixture(scope="module")
 def job(study):
     return study.execution().replace(evaluate_on=())
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path / "runs")
 
 
 def foreign(spec):
@@ -63,16 +46,6 @@ def not_started():
 
 def modified(folder) -> dict:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def workers_of(folder) -> list[psutil.Process]:
-    """Live processes, wherever they hang in the tree, whose command line names a run below ``folder``."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if "pointrend.worker" in line and str(folder) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
 
 
 def test_nothing_is_trained_twice(trained):
@@ -166,13 +139,6 @@ def test_folders_with_another_spec_or_a_damaged_result_stop_no_other_run(store, 
     assert RunSpec.load(store.run(spec).spec_path) == other
 
 
-def test_a_complete_run_that_lost_its_spec_has_it_again(store, spec, job):
-    run = store.run(spec)
-    run.write("result.json", {})
-    assert states(train([spec], store, job)) == ["done"]
-    assert run.spec() == spec
-
-
 def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
     tables = tmp_path / "tables"
     started = []
@@ -190,12 +156,14 @@ def test_a_run_waits_for_the_one_it_starts_from(store, spec, job):
     ended, started = first.path / "result.json", then.path / "environment.json"
     assert ended.stat().st_mtime_ns < started.stat().st_mtime_ns
     assert then.read("job.json")["initial_weights"] == str(first.path / "model_final.pth")
-
-
-def test_a_run_whose_beginning_is_missing_is_not_started(store, spec, job):
+    first.spec_path.unlink()
+    assert states(train([spec], store, job)) == ["done"]
+    assert first.spec() == spec
     orphan = spec.replace(init="run:0123456789ab")
     failing(f"run {orphan.run_id} not started: it needs run 0123456789ab", [orphan], store, job)
     assert not store.run(orphan).path.exists()
+    with pytest.raises(ValueError, match="jobs: found 0"):
+        train([spec], store, job, jobs=0)
 
 
 def test_a_killed_worker_is_reported(store, spec, job):
@@ -225,28 +193,44 @@ def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job
     assert run.read("job.json") is None
 
 
-@pytest.mark.parametrize(("processes", "loader_workers"), [(1, 2), (2, 0)])
-def test_an_interrupt_stops_all_processes_and_loses_nothing(request, store, spec, job, processes, loader_workers):
-    long = variant(spec, iterations=10_000)
-    run = store.run(long)
-    job = job.replace(processes=processes, loader_workers=loader_workers)
-    arguments = [json.dumps(value) for value in (long.to_dict(), job.to_dict(), str(store.root))]
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, *arguments], stderr=subprocess.PIPE, text=True)
-    request.addfinalizer(launcher.kill)
-    wait_for(lambda: any(run.path.glob("model_0*.pth")), launcher)
-    assert len(workers_of(run.path)) >= processes
-    os.kill(launcher.pid, signal.SIGINT)
-    _, errors = launcher.communicate(timeout=PATIENCE_S)
-    assert launcher.returncode != 0
-    assert "KeyboardInterrupt" in errors
-    wait_for(lambda: not workers_of(run.path))
-    assert run.state() == "interrupted"
-    assert not (run.path / "failure.json").exists()
+@dataclass(frozen=True)
+class Run:
+    """What the order needs of a spec."""
 
-    saved = max(int(path.stem.split("_")[1]) for path in run.path.glob("model_0*.pth"))
-    goal = job.replace(processes=1, loader_workers=0)
-    worker = WorkerProcess(long, store, goal)
-    try:
-        wait_for(lambda: f"Starting training from iteration {saved + 1}" in (run.path / "log.txt").read_text())
-    finally:
-        LocalExecutor.leave([worker])
+    run_id: str
+    iterations: int
+    initial_run: str | None = None
+    batch_size: int = 1
+
+    @property
+    def training_images(self) -> int:
+        return self.iterations * self.batch_size
+
+
+@st.composite
+def plans(draw) -> list[Run]:
+    """Runs that start from nothing, or from one listed before or elsewhere."""
+    runs = []
+    for number in range(draw(st.integers(1, 20))):
+        initial = draw(st.sampled_from([None, "elsewhere", *(run.run_id for run in runs)]))
+        runs.append(Run(f"run{number}", draw(st.integers(1, 20)), initial))
+    return draw(st.permutations(runs))
+
+
+def chain(run: Run, runs: list[Run]) -> int:
+    """Iterations of the longest chain that begins with ``run``."""
+    return run.iterations + max((chain(other, runs) for other in runs if other.initial_run == run.run_id), default=0)
+
+
+@given(runs=plans())
+def test_everything_is_started_once_by_the_length_of_its_chain(runs):
+    """Such an order takes at most 2 - 1 / places times as long as the best one (Graham 1966)."""
+    order = in_order([*runs, *runs])
+    chains = [chain(run, runs) for run in order]
+    assert sorted(chains, reverse=True) == chains
+    assert sorted(order, key=lambda run: run.run_id) == sorted(runs, key=lambda run: run.run_id)
+
+
+def test_a_short_run_that_long_ones_wait_for_comes_first_and_a_batch_counts():
+    runs = [Run("long", 50), Run("pre", 10), Run("tuned", 60, "pre"), Run("short", 5), Run("batch", 4, batch_size=8)]
+    assert [run.run_id for run in in_order(runs)] == ["pre", "tuned", "long", "batch", "short"]

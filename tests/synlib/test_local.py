@@ -7,16 +7,10 @@ import pytest
 
 from synlib.runs import local
 from synlib.runs.local import LocalExecutor, visible_gpus
-from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
 from synlib.study.plan import gpus_of
 
 SPEC = RunSpec(data=DataSpec(real=4))
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path / "runs")
 
 
 @pytest.fixture

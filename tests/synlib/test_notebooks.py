@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,21 +15,16 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from synlib.profile import Profile
+from synlib.study import notebooks
+from synlib.study.experiments import EXPERIMENTS
 from synlib.study.notebooks import refuse_unknown_parameters
+from synlib.study.plan import NOTEBOOKS as PLANNED
+from synlib.study.plan import plan
 from tests.pages import Resources
-from tests.workers import wait_for
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-@pytest.fixture
-def run_all(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)
-    import run_all
-
-    return run_all
 
 
 @pytest.fixture
@@ -56,9 +50,6 @@ def code_cells(notebook) -> list:
 
 
 def test_every_planned_notebook_is_there():
-    from synlib.study.experiments import EXPERIMENTS
-    from synlib.study.plan import NOTEBOOKS as PLANNED
-
     assert [path.stem for path in NOTEBOOKS] == sorted(PLANNED)
     assert {name for names in PLANNED.values() for name in names} <= set(EXPERIMENTS)
 
@@ -187,30 +178,7 @@ def test_nonsense_is_refused_in_one_line_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
-def test_ctrl_c_while_training_loses_nothing(smoke_data, tmp_path):
-    """The same command goes on afterwards: see test_launch.py for the workers, test_trainer.py for the bytes."""
-    profile = (ROOT / "profiles/smoke.yaml").read_text().replace("iterations: 4", "iterations: 5000")
-    (tmp_path / "long.yaml").write_text(profile)
-    settings = {name: str(tmp_path / name) for name in ("runs", "figures", "reports")} | {"execution.device": "cpu"}
-    command = [sys.executable, str(ROOT / "run_all.py"), "--profile", str(tmp_path / "long.yaml")]
-    command += set_options(settings | {"data.folder": str(smoke_data)})
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: any((tmp_path / "runs").glob("*/model_0*.pth")), process)
-        os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130
-    assert errors.strip().splitlines()[-1] == "interrupted; the same command goes on from here"
-    assert "Traceback" not in errors
-    assert not list((tmp_path / "reports").rglob("*.ipynb"))
-    assert not list((tmp_path / "runs").glob("*/result.json"))
-
-
 def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
-    from synlib.study import notebooks
-
     cell = nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "hungry.ipynb")
     monkeypatch.setattr(notebooks, "path_of", lambda name: tmp_path / f"{name}.ipynb")
@@ -234,10 +202,7 @@ GRIDS = {
 @by_name
 def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
     """But the summary, which shows the study of the profile as it is."""
-    from synlib.study.plan import NOTEBOOKS as EXPERIMENTS_OF
-    from synlib.study.plan import plan
-
-    profile, experiments = Profile.load("paper"), EXPERIMENTS_OF[path.stem]
+    profile, experiments = Profile.load("paper"), PLANNED[path.stem]
 
     def runs(grids: dict) -> set[str]:
         return {item.spec.run_id for item in plan(profile.with_settings(grids), experiments)}

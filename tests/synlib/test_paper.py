@@ -23,28 +23,16 @@ def in_k(number):
     return f"{number // 1000}k"
 
 
-def test_table1():
+def test_the_tables_are_as_transcribed():
     assert rows_of(1) == [[trained, *(f"{aps[on]}%" for on in ON)] for trained, aps in paper.TABLE1.items()]
-
-
-def test_table2():
     rows = {(label, on): paper.TABLE2[approach][on] for approach, label in paper.APPROACHES.items() for on in ON}
     printed = [[label * (on == ON[0]), on, *map(str, aps.values())] for (label, on), aps in rows.items()]
     assert rows_of(2) == printed
-
-
-def test_table3():
     assert rows_of(3) == [[str(epochs), *map(str, row.values())] for epochs, row in paper.TABLE3.items()]
     heading = TRANSCRIBED.split("Training epochs | ")[1].splitlines()[0].split("|")
     assert all([in_k(added) for added in row] == [cell.strip() for cell in heading] for row in paper.TABLE3.values())
-
-
-def test_table4():
     printed = [[in_k(budget), str(ap), f"3k/{in_k(added)}"] for budget, (ap, added) in paper.TABLE4.items()]
     assert [row[:3] for row in rows_of(4)] == printed
-
-
-def test_table5():
     assert rows_of(5) == [[paper.STEPS[step], *(str(row[on]) for on in ON)] for step, row in paper.TABLE5.items()]
 
 
@@ -66,16 +54,11 @@ def test_tables_agree_where_they_show_the_same_run():
     assert paper.TABLE3[50][20_000] == paper.TABLE2["mixing"]["Cityscapes"]["on"]
 
 
-def test_best_learning_rates_are_one_effective_rate():
+def test_the_text_agrees_with_itself():
+    """The best learning rates are one effective rate; the budget rule."""
     effective = {lr / (1 - momentum) for momentum, lr in paper.BEST_LEARNING_RATE.items()}
     assert [round(value, 9) for value in effective] == [0.005] * len(effective)
     assert paper.BASELINE["learning_rate"] / (1 - paper.BASELINE["momentum"]) == pytest.approx(0.1)
-
-
-def test_the_budget_rule_of_the_text():
     assert composition_for_budget(80_000, paper.BATCH_SIZE, 50, *paper.IMAGES.values()) == (2975, 9825)
-
-
-def test_an_unknown_number_is_refused():
     with pytest.raises(AttributeError, match="the paper's TABLE9: expected one of BATCH_SIZE, "):
         _ = paper.TABLE9

@@ -1,4 +1,4 @@
-"""The study's runs, from the profiles alone: the paper's numbers, shared runs once, and the order of dependencies."""
+"""The study's runs, from the profiles alone: the paper's numbers, shared runs once, and dependencies."""
 
 from collections import Counter
 
@@ -20,13 +20,10 @@ def distinct(planned):
     return {item.spec.run_id: item for item in planned}
 
 
-def test_the_papers_study_is_63_runs_of_29_million_iterations():
+def test_numbers_of_runs_are_those_of_the_paper():
     runs = distinct(plan(PAPER, list(EXPERIMENTS)))
     assert len(runs) == 63
     assert sum(item.spec.schedule.iterations for item in runs.values()) == pytest.approx(2.9e6, rel=0.02)
-
-
-def test_numbers_of_runs_are_those_of_the_paper():
     counts = Counter(item.experiment for name in EXPERIMENTS for item in of(name))
     assert counts["thresholds"] == 10  # "10 reduced versions"
     assert counts["ratios"] == 11  # "11 different data sets"
@@ -35,22 +32,15 @@ def test_numbers_of_runs_are_those_of_the_paper():
     assert counts["steps"] == 6  # Table 5
 
 
-def test_every_run_of_the_papers_figures_4_and_5_has_2975_images():
-    runs = [*of("thresholds"), *of("ratios")]
-    assert {item.spec.data.images for item in runs} == {2975}
-    assert {item.spec.schedule.iterations for item in runs} == {24_000}
-
-
-def test_thresholds_remove_the_same_share_of_every_class():
+def test_the_papers_figures_4_and_5_remove_from_2975_images_what_is_said():
+    """The same share of every class; from section 4.2 on the chosen thresholds."""
+    for item in [*of("thresholds"), *of("ratios")]:
+        assert (item.spec.data.images, item.spec.schedule.iterations) == (2975, 24_000)
     for item in of("thresholds"):
         assert set(item.spec.data.removal.values()) == {item.factors["threshold"] / 100}
-
-
-def test_from_section_42_on_the_chosen_thresholds_hold():
-    chosen = {"person": 0.6}
     for item in [*of("ratios"), *of("amounts")]:
         if item.spec.data.synthetic_images:
-            assert all(v == chosen.get(name, 0.3) for name, v in item.spec.data.removal.items())
+            assert all(v == {"person": 0.6}.get(name, 0.3) for name, v in item.spec.data.removal.items())
 
 
 @pytest.mark.parametrize(
@@ -70,13 +60,6 @@ def test_fine_tuning_starts_from_the_pruned_pre_training_on_real_images_only():
         assert (item.spec.data.real_images, item.spec.data.synthetic_images) == (2975, 0)
         assert item.spec.schedule.base_lr == item.factors["learning_rate"]
         assert item.spec.schedule.momentum == item.factors["momentum"]
-
-
-def test_both_momenta_cover_the_same_effective_learning_rates_in_every_profile():
-    for name in ("demo", "paper"):
-        rates = Profile.load(name).grids.learning_rates
-        effective = {m: sorted(round(rate / (1 - m), 12) for rate in values) for m, values in rates.items()}
-        assert len({tuple(values) for values in effective.values()}) == 1, effective
 
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "paper"])
@@ -103,11 +86,8 @@ def test_each_seed_is_a_run_of_its_own():
         assert item.spec.initial_run == distinct(of("pre_training", seeds=(1,)))[item.spec.initial_run].spec.run_id
 
 
-def test_the_summary_shows_every_experiment():
+def test_the_summary_shows_every_experiment_and_an_unknown_one_lists_them():
     assert set(NOTEBOOKS["05_summary"]) == set(EXPERIMENTS)
-
-
-def test_an_unknown_experiment_lists_the_known_ones():
     with pytest.raises(ValueError, match="experiment 'figure9': expected one of table1"):
         of("figure9")
 
@@ -131,13 +111,14 @@ def test_a_bad_grid_is_named(name, value, message):
         PAPER.with_settings({name: value})
 
 
-def test_the_papers_profile_writes_out_the_papers_grids():
+def test_the_papers_profile_writes_out_the_papers_grids_and_what_a_smaller_one_leaves_out_is_said():
     assert PAPER.grids == Grids()
     assert reductions(PAPER) == []
-
-
-def test_what_a_smaller_profile_leaves_out_is_said():
     assert "thresholds: 3 of the paper's 10" in reductions(Profile.load("smoke"))
+    for name in ("demo", "paper"):  # both momenta cover the same effective learning rates
+        rates = Profile.load(name).grids.learning_rates
+        effective = {m: sorted(round(rate / (1 - m), 12) for rate in values) for m, values in rates.items()}
+        assert len({tuple(values) for values in effective.values()}) == 1, effective
 
 
 def test_hours_are_those_of_trainings_that_are_done(tmp_path):

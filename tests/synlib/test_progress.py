@@ -8,7 +8,6 @@ import pytest
 from synlib.runs import progress
 from synlib.runs.launch import Outcome
 from synlib.runs.progress import Progress
-from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
 
 SPECS = [RunSpec(data=DataSpec(real=5), schedule=ScheduleSpec(iterations=n), batch_size=2) for n in (10, 30)]
@@ -20,11 +19,6 @@ DONE, FAILED = Outcome("", "done"), Outcome("", "failed")
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path)
 
 
 @pytest.fixture
@@ -62,10 +56,7 @@ def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, oft
     assert lines[1].startswith("0 of 2 runs done; 75 % of the training, 00:0")
     assert lines[1].endswith("evaluate on Cityscapes 2/4")
     assert lines[2].endswith("starting")
-
-
-def test_a_failed_run_is_no_work_that_is_left(store, capsys, often):
-    Progress(BY_ID, store, {}).update({LONG: FAILED, SHORT: DONE}, [], queued=3)
+    shown.update({LONG: FAILED, SHORT: DONE}, [], queued=3)  # a failed run is no work that is left
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == "1 of 2 runs done, 1 failed, 3 in the queue; 100 % of the training, 00:00 left"
 

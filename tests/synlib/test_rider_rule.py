@@ -150,24 +150,17 @@ def test_what_metadata_and_maps_do_not_agree_on_is_counted(label, classes, event
 
 
 @pytest.mark.parametrize(
-    ("label", "instance", "classes", "message"),
+    ("label", "instances", "classes", "message"),
     [
-        (34, 0, {}, "found label id 34"),
-        (CAR, 1, {1: 7}, "instance 1 has class 7"),
-        (CAR, 1, {0: CAR, 1: CAR}, "instance id 0"),
+        (34, [[0]], {}, "found label id 34"),
+        (CAR, [[1]], {1: 7}, "instance 1 has class 7"),
+        (CAR, [[1]], {0: CAR, 1: CAR}, "instance id 0"),
+        (CAR, [[1, 1]], {1: CAR}, r"class map \(1, 1\) and instance map \(1, 2\)"),
     ],
 )
-def test_errors(label, instance, classes, message):
+def test_errors(label, instances, classes, message):
     with pytest.raises(ValueError, match=message):
-        harmonize_maps(np.full((1, 1), label, np.uint8), np.full((1, 1), instance), classes)
-
-
-def test_shapes_must_agree():
-    with pytest.raises(ValueError, match=r"class map \(2, 3\) and instance map \(3, 2\)"):
-        harmonize_maps(np.zeros((2, 3), np.uint8), np.zeros((3, 2), int), {})
-
-
-@pytest.mark.parametrize("name", POLICY_CHOICES)
-def test_unknown_policies_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name}: found 'guess', expected '"):
-        Policy(**{name: "guess"})
+        harmonize_maps(np.full((1, 1), label, np.uint8), np.array(instances), classes)
+    for name in POLICY_CHOICES:
+        with pytest.raises(ValueError, match=f"{name}: found 'guess', expected '"):
+            Policy(**{name: "guess"})

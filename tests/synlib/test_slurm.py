@@ -44,11 +44,6 @@ def fake(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path / "runs")
-
-
 def row(store, spec, job_id, state, reason="None") -> str:
     return f"{job_id}|{state}|1:02|node1|{reason}|{store.run(spec).path}\n"
 

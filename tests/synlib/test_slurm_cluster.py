@@ -38,11 +38,6 @@ def cluster(tmp_path_factory):
         patch.undo()
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path / "runs")
-
-
 @pytest.fixture(scope="module")
 def job(study):
     return study.execution().replace(evaluate_on=(), checkpoint_period=1000)

@@ -1,7 +1,8 @@
-"""The run id: equal for equal specs, different for every difference that changes a result; bad specs name the field."""
+"""Specs and their ids, and profiles: equal for equal ones; a bad one is told with its file and field."""
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
+from synlib.profile import ROOT, Profile, parse_settings
 from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec
 
 DATA = DataSpec(real=20, synthetic=30, real_fingerprint="r", synthetic_fingerprint="s")
@@ -86,24 +88,18 @@ def test_every_field_changes_the_id():
     assert len({spec.run_id for spec in (BASE, *variants)}) == 1 + len(variants)
 
 
-@pytest.mark.parametrize(("used", "unused"), [("real", "synthetic"), ("synthetic", "real")])
-def test_a_domain_without_images_leaves_no_trace(used, unused):
-    plain = RunSpec(data=DataSpec(**{used: 5, f"{used}_fingerprint": "u"}))
-    other = RunSpec(data=DataSpec(**{used: 5, f"{used}_fingerprint": "u", f"{unused}_fingerprint": "changed"}))
-    assert other.run_id == plain.run_id
-
-
-def test_removal_means_nothing_without_synthetic_images_and_what_removed_ones_become_nothing_without_removal():
+def test_ways_to_say_the_same_give_one_id():
+    """Removal means nothing without synthetic images, and what removed ones become nothing without removal."""
     assert DataSpec(real=5, removal=0.3, removed_as="ignore") == DataSpec(real=5, removal=0.3) == DataSpec(real=5)
     assert DataSpec(synthetic=5, removed_as="ignore") == DataSpec(synthetic=5)
+    for used, unused in (("real", "synthetic"), ("synthetic", "real")):  # without images, a fingerprint means nothing
+        assert DataSpec(**{used: 5, f"{unused}_fingerprint": "x"}) == DataSpec(**{used: 5})
     assert DataSpec(synthetic=5, removal={"car": 0.1}, removed_as="ignore").to_dict()["removed_as"] == "ignore"
-
-
-def test_ways_to_say_the_same_give_one_id():
     by_class = DataSpec(synthetic=5, removal=dict.fromkeys(CLASSES, 0.5))
     assert RunSpec(data=by_class).run_id == RunSpec(data=DataSpec(synthetic=5, removal=0.5)).run_id
     assert ScheduleSpec(momentum=0) == ScheduleSpec(momentum=0.0)
     assert ScheduleSpec(iterations=50) == ScheduleSpec(iterations=50, warmup_iterations=5)
+    assert RunSpec(data={"real": ["a", "b", "c", "d"]}, schedule={"epochs": 10}).schedule.iterations == 5
 
 
 def test_a_list_of_images_is_a_set_and_nothing_is_drawn():
@@ -124,10 +120,6 @@ def test_epochs_are_iterations_that_show_every_image_often_enough_and_no_more(ep
     assert spec(epochs=epochs) == spec(iterations=iterations)
     assert iterations * batch_size >= epochs * images * (1 - 1e-12)
     assert iterations == 1 or (iterations - 1) * batch_size < epochs * images
-
-
-def test_epochs_of_a_list_of_images_and_of_the_default_batch():
-    assert RunSpec(data={"real": ["a", "b", "c", "d"]}, schedule={"epochs": 10}).schedule.iterations == 5
 
 
 WRONG = {
@@ -201,3 +193,116 @@ def test_the_execution_of_an_older_run_is_still_read():
     assert (execution.processes, execution.executor, execution.evaluate_on[0].to_dict()) == (2, "local", on)
     assert Execution(**execution.to_dict()) == execution
     assert list(old) == [name for name in old if name in execution.to_dict()]
+
+
+GOOD = yaml.safe_load((ROOT / "profiles" / "smoke.yaml").read_text())
+
+
+def test_the_paper_profile_is_the_papers_baseline():
+    profile = Profile.load("paper")
+    schedule = profile.schedule
+    drops = [round(step * schedule.iterations) for step in schedule.steps]
+    assert (schedule.iterations, schedule.base_lr, drops) == (24_000, 0.01, [18_000, 22_000])
+    assert (profile.batch_size, profile.baseline_images, profile.execution.slurm.gpus) == (8, 2975, 4)
+
+
+NO_MODEL = {name: value for name, value in GOOD.items() if name != "model"}
+ONE_DOMAIN = {"height": 64, "width": 128, "real": {"train": 1, "val": 1}}
+BAD_PROFILES = {
+    "unknown field": (GOOD | {"modle": 1}, "unknown field 'modle'"),
+    "no data": (GOOD | {"data": None}, "data: found None"),
+    "text for toyscapes": (GOOD | {"data": {"toyscapes": "big"}}, "data.toyscapes: found 'big'"),
+    "one domain": (GOOD | {"data": {"toyscapes": ONE_DOMAIN}}, "data.toyscapes: missing field 'synthetic'"),
+    "no model": (NO_MODEL, "missing field 'model'"),
+    "schedule": (GOOD | {"schedule": {"iterations": 0}}, "iterations: found 0"),
+}
+
+
+@pytest.mark.parametrize("content, message", BAD_PROFILES.values(), ids=BAD_PROFILES)
+def test_a_bad_profile_names_file_and_field(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError) as caught:
+        Profile.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+
+
+def test_settings_are_fields_of_sections_or_bare_grids():
+    settings = {"thresholds": [0, 40], "execution.slurm.gpus": 4, "seeds": [0, 1], "data.folder": "/somewhere"}
+    profile = Profile.load("demo").with_settings(settings)
+    assert profile.grids.thresholds == (0, 40)
+    assert (profile.execution.slurm.gpus, profile.seeds, profile.data.folder) == (4, (0, 1), "/somewhere")
+    assert profile.execution.threads == Profile.load("demo").execution.threads
+    assert Profile.load("demo").with_settings({}) == Profile.load("demo")
+    # What is drawn of the other domain stays.
+    data = Profile.load("demo").with_settings({"data.cityscapes": "/data/cs"}).data
+    assert (bool(data.toyscapes), data.cityscapes, data.synthetic.root) == (True, "/data/cs", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"treshold": [0]}, "setting 'treshold': unknown; expected one of name, data.*thresholds"),
+        ({"data.cityscape": "/x"}, "data: unknown field 'cityscape'; expected some of toyscapes, cityscapes"),
+        ({"execution.slurm.gpu": 1}, "execution.slurm: unknown field 'gpu'; expected some of nodes"),
+        ({"seeds.first": 1}, "seeds: found {'first': 1}, expected a list"),
+        ({"execution.executor": "lsf"}, "execution.executor: found 'lsf', expected 'local' or 'slurm'"),
+        ({"schedule.base_lr": "1e-5"}, "schedule.base_lr: found '1e-5', expected .* such as 0.001 or 1.0e-3"),
+        ({"execution.processes": 0}, "execution.processes: found 0, expected auto, or a number from 1 on"),
+        ({"execution.threads": 0}, "execution.threads: found 0, expected at least 1"),
+        ({"execution.checkpoint_period": 0}, "execution.checkpoint_period: found 0, expected at least 1"),
+        ({"execution.loader_workers": -1}, "execution.loader_workers: found -1, expected at least 0"),
+        ({"execution.images_per_step": -1}, "execution.images_per_step: found -1, expected at least 0"),
+        ({"execution.device": "CPU"}, "execution.device: found 'CPU', expected '', 'cpu' or 'cuda'"),
+        ({"runs": "$NOTHING/runs"}, r"runs: found '\$NOTHING/runs', expected .*; \$NOTHING is not set"),
+        ({"data.cityscapes": "~no_one/cs"}, "data.cityscapes: found '~no_one/cs', expected .*; ~no_one is not set"),
+        ({"data.synthetic.split": {"test": [1]}}, "data.synthetic.split: found 'test', expected 'train' or 'val'"),
+        ({"data.synthetic.policy": {"orphan": "void"}}, "data.synthetic.policy: found 'orphan'"),
+        ({"data.synthetic.format": "kitti"}, "data.synthetic.format: found 'kitti', expected 'synscapes', 'urbansyn'"),
+    ],
+)
+def test_a_bad_setting_is_named(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        Profile.load("smoke").with_settings(settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_of_the_repository_loads_and_is_read_back_equal(tmp_path, path):
+    assert Profile.load(path.stem) == Profile.load(path).replace(name=path.stem)
+    assert bool(Profile.load(path).data.toyscapes) == (path.stem != "paper")
+    profile = Profile.load(path).with_settings({"epochs": [1, 2.5], "execution.slurm.setup": ["module load cuda"]})
+    profile.save(tmp_path / "mine.yaml")
+    again = Profile.load(tmp_path / "mine.yaml")
+    assert again == profile
+    assert [type(value) for value in again.grids.epochs] == [int, float]
+
+
+def test_folders_are_the_compendiums_unless_named(tmp_path, monkeypatch):
+    profile = Profile.load("smoke")
+    folders = (profile.data_dir, profile.runs_dir, profile.figures_dir, profile.reports_dir)
+    assert folders == (ROOT / "data/smoke", ROOT / "runs", ROOT / "figures/smoke", ROOT / "reports/smoke")
+    monkeypatch.chdir(tmp_path)
+    mine = profile.replace(runs="mine", reports="/reports")
+    assert (mine.runs_dir, mine.reports_dir) == (tmp_path.resolve() / "mine", Path("/reports"))
+    same = {"data.folder": "/data", "execution.device": "cpu", "seeds": [0], "figures": "/figures"}
+    assert profile.with_settings(same).reports_dir == ROOT / "reports/smoke"
+    other = profile.with_settings({"thresholds": [0, 7], "learning_rates": {0.9: [0.1]}})
+    assert other.reports_dir == ROOT / "reports/smoke+thresholds=0,7+learning_rates=0.9_0.1"
+    assert other.with_settings({"reports": "/mine"}).reports_dir == Path("/mine")
+
+
+def test_settings_on_a_command_line_are_yaml():
+    assert parse_settings(["seeds=[0, 1]", "data.cityscapes=/x=y"]) == {"seeds": [0, 1], "data.cityscapes": "/x=y"}
+    with pytest.raises(ValueError, match="--set 'seeds': found 'seeds', expected NAME=VALUE"):
+        parse_settings(["seeds"])
+    with pytest.raises(ValueError, match=r"^--set 'thresholds=\[0': .*line 1.*$"):  # in one line
+        parse_settings(["thresholds=[0"])
+
+
+def test_names_of_earlier_versions_mean_what_they_meant(tmp_path):
+    smoke = Profile.load("smoke")
+    old = {"data.synscapes": str(tmp_path), "data.synscapes_variant": "rgb-2k", "data.policy": {"orphans": "void"}}
+    new = {"root": str(tmp_path), "variant": "rgb-2k", "policy": {"orphans": "void"}}
+    assert smoke.with_settings(old) == smoke.with_settings({"data.synthetic": new})

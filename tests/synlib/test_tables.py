@@ -19,11 +19,6 @@ from synlib.report.verdicts import FAILS, HOLDS, OPEN
 from tests.fake_results import FakeStudy
 
 
-@pytest.fixture(scope="module")
-def one():
-    return FakeStudy()
-
-
 def cell(results, on="Cityscapes", **factors):
     """One cell: mean over seeds, and with several from the smallest to the largest instead of the interval."""
     wanted = {"class": "mean", "evaluated on": on} | factors
@@ -93,16 +88,13 @@ def test_two_seeds_far_apart_are_a_range_in_every_table():
     assert kinds == ["ours", "range over 2 seeds", "paper"]
 
 
-def test_table5_in_the_papers_order(one):
-    table = tables.table5(one.results["steps"]).data
+def test_table5_in_the_papers_order_and_a_failed_or_missing_step_is_a_dash(one):
+    results = one.results["steps"]
+    table = tables.table5(results).data
     assert table.index.tolist() == list(paper.STEPS.values())
     assert table["Cityscapes", "paper"].tolist() == [row["Cityscapes"] for row in paper.TABLE5.values()]
-    expected = cell(one.results["steps"], "Synscapes", step="fine-tuned")["ap"]
+    expected = cell(results, "Synscapes", step="fine-tuned")["ap"]
     assert table.loc["+ Fine-tune on Cityscapes", ("Synscapes", "ours")] == expected
-
-
-def test_a_failed_or_missing_step_is_a_dash(one):
-    results = one.results["steps"]
     failed = results["step"] == "optimized"
     results = results.assign(**{name: results[name].mask(failed) for name in ("ap", "low", "high")})
     styled = tables.table5(results[results["step"] != "3k"])
@@ -248,6 +240,10 @@ def test_whole_ap_has_its_decimal_and_zero_no_sign(one):
     assert shown[:3] == ["0.0", "0.0 – 0.0", "11.8"]
     mixed = tables.shown(pd.DataFrame({"count": pd.Series([1200, 2.0], dtype=object)}))
     assert cells_of(mixed) == ["1,200", "2.0"]
+    table = pd.DataFrame({"a": [1.25, np.nan], "b": ["x", "y"], "c": [1000, 2], "d": [2.0, -0.04]})
+    assert cells_of(tables.shown(table)) == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0"]
+    assert 'class="row_heading' not in tables.shown(table).to_html()
+    assert 'class="row_heading' in tables.shown(pd.DataFrame({"a": [1]}, index=["named"])).to_html()
 
 
 def test_instance_counts_are_shown_as_counts():
@@ -271,10 +267,3 @@ def test_runs_have_their_names_in_the_experiment():
 
 def cells_of(styled):
     return [cell.split(">", 1)[1].split("<")[0] for cell in styled.to_html().split('class="data')[1:]]
-
-
-def test_styling_hides_row_numbers_and_shows_missing_as_a_dash():
-    table = pd.DataFrame({"a": [1.25, np.nan], "b": ["x", "y"], "c": [1000, 2], "d": [2.0, -0.04]})
-    assert cells_of(tables.shown(table)) == ["1.2", "x", "1,000", "2.0", "–", "y", "2", "0.0"]
-    assert 'class="row_heading' not in tables.shown(table).to_html()
-    assert 'class="row_heading' in tables.shown(pd.DataFrame({"a": [1]}, index=["named"])).to_html()

@@ -18,11 +18,6 @@ FIRST_TENTH = "On Cityscapes, the first 10 % of real images gain more than the o
 LAST_TENTH = "On Synscapes, the last 10 % of synthetic images are worth more than a mean tenth of the others"
 
 
-@pytest.fixture(scope="module")
-def one():
-    return FakeStudy()
-
-
 def as_published(study):
     """Results of a study that came out exactly as the paper; where it gives no number, anything."""
     both = ("Synscapes", "Cityscapes")
@@ -75,13 +70,6 @@ def test_the_papers_numbers_give_the_papers_differences_and_verdicts():
     assert found["section"].is_monotonic_increasing
     assert found["section"].isin(["3.3", "4.1", "4.2", "4.3"]).all()
     assert found[["shown in", "unit", "verdict", "because"]].map(bool).all(axis=None)
-
-
-def test_what_the_paper_says_of_the_rules():
-    stated = {claim["rule"]: claim["paper"] for claim in verdicts.claims() if claim["paper"] is not None}
-    first, second = (rate / (1 - momentum) for momentum, rate in paper.BEST_LEARNING_RATE.items())
-    assert stated["persons_last_longer"] == paper.limit("person") - paper.limit("car")
-    assert stated["same_effective_rate"] == pytest.approx(np.log10(second / first))
 
 
 @pytest.mark.parametrize(
@@ -201,17 +189,6 @@ def test_the_best_value_has_its_interval_its_runs_and_its_equals(one):
     assert verdicts.best(results[results["x"] == 5], study.draws, "x", ["g"]).data.count("- on") == 0
 
 
-def test_several_seeds_are_averaged_and_counted():
-    study = FakeStudy(seeds=(3, 4))
-    found = verdicts.verdicts(study.results, study.draws)
-    points = found[found["unit"] == "AP points"]
-    assert points["because"].str.startswith("2 seeds").all()
-    table1 = study.results["table1"]
-    mean = table1[table1["class"] == "mean"].groupby(["trained on", "evaluated on"])["ap"].mean()
-    expected = mean["Synscapes", "Synscapes"] - mean["Synscapes", "Cityscapes"]
-    assert points["ours"].iloc[0] == pytest.approx(expected, abs=1e-4)
-
-
 def test_an_optimum_that_is_the_baseline_is_told(one):
     steps = one.results["steps"]
     same = steps[steps["step"] == "fine-tuned"].assign(step="optimized")
@@ -267,6 +244,8 @@ def test_across_seeds_and_failures():
     assert np.isnan(table.loc["Cityscapes", 0.0, 0.2]["ap"])
     whole = table.loc["Cityscapes", 0.0, 0.06]
     assert whole["low"] < whole["ap"] < whole["high"]
+    points = verdicts.verdicts(study.results, study.draws).query("unit == 'AP points'")
+    assert points["because"].str.startswith("2 seeds").all()
     momentum = tuned[tuned["momentum"] == 0.0]
     momentum = momentum[momentum["evaluated on"] == "Cityscapes"]
     runs = stacked(momentum, study.draws, "learning_rate")
@@ -329,10 +308,3 @@ def test_different_evaluation_sets_may_differ_in_their_images():
         total((1, "Cityscapes", {0: first}), (-1, "Cityscapes", {0: second}))
     with pytest.raises(Missing, match="no seed with results for every run compared"):
         total((1, "val", {0: first}), (-1, "val", {1: first}))
-
-
-@pytest.mark.parametrize(
-    "low, high, verdict", [(0.1, 0.2, HOLDS), (-0.2, -0.1, FAILS), (-0.1, 0.1, OPEN), (np.nan, np.nan, OPEN)]
-)
-def test_verdicts(low, high, verdict):
-    assert Estimate(0.0, low, high).verdict == verdict
