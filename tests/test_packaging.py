@@ -51,9 +51,6 @@ def sdist_of(files: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-# ---- pins ----------------------------------------------------------------------------------------------------------
-
-
 def test_every_requirement_is_pinned_exactly(pins):
     for requirements in pins.values():
         for requirement in requirements:
@@ -108,9 +105,6 @@ def test_the_folder_packaging_does_not_hide_the_library_of_that_name():
     assert "site-packages" in shown
 
 
-# ---- the installed Detectron2 --------------------------------------------------------------------------------------
-
-
 def test_installed_detectron2_carries_every_fix(backend):
     from fixes import FIXES
 
@@ -144,9 +138,6 @@ def test_missing_operations_explain_themselves_when_called():
         nms_rotated(torch.zeros(1, 5), torch.zeros(1), 0.5)
     with pytest.raises(AttributeError):
         _C.no_such_operation  # noqa: B018
-
-
-# ---- building it ---------------------------------------------------------------------------------------------------
 
 
 def test_an_archive_or_a_text_that_is_not_as_expected_stops_the_build(backend, monkeypatch, tmp_path):
@@ -185,28 +176,20 @@ def test_wheel_is_complete_and_repeatable(backend, monkeypatch):
     assert names == modules | info
 
 
-# ---- setting up ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_setup_without_a_suitable_python_says_what_to_install(tmp_path):
+def test_setup_says_what_to_install_and_leaves_the_environment_of_another_folder_alone(tmp_path):
     (tmp_path / "python2").write_text("#!/bin/sh\nexit 127\n")
     (tmp_path / "python2").chmod(0o755)
-    environment = {**os.environ, "PYTHON": str(tmp_path / "python2")}
-    command = ["bash", str(ROOT / "packaging" / "setup.sh")]
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    command, environment = ["bash", str(ROOT / "packaging" / "setup.sh")], {"PYTHON": str(tmp_path / "python2")}
+    run = subprocess.run(command, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True)
     assert run.returncode == 1
     assert "no Python 3.11, 3.12 or 3.13" in run.stderr
     assert "make PYTHON=" in " ".join(run.stderr.split())  # lines are folded
     assert not (tmp_path / ".venv").exists()
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_setup_leaves_the_environment_of_another_folder_alone(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / ".complete").write_text("/elsewhere")
     (tmp_path / ".venv").symlink_to(other)
-    run = subprocess.run(["bash", str(ROOT / "packaging" / "setup.sh")], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1 and "made for /elsewhere" in run.stderr
     assert [path.name for path in other.iterdir()] == [".complete"]

@@ -60,9 +60,6 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-# ---- damage: what becomes of a file --------------------------------------------------------------------------------
-
-
 def pixels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
     """A damage to a PNG by a function of its pixels."""
 

@@ -67,16 +67,13 @@ def test_truth_holds_every_instance(tmp_path, data_set):
         assert annotation["segmentation"]["counts"] == encode(frame == row["instance_id"])
 
 
-def as_detections(images, instances):
+def perfect_detections(images, instances):
     """Each instance as a perfect detection."""
-    items = []
     for image in images.itertuples():
         frame = png.read(image.instance_path, "gray 16")
         rows = instances[(instances["image_id"] == image.image_id) & ~instances["crowd"]]
         masks = [frame == instance_id for instance_id in rows["instance_id"]]
-        scores = np.ones(len(masks))
-        items.append(from_masks(image.image_id, frame.shape, rows["category"].to_numpy(), scores, masks))
-    return items
+        yield from_masks(image.image_id, frame.shape, rows["category"].to_numpy(), np.ones(len(masks)), masks)
 
 
 def test_ap_of_perfect_and_of_no_detections(data_set):
@@ -86,7 +83,7 @@ def test_ap_of_perfect_and_of_no_detections(data_set):
         coco_predictions(images.iloc[1:], detections)
     present = {CLASSES[category] for category in instances.loc[~instances["crowd"], "category"]}
     assert 2 < len(present) < len(CLASSES)
-    perfect = coco_ap(truth, coco_predictions(images, as_detections(images, instances)))
+    perfect = coco_ap(truth, coco_predictions(images, perfect_detections(images, instances)))
     assert set(perfect["metric"]) == {"ap", "ap50", "ap75"}
     for frame, value in ((perfect, 1.0), (coco_ap(truth, []), 0.0)):
         known = frame[frame["class"].isin({*present, MEAN})]["value"]

@@ -164,13 +164,10 @@ def test_readers_of_empty_folders(tmp_path, split):
         SYNSCAPES.read_images(tmp_path)
 
 
-def test_number_of_images_in_the_full_data_set(tmp_path):
-    root = tiny_data.write_cityscapes(tmp_path, train=2, val=1)
+def test_number_of_images_in_the_full_data_set_and_in_a_harmonised_tree(tmp_path):
+    root = tiny_data.write_cityscapes(tmp_path / "real", train=2, val=1)
     assert check(root).empty  # a part of the data set is not taken for all of it
     assert check(root, full=True)["found"].tolist() == ["2 images", "1 images", "0 images"]
-
-
-def test_number_of_images_in_a_harmonised_tree(tmp_path):
     harmonize_dataset(tiny_data.write_synscapes(tmp_path / "raw"), tmp_path / "out")
     for path in (tmp_path / "out").rglob("*000003_000000*"):
         path.unlink()

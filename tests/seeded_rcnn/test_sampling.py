@@ -138,9 +138,6 @@ def test_with_objects_the_losses_are_those_of_detectron2s_mask_head(model, objec
     assert ours == theirs
 
 
-# -- whole runs, on batches of four images of two sizes
-
-
 @pytest.fixture(scope="module")
 def spec(study):
     spec = real_spec(study, iterations=6, warmup_iterations=2)

@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -193,44 +192,35 @@ def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job
     assert run.read("job.json") is None
 
 
-@dataclass(frozen=True)
-class Run:
-    """What the order needs of a spec."""
-
-    run_id: str
-    iterations: int
-    initial_run: str | None = None
-    batch_size: int = 1
-
-    @property
-    def training_images(self) -> int:
-        return self.iterations * self.batch_size
+def of_length(iterations: int, initial: str | None = None, **fields) -> RunSpec:
+    schedule = {"iterations": iterations, "warmup_iterations": 0}
+    return RunSpec(data={"real": 8}, schedule=schedule, init=f"run:{initial}" if initial else "random", **fields)
 
 
 @st.composite
-def plans(draw) -> list[Run]:
+def plans(draw) -> list[RunSpec]:
     """Runs that start from nothing, or from one listed before or elsewhere."""
     runs = []
     for number in range(draw(st.integers(1, 20))):
         initial = draw(st.sampled_from([None, "elsewhere", *(run.run_id for run in runs)]))
-        runs.append(Run(f"run{number}", draw(st.integers(1, 20)), initial))
+        runs.append(of_length(draw(st.integers(1, 20)), initial, seed=number))
     return draw(st.permutations(runs))
-
-
-def chain(run: Run, runs: list[Run]) -> int:
-    """Iterations of the longest chain that begins with ``run``."""
-    return run.iterations + max((chain(other, runs) for other in runs if other.initial_run == run.run_id), default=0)
 
 
 @given(runs=plans())
 def test_everything_is_started_once_by_the_length_of_its_chain(runs):
     """Such an order takes at most 2 - 1 / places times as long as the best one (Graham 1966)."""
+
+    def chain(run: RunSpec) -> int:
+        """Images of the longest chain that begins with ``run``."""
+        return run.training_images + max((chain(other) for other in runs if other.initial_run == run.run_id), default=0)
+
     order = in_order([*runs, *runs])
-    chains = [chain(run, runs) for run in order]
-    assert sorted(chains, reverse=True) == chains
-    assert sorted(order, key=lambda run: run.run_id) == sorted(runs, key=lambda run: run.run_id)
+    assert sorted(map(chain, order), reverse=True) == list(map(chain, order))
+    assert sorted(run.run_id for run in order) == sorted(run.run_id for run in runs)
 
 
 def test_a_short_run_that_long_ones_wait_for_comes_first_and_a_batch_counts():
-    runs = [Run("long", 50), Run("pre", 10), Run("tuned", 60, "pre"), Run("short", 5), Run("batch", 4, batch_size=8)]
-    assert [run.run_id for run in in_order(runs)] == ["pre", "tuned", "long", "batch", "short"]
+    first = of_length(10)
+    runs = [of_length(50), first, of_length(60, first.run_id), of_length(5), of_length(9, batch_size=16)]
+    assert [run.schedule.iterations for run in in_order(runs)] == [10, 60, 50, 9, 5]

@@ -5,7 +5,6 @@ import subprocess
 import threading
 import time
 
-import psutil
 import pytest
 import torch
 
@@ -16,7 +15,7 @@ from synlib.runs.slurm import SlurmExecutor, queued_jobs
 from synlib.runs.store import RunStore
 from synlib.spec import Slurm
 from tests.slurm_cluster import Cluster, missing
-from tests.workers import failing, real_spec, states, variant, wait_for
+from tests.workers import failing, real_spec, states, variant, wait_for, workers_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
@@ -50,12 +49,6 @@ def spec(study):
 
 def weights(store, spec) -> bytes:
     return (store.run(spec).path / "model_final.pth").read_bytes()
-
-
-def kill_worker(run) -> None:
-    for process in psutil.process_iter(["cmdline", "name"]):
-        if process.info["name"].startswith("python") and str(run.path) in (process.info["cmdline"] or []):
-            process.kill()
 
 
 def on_cluster(job, **settings):
@@ -130,7 +123,8 @@ def test_nothing_that_happens_to_a_job_changes_its_result(cluster, store, spec, 
     assert on_displacement >= on_time + 2
 
     trains(on_displacement + 2)
-    kill_worker(run)
+    for process in workers_of(run.path):
+        process.kill()
     with monkeypatch.context() as patch:  # a caller that has been there since before the job ended
         patch.setattr(slurm, "in_queue", lambda store, jobs: {spec.run_id: jobs[first]})
         error = failing(rf"run {spec.run_id} failed: job {first} ", [spec], store, job)

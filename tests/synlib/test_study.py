@@ -18,12 +18,6 @@ def smoke(**settings) -> Profile:
     return Profile.load("smoke").with_settings({name.replace("__", "."): str(v) for name, v in settings.items()})
 
 
-def test_whether_data_are_ready_makes_nothing(tmp_path, smoke_data):
-    assert not Study(smoke(data__folder=tmp_path / "data")).sources.ready
-    assert not (tmp_path / "data").exists()
-    assert Study(smoke(data__folder=smoke_data)).sources.ready
-
-
 def test_numpys_values_are_plain_ones_and_what_repeats_is_taken_once(study):
     given = {"thresholds": np.arange(0, 60, 20), "removal": {"car": np.int64(7)}, "epochs": [2, 1, 2]}
     profile = Study.open(study.profile, **given, learning_rates={np.float64(0.9): np.array([0.1])}).profile
@@ -81,7 +75,9 @@ def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_
 def test_what_the_data_lack_is_told_before_any_are_made(smoke_data, tmp_path, settings, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         opened(smoke_data, tmp_path, settings, added_images=[0, 999]).planned("ratios", "amounts")
+    assert not Study(smoke(data__folder=tmp_path / "data")).sources.ready
     assert not (tmp_path / "data").exists()
+    assert Study(smoke(data__folder=smoke_data)).sources.ready
 
 
 def test_each_split_is_listed_and_fingerprinted_once(study):
