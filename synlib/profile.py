@@ -176,9 +176,8 @@ class Profile(Section):
                     target[section] = {}
                 target, before = target[section], before.get(section) if isinstance(before.get(section), dict) else {}
             if [*sections, field][0] not in PLACES and plain(before.get(field)) != plain(value):
-                values["variant"] += f"+{field}={re.sub('[^-+.,_0-9A-Za-z]', '', str(value).replace(':', '_'))}"[
-                    :80
-                ]  # a folder's name
+                text = re.sub(r"\.0\b|[^-+.,_0-9A-Za-z]", "", str(value).replace(":", "_"))  # of a folder's name
+                values["variant"] += f"+{field}={text}"[:80]
             target[field] = value
         return type(self)(**values)
 
