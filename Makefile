@@ -24,7 +24,7 @@ test: setup  ## run the tests, for example ARGS="tests/scapes/test_ap.py -x"
 	@$(RUN) -m pytest -q $(ARGS)
 
 lab: setup  ## open JupyterLab on the notebooks
-	@$(RUN) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 lint: setup  ## check style, formatting and the line budgets
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) packaging/budgets.py

@@ -15,7 +15,10 @@ import time
 from collections import Counter
 from datetime import timedelta
 
-from synlib.cli import exit_code
+try:
+    from synlib.cli import exit_code
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: type `source .venv/bin/activate` first; `make setup` makes .venv") from None
 
 WORDS = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
          "not started": "not started", "stopped": "stopped", "queued": "in the queue", "held": "held"}  # fmt: skip

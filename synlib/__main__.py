@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
+try:
+    import click
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: type `source .venv/bin/activate` first; `make setup` makes .venv") from None
 
 from synlib.cli import exit_code
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy

@@ -67,7 +67,7 @@ def exporter() -> nbconvert.HTMLExporter:
     config = {"NbConvertBase": {"display_data_priority": PREFERRED}, "CSSHTMLHeaderPreprocessor": {"style": "default"}}
     return nbconvert.HTMLExporter(
         template_name="classic", template_file="notebook.html.j2", extra_loaders=[jinja2.FileSystemLoader(TEMPLATES)],
-        exclude_anchor_links=True, config=Config(config),
+        anchor_link_text="#", config=Config(config),
     )  # fmt: skip
 
 

@@ -178,7 +178,8 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
     """Columns of :meth:`RunStore.table` for the runs of experiments; ``name`` is a run's name in its experiment."""
     table = store.table(planned).set_index("run")
     table["name"] = table.index.map({item.spec.run_id: item.name for item in reversed(planned)})
-    return shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
+    styled = shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
+    return styled.set_properties(["name", "trained on", "state"], **{"text-align": "left"})
 
 
 def shown(table: pd.DataFrame) -> Styler:

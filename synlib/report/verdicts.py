@@ -110,7 +110,7 @@ def best(results: pd.DataFrame, draws: DrawsOf, factor: str, by: Sequence[str] =
 
 
 def _best(rows: pd.DataFrame, draws: DrawsOf, factor: str) -> str:
-    """The highest AP, its interval and runs, and the values that a paired bootstrap does not tell from it."""
+    """The highest AP, its interval and runs, and which other values a paired bootstrap cannot tell from it."""
     try:
         runs = stacked(rows, draws, factor)
     except Missing as error:
@@ -122,7 +122,7 @@ def _best(rows: pd.DataFrame, draws: DrawsOf, factor: str) -> str:
     ids = ", ".join(rows.loc[rows[factor] == runs.values[top], "run"].unique())
     end = {0: " (the smallest that has a result)", len(ap) - 1: " (the largest that has a result)"}.get(top, "")
     text = f"**{found.value:.1f}** ({found.low:.1f} – {found.high:.1f}) at **{runs.values[top]:g}**{end}, run {ids}"
-    return f"{text}; not told from it: {equal or 'none'}"
+    return f"{text}; {f'not clearly lower: {equal}' if equal else 'all others are clearly lower'}"
 
 
 def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:

@@ -44,6 +44,15 @@ def refuse_unknown_parameters() -> None:
                     raise ValueError(f"parameter {name!r}: expected one of {', '.join(known)}")
 
 
+def show_sharply() -> None:
+    """In a notebook, figures have twice the pixels of the place that they take."""
+    from IPython import get_ipython
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    if get_ipython():
+        set_matplotlib_formats("retina")
+
+
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     """Run notebook ``name`` in the current folder; returns the executed copy ``folder/NAME.ipynb``.
 

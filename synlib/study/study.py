@@ -16,7 +16,7 @@ from synlib.spec import EvaluationSet, Execution, RunSpec
 from synlib.study import plan
 from synlib.study.data import DOMAINS, FIELDS, NAMES, StudyData
 from synlib.study.experiments import COMMON, EXPERIMENTS
-from synlib.study.notebooks import refuse_unknown_parameters
+from synlib.study.notebooks import refuse_unknown_parameters, show_sharply
 from synlib.study.plan import Planned
 
 
@@ -53,6 +53,7 @@ class Study:
         one of papermill's that the notebook does not have.
         """
         refuse_unknown_parameters()
+        show_sharply()
         jobs = plain(jobs)
         check(type(jobs) is int and jobs > 0, jobs, "an integer from 1 on", "jobs")
         given = {name: plain(value) for name, value in {"seeds": seeds, **grids}.items()}
@@ -88,7 +89,13 @@ class Study:
         """:meth:`run` for experiments together: experiment -> results."""
         planned = {name: self.planned(name) for name in experiments}
         specs = [item.spec for items in planned.values() for item in items]
-        launch.train(specs, self.store, self.execution(), jobs=self.jobs)
+        try:
+            launch.train(specs, self.store, self.execution(), jobs=self.jobs)
+        except KeyboardInterrupt as interrupt:
+            interrupt._render_traceback_ = lambda: [
+                "interrupted; run the cell again: it goes on from here"
+            ]  # IPython's
+            raise
         return {name: self.results(items) for name, items in planned.items()}
 
     def results(self, planned: Sequence[Planned]) -> pd.DataFrame:

@@ -180,9 +180,9 @@ def test_the_best_value_has_its_interval_its_runs_and_its_equals(one):
         mean = rows[rows["x"] == top].iloc[0]
         assert line.startswith(f"- on Cityscapes, g {g}: ")
         assert f"**{mean['ap']:.1f}** ({mean['low']:.1f} – {mean['high']:.1f}) at **{top}**, run {mean['run']}" in line
-        assert line.endswith(f"; not told from it: {12 - top}")
+        assert line.endswith(f"; not clearly lower: {12 - top}")
     rising = verdicts.best(on_cityscapes.query("x < 6 and g == 1"), study.draws, "x").data
-    assert "at **5** (the largest that has a result), run" in rising and rising.endswith("none")
+    assert "at **5** (the largest that has a result), run" in rising and rising.endswith("all others are clearly lower")
     assert verdicts.best(results[results["x"] == 5], study.draws, "x", ["g"]).data.count("- on") == 0
 
 
