@@ -74,6 +74,9 @@ def test_importing_a_module_only_defines(path):
     """At the top level: imports, definitions, constants and docstrings; no loops, prints or files opened."""
     allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.Expr, ast.If)
     for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Try):  # an import with a remedy
+            assert {type(part) for part in node.body} <= {ast.Import, ast.ImportFrom}, f"{path}:{node.lineno}"
+            continue
         assert isinstance(node, allowed), f"{path}:{node.lineno}"
         if isinstance(node, ast.Expr):
             assert isinstance(node.value, ast.Constant), f"{path}:{node.lineno}: a call at import time"
