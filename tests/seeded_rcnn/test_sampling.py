@@ -170,19 +170,12 @@ def assert_equal_up_to_rounding(run, expected):
         assert (second[name] - value).norm() <= 1e-4 * value.norm() + 1e-7, name
 
 
-@pytest.mark.parametrize("images_per_step", [1, 2, 3])
-def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, spec, job, in_one_part, images_per_step):
-    run = make_run(tmp_path / "parts", spec, job.replace(images_per_step=images_per_step))
-    worker.execute(run)
-    assert_equal_up_to_rounding(run, in_one_part)
-
-
-@pytest.mark.parametrize("images_per_step", [0, 1])
-def test_two_processes_teach_what_one_does(tmp_path, spec, job, in_one_part, images_per_step):
+@pytest.mark.parametrize(("processes", "images_per_step"), [(1, 1), (1, 2), (1, 3), (2, 0), (2, 1)])
+def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, spec, job, in_one_part, processes, images_per_step):
     store = RunStore(tmp_path)
-    launch.train([spec], store, job.replace(processes=2, images_per_step=images_per_step))
+    launch.train([spec], store, job.replace(processes=processes, images_per_step=images_per_step))
     run = store.run(spec)
-    assert run.read("environment.json")["processes"] == 2
+    assert run.read("environment.json")["processes"] == processes
     assert_equal_up_to_rounding(run, in_one_part)
 
 

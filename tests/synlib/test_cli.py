@@ -72,27 +72,18 @@ def test_train_runs_a_spec_from_a_file_once_and_what_it_leaves_out_is_the_profil
     assert capsys.readouterr().out.splitlines()[-1] == first.splitlines()[-1]
 
 
-def test_evaluate_gives_the_ap_of_the_run(trained, folders, capsys):
-    assert main(["evaluate", trained.run.path.name, *folders]) == 0
-    output = capsys.readouterr().out
+def test_a_run_is_evaluated_submitted_and_exported(tmp_path, trained, folders, capsys):
+    run = trained.run.path.name
+    assert main(["evaluate", run, *folders]) == 0
     mean = trained.run.read("evaluations/Cityscapes/result.json")["mean"]
-    rows = [line.split() for line in output.splitlines() if line.split()[:1] == ["mean"]]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["mean"]]
     assert f"{100 * mean:.2f}" in rows[0]
-
-
-def test_submit_packs_every_image(tmp_path, trained, folders):
-    target = tmp_path / "out.zip"
-    assert main(["submit", trained.run.path.name, str(target), "--split", "val", *folders]) == 0
-    texts = [name for name in zipfile.ZipFile(target).namelist() if name.endswith(".txt")]
-    assert len(texts) == 4
-
-
-def test_coco_exports_what_its_own_library_reads(tmp_path, trained, folders, capsys):
-    assert main(["coco", trained.run.path.name, str(tmp_path), *folders]) == 0
+    assert main(["submit", run, str(tmp_path / "out.zip"), "--split", "val", *folders]) == 0
+    assert len([name for name in zipfile.ZipFile(tmp_path / "out.zip").namelist() if name.endswith(".txt")]) == 4
+    assert main(["coco", run, str(tmp_path), *folders]) == 0
     assert "ap75" in capsys.readouterr().out
     truth = COCO(tmp_path / "truth.json")
-    assert len(truth.getImgIds()) == 4
-    assert len(truth.getAnnIds(iscrowd=False)) > 0
+    assert len(truth.getImgIds()) == 4 and len(truth.getAnnIds(iscrowd=False)) > 0
     assert isinstance(json.loads((tmp_path / "predictions.json").read_text()), list)
 
 

@@ -156,7 +156,6 @@ def test_a_failing_cell_is_named_and_leaves_no_report(run_all, settings, tmp_pat
         ([], {"epoch": "3"}, "epoch.*expected.* grids"),
         (["--only", "99"], {}, "notebook '99': expected the beginning of one of 01_harmonization"),
         (["--profile", "paper"], {}, "data.synthetic.root: found no images in '', expected the folder of the data set"),
-        ([], {"data.cityscapes": "/no/such"}, "/no/such"),
         ([], {"data.folder": "/dev/null/data"}, "/dev/null/data"),
         ([], {"data.folder": "DATA", "runs": "/dev/null/runs"}, "/dev/null/runs"),
     ],

@@ -74,16 +74,13 @@ def test_tables_2_and_5_are_made_of_runs_that_the_figures_show(name):
     ]  # fmt: skip
 
 
-def test_shared_runs_are_listed_once_with_all_their_uses():
-    table = overview(plan(PAPER, ["table1", "thresholds", "ratios", "table1"]), PAPER, None)
-    assert len(table) == 2 + 9 + 10
-    assert "table1: Synscapes, thresholds: 0 % removed" in table["used by"].tolist()
-
-
-def test_each_seed_is_a_run_of_its_own():
+def test_shared_runs_are_listed_once_with_all_their_uses_and_each_seed_is_a_run_of_its_own():
     assert len(distinct(of("fine_tuning", seeds=(0, 1)))) == 2 * len(distinct(of("fine_tuning")))
     for item in of("fine_tuning", seeds=(1,)):
         assert item.spec.initial_run == distinct(of("pre_training", seeds=(1,)))[item.spec.initial_run].spec.run_id
+    table = overview(plan(PAPER, ["table1", "thresholds", "ratios", "table1"]), PAPER, None)
+    assert len(table) == 2 + 9 + 10
+    assert "table1: Synscapes, thresholds: 0 % removed" in table["used by"].tolist()
 
 
 def test_the_summary_shows_every_experiment_and_an_unknown_one_lists_them():

@@ -119,12 +119,9 @@ def test_rider_and_vehicle_of_the_paper():
     }
 
 
-def test_vehicle_without_pixels_vanishes_and_is_counted():
+def test_vehicles_without_pixels_vanish_and_surplus_instances_become_groups_smallest_first():
     counts = harmonize_maps(np.full((2, 2), RIDER, np.uint8), np.full((2, 2), 9), {9: BICYCLE})[2]
     assert counts["vehicle_vanished", "bicycle"] == 1 and counts["after", "bicycle"] == 0
-
-
-def test_surplus_instances_become_groups_smallest_first():
     instance_map = np.arange(1, 1003).repeat(2).reshape(2, 1002)
     instance_map[0, 0] = 2  # instance 1 has one pixel, the smallest
     class_map = np.full(instance_map.shape, CAR, np.uint8)

@@ -101,15 +101,7 @@ def test_the_plan_knows_what_is_done(trained):
     assert "planned" not in table["state"].tolist()
 
 
-def test_results_on_other_data_of_the_same_name_are_not_overwritten(trained):
-    own = trained.study.data.evaluation_set("Cityscapes")
-    before = trained.run.read("evaluations/Cityscapes/result.json")
-    with pytest.raises(ValueError, match="other data named Cityscapes"):
-        trained.study.predictions(trained.run.path.name, own.replace(data="0" * 16))
-    assert trained.run.read("evaluations/Cityscapes/result.json") == before
-
-
-def test_a_folder_is_never_evaluated_under_the_name_of_a_set(trained):
+def test_no_folder_and_no_other_data_are_evaluated_under_the_name_of_a_set(trained):
     by_name = trained.study.data.evaluation_set("Cityscapes")
     by_path = trained.study.data.evaluation_set(by_name.root)
     assert by_path.name != by_name.name
@@ -117,3 +109,7 @@ def test_a_folder_is_never_evaluated_under_the_name_of_a_set(trained):
     for nothing in ("", "no such folder"):
         with pytest.raises(ValueError, match="or the folder of a data set"):
             trained.study.data.evaluation_set(nothing)
+    before = trained.run.read("evaluations/Cityscapes/result.json")
+    with pytest.raises(ValueError, match="other data named Cityscapes"):
+        trained.study.predictions(trained.run.path.name, by_name.replace(data="0" * 16))
+    assert trained.run.read("evaluations/Cityscapes/result.json") == before

@@ -18,6 +18,7 @@ from synlib.curation.prune import prune
 from synlib.report import curves, widgets
 from synlib.report.pictures import fit
 from synlib.spec import ScheduleSpec
+from synlib.study.study import Study
 from tests.cases import from_masks
 from tests.fake_results import FakeStudy
 
@@ -71,7 +72,7 @@ def test_the_budget_follows_the_rule_of_the_paper(study):
     assert f"There are {real} images of Cityscapes and {synthetic} of Synscapes" in explorer.shown.value
 
 
-def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained):
+def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained, tmp_path):
     browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]])
     run, image, threshold = browser.children[0].children
     assert len(run.options) == len(trained.planned)
@@ -87,14 +88,9 @@ def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained):
     threshold.value = 1.0
     assert f"{run.label}, evaluated on {images[-1]}. Image, ground truth, detections" in browser.shown.value
     assert "score of 1.00 or more: 0," in browser.shown.value
-
-
-def test_runs_without_predictions_are_not_offered(study, tmp_path):
-    from synlib.study.study import Study
-
-    empty = Study(study.profile.replace(runs=str(tmp_path)), study.data)
+    empty = Study(trained.study.profile.replace(runs=str(tmp_path)), trained.study.data)
     with pytest.raises(FileNotFoundError, match="train them first"):
-        widgets.prediction_browser(empty, study.planned("table1"))
+        widgets.prediction_browser(empty, trained.planned)
 
 
 def test_each_explorer_carries_what_it_shows_as_plain_html(removal, study, trained):
