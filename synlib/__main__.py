@@ -110,7 +110,11 @@ def train(spec: Path, initial_weights: Path | None, **where: Any) -> None:
     print(plan.text([plan.Planned("train", spec.name, run, {})], study.profile, study.store), flush=True)
     launch.train([run], study.store, study.execution().replace(initial_weights=str(initial_weights or "")))
     frame = study.store.frame([run])
-    print(frame[(frame["class"] == "mean") | frame["class"].isna()].drop(columns="class").to_string(index=False))
+    print(
+        frame[(frame["class"] == "mean") | frame["class"].isna()]
+        .drop(columns="class")
+        .to_string(index=False, float_format="{:.1f}".format)
+    )
 
 
 @commands.command(params=PREDICTED)
@@ -120,7 +124,7 @@ def evaluate(run: str, **where: Any) -> None:
     frame = study.store.frame([study.store.run(run).spec()])
     table = frame.loc[frame["evaluated on"] == data_set.name, ["class", "ap", "ap50", "low", "high"]]
     print(f"run {run} on {data_set.name}: AP in percent, low and high of its 95 % interval over the images")
-    print(table.to_string(index=False, float_format="{:.2f}".format))
+    print(table.to_string(index=False, float_format="{:.1f}".format))
 
 
 @commands.command(params=[*PREDICTED, _path("folder")])
@@ -134,8 +138,8 @@ def coco(run: str, folder: Path, **where: Any) -> None:
     detections = coco.coco_predictions(images, read_predictions(predictions))
     files.write_json(folder / "truth.json", truth)
     files.write_json(folder / "predictions.json", detections)
-    table = coco.coco_ap(truth, detections).pivot(index="class", columns="metric", values="value")
-    print(table.to_string(float_format="{:.4f}".format))
+    found = 100 * coco.coco_ap(truth, detections).set_index(["class", "metric"])["value"].unstack(sort=False)
+    print("COCO mask AP in percent", found.to_string(float_format="{:.1f}".format), sep="\n")
 
 
 @commands.command(params=[*SUBMITTED, _path("target")])

@@ -107,11 +107,14 @@ def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[st
 
 
 def environment() -> dict[str, str]:
-    """Commit, Python, platform, and the versions of the packages that numbers depend on."""
+    """Commit, Python, platform, processor, and the versions of the packages that numbers depend on."""
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""  # Linux
+    models = dict.fromkeys(line.partition(": ")[2] for line in told.splitlines() if line.startswith("model name"))
     return {
         "commit": commit() or "unknown",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": f"{platform.platform()}, {os.cpu_count()} cores",
+        "processor": ", ".join(models) or platform.processor() or "unknown",
         "packages": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
     }
 
