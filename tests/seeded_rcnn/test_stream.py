@@ -48,6 +48,9 @@ def test_every_image_once_an_epoch_and_epochs_in_another_order():
     epochs = [[data[epoch * IMAGES + step]["image"] for step in range(IMAGES)] for epoch in range(20)]
     assert all(sorted(epoch) == sorted(f"image {i}" for i in range(IMAGES)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 15
+    forwards = [data[position] for position in range(40)]  # a position does not remember what came before
+    np.random.seed(123)
+    assert [data[position] for position in reversed(range(40))] == forwards[::-1]
 
 
 def test_the_instances_of_an_image_stay_with_it():
@@ -59,13 +62,6 @@ def test_the_instances_of_an_image_stay_with_it():
         assert (row["instance_id"] // 1000 == index).all()
         assert (row["category"] == index % 8).all()
         assert (row["boxes"][:, 0] == row["instance_id"] % 1000).all()
-
-
-def test_a_position_does_not_remember_what_came_before():
-    data = samples()
-    forwards = [data[position] for position in range(40)]
-    np.random.seed(123)
-    assert [data[position] for position in reversed(range(40))] == forwards[::-1]
 
 
 def test_augmentation_and_seeds_of_the_model_differ_from_position_to_position_and_from_seed_to_seed():
