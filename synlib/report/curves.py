@@ -25,13 +25,10 @@ from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.store import RunStore
 from synlib.spec import ScheduleSpec
 
-MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper
-    color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"],
-    marker=list("so^D"),
-    linestyle=["--", "-", ":", "-."],
-    linewidth=[3, 1.5, 2.5, 1],
-    markersize=[8, 5, 7, 4],  # a curve under another is still seen
-)
+MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper; a curve under another is still seen
+    color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=list("so^D"), linestyle=["--", "-", ":", "-."],
+    linewidth=[3, 1.5, 2.5, 1], markersize=[8, 5, 7, 4],
+)  # fmt: skip
 
 
 @style()

@@ -137,19 +137,13 @@ def limits(found: pd.DataFrame, profile: Profile) -> Styler:
     Column ``removed from here on``: the percentages that ``profile`` removes from section 4.2 on.
     """
     chosen = [np.nan if name == MEAN else profile.grids.removal.get(name, 0) for name in found["class"]]
+    apart = [found["low"] > found["paper"], found["high"] <= found["paper"]]
+    against = pd.Series(np.select(apart, ["higher", "lower"], "not told apart"), found.index)
     columns = {
         "limit (% removed)": list(map(range_text, found["limit"], found["below"])),
         INTERVAL: list(map(range_text, found["low"], found["high"])),
         "limit in the paper": found["paper"],
-        "against the paper": np.select(
-            [
-                found["low"].isna() | found["paper"].isna(),
-                found["low"] > found["paper"],
-                found["high"] <= found["paper"],
-            ],
-            ["–", "higher", "lower"],
-            "not told apart",
-        ),
+        "against the paper": against.where(found["low"].notna() & found["paper"].notna(), "–"),
         "removed from here on": chosen,
         "AP at the limit": found["ap"],
     }

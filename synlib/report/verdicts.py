@@ -251,7 +251,7 @@ def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judg
     if np.isnan(lead[0]):
         raise Missing("AP is 0 or unknown, so there is no limit, for persons or for all others")
     found = _estimate(lead.to_numpy())
-    return found, found.verdict, "limits by the rule of Figure 4, which are thresholds trained; the median of the other classes"
+    return found, found.verdict, "by trained thresholds, as in Figure 4; the median of the other classes"
 
 
 def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
