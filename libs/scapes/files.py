@@ -58,12 +58,12 @@ def write_json(path: str | Path, content: dict | list, *, sync: bool = True) -> 
 
 
 @contextlib.contextmanager
-def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
+def only_one(folder: str | Path, *, say_after_s: float = 2.0, check: Callable[[], Any] | None = None) -> Iterator[None]:
     """Be the only process that fills ``folder``; while another one does, wait, and say so after ``say_after_s``.
 
-    Once inside, look again what is there. The lock file ``.NAME.lock`` stands beside the folder and stays; the kernel
-    releases it when its holder ends. Where the parent folder may not be written to, or its file system has no locks,
-    there is no lock and no waiting.
+    Once inside, look again what is there. ``check``, which may raise, is called while it waits. The lock file
+    ``.NAME.lock`` stands beside the folder and stays; the kernel releases it when its holder ends. Where the parent
+    folder may not be written to, or its file system has no locks, there is no lock and no waiting.
     """
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0) -> Iterator[None]:
         lock.acquire(timeout=say_after_s)
     except Timeout:
         tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
-        lock.acquire()
+        lock.acquire(cancel_check=check)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems
             tqdm.write(f"{folder}: no locks here ({error.strerror}); let one process at a time write", file=sys.stderr)

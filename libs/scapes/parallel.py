@@ -4,11 +4,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import cv2
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 
-def map_items(function: Callable, items: Sequence, *, workers: int | None = None, description: str = "") -> Iterator:
+def map_items(
+    function: Callable, items: Sequence, *, workers: int | None = None, description: str = "", unit: str = "images"
+) -> Iterator:
     """Yield ``function(item)`` in order, computed by ``workers`` processes (default: one per core), or here if few.
 
     They run only a little ahead of the caller, so memory stays flat. A ``description`` shows the progress bar.
@@ -19,11 +22,9 @@ def map_items(function: Callable, items: Sequence, *, workers: int | None = None
     else:
         pool = Parallel(n_jobs=workers, return_as="generator", batch_size=max(1, min(16, len(items) // (8 * workers))))
         results = pool(delayed(_call)(function, item) for item in items)
-    yield from tqdm(results, total=len(items), desc=description, disable=not description, delay=1)
+    yield from tqdm(results, total=len(items), desc=description, unit=f" {unit}", disable=not description, delay=1)
 
 
 def _call(function: Callable, item: Any) -> Any:
-    import cv2
-
     cv2.setNumThreads(1)  # the processes already use every core
     return function(item)

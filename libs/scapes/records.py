@@ -40,7 +40,7 @@ def match_data_set(
     default = None if instances is None else instances.iloc[:0]
     truths = [[(truth_paths[image_id], of_image.get(image_id, default)) for image_id in ids] for ids in groups]
     jobs = [(predictions_path, number, of_group, min_area_px) for number, of_group in enumerate(truths)]
-    matched = map_items(_match_row_group, jobs, workers=workers, description="matching" if progress else "")
+    matched = map_items(_match_row_group, jobs, workers=workers, description="matching" * progress, unit="groups")
     return sorted((record for records in matched for record in records), key=lambda record: record.image_id)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from scapes.instances import FILES, fingerprint
 PATHS = FILES[:3]
 
 
-def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str) -> pd.DataFrame:
+def staged(
+    images: pd.DataFrame, root: str | Path, folder: str | Path, data: str, check: Callable | None = None
+) -> pd.DataFrame:
     """``images``, an image table of the tree ``root``, with the paths of their copies in ``folder/DATA``.
 
     ``data``: fingerprint of ``images``. Missing files are copied and compared with their source; other processes on the
-    node wait. Variables in ``folder`` (``/scratch/$USER``) are this node's. Raises ``OSError`` when there is no room,
-    ``ValueError`` when the copy has another fingerprint or ``folder`` is no absolute path here.
+    node wait, and call ``check``, which may raise. Variables in ``folder`` (``/scratch/$USER``) are this node's. Raises
+    ``OSError`` when there is no room, ``ValueError`` when the copy is another one or ``folder`` no absolute path here.
     """
     on_node = Path(os.path.expandvars(folder)).expanduser()
     if not on_node.is_absolute():
@@ -26,7 +29,7 @@ def staged(images: pd.DataFrame, root: str | Path, folder: str | Path, data: str
     target = on_node / data
     sources = pd.unique(images[[*PATHS]].to_numpy().ravel())
     moved = {path: str(target / Path(path).relative_to(root)) for path in sources if path}
-    with only_one(target):
+    with only_one(target, check=check):
         # Copies appear complete or not at all, so that their size tells them from other files.
         missing = [path for path in moved if _size(moved[path]) != _size(path)]
         needed, free = sum(map(_size, missing)), shutil.disk_usage(target.parent).free

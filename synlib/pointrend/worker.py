@@ -30,7 +30,7 @@ from synlib.curation.compose import TrainingSet, compose
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
-from synlib.runs.folder import RunBusyError, RunDir
+from synlib.runs.folder import RunBusyError, RunDir, stop_without_launcher
 from synlib.spec import DataSpec, Execution, RunSpec
 
 LOG = logging.getLogger("synlib")
@@ -70,7 +70,7 @@ def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.
         raise ValueError(
             f"{root}: found data {found} in {split}, expected {expected}: changed since the run was planned"
         )
-    return staging.staged(images, root, job.stage_dir, found) if job.stage_dir else images
+    return staging.staged(images, root, job.stage_dir, found, stop_without_launcher) if job.stage_dir else images
 
 
 def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.Module, dict[str, Any]]:

@@ -114,9 +114,17 @@ class LocalExecutor:
 
 def visible_gpus() -> list[str]:
     """This process's GPUs, as CUDA_VISIBLE_DEVICES names them: that variable's, or all that the driver lists."""
-    if GPU_VARIABLE in os.environ:  # CUDA sees those before the first that is none
-        chosen = [gpu.strip() for gpu in os.environ[GPU_VARIABLE].split(",")]
-        return list(itertools.takewhile(lambda gpu: gpu and gpu[0] != "-", chosen))
+    if GPU_VARIABLE not in os.environ:
+        return _listed_gpus()
+    # CUDA sees those before the first that is none. A driver that cannot be asked knows all numbers.
+    chosen = [gpu.strip() for gpu in os.environ[GPU_VARIABLE].split(",")]
+    there = _listed_gpus() if any(map(str.isdigit, chosen)) else []
+    known = [gpu in there or (not (there and gpu.isdigit()) and gpu[:1] not in ("", "-")) for gpu in chosen]
+    return list(itertools.compress(chosen, itertools.takewhile(bool, known)))
+
+
+def _listed_gpus() -> list[str]:
+    """Numbers of the GPUs that the driver lists; none without a driver."""
     line = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         listed = subprocess.run(line, capture_output=True, text=True, timeout=DRIVER_SECONDS)

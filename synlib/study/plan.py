@@ -75,7 +75,9 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
     """:func:`overview` for a terminal, with totals and the :func:`reductions` of the profile."""
     table = overview(planned, profile, store)
     seconds, runs = table.attrs["rate"]
-    source = f"measured in {runs} runs" if runs else "as the profile says"
+    said = profile.execution.seconds_per_iteration
+    source = "as the profile says" if seconds == said else f"the profile's {said:g} s scaled to the GPUs here"
+    source = f"measured in {runs} runs" if runs else source
     formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
     iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
     total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"

@@ -18,15 +18,17 @@ def enter(folder, **options):
 def test_waits_and_says_so(tmp_path, capfd):
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to("data")
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for name in ("data", "link"):  # two names of one folder
             with only_one(tmp_path / name):
                 waiting = pool.submit(enter, tmp_path / "data", say_after_s=0)
                 with pytest.raises(TimeoutError):
                     waiting.result(timeout=0.5)
                 assert enter(tmp_path / "other") == "in"
+                with pytest.raises(ZeroDivisionError):  # of what is asked meanwhile
+                    pool.submit(enter, tmp_path / "data", say_after_s=0, check=lambda: 1 / 0).result()
             assert waiting.result() == "in"
-    assert capfd.readouterr().err.count("data: another process is writing there") == 2
+    assert capfd.readouterr().err.count("data: another process is writing there") == 4
     assert list((tmp_path / "data").iterdir()) == [] and not (tmp_path / "other").exists()
 
 

@@ -55,7 +55,7 @@ def test_a_worker_sees_its_gpus_and_no_others_and_a_number_of_processes(monkeypa
     assert store.run(SPEC).read("job.json")["processes"] == 2
 
 
-GPUS = {None: ["0", "1"], "": [], "-1": [], "2": ["2"], "0,3": ["0", "3"], "0,-1,1": ["0"], "GPU-a, b": ["GPU-a", "b"]}
+GPUS = {None: ["0", "1"], "": [], "-1": [], "1": ["1"], "0,9": ["0"], "0,-1,1": ["0"], "GPU-a, b": ["GPU-a", "b"]}
 
 
 @pytest.mark.parametrize("variable", GPUS)

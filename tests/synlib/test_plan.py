@@ -7,7 +7,7 @@ import pytest
 from synlib.profile import Grids, Profile
 from synlib.runs.store import RunStore
 from synlib.study.experiments import EXPERIMENTS
-from synlib.study.plan import NOTEBOOKS, overview, plan, reductions, seconds_per_iteration
+from synlib.study.plan import NOTEBOOKS, overview, plan, reductions, seconds_per_iteration, text
 
 PAPER = Profile.load("paper")
 
@@ -133,3 +133,5 @@ def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     (store.run(specs[6]).path / "result.json").write_text("{")
     assert seconds_per_iteration([*planned, *planned], PAPER, store) == (0.2, 3)  # each run counts once
     assert seconds_per_iteration(planned, PAPER, None) == (PAPER.execution.seconds_per_iteration, 0)
+    one = PAPER.with_settings({"execution.processes": 1})
+    assert "1.4 s an iteration, the profile's 0.35 s scaled to the GPUs here" in text(planned, one, None)

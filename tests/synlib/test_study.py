@@ -11,6 +11,8 @@ from synlib.profile import Profile
 from synlib.study.experiments import EXPERIMENTS
 from synlib.study.plan import overview
 from synlib.study.study import Study
+from tests import tiny_data
+from tests.faults.campaign import numbered
 
 
 def smoke(**settings) -> Profile:
@@ -78,6 +80,15 @@ def test_what_the_data_lack_is_told_before_any_are_made(smoke_data, tmp_path, se
     assert not Study(smoke(data__folder=tmp_path / "data")).sources.ready
     assert not (tmp_path / "data").exists()
     assert Study(smoke(data__folder=smoke_data)).sources.ready
+
+
+def test_an_evaluation_set_in_another_numbering_is_told_before_any_training(tmp_path):
+    real = tiny_data.write_cityscapes(tmp_path / "real", train=2, val=2)
+    for path in real.glob("gtFine/val/*/*instanceIds.png"):
+        numbered(256)(path)
+    found = opened(tmp_path, tmp_path, {"data.toyscapes": None, "data.cityscapes": str(real)})
+    with pytest.raises(ValueError, match=r"val/.*instanceIds.png: value: found .*, expected label ids"):
+        found.execution()
 
 
 def test_each_split_is_listed_and_fingerprinted_once(study):
