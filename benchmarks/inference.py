@@ -13,6 +13,7 @@ Prints ms an image, medians of ``--rounds``; the last line has both ratios. ``--
 """
 
 import argparse
+import copy
 import json
 import tempfile
 import time
@@ -30,6 +31,7 @@ from instance_table import write_tree
 from torch import nn
 
 from scapes import cityscapes
+from seeded_rcnn import numerics
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import predict
 from synlib.spec import DataSpec, InputSpec, RunSpec
@@ -68,8 +70,8 @@ def theirs(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> int:
     return found
 
 
-def ours(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> int:
-    return sum(len(detections.score) for detections in predict(model, cfg, images))
+def ours(model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int) -> int:
+    return sum(len(detections.score) for detections in predict(model, cfg, images, loader_workers))
 
 
 @torch.inference_mode()
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=("paper", "tiny"), default="paper")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loader-workers", type=int, default=4 if torch.cuda.is_available() else 0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
@@ -107,11 +110,13 @@ def main() -> None:
         else:
             write_tree(root, options.images, min(options.images, 8))
         images = cityscapes.read_images(root, "train")
-        model, cfg = built_model(options.scale)
+        plain, cfg = built_model(options.scale)
+        model = copy.deepcopy(plain)
+        numerics.prepare(model, "float32")
         inputs = [torch.as_tensor(resized(cfg, path)[0]) for path in images["image_path"]]
         ways = {
-            "Detectron2": lambda: theirs(model, cfg, images),
-            "ours": lambda: ours(model, cfg, images),
+            "Detectron2": lambda: theirs(plain, cfg, images),
+            "ours": lambda: ours(model, cfg, images, options.loader_workers),
             "network alone": lambda: network(model, inputs),
         }
         results = {name: timed(way, len(images), options.rounds) for name, way in ways.items()}

@@ -9,9 +9,11 @@ number of loader workers:
 - Detectron2: its modules, ``SimpleTrainer``, ``DatasetMapper``, ``build_detection_train_loader``, PyTorch's defaults;
 - ours in each of ``--precision``; 16 bits come with the channels-last layout on a GPU.
 
-Prints images a second, seconds an iteration waits for data, peak GPU memory, and the mean loss in quarters of the
-iterations; ``--losses FILE`` keeps every loss as CSV. The paper's model needs its weights: ``--weights R-50.pkl`` from
-``https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl``, unless the machine can download them.
+Prints images a second, milliseconds an iteration takes and waits for data, peak GPU memory, in how many of them the GPU
+works, kernels and waits for the GPU, and the mean loss in quarters of the iterations; ``--losses FILE`` keeps every
+loss as CSV. The paper's model needs its weights: ``--weights R-50.pkl`` from
+``https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl``, unless the machine can download them, or
+``--weights random``, which is as fast.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pandas as pd
@@ -32,6 +35,8 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from instance_table import write_tree
 from mapper import samples_of
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from scapes import cityscapes
 from seeded_rcnn import numerics, weights
@@ -41,8 +46,10 @@ from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, Execution, InputSpec, RunSpec, ScheduleSpec
 from toyscapes import write_cityscapes
 
-WARM_UP = 5
-"""Iterations before the clock starts: loader workers, memory and kernels are chosen in the first."""
+WARM_UP = {"tiny": 5, "paper": 30}
+"""Iterations before the clock starts: until then each of the eight frame sizes was met, with its memory and kernels."""
+PROFILED = 4
+"""Iterations after the clock has stopped, in which a GPU is watched."""
 THEIRS = {
     "META_ARCHITECTURE": "GeneralizedRCNN",
     "PROPOSAL_GENERATOR.NAME": "RPN",
@@ -52,20 +59,43 @@ THEIRS = {
 
 
 class Recorder(HookBase):
-    """Losses of all iterations, and time and data time of those after the warm-up."""
+    """Losses of all iterations; time and data time of those after the warm-up; watches the last ones."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock, self.losses, self.data_s = clock, [], []
+    def __init__(self, clock: Callable[[], float], warm_up: int) -> None:
+        self.clock, self.warm_up, self.losses, self.data_s, self.watched = clock, warm_up, [], [], {}
+
+    def before_train(self) -> None:
+        self.last = self.trainer.max_iter - PROFILED
+        self.profiler = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
 
     def after_step(self) -> None:
         latest = self.trainer.storage.latest()
         self.losses.append(latest["total_loss"][0])
-        if len(self.losses) > WARM_UP:
+        done = len(self.losses)
+        if self.warm_up < done <= self.last:
             self.data_s.append(latest["data_time"][0])
-        if len(self.losses) in (WARM_UP, self.trainer.max_iter):
+        if done in (self.warm_up, self.last, self.trainer.max_iter) and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if done == self.warm_up:
+            self.began = self.clock()
+        if done == self.last:
+            self.seconds = self.clock() - self.began
             if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.began, self.ended = getattr(self, "ended", 0.0), self.clock()
+                self.profiler.start()
+        if done == self.trainer.max_iter and torch.cuda.is_available():
+            self.profiler.stop()
+            self.watched = watched(self.profiler)
+
+
+def watched(profiler: profile) -> dict[str, float]:
+    """An iteration's milliseconds in which the GPU works, kernels, and waits of the program for it."""
+    events = profiler.key_averages()
+    on_gpu = [event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation]
+    return {
+        "GPU busy ms": sum(event.self_device_time_total for event in on_gpu) / 1000 / PROFILED,
+        "kernels": sum(event.count for event in on_gpu) / PROFILED,
+        "waits": sum(event.count for event in events if event.key == "cudaStreamSynchronize") / PROFILED,
+    }
 
 
 def detectron2(spec: RunSpec, cfg: CfgNode, job: Execution) -> TrainerBase:
@@ -103,29 +133,37 @@ def ours(spec: RunSpec, cfg: CfgNode, job: Execution, folder: Path) -> TrainerBa
 
 
 def measured(
-    built: TrainerBase, iterations: int, batch_size: int, clock: Callable[[], float]
+    built: TrainerBase, options: argparse.Namespace, batch_size: int, clock: Callable[[], float]
 ) -> tuple[dict[str, float], list[float]]:
-    recorder = Recorder(clock)
+    recorder, timed = Recorder(clock, WARM_UP[options.scale]), options.iterations - WARM_UP[options.scale]
     built.register_hooks([recorder])
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    built.train(0, iterations)
+    built.train(0, options.iterations + PROFILED)
     figures = {
-        "images/s": batch_size * (iterations - WARM_UP) / (recorder.ended - recorder.began),
-        "data s": sum(recorder.data_s) / len(recorder.data_s),
+        "images/s": batch_size * timed / recorder.seconds,
+        "ms": 1000 * recorder.seconds / timed,
+        "data ms": 1000 * sum(recorder.data_s) / len(recorder.data_s),
         "GPU GiB": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else float("nan"),
     }
-    return figures, recorder.losses
+    return figures | recorder.watched, recorder.losses
+
+
+def damped_backbone() -> dict[str, Any]:
+    """Random weights of the R50's names, small enough for its losses to be finite."""
+    torch.manual_seed(0)
+    model = build_model(detectron2_config(RunSpec(model="pointrend_r50", data=DataSpec(real=1)), "cpu"))
+    return {f"backbone.bottom_up.{name}": 0.5 * value for name, value in model.backbone.bottom_up.state_dict().items()}
 
 
 def specs(options: argparse.Namespace, batch_size: int) -> RunSpec:
-    """The float32 run; one iteration more than is timed, so that no final checkpoint is written."""
+    """The float32 run; one iteration more than is trained, so that no final checkpoint is written."""
     tiny = options.scale == "tiny"
     warmup = min(20 if tiny else 1000, options.iterations)
     return RunSpec(
         model="pointrend_tiny" if tiny else "pointrend_r50",
         data=DataSpec(real=options.images),
-        schedule=ScheduleSpec(iterations=options.iterations + 1, warmup_iterations=warmup),
+        schedule=ScheduleSpec(iterations=options.iterations + PROFILED + 1, warmup_iterations=warmup),
         input=InputSpec(train_short_px=(96,), test_short_px=96, max_long_px=192) if tiny else InputSpec(),
         batch_size=batch_size,
     )
@@ -140,7 +178,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", nargs="+", default=["tf32", "bf16"] if gpu else ["float32", "bf16"])
     parser.add_argument("--loader-workers", type=int, help="default: 4, tiny: 0")
     parser.add_argument("--images", type=int, default=40, help="drawn")
-    parser.add_argument("--weights", default="", help="ImageNet weights of the model")
+    parser.add_argument("--weights", default="", help="ImageNet weights of the model; random: damped random ones")
     parser.add_argument("--losses", type=Path, help="CSV of all losses")
     options = parser.parse_args()
     defaults = {"batch": [2], "iterations": 60, "loader_workers": 0} if options.scale == "tiny" else {
@@ -149,8 +187,8 @@ def parse() -> argparse.Namespace:
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    if options.iterations <= WARM_UP:
-        parser.error(f"--iterations {options.iterations}: expected more than the {WARM_UP} that are not timed")
+    if options.iterations <= (untimed := WARM_UP[options.scale]):
+        parser.error(f"--iterations {options.iterations}: expected more than the {untimed} that are not timed")
     return options
 
 
@@ -168,6 +206,9 @@ def main() -> None:
             write_cityscapes(root, train=options.images, val=0, height=96, width=192)
         else:
             write_tree(root, options.images, options.images)
+        if options.weights == "random":
+            options.weights = str(Path(folder) / "R-50.pth")
+            torch.save(damped_backbone(), options.weights)
         options.images = len(cityscapes.read_images(root, "train"))
         job = Execution(
             real_root=str(root),
@@ -184,7 +225,7 @@ def main() -> None:
                 cfg = detectron2_config(spec)
                 run_folder = Path(folder) / f"{name} {batch_size}"
                 built = detectron2(spec, cfg, job) if name == "Detectron2" else ours(spec, cfg, job, run_folder)
-                found, losses[f"{name}, batch {batch_size}"] = measured(built, options.iterations, batch_size, clock)
+                found, losses[f"{name}, batch {batch_size}"] = measured(built, options, batch_size, clock)
                 rows.append({"batch": batch_size, "trainer": name, **found})
                 del built  # and with it the loader's workers, and what it holds of the GPU's memory
                 gc.collect()

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._decomp.decompositions import grid_sampler_2d
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precisions in which convolutions and matrix products have 16 bits; the others are ``float32`` and ``tf32``."""
@@ -13,13 +14,19 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
     """Configure PyTorch for this process: TensorFloat-32 and, if asked for, deterministic algorithms on a ``gpu``.
 
-    PyTorch warns of operations without a deterministic algorithm: so far the gradient of PointRend's ``grid_sample``.
+    ``grid_sample``, of PointRend's points, is then PyTorch's decomposition into indices: its gradient can be repeated.
     """
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     if gpu:
         if deterministic:  # read when cuBLAS is first used
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            nn.functional.grid_sample = repeatable_grid_sample
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+def repeatable_grid_sample(features: Tensor, grid: Tensor, padding_mode: str = "zeros", **_: Any) -> Tensor:
+    """``grid_sample(..., align_corners=False)``, bilinear, up to rounding."""
+    return grid_sampler_2d(features, grid, 0, ("zeros", "border").index(padding_mode), False)
 
 
 def prepare(model: nn.Module, precision: str) -> None:

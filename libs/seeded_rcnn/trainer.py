@@ -44,6 +44,8 @@ class Trainer(SimpleTrainer):
         self.images_per_step, self.clip_norm = images_per_step, clip_norm
         self.network: SeededRCNN = model.module if isinstance(model, DistributedDataParallel) else model
         device, dtype = self.network.device.type, AUTOCAST.get(precision)
+        for group in optimizer.param_groups:
+            group["fused"] = device == "cuda" or None  # one kernel for all parameters; on a CPU as PyTorch has it
         self.autocast = torch.autocast(device, dtype, enabled=dtype is not None)
         self.scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
         self.asked_to_stop = threading.Event()
@@ -99,14 +101,6 @@ class Trainer(SimpleTrainer):
             self.scaler.scale(sum(losses.values())).backward()
             sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
         return sums
-
-    def state_dict(self) -> dict[str, Any]:
-        scaler = {"grad_scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
-        return super().state_dict() | scaler
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self.scaler.load_state_dict(state_dict.get("grad_scaler", {}))
 
     def before_train(self) -> None:
         self.previous = signal.signal(signal.SIGTERM, lambda *_: self.asked_to_stop.set())

@@ -10,73 +10,101 @@ import pandas as pd
 import torch
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import build_augmentation
-from detectron2.layers.mask_ops import _do_paste_mask
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
+from torch.nn import functional as F
 
 from scapes.ap import average_precision
 from scapes.bootstrap import read_draws
 from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
+from seeded_rcnn import stream
 from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.monitor import Status
-from synlib.runs.folder import RunDir
-from synlib.spec import EvaluationSet
+from synlib.runs.folder import RunDir, stop_without_launcher
+from synlib.spec import EvaluationSet, Execution
+
+
+class Photos:
+    """``photos[index]``: what the network gets of that image of the image table ``images``."""
+
+    def __init__(self, cfg: CfgNode, images: pd.DataFrame) -> None:
+        self.paths, self.format = images["image_path"].tolist(), cfg.INPUT.FORMAT
+        (self.resize,) = build_augmentation(cfg, is_train=False)
+
+    def row(self, index: int) -> dict[str, str]:
+        return {"image_path": self.paths[index]}
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        photo = read_photo(self.paths[index], self.format)
+        resized = self.resize.get_transform(photo).apply_image(photo)
+        return {"image": torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))}
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame) -> Iterator[Detections]:
+def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0) -> Iterator[Detections]:
     """Yield the detections of each image of the image table ``images``, at the size of its labels."""
     model.eval()
-    (resize,) = build_augmentation(cfg, is_train=False)
-    for row in images.itertuples():
-        photo = read_photo(row.image_path, cfg.INPUT.FORMAT)
-        resized = resize.get_transform(photo).apply_image(photo)
-        tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-        (found,) = model.inference([{"image": tensor}], do_postprocess=False)
+    one_by_one = [range(index, index + 1) for index in range(len(images))]
+    image_bytes = 3 * cfg.INPUT.MIN_SIZE_TEST * cfg.INPUT.MAX_SIZE_TEST
+    batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, stop_without_launcher)
+    for row, batch in zip(images.itertuples(), batches, strict=True):
+        (found,) = model.inference(batch, do_postprocess=False)
         yield pasted(found, row.image_id, (row.height, row.width))
 
 
 def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
     """What a model ``found`` in an image, at ``size`` (height, width) in px, each mask cut to its box.
 
-    Masks are pasted one by one on the model's device, so that no full frame leaves it; the pixels equal those of
-    Detectron2's ``detector_postprocess``.
+    Masks are pasted on the model's device, and leave it together; the pixels equal those of Detectron2's
+    ``detector_postprocess``.
     """
     boxes = Boxes(found.pred_boxes.tensor.clone())
     boxes.scale(size[1] / found.image_size[1], size[0] / found.image_size[0])
     boxes.clip(size)
     kept = boxes.nonempty()
-    crops, corners = [], []
-    for box, probability in zip(boxes.tensor[kept], found.pred_masks[kept], strict=True):
-        frame, (rows, columns) = _do_paste_mask(probability[None], box[None], *size, skip_empty=True)
-        crops.append((frame[0] >= 0.5).cpu().numpy())
-        corners.append([int(edge) for edge in (columns.start, rows.start, columns.stop, rows.stop)])
+    low, high = boxes.tensor[kept].split(2, 1)
+    masks, limit = found.pred_masks[kept], low.new_tensor(size[::-1])
+    edges = torch.cat([(low.floor() - 1).clamp(min=0), torch.minimum(high.ceil() + 1, limit)], 1).int().cpu().numpy()
+    # Where the centres of all columns and of all rows lie in each box, from -1 to 1: (detections, px).
+    x, y = (
+        (torch.arange(size[1 - axis], device=low.device) + 0.5 - low[:, [axis]]) / (high - low)[:, [axis]] * 2 - 1
+        for axis in (0, 1)
+    )
+    crops = []
+    for index, (x0, y0, x1, y1) in enumerate(edges.tolist()):
+        grid = torch.stack(torch.broadcast_tensors(x[index, None, x0:x1], y[index, y0:y1, None]), -1)
+        crops.append(F.grid_sample(masks[index, None], grid[None], align_corners=False).flatten() >= 0.5)
+    pixels = torch.cat(crops).cpu().numpy() if crops else np.zeros(0, bool)
+    heights, widths = edges[:, 3] - edges[:, 1], edges[:, 2] - edges[:, 0]
+    parts = np.split(pixels, np.cumsum(heights * widths)[:-1])
+    crops = [part.reshape(shape) for part, shape in zip(parts, zip(heights, widths, strict=True), strict=False)]
     categories, scores = found.pred_classes[kept].cpu().numpy(), found.scores[kept].cpu().numpy()
-    return Detections(image_id, size, categories, scores, np.array(corners, np.int32).reshape(-1, 4), crops)
+    return Detections(image_id, size, categories, scores, edges, crops)
 
 
 def evaluate(
-    model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, cache_dir: str = ""
+    model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, job: Execution
 ) -> None:
     """Predict on ``images``, keep the predictions, and write ``evaluations/NAME/result.json`` last.
 
-    ``cache_dir``: where instance tables are kept; with the one of ``images`` the ground truth need not be counted.
     Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
     """
     rank, processes = comm.get_rank(), comm.get_world_size()
     folder, status = run.evaluation(on.name), Status(run, f"evaluate on {on.name}", len(images))
     parts = [folder / f"part-{r}.parquet" for r in range(processes)]
-    write_predictions(parts[rank], _counted(predict(model, cfg, images.iloc[rank::processes]), status))
+    write_predictions(
+        parts[rank], _counted(predict(model, cfg, images.iloc[rank::processes], job.loader_workers), status)
+    )
     comm.synchronize()
     if comm.is_main_process():
         streams = [read_predictions(part) for part in parts]
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
         # The test split's labels are not public.
-        result = {} if on.split == "test" else _score(folder, on, images, cache_dir)
+        result = {} if on.split == "test" else _score(folder, on, images, job.cache_dir)
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()

@@ -51,7 +51,8 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     model, loaded = _starting_model(spec, cfg, job)
     optimizer = build_optimizer(cfg, model)
     trainer = Trainer(model, optimizer, spec.precision, job.images_per_step, spec.schedule.clip_gradient_norm)
-    checkpointer = weights.SafeCheckpointer(model, str(run.path), trainer=trainer)
+    scaler = {"grad_scaler": trainer.scaler} if trainer.scaler.is_enabled() else {}
+    checkpointer = weights.SafeCheckpointer(model, str(run.path), trainer=trainer, **scaler)
     trainer.register_hooks(
         [
             hooks.IterationTimer(),

@@ -108,7 +108,7 @@ def execute(run: RunDir) -> None:
             model, training = train(spec, cfg, job, run)
         for on in job.evaluate_on:
             if run.evaluation_result(on.name, on.identity()) is None:  # not yet, or of other data or settings
-                evaluate(model, cfg, on, _checked_images(on.root, on.split, on.data, job), run, job.cache_dir)
+                evaluate(model, cfg, on, _checked_images(on.root, on.split, on.data, job), run, job)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
             result = {"weights_sha256": weights.sha256(run.path / FINAL), "spec": spec.to_dict(), **training}
@@ -132,6 +132,7 @@ def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
     try:
         model = build_model(cfg)
         weights.load_into(model, weights.read_weights(path))
+        numerics.prepare(model, run.spec().precision)
         return model.eval()
     except ValueError as error:
         LOG.warning("%s; continuing from the newest checkpoint", error)

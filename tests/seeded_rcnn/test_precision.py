@@ -9,6 +9,7 @@ import signal
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional
 
 from seeded_rcnn import numerics, weights
 from synlib.pointrend import worker
@@ -54,7 +55,7 @@ def test_a_run_in_16_bits(tmp_path, spec, job, in_float32, precision):
     checkpoint = run.path / "model_0000002.pth"
     kept = weights.read_weights(checkpoint)
     assert all(value.dtype == torch.float32 for value in kept["model"].values())
-    assert (kept["trainer"].get("grad_scaler", {}).get("scale", 0) > 1) == (precision == "fp16")
+    assert (kept.get("grad_scaler", {}).get("scale", 0) > 1) == (precision == "fp16")
     _, resumed = trained(tmp_path / "resumed", spec, job, checkpoint)
     assert (resumed.path / "model_final.pth").read_bytes() == (run.path / "model_final.pth").read_bytes()
 
@@ -87,11 +88,13 @@ def flat(item):
 def test_what_a_process_is_configured_for(monkeypatch, precision, allowed):
     """TensorFloat-32 only where the spec says so; deterministic algorithms only on a GPU and if asked for."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(functional, "grid_sample", plain := functional.grid_sample)  # put back after the test
     for deterministic, gpu in ((True, False), (True, True), (False, True)):  # ends as PyTorch starts
         numerics.configure(precision, deterministic=deterministic, gpu=gpu)
         assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == allowed
         assert torch.are_deterministic_algorithms_enabled() == (deterministic and gpu)
         assert torch.is_deterministic_algorithms_warn_only_enabled() or not gpu
+        assert functional.grid_sample is (numerics.repeatable_grid_sample if gpu else plain)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     numerics.configure("float32", deterministic=False, gpu=False)
 
@@ -141,3 +144,15 @@ def test_asked_to_stop_it_saves_the_iteration_at_hand(study, tmp_path, processes
     train([spec], undisturbed, job)
     assert f"Starting training from iteration {saved[0]}" in run.log_path.read_text()
     assert (run.path / "model_final.pth").read_bytes() == (undisturbed.run(spec).path / "model_final.pth").read_bytes()
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "border"])
+def test_the_sampling_that_a_gpu_can_repeat_is_grid_sample(padding_mode):
+    torch.manual_seed(0)
+    features = torch.randn(3, 5, 13, 17, dtype=torch.float64, requires_grad=True)
+    grid = torch.rand(3, 40, 7, 2, dtype=torch.float64) * 2.4 - 1.2  # some points lie outside
+    ways = functional.grid_sample, numerics.repeatable_grid_sample
+    theirs, ours = (way(features, grid, padding_mode=padding_mode, align_corners=False) for way in ways)
+    upstream = torch.randn_like(theirs)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(values, features, upstream) for values in (ours, theirs)))

@@ -17,7 +17,7 @@ from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate, pasted, predict
 from synlib.runs.folder import RunDir
-from synlib.spec import DataSpec, EvaluationSet, InputSpec, RunSpec
+from synlib.spec import DataSpec, EvaluationSet, Execution, InputSpec, RunSpec
 from tests import official
 
 SIZES = InputSpec(train_short_px=(64,), test_short_px=96, max_long_px=192)
@@ -109,7 +109,7 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
     """With an instance table ground truth is not counted again, and all is the same; opening the draws makes none."""
     on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
     run, with_table = RunDir(tmp_path / "counted"), RunDir(tmp_path / "with_table")
-    evaluate(model, cfg, on, images, run)
+    evaluate(model, cfg, on, images, run, Execution(loader_workers=2))
     result = run.evaluation_result("Cityscapes", on.identity())
     assert result["images"] == len(images) == 4
     assert np.array(result["ap"], float).shape == (8, 10)
@@ -120,7 +120,7 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
         assert np.array_equal(a.score, b.score)
 
     monkeypatch.setattr("scapes.match.image_instances", None)  # would fail if called
-    evaluate(model, cfg, on, images, with_table, str(tmp_path / "cache"))
+    evaluate(model, cfg, on, images, with_table, Execution(cache_dir=str(tmp_path / "cache")))
     assert len(list((tmp_path / "cache").glob("instances-*.parquet"))) == 1
     made = {"predictions.parquet", "records.npz", "draws.npz", "result.json"}
     assert {path.name for path in run.evaluation("Cityscapes").iterdir()} == made

@@ -287,7 +287,7 @@ def test_two_processes_share_training_and_evaluation(tmp_path, study, spec, job)
     cfg = detectron2_config(short, "cpu")
     alone = make_run(tmp_path / "alone", short, job)
     model = worker.finished_model(cfg, run)
-    evaluate(model, cfg, on, images, alone)
+    evaluate(model, cfg, on, images, alone, job)
     assert alone.read(EVALUATION) == run.read(EVALUATION)
 
 
