@@ -1,9 +1,4 @@
-"""Cityscapes (fine annotations) and every data set in its format, as the ``README`` of ``cityscapesScripts`` says::
-
-    ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQ_FRAME_leftImg8bit.png          RGB, 8 bits a channel
-    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_instanceIds.png        gray, 16 bits: label id * 1000 + n, or label id
-    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_labelIds.png           gray, 8 bits
-    ROOT/gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_polygons.json          for other readers; not needed here
+"""Cityscapes (fine annotations) and every data set in its format: ``layouts.yaml`` says where its files are.
 
 A harmonised tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
 """
@@ -72,16 +67,4 @@ def dataset_name(root: str | Path) -> str:
     return "cityscapes"
 
 
-LAYOUT = Layout(
-    name="cityscapes",
-    files={
-        "image_path": "leftImg8bit/{group}/{key}_leftImg8bit.png",
-        "instance_path": "gtFine/{group}/{key}_gtFine_instanceIds.png",
-        "label_path": "gtFine/{group}/{key}_gtFine_labelIds.png",
-        "polygon_path": "gtFine/{group}/{key}_gtFine_polygons.json",
-    },
-    groups={"train": 2975, "val": 500, "test": 1525},
-    key="[^/]+/[^/_]+_[^/_]+_[^/_]+",
-    example="CITY/CITY_SEQ_FRAME",
-    readers={"label_path": read_label_ids, "instance_path": read_instance_ids},
-)
+LAYOUT = Layout("cityscapes", {"label_path": read_label_ids, "instance_path": read_instance_ids})

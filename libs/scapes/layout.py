@@ -1,5 +1,6 @@
 """Where the files of a data set are, and what reads its labels."""
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -8,27 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from scapes.files import BadFile
 
 FORMATS = {"leftImg8bit": "cityscapes", "img": "synscapes", "rgb": "urbansyn"}  # first folder -> name of the layout
 
 
-@dataclass(frozen=True, kw_only=True)
+@functools.cache
+def _layouts() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
 class Layout:
-    """Folders, names and readers of one data set.
+    """Folders, names and readers of one data set; all but the readers is in ``layouts.yaml``.
 
     Each has the columns ``image_path``, ``label_path`` (class map) and ``instance_path`` (instance map). Its groups are
     splits where ``label_path`` has a ``{group}``, else variants of the same images.
     """
 
     name: str
-    files: dict[str, str]  # column of the image table -> path below the root, with {group} and {key}
-    groups: dict[str, int | None]  # folder of images -> number of images in the full data set, None if not known
-    key: str  # regular expression that every key matches
-    example: str  # a key
     readers: dict[str, Callable[[str], Any]]  # label_path, instance_path, more -> reader; raises BadFile
-    large: tuple[str, ...] = ()  # groups whose images may be larger than their labels, in proportion
+
+    files, groups, key, example, large, lists_all = (
+        property(lambda self, field=field: _layouts()[self.name][field])
+        for field in ("files", "groups", "key", "example", "large", "lists_all")
+    )
 
     def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
         """Where the files of an image belong, by column."""
@@ -47,14 +54,18 @@ class Layout:
         Hidden files and those whose names end otherwise are ignored.
         """
         before, after = self._around(root, group, column)
-        listed = [os.path.dirname(before)]
-        for _ in range(1 + self.example.count("/")):  # as deep as the keys go
-            folders = [path for path in listed if os.path.isdir(path)]
-            listed = [f"{path}/{name}" for path in folders for name in os.listdir(path) if not name.startswith(".")]
         pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
-        found = {path: pattern.fullmatch(path) for path in sorted(listed) if path.endswith(after)}
+        found = {path: pattern.fullmatch(path) for path in sorted(self._listed(before, after))}
         keys = {match[1]: path for path, match in found.items() if match and match[1].isprintable()}  # not in Latin-1
         return keys, sorted(found.keys() - keys.values())
+
+    def _listed(self, before: str, after: str) -> list[str]:
+        """Paths of the files below the folder of ``before``, as deep as keys go, that end with ``after``."""
+        listed = [os.path.dirname(before)]
+        for _ in range(1 + self.example.count("/")):
+            folders = [path for path in listed if os.path.isdir(path)]
+            listed = [f"{path}/{name}" for path in folders for name in os.listdir(path) if not name.startswith(".")]
+        return [path for path in listed if path.endswith(after)]
 
     def keys(self, root: str | Path, group: str) -> list[str]:
         """Keys of all images, sorted.
@@ -77,13 +88,14 @@ class Layout:
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
         """Paths of the files of images: one row per key. Opens no file; ``FileNotFoundError`` if one is missing."""
-        found = {column: self.scan(root, group, column)[0] for column in columns}
-        for column, there in found.items():
-            for key in keys:
-                if key not in there:
-                    paths = self.paths(root, group, key)
-                    raise FileNotFoundError(f"{paths[column]}: missing, though {paths['image_path']} exists")
-        return pd.DataFrame({column: [there[key] for key in keys] for column, there in found.items()})
+        table = {}
+        for column in columns:
+            before, after = self._around(root, group, column)
+            table[column] = {f"{before}{key}{after}": key for key in keys}
+            if missing := table[column].keys() - set(self._listed(before, after)):
+                image = self.paths(root, group, table[column][path := min(missing)])["image_path"]
+                raise FileNotFoundError(f"{path}: missing, though {image} exists")
+        return pd.DataFrame({column: list(paths) for column, paths in table.items()})
 
     def read_labels(self, image: dict) -> tuple:
         """Class map uint8 (H, W) and instance map of a row of the image table.

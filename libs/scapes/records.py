@@ -68,20 +68,16 @@ def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:
 def read_records(path: str | Path) -> list[ImageMatch]:
     """What :func:`write_records` wrote, bit for bit. Raises ``ValueError`` naming a missing, damaged or other file."""
     try:
-        return _read(path)
+        with np.load(path) as file:
+            names = (file["predictions"].dtype.names or ()) if "predictions" in file else ()
+            if not set(PREDICTION.names) <= set(names):
+                raise ValueError(f"found {sorted(file)}, expected the records of write_records")
+            ends = np.cumsum(file["counts"], axis=0)[:-1].astype(int)
+            truths = np.split(file["truths"], ends[:, 0])
+            # Files of earlier versions have more fields
+            predictions = np.split(file["predictions"][list(PREDICTION.names)].astype(PREDICTION), ends[:, 1])
+            columns = (file["image_id"].tolist(), file["min_area_px"].tolist(), truths, predictions)
+        return [ImageMatch(*fields) for fields in zip(*columns, strict=False)]
     except DAMAGE as error:
         advice = f"delete {Path(path).parent} and run again, it is made anew"
         raise ValueError(f"{path}: unreadable ({error}); {advice}") from error
-
-
-def _read(path: str | Path) -> list[ImageMatch]:
-    with np.load(path) as file:
-        names = (file["predictions"].dtype.names or ()) if "predictions" in file else ()
-        if not set(PREDICTION.names) <= set(names):
-            raise ValueError(f"found {sorted(file)}, expected the records of write_records")
-        ends = np.cumsum(file["counts"], axis=0)[:-1].astype(int)
-        truths = np.split(file["truths"], ends[:, 0])
-        # Files of earlier versions have more fields
-        predictions = np.split(file["predictions"][list(PREDICTION.names)].astype(PREDICTION), ends[:, 1])
-        columns = (file["image_id"].tolist(), file["min_area_px"].tolist(), truths, predictions)
-    return [ImageMatch(*fields) for fields in zip(*columns, strict=False)]

@@ -1,36 +1,14 @@
-"""Raw synthetic data sets: their images are numbered and have no official split. To add one, describe it as these two.
+"""Raw synthetic data sets: their images are numbered and have no official split. To add one, describe it as these two
+are, and in ``layouts.yaml``.
 
 Split: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest ``val``: 20,000 +
 5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.
-
-Synscapes as it is distributed (https://synscapes.on.liu.se/features.html), N = 1..25000 without leading zeros::
-
-    ROOT/img/rgb/N.png          RGB, 1440x720
-    ROOT/img/rgb-2k/N.png       the same scenes, upscaled to 2048x1024 before the sensor was simulated
-    ROOT/img/class/N.png        gray, 8 bits: Cityscapes label ids, 1440x720
-    ROOT/img/instance/N.png     RGB, 8 bits a channel: id = R + 256 G + 65536 B, 0 where there is no instance, 1440x720
-    ROOT/meta/N.json            {"instance": {"class": {"ID": label id, ...}, "bbox2d": ...,
-                                 "occluded": {"ID": fraction, ...}, "truncated": {"ID": fraction, ...}}, ...}
-
-UrbanSyn (https://huggingface.co/datasets/UrbanSyn/UrbanSyn), some 7,500 images of 2048x1024, NNNN = 0001, 0002, ...::
-
-    ROOT/rgb/rgb_NNNN.png             RGB, 8 bits a channel
-    ROOT/ss/ss_NNNN.png               gray, 8 bits: Cityscapes *train* ids 0..18 (road ... bicycle), others: unlabelled
-    ROOT/panoptic/panoptic_NNNN.png   RGB or RGBA: a colour of its own for each instance, black elsewhere
-    ROOT/bbox2d/bbox2d_NNNN.json      a list, one element an instance:
-                                      {"bbox": {"xMin", "yMin", "xMax", "yMax"}, "color": [R, G, B, A],
-                                       "label": "car", "occlusion_percentage": 0..100}
-    ROOT/depth, ROOT/ss_color         as boxes and occlusion, not used here
-
-The class of an instance is the ``label`` of the element with its ``color``. An instance that the list leaves out (far
-or small) has the commonest class of its pixels in ``ss``; a colour whose commonest class has no instances is not one.
 """
 
 import functools
 import operator
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -46,11 +24,8 @@ from scapes.layout import Layout
 LABEL_OF_TRAIN_ID = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
 
 
-@dataclass(frozen=True, kw_only=True)
 class NumberedDataset(Layout):
     """A layout whose keys are numbers; the column ``meta_path`` is read as {instance id: label id}."""
-
-    lists_all: bool = True  # whether the metadata list all instances
 
     def read_images(
         self, root: str | Path, variant: str = "rgb", splits: Mapping[str, Iterable[int | str]] | None = None
@@ -125,18 +100,8 @@ def _read_synscapes_meta(path: str) -> dict[int, int]:
 
 
 SYNSCAPES = NumberedDataset(
-    name="synscapes",
-    files={
-        "image_path": "img/{group}/{key}.png",
-        "instance_path": "img/instance/{key}.png",
-        "label_path": "img/class/{key}.png",
-        "meta_path": "meta/{key}.json",
-    },
-    groups={"rgb": 25_000, "rgb-2k": 25_000},
-    key="[0-9]|[1-9][0-9]+",
-    example="1",
-    readers={"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta},
-    large=("rgb-2k",),
+    "synscapes",
+    {"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta},
 )
 
 
@@ -167,23 +132,9 @@ class _UrbanSyn(NumberedDataset):
         return class_map, instance_map, {i: c for i, c in commonest.items() if i and c in INSTANCE_LABEL_IDS} | classes
 
 
+_READ_PANOPTIC = functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8"))
 URBANSYN = _UrbanSyn(
-    name="urbansyn",
-    files={
-        "image_path": "{group}/rgb_{key}.png",
-        "instance_path": "panoptic/panoptic_{key}.png",
-        "label_path": "ss/ss_{key}.png",
-        "meta_path": "bbox2d/bbox2d_{key}.json",
-    },
-    groups={"rgb": None},
-    key="[0-9]{4}|[1-9][0-9]{4,}",
-    example="0001",
-    readers={
-        "label_path": _read_train_ids,
-        "instance_path": functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8")),
-        "meta_path": _read_boxes,
-    },
-    lists_all=False,
+    "urbansyn", {"label_path": _read_train_ids, "instance_path": _READ_PANOPTIC, "meta_path": _read_boxes}
 )
 
 SYNTHETIC = {dataset.name: dataset for dataset in (SYNSCAPES, URBANSYN)}  # what can be harmonised

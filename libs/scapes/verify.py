@@ -65,10 +65,6 @@ def summarize(findings: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def has_errors(findings: pd.DataFrame) -> bool:
-    return bool((findings["severity"] == "error").any())
-
-
 def _survey(root: Path, layout: Layout, full: bool, part: bool) -> tuple[list[BadFile], list[tuple[list[str], str]]]:
     """Findings about the tree as a whole, and (groups that have it, key) of each image."""
     findings, items = [], []

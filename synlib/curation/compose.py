@@ -8,11 +8,11 @@ more images of a domain contains every set with fewer.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pandas as pd
 
 from synlib.curation.prune import prune
+from synlib.section import check
 from synlib.spec import DataSpec
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]  # of the images and of the instances of a domain
@@ -73,13 +73,6 @@ def _keys(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[["dataset", "image_id"]])
 
 
-class Composition(NamedTuple):
-    """Numbers of images in a training set."""
-
-    real: int
-    synthetic: int
-
-
 def choose(ids: Iterable[str], wanted: int | tuple[str, ...], *, seed: int, domain: str) -> list[str]:
     """``wanted`` images of a pool without replacement, in the order of their ranks; or exactly those of a tuple of ids.
 
@@ -98,23 +91,23 @@ def choose(ids: Iterable[str], wanted: int | tuple[str, ...], *, seed: int, doma
     return sorted(pool, key=lambda image: hashlib.sha256(f"{seed} {domain} {image}".encode()).digest())[:wanted]
 
 
-def composition_for_ratio(total: int, real_fraction: float) -> Composition:
-    """``real_fraction`` (0..1) of ``total`` images are real, rounded (halves up), the others synthetic: Figure 5."""
-    if not 0 <= real_fraction <= 1:
-        raise ValueError(f"real_fraction={real_fraction}: expected a number in [0, 1]")
+def composition_for_ratio(total: int, real_fraction: float) -> tuple[int, int]:
+    """(Real, synthetic): ``real_fraction`` (0..1) of ``total``, rounded (halves up), and the others: Figure 5."""
+    check(0 <= real_fraction <= 1, real_fraction, "a number in [0, 1]", "real_fraction")
     real = int(total * real_fraction + 0.5 + 1e-9)
-    return Composition(real, total - real)
+    return real, total - real
 
 
-def composition_for_budget(iterations: int, batch_size: int, epochs: float, real: int, synthetic: int) -> Composition:
-    """The rule below Table 3 of the paper: all real images, and as many synthetic ones as can be seen ``epochs`` times.
+def composition_for_budget(
+    iterations: int, batch_size: int, epochs: float, real: int, synthetic: int
+) -> tuple[int, int]:
+    """The rule below Table 3 of the paper: (all real images, as many synthetic ones as are seen ``epochs`` times).
 
     ``real``, ``synthetic``: the images there are. 80,000 iterations of 8 images are 50 epochs on 12,800 images: 2,975
     real and 9,825 synthetic ones. All real images are used even when they cannot be seen that often: the paper finds
     that leaving out real images never helps.
     """
     for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():
-        if value <= 0:
-            raise ValueError(f"{name}={value}: expected a number above 0")
+        check(value > 0, value, "a number above 0", name)
     images = int(iterations * batch_size / epochs)
-    return Composition(real, min(max(0, images - real), synthetic))
+    return real, min(max(0, images - real), synthetic)

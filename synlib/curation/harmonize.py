@@ -27,6 +27,7 @@ from scapes.instances import combine, fingerprint, image_digest
 from scapes.parallel import map_items
 from scapes.synthetic import SYNTHETIC
 from synlib.curation.rider_rule import DECIDED, DEFAULT_POLICY, Policy, harmonize_maps
+from synlib.section import check
 
 
 def harmonize_dataset(
@@ -57,16 +58,11 @@ def harmonize_dataset(
     source is in another format, and ``ValueError``, after all have been tried, naming the images that failed.
     """
     source, target = Path(source), Path(target)
-    if images not in ("link", "copy"):
-        raise ValueError(f"images={images!r}: expected link or copy")
-    if dataset not in SYNTHETIC:
-        raise ValueError(f"unknown data set {dataset!r}, expected one of {', '.join(SYNTHETIC)}")
+    check(images in ("link", "copy"), images, "link or copy", "images")
+    check(dataset in SYNTHETIC, dataset, f"one of {', '.join(SYNTHETIC)}", "dataset")
     table = SYNTHETIC[dataset].read_images(source, variant, splits)
     request = {
-        "dataset": dataset,
-        "variant": variant,
-        "images": images,
-        "policy": policy.to_dict() | DECIDED,
+        **{"dataset": dataset, "variant": variant, "images": images, "policy": policy.to_dict() | DECIDED},
         "number_of_images": table["split"].value_counts().sort_index().to_dict(),
         "image_list": combine(table["split"] + "/" + table["image_id"]),
     }
@@ -123,8 +119,10 @@ def _nested(counts: Counter) -> dict[str, dict[str, int]]:
 
 def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None) -> str:
     """Of the input, with the images as they stand in ``target``: so it is seen that none is gone or a dead link."""
+    form = cityscapes.LAYOUT.files["image_path"].format
     rows = table[["dataset", "split", "image_id"]].to_numpy().tolist()
-    placed = table.assign(image_path=[_target_paths(target, *row)["image_path"] for row in rows])
+    places = [form(group=split, key=_key(dataset, number)) for dataset, split, number in rows]
+    placed = table.assign(image_path=[f"{target}/{place}" for place in places])
     try:
         return fingerprint(placed, cache_dir, progress=True)
     except FileNotFoundError as error:
@@ -134,7 +132,11 @@ def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None
 
 
 def _target_paths(target: Path, dataset: str, split: str, number: str) -> dict[str, str]:
-    return cityscapes.LAYOUT.paths(target, split, f"{dataset}/{dataset}_{int(number):06d}_000000")
+    return cityscapes.LAYOUT.paths(target, split, _key(dataset, number))
+
+
+def _key(dataset: str, number: str) -> str:
+    return f"{dataset}/{dataset}_{int(number):06d}_000000"
 
 
 def _try_one(image: dict, **options) -> tuple[dict, str, str]:

@@ -133,11 +133,9 @@ class Study:
         if not (run.path / "result.json").exists():
             raise FileNotFoundError(f"{run.path}: no finished run; `python -m synlib runs` lists those that are there")
         made = run.read(f"evaluations/{on.name}/result.json")
-        if made and made.get("identity") != on.identity():
-            raise ValueError(
-                f"run {run_id} has a result on other data named {on.name}, found {made.get('identity')}, expected "
-                f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
-            )
+        expected = f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
+        found = made.get("identity") if made else on.identity()
+        check(found == on.identity(), found, expected, f"run {run_id} has a result on other data named {on.name}")
         launch.train([run.spec()], self.store, self.execution().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
 

@@ -195,7 +195,7 @@ def test_bad_options_and_a_tree_that_is_harmonised_already_leave_nothing(source,
     harmonize_dataset(source, tmp_path / "out")
     for root, options, message in (
         (source, {"images": "move"}, "images='move'"),
-        (source, {"dataset": "gta"}, "unknown data set 'gta'"),
+        (source, {"dataset": "gta"}, "dataset: found 'gta'"),
         (source, {"variant": "4k"}, "unknown variant '4k'"),
         (source, {"dataset": "urbansyn"}, "rgb: no such folder; .*there is a data set in synscapes format"),
         (tmp_path / "out", {}, "rgb: no such folder; .*there is a data set in cityscapes format"),
