@@ -62,7 +62,10 @@ def harmonize_dataset(
     check(dataset in SYNTHETIC, dataset, f"one of {', '.join(SYNTHETIC)}", "dataset")
     table = SYNTHETIC[dataset].read_images(source, variant, splits)
     request = {
-        **{"dataset": dataset, "variant": variant, "images": images, "policy": policy.to_dict() | DECIDED},
+        "dataset": dataset,
+        "variant": variant,
+        "images": images,
+        "policy": policy.to_dict() | DECIDED,
         "number_of_images": table["split"].value_counts().sort_index().to_dict(),
         "image_list": combine(table["split"] + "/" + table["image_id"]),
     }

@@ -194,7 +194,7 @@ def test_bad_images_can_be_replaced_and_the_work_goes_on(source, tmp_path, monke
 def test_bad_options_and_a_tree_that_is_harmonised_already_leave_nothing(source, tmp_path):
     harmonize_dataset(source, tmp_path / "out")
     for root, options, message in (
-        (source, {"images": "move"}, "images='move'"),
+        (source, {"images": "move"}, "images: found 'move'"),
         (source, {"dataset": "gta"}, "dataset: found 'gta'"),
         (source, {"variant": "4k"}, "unknown variant '4k'"),
         (source, {"dataset": "urbansyn"}, "rgb: no such folder; .*there is a data set in synscapes format"),
