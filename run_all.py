@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
     experiments = list(dict.fromkeys(experiment for name in names for experiment in plan.NOTEBOOKS[name]))
     if options.plan:
         study = Study(profile)
+        if study.sources.raw:  # a folder that is named has to be there, also for a plan
+            study.sources.check()
         planned = study.planned(*experiments) if study.sources.ready else plan.plan(profile, experiments)
         print(plan.text(planned, profile, study.store if study.sources.ready else None))
         return 0
@@ -72,9 +74,8 @@ def run(options: argparse.Namespace) -> int:
     study = Study.open(profile, jobs=options.jobs)
     planned = study.planned(*experiments)
     print(plan.text(planned, profile, study.store), flush=True)
-    outcomes = train(study, planned, options)
+    outcomes, executed = train(study, planned, options), []
     problems = [str(outcome) for outcome in outcomes if outcome.failed and outcome.reason]
-    executed = []
     if not any(outcome.state == "queued" for outcome in outcomes) and (options.keep_going or not problems):
         lacking = {outcome.run for outcome in outcomes if outcome.failed}
         executed, more = notebooks.execute_all(study, names, lacking, keep_going=options.keep_going)

@@ -103,10 +103,7 @@ def train(spec: Path, initial_weights: Path | None, **where: Any) -> None:
     from synlib.study import plan
 
     study = _study(**where)
-    run = study.load(spec)
-    if initial_weights:
-        check(run.init.startswith("sha256:"), run.init, "sha256:... with --initial-weights", f"{spec}: init")
-        initial_weights.open("rb").close()  # FileNotFoundError, before anything is made
+    run = study.load(spec, initial_weights)
     print(plan.text([plan.Planned("train", spec.name, run, {})], study.profile, study.store), flush=True)
     launch.train([run], study.store, study.execution().replace(initial_weights=str(initial_weights or "")))
     frame = study.store.frame([run])

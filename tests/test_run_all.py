@@ -109,6 +109,12 @@ def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_plan_says_which_folder_that_is_named_is_not_there(attempt):
+    code, _, errors = attempt("--plan", "--profile", "paper", "--set", "data.cityscapes=/no/such")
+    assert code == 1
+    assert "data.cityscapes: found no images in '/no/such'" in errors
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     script = '"$0" run_all.py --profile paper --plan | head -1'
     ended = subprocess.run(["bash", "-c", script, sys.executable], cwd=ROOT, capture_output=True, text=True)

@@ -92,9 +92,8 @@ class Study:
         try:
             launch.train(specs, self.store, self.execution(), jobs=self.jobs)
         except KeyboardInterrupt as interrupt:
-            interrupt._render_traceback_ = lambda: [
-                "interrupted; run the cell again: it goes on from here"
-            ]  # IPython's
+            said = ["interrupted; run the cell again: it goes on from here"]
+            interrupt._render_traceback_ = lambda: said  # IPython shows this
             raise
         return {name: self.results(items) for name, items in planned.items()}
 
@@ -139,9 +138,12 @@ class Study:
         launch.train([run.spec()], self.store, self.execution().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
 
-    def load(self, path: str | Path) -> RunSpec:
+    def load(self, path: str | Path, initial_weights: Path | None = None) -> RunSpec:
         """The spec of a YAML file; baseline and fingerprints are this study's where it has none. Raises ValueError."""
         spec = RunSpec.load(path, **{name: getattr(self.profile, name) for name in COMMON})
+        if initial_weights:  # looked at before any data are made
+            check(spec.init.startswith("sha256:"), spec.init, "sha256:... with --initial-weights", f"{path}: init")
+            initial_weights.open("rb").close()  # FileNotFoundError
         self.check_images({str(path): spec})
         missing = {name: own for name, own in self.fingerprints.items() if not getattr(spec.data, name)}
         return spec.replace(data=spec.data.replace(**missing))

@@ -87,6 +87,9 @@ def test_a_run_is_evaluated_submitted_and_exported(tmp_path, trained, folders, c
     assert isinstance(json.loads((tmp_path / "predictions.json").read_text()), list)
 
 
+NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,8 +103,8 @@ def test_a_run_is_evaluated_submitted_and_exported(tmp_path, trained, folders, c
         (["coco", "RUN", "TMP/coco", "--split", "test"], "test has no public labels, use `submit`"),
         (["verify", "$NOTHING/data"], "found '$NOTHING/data', expected a path of which all is known; $NOTHING"),
         (["evaluate", "RUN", "--on", "~no_one/data"], "~no_one is not set"),
-        (["train", "TMP/sha.yaml", "--profile", "smoke", "--initial-weights", "TMP/none.pth"], "none.pth"),
-        (["train", "TMP/good.yaml", "--profile", "smoke", "--initial-weights", "TMP/bad.yaml"], "found 'imagenet'"),
+        (["train", "TMP/sha.yaml", *NEW, "--initial-weights", "TMP/none.pth"], "none.pth"),
+        (["train", "TMP/good.yaml", *NEW, "--initial-weights", "TMP/bad.yaml"], "found 'imagenet'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -117,6 +120,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, trained, folders, capsys, a
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("\r") and "it/s" not in line]
     assert message in errors[-1]
     assert not any("Traceback" in line for line in errors)
+    assert not (tmp_path / "new").exists()  # nothing was drawn before
 
 
 USAGE = {
