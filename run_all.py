@@ -15,10 +15,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 
-try:
-    from synlib.cli import exit_code
-except ModuleNotFoundError as error:
-    raise SystemExit(f"{error}: type `source .venv/bin/activate` first; `make setup` makes .venv") from None
+from synlib.cli import exit_code
 
 WORDS = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
          "not started": "not started", "stopped": "stopped", "queued": "in the queue", "held": "held"}  # fmt: skip

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-try:
-    import click
-except ModuleNotFoundError as error:
-    raise SystemExit(f"{error}: type `source .venv/bin/activate` first; `make setup` makes .venv") from None
-
-from synlib.cli import exit_code
+from synlib.cli import click, exit_code
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
 from synlib.section import check, expanded
 
@@ -88,7 +83,8 @@ def verify(root: Path, as_json: bool, **how: Any) -> int:
 @commands.command(params=[_path("source"), _path("target"), *HARMONIZE, *POLICIES])
 def harmonize(source: Path, target: Path, **given: Any) -> None:
     """Write a Cityscapes-format copy of a synthetic data set (section 3.2)."""
-    from synlib.curation.harmonize import count_table, harmonize_dataset, split_ids
+    from scapes.synthetic import split_ids
+    from synlib.curation.harmonize import count_table, harmonize_dataset
     from synlib.profile import parse_settings
 
     given["policy"] = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
@@ -156,8 +152,9 @@ def submit(run: str, target: Path, **where: Any) -> None:
 @commands.command(params=[*STUDY, JSON])
 def runs(as_json: bool, **where: Any) -> None:
     """List the runs with their state, progress, AP and size."""
+    from scapes.files import size_bytes
     from synlib.runs.slurm import queue_columns
-    from synlib.runs.store import RunStore, readable_size, shown, size_bytes
+    from synlib.runs.store import RunStore, readable_size, shown
 
     store = RunStore(_profile(**where).runs_dir)
     frame, jobs = store.table(), queue_columns(store)

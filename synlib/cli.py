@@ -4,7 +4,10 @@ import os
 import sys
 from collections.abc import Callable
 
-import click
+try:
+    import click
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: type `source .venv/bin/activate` first; `make setup` makes .venv") from None
 
 
 def exit_code(command: Callable[[], int | None]) -> int:

@@ -150,3 +150,12 @@ class BadFile(ValueError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.kind}: found {self.found}, expected {self.expected}"
+
+
+def size_bytes(folder: Path) -> int:
+    """Bytes of all files below ``folder``; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size if path.is_file() else 0
+    return total

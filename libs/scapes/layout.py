@@ -39,14 +39,17 @@ class Layout:
 
     def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
         """Where the files of an image belong, by column."""
-        return {column: f"{root}/{path.format(group=group, key=key)}" for column, path in self.files.items()}
+        return {column: self.path(root, group, key, column) for column in self.files}
+
+    def path(self, root: str | Path, group: str, key: str, column: str) -> str:
+        return f"{root}/{self.files[column].format(group=group, key=key)}"
 
     def folder(self, root: str | Path, group: str) -> str:
         return os.path.dirname(self._around(root, group, "image_path")[0])
 
     def _around(self, root: str | Path, group: str, column: str) -> list[str]:
         """What the paths of a column have before and after the key."""
-        return self.paths(root, group, "\n")[column].split("\n")
+        return self.path(root, group, "\n", column).split("\n")
 
     def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[dict[str, str], list[str]]:
         """{key: path} of the files of a column, sorted, and paths of files that end alike but have no key.
@@ -93,7 +96,7 @@ class Layout:
             before, after = self._around(root, group, column)
             table[column] = {f"{before}{key}{after}": key for key in keys}
             if missing := table[column].keys() - set(self._listed(before, after)):
-                image = self.paths(root, group, table[column][path := min(missing)])["image_path"]
+                image = self.path(root, group, table[column][path := min(missing)], "image_path")
                 raise FileNotFoundError(f"{path}: missing, though {image} exists")
         return pd.DataFrame({column: list(paths) for column, paths in table.items()})
 

@@ -8,7 +8,7 @@ Split: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are
 import functools
 import operator
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -138,3 +138,18 @@ URBANSYN = _UrbanSyn(
 )
 
 SYNTHETIC = {dataset.name: dataset for dataset in (SYNSCAPES, URBANSYN)}  # what can be harmonised
+
+
+def split_ids(splits: Mapping[str, Sequence[int | str]]) -> dict[str, Sequence[int]]:
+    """``{"train": [1, 20000], "val": [20001, 25000]}``: two numbers, of which the first is not larger, are a range.
+
+    Other lists are of ids, and stay. Of a range, the images that are there are taken. Raises ValueError for all else.
+    """
+    found: dict[str, Sequence[int]] = {}
+    for name, ids in splits.items():
+        if not isinstance(ids, (list, tuple)) or not all(str(number).isdigit() for number in ids):
+            raise ValueError(f"split {name}: found {ids!r}, expected [first, last], or a list of the numbers of images")
+        numbers = [int(number) for number in ids]
+        is_range = len(numbers) == 2 and numbers[0] <= numbers[1]
+        found[name] = range(numbers[0], numbers[1] + 1) if is_range else numbers
+    return found

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -45,8 +45,8 @@ def harmonize_dataset(
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
     dataset: a name in :data:`scapes.synthetic.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are
-    then enlarged to the size of the images. splits: what :func:`split_ids` gives; default: the rule of
-    :mod:`scapes.synthetic`. images: ``link`` (relative symbolic links; copies where there are none) or ``copy``.
+    then enlarged to the size of the images. splits: what :func:`scapes.synthetic.split_ids` gives; default:
+    its rule. images: ``link`` (relative symbolic links; copies where there are none) or ``copy``.
     cache_dir: as of :func:`scapes.instances.fingerprint`. workers: processes, default one per core.
 
     The manifest records options, numbers of images, counts of :func:`~synlib.curation.rider_rule.harmonize_maps`,
@@ -74,21 +74,6 @@ def harmonize_dataset(
     manifest = fill(target, request, work, manifest=cityscapes.MANIFEST, partial=cityscapes.PARTIAL_MANIFEST)
     check_request(target, manifest, {"source_fingerprint": _fingerprint(table, target, cache_dir)})
     return manifest
-
-
-def split_ids(splits: Mapping[str, Sequence[int | str]]) -> dict[str, Sequence[int]]:
-    """``{"train": [1, 20000], "val": [20001, 25000]}``: two numbers, of which the first is not larger, are a range.
-
-    Other lists are of ids, and stay. Of a range, the images that are there are taken. Raises ValueError for all else.
-    """
-    found: dict[str, Sequence[int]] = {}
-    for name, ids in splits.items():
-        if not isinstance(ids, (list, tuple)) or not all(str(number).isdigit() for number in ids):
-            raise ValueError(f"split {name}: found {ids!r}, expected [first, last], or a list of the numbers of images")
-        numbers = [int(number) for number in ids]
-        is_range = len(numbers) == 2 and numbers[0] <= numbers[1]
-        found[name] = range(numbers[0], numbers[1] + 1) if is_range else numbers
-    return found
 
 
 def count_table(manifest: dict) -> pd.DataFrame:
@@ -122,12 +107,10 @@ def _nested(counts: Counter) -> dict[str, dict[str, int]]:
 
 def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None) -> str:
     """Of the input, with the images as they stand in ``target``: so it is seen that none is gone or a dead link."""
-    form = cityscapes.LAYOUT.files["image_path"].format
-    rows = table[["dataset", "split", "image_id"]].to_numpy().tolist()
-    places = [form(group=split, key=_key(dataset, number)) for dataset, split, number in rows]
-    placed = table.assign(image_path=[f"{target}/{place}" for place in places])
+    rows, path = table[["dataset", "split", "image_id"]].to_numpy().tolist(), cityscapes.LAYOUT.path
+    placed = [path(target, split, _key(dataset, number), "image_path") for dataset, split, number in rows]
     try:
-        return fingerprint(placed, cache_dir, progress=True)
+        return fingerprint(table.assign(image_path=placed), cache_dir, progress=True)
     except FileNotFoundError as error:
         path = error.filename
         what = f"links to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "missing"

@@ -73,14 +73,13 @@ def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections
         (torch.arange(size[1 - axis], device=low.device) + 0.5 - low[:, [axis]]) / (high - low)[:, [axis]] * 2 - 1
         for axis in (0, 1)
     )
-    crops = []
+    crops = [masks.new_zeros(0, dtype=torch.bool)]
     for index, (x0, y0, x1, y1) in enumerate(edges.tolist()):
         grid = torch.stack(torch.broadcast_tensors(x[index, None, x0:x1], y[index, y0:y1, None]), -1)
         crops.append(F.grid_sample(masks[index, None], grid[None], align_corners=False).flatten() >= 0.5)
-    pixels = torch.cat(crops).cpu().numpy() if crops else np.zeros(0, bool)
-    heights, widths = edges[:, 3] - edges[:, 1], edges[:, 2] - edges[:, 0]
-    parts = np.split(pixels, np.cumsum(heights * widths)[:-1])
-    crops = [part.reshape(shape) for part, shape in zip(parts, zip(heights, widths, strict=True), strict=False)]
+    pixels, (widths, heights) = torch.cat(crops).cpu().numpy(), (edges[:, 2:] - edges[:, :2]).T
+    ends = np.cumsum(heights * widths)
+    crops = [pixels[end - h * w : end].reshape(h, w) for end, h, w in zip(ends, heights, widths, strict=True)]
     categories, scores = found.pred_classes[kept].cpu().numpy(), found.scores[kept].cpu().numpy()
     return Detections(image_id, size, categories, scores, edges, crops)
 
@@ -95,9 +94,8 @@ def evaluate(
     rank, processes = comm.get_rank(), comm.get_world_size()
     folder, status = run.evaluation(on.name), Status(run, f"evaluate on {on.name}", len(images))
     parts = [folder / f"part-{r}.parquet" for r in range(processes)]
-    write_predictions(
-        parts[rank], _counted(predict(model, cfg, images.iloc[rank::processes], job.loader_workers), status)
-    )
+    found = predict(model, cfg, images.iloc[rank::processes], job.loader_workers)
+    write_predictions(parts[rank], _counted(found, status))
     comm.synchronize()
     if comm.is_main_process():
         streams = [read_predictions(part) for part in parts]

@@ -1,6 +1,5 @@
 """All runs of a folder: one sub-folder per run, named by its id. A file is read again only when it has changed."""
 
-import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -92,15 +91,6 @@ def shown(table: pd.DataFrame) -> str:
     text = text.assign(iterations=done + "/" + total).astype(object)
     text = text[["run", "trained on", "from", "iterations", "seconds left", *more, "state"]]
     return text.rename(columns={"seconds left": "left", "bytes": "size"}).to_string(index=False, na_rep="")
-
-
-def size_bytes(folder: Path) -> int:
-    """Bytes of all files below ``folder``; files that vanish meanwhile count nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.lstat().st_size if path.is_file() else 0
-    return total
 
 
 def _cached(read: Callable[[Path], Any]) -> Callable[[Path], Any]:

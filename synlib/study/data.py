@@ -8,8 +8,8 @@ import pandas as pd
 
 import toyscapes
 from scapes import cityscapes, instances
-from scapes.synthetic import SYNTHETIC
-from synlib.curation.harmonize import harmonize_dataset, split_ids
+from scapes.synthetic import SYNTHETIC, split_ids
+from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune, size_distribution
 from synlib.curation.rider_rule import Policy
 from synlib.profile import Profile

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from scapes.files import size_bytes
 from synlib.__main__ import main
 from synlib.runs.folder import RunBusyError, RunDir
-from synlib.runs.store import RunStore, readable_size, shown, size_bytes
+from synlib.runs.store import RunStore, readable_size, shown
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
 
 OWNER = """

@@ -14,9 +14,10 @@ from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 from scapes import cityscapes, png
 from scapes.instances import instance_table
 from scapes.labels import CLASSES, LABEL_IDS
+from scapes.synthetic import split_ids
 from scapes.verify import verify_dataset
 from synlib.curation import harmonize
-from synlib.curation.harmonize import count_table, harmonize_dataset, split_ids
+from synlib.curation.harmonize import count_table, harmonize_dataset
 from synlib.curation.rider_rule import Policy, harmonize_maps
 from tests import tiny_data
 
