@@ -17,19 +17,3 @@ def __getattr__(name: str) -> Any:
     if name not in _numbers():
         raise AttributeError(f"the paper's {name}: expected one of {', '.join(_numbers())}")
     return _numbers()[name]
-
-
-def limit(name: str) -> float:
-    """Figure 4: the removal threshold in percent above which AP of class ``name`` falls."""
-    limits = _numbers()["LIMITS"]
-    return limits.get(name, limits["others"])
-
-
-def table3_rows() -> list[dict]:
-    """``TABLE3`` in tidy form: one dictionary per run, with ``epochs``, ``added``, ``iterations`` and ``ap``."""
-    real, batch = _numbers()["IMAGES"]["Cityscapes"], _numbers()["BATCH_SIZE"]
-    return [
-        {"epochs": epochs, "added": added, "iterations": epochs * (real + added) / batch, "ap": ap}
-        for epochs, row in _numbers()["TABLE3"].items()
-        for added, ap in row.items()
-    ]

@@ -66,18 +66,6 @@ class DataSource(Section):
     min_area_px: int = 100  # smaller ground truth is not evaluated
     folder: LocalPath = ""  # of derived data; empty: data/PROFILE of the compendium
 
-    @model_validator(mode="before")
-    @classmethod
-    def _earlier_names(cls, values: Any) -> Any:
-        """Profiles of earlier versions name the parts of ``synthetic`` beside it."""
-        names = {"synscapes": "root", "synscapes_variant": "variant", "synthetic_format": "format", "policy": "policy"}
-        if not isinstance(values, dict) or not names.keys() & values.keys():
-            return values
-        given = {new: values[old] for old, new in names.items() if old in values}
-        return {name: own for name, own in values.items() if name not in names} | {
-            "synthetic": given | dict(values.get("synthetic", {}))
-        }
-
 
 Number = Annotated[float, WrapValidator(lambda value, validate: value if validate(value) == value else None)]
 """A number, of which 30 stays an integer: tables then say 30, not 30.0."""

@@ -96,18 +96,3 @@ def composition_for_ratio(total: int, real_fraction: float) -> tuple[int, int]:
     check(0 <= real_fraction <= 1, real_fraction, "a number in [0, 1]", "real_fraction")
     real = int(total * real_fraction + 0.5 + 1e-9)
     return real, total - real
-
-
-def composition_for_budget(
-    iterations: int, batch_size: int, epochs: float, real: int, synthetic: int
-) -> tuple[int, int]:
-    """The rule below Table 3 of the paper: (all real images, as many synthetic ones as are seen ``epochs`` times).
-
-    ``real``, ``synthetic``: the images there are. 80,000 iterations of 8 images are 50 epochs on 12,800 images: 2,975
-    real and 9,825 synthetic ones. All real images are used even when they cannot be seen that often: the paper finds
-    that leaving out real images never helps.
-    """
-    for name, value in {"iterations": iterations, "batch_size": batch_size, "epochs": epochs}.items():
-        check(value > 0, value, "a number above 0", name)
-    images = int(iterations * batch_size / epochs)
-    return real, min(max(0, images - real), synthetic)

@@ -8,8 +8,8 @@ hollow marks show what its text and tables state.
 import itertools
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ from scapes.ap import ap_by_size, outcomes, thirds
 from scapes.bootstrap import NAMES
 from scapes.records import read_records
 from synlib import paper
-from synlib.report.frames import INTERVAL, MEAN, across_seeds, band
+from synlib.report.frames import INTERVAL, MEAN, across_seeds, band, published
 from synlib.report.limits import range_text
 from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.store import RunStore
@@ -46,7 +46,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
             _draw_limit(axis, found.loc[name])
             text = f"limit {range_text(*found.loc[name, ['limit', 'below']])} %"
         if name != MEAN:
-            axis.axvline(paper.limit(name), **PAPER, zorder=1, label="limit in the paper")
+            axis.axvline(paper.LIMITS[name], **PAPER, zorder=1, label="limit in the paper")
         axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
     figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
     figure.supylabel("AP on Synscapes (%)", fontsize=9)
@@ -57,12 +57,14 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 @style()
 def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """AP of :func:`scapes.ap.thirds` against the share removed (``thresholds``), from the runs' records."""
+    import seaborn  # takes a second, also where none of its figures is drawn
+
     rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
     table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
     labels = table["class"] + ": up to " + table["up_to_px"].map("{:,} px".format)
     figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     look = {"palette": "viridis_r", "markers": list("os^"), "dashes": False, "errorbar": ("pi", 100)}  # band: the range
-    sns.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, **look)
+    seaborn.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, **look)
     axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
     axis.get_legend().set_title("validation instances")
     return named(figure, "figure4_sizes", figure4_sizes=table)
@@ -130,10 +132,9 @@ def amounts(results: pd.DataFrame) -> Figure:
     """Table 3 (section 4.2, ``amounts``), ours and the paper's: AP on Cityscapes against iterations."""
     ours = across_seeds(results[results["evaluated on"] == "Cityscapes"], ["added", "epochs", "iterations"])
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    published = pd.DataFrame(paper.table3_rows())
-    for axis, table, title in zip(axes, (ours, published), ("ours", "paper"), strict=True):
+    for axis, table, title in zip(axes, (ours, published()["amounts"]), ("ours", "paper"), strict=True):
         lines = table.sort_values("iterations").groupby("added")
-        shades = sns.color_palette("viridis", len(lines))
+        shades = plt.get_cmap("viridis")(np.linspace(0.15, 0.85, len(lines)))
         for (added, rows), color, marker in zip(lines, shades, itertools.cycle("osD^vP*X"), strict=False):
             _curve(axis, rows, "iterations", color=color, marker=marker, label=f"{added:,}")
         epochs = ", ".join(f"{value:g}" for value in sorted(table["epochs"].unique()))

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scapes import png
+from scapes import cityscapes, png
 from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, RIDER
 from scapes.synthetic import SYNTHETIC
 from synlib import paper
@@ -152,7 +151,7 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         raise ValueError(
             "Figure 2 needs the raw synthetic data: name them in data.synthetic, and not a harmonised tree"
         )
-    made_from, number = data.manifest(), int(image_id.split("_")[1])
+    made_from, number = cityscapes.read_manifest(data.roots["synthetic"]), int(image_id.split("_")[1])
     dataset = SYNTHETIC[made_from["dataset"]]
     raw = dataset.read_images(data.raw["synthetic"], made_from["variant"], {"train": [number]}).iloc[0]
     class_map, before, _ = dataset.read_labels(raw.to_dict())
@@ -191,11 +190,13 @@ def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, n
 @style()
 def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure:
     """Instances per image by size and class; dashed: what ``removal`` (class -> fraction) leaves (section 4.1)."""
+    import seaborn  # takes a second, also where none of its figures is drawn
+
     distribution = data.size_distribution(removal or 0.0)
     shown = distribution.assign(area=100 * distribution["area_to"], domain=distribution["dataset"].str.capitalize())
     look = {"hue": "domain", "palette": DOMAIN_COLORS, "style": "stage", "drawstyle": "steps-pre", "linewidth": 1.5}
     look |= {"col": "class", "col_wrap": 4, "height": 1.9, "aspect": 1.15, "facet_kws": {"sharey": False}}
-    grid = sns.relplot(shown, kind="line", x="area", y="per_image", **look)
+    grid = seaborn.relplot(shown, kind="line", x="area", y="per_image", estimator=None, **look)
     grid.set(xscale="log", ylim=(0, None)).set_titles("{col_name}")
     grid.set_axis_labels("area (% of the image)", "instances per image", fontsize=8)
     name = "sizes_after_removal" if removal else "sizes"

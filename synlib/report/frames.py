@@ -5,6 +5,7 @@
 and the experiment's factors; AP is missing where a run failed. ``draws``: :meth:`synlib.runs.store.RunStore.draws`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Missing(LookupError):
     """No result to draw a conclusion from; the message says which and why."""
 
 
+@functools.cache
 def published() -> dict[str, pd.DataFrame]:
     """The paper's numbers by experiment: one row per mean AP, columns ``ap``, ``evaluated on``, and the factors."""
     table2 = pd.concat({approach: pd.DataFrame(aps) for approach, aps in paper.TABLE2.items()})
@@ -29,11 +31,14 @@ def published() -> dict[str, pd.DataFrame]:
         "table1": pd.DataFrame(paper.TABLE1).unstack().rename_axis(["trained on", "evaluated on"]),
         "removal": table2.stack().rename_axis(["approach", "removal", "evaluated on"]),
         "steps": pd.DataFrame(paper.TABLE5).unstack().rename_axis(["step", "evaluated on"]),
+        "amounts": pd.DataFrame(paper.TABLE3).unstack().rename_axis(["epochs", "added"]),
     }
     found = {name: table.rename("ap").reset_index() for name, table in tables.items()}
     percent = found["table1"]["trained on"].map({"Synscapes": 0, "Cityscapes": 100})
-    amounts = pd.DataFrame(paper.table3_rows()).assign(**{"evaluated on": "Cityscapes"})
-    return found | {"ratios": found["table1"].assign(real_percent=percent), "amounts": amounts}
+    images = paper.IMAGES["Cityscapes"] + found["amounts"]["added"]
+    amounts = {"evaluated on": "Cityscapes", "iterations": found["amounts"]["epochs"] * images / paper.BATCH_SIZE}
+    found["amounts"] = found["amounts"].assign(**amounts)
+    return found | {"ratios": found["table1"].assign(real_percent=percent)}
 
 
 def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = MEAN) -> pd.DataFrame:

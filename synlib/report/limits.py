@@ -9,7 +9,7 @@ is known of what is between two. The same rule for each paired bootstrap draw gi
 import numpy as np
 import pandas as pd
 
-from scapes.bootstrap import MEAN, NAMES, percentiles
+from scapes.bootstrap import NAMES, percentiles
 from synlib import paper
 from synlib.report.frames import DrawsOf, stacked
 
@@ -30,7 +30,7 @@ def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:
     places = {"limit": last[0], "below": last[0] + 1, "low": np.floor(low), "high": np.ceil(high) + 1}
     table = pd.DataFrame({"class": NAMES} | {name: at(runs.values, place) for name, place in places.items()})
     table["ap"] = [at(100 * ap, place) for ap, place in zip(runs.ap[:, 0].T, last[0], strict=True)]
-    return table.assign(paper=[np.nan if name == MEAN else paper.limit(name) for name in NAMES])
+    return table.assign(paper=[paper.LIMITS.get(name, np.nan) for name in NAMES])
 
 
 def last_near_highest(ap: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 DOMAIN_COLORS = {"Cityscapes": "#0072b2", "Synscapes": "#e69f00"}  # as in the paper, from the Okabe-Ito palette
@@ -15,7 +14,8 @@ PAPER = {"color": "0.45", "linewidth": 0.9, "linestyle": "-."}  # the look of th
 
 def style():
     """Draw with the compendium's settings, and leave Matplotlib's as they were; also a decorator."""
-    return plt.rc_context(sns.axes_style("whitegrid") | {"font.size": 9, "axes.titlesize": 10, "figure.dpi": 110})
+    look = {"font.size": 9, "axes.titlesize": 10, "axes.linewidth": 0.8, "legend.frameon": True, "figure.dpi": 110}
+    return plt.style.context(["seaborn-v0_8-whitegrid", look])
 
 
 def named(figure: Figure, name: str, **tables: pd.DataFrame) -> Figure:

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 from pandas.io.formats.style import Styler
 
+from scapes import cityscapes
 from scapes.bootstrap import MEAN
 from scapes.labels import CLASSES
 from synlib import paper
@@ -127,7 +128,7 @@ def instance_counts(data: StudyData) -> Styler:
 def harmonization_counts(data: StudyData) -> Styler:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
     names = yaml.safe_load(Path(__file__).with_name("events.yaml").read_text(encoding="utf-8"))
-    table = count_table(data.manifest()).reindex(columns=CLASSES, fill_value=0)
+    table = count_table(cityscapes.read_manifest(data.roots["synthetic"])).reindex(columns=CLASSES, fill_value=0)
     return shown(table.loc[[event for event in names if event in table.index]].rename(index=names))
 
 

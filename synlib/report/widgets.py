@@ -12,7 +12,6 @@ from functools import lru_cache
 import cv2
 import ipywidgets
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from scapes import cityscapes
@@ -20,13 +19,11 @@ from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
 from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE, LABEL_IDS, label_of_instance
 from scapes.match import ImageMatch, match_image
 from scapes.predictions import Detections, read_predictions
-from synlib.curation.compose import composition_for_budget, composition_for_ratio
 from synlib.curation.prune import removed_from
 from synlib.report.figures import read
 from synlib.report.pictures import fit, outline, paint
-from synlib.report.style import CLASS_COLORS, DOMAIN_COLORS
-from synlib.report.tables import shown
-from synlib.study.data import DOMAINS, StudyData
+from synlib.report.style import CLASS_COLORS
+from synlib.study.data import StudyData
 from synlib.study.plan import Planned
 from synlib.study.study import Study
 
@@ -80,29 +77,6 @@ def removal_explorer(data: StudyData) -> Explorer:
         return picture_html(painted(*scene(chooser.value), kept["instance_id"]), said)
 
     return Explorer([chooser, common, *sliders], draw)
-
-
-def mixing_explorer(study: Study) -> Explorer:
-    """Which training set a share of real images means (Figure 5), and which one a budget (the rule below Table 3)."""
-    profile, batch = study.profile, study.profile.batch_size
-    there = {domain: len(study.data.images(domain, "train")) for domain in DOMAINS}
-    share = ipywidgets.IntSlider(50, 0, 100, description="real images (%)", **NAMED)
-    budget = ipywidgets.BoundedIntText(profile.schedule.iterations, 1, 10**7, description="iterations", **NAMED)
-    epochs = ipywidgets.IntSlider(round(profile.grids.mixed_epochs), 1, 200, description="epochs", **NAMED)
-
-    def draw() -> str:
-        by_share = composition_for_ratio(profile.baseline_images, share.value / 100)
-        by_budget = composition_for_budget(budget.value, batch, epochs.value, **there)
-        names = [f"Figure 5: {share.value} % real images", f"rule below Table 3: every image {epochs.value} times"]
-        table = pd.DataFrame([by_share, by_budget], names, list(DOMAIN_COLORS))
-        total = table.sum(axis=1)
-        table["real images (%)"] = 100 * table["Cityscapes"] / total
-        table["iterations"] = [profile.schedule.iterations, budget.value]
-        table["each image is seen (times)"] = table["iterations"] * batch / total
-        all_ = "There are {real:,} images of Cityscapes and {synthetic:,} of Synscapes".format(**there)
-        return f"{shown(table).to_html()}<p>{all_}; an iteration sees {batch}.</p>"
-
-    return Explorer([share, budget, epochs], draw)
 
 
 def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:

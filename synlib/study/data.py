@@ -119,10 +119,6 @@ class StudyData:
             frames.append(size_distribution(table, self.images(domain, "train"), keep))
         return pd.concat(frames, ignore_index=True)
 
-    def manifest(self) -> dict[str, Any]:
-        """What harmonisation wrote down about the synthetic data set."""
-        return cityscapes.read_manifest(self.roots["synthetic"])
-
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of the domains that have one, named as in the paper's tables."""
         return tuple(self.evaluation_set(NAMES[domain]) for domain in self.roots if self.counts(domain).get("val"))

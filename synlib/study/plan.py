@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from synlib.profile import Grids, Profile
+from synlib.profile import Profile
 from synlib.runs.local import visible_gpus
 from synlib.runs.store import RunStore
 from synlib.spec import ExecutionSettings, RunSpec
@@ -72,7 +72,7 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
-    """:func:`overview` for a terminal, with totals and the :func:`reductions` of the profile."""
+    """:func:`overview` for a terminal, with totals."""
     table = overview(planned, profile, store)
     seconds, runs = table.attrs["rate"]
     said = profile.execution.seconds_per_iteration
@@ -82,10 +82,7 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
     iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
     total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"
     total += f"; {seconds:.3g} s an iteration, {source}"
-    lines = [table.to_string(index=False, formatters=formats), total]
-    if left_out := reductions(profile):
-        lines.append(f"profile {profile.name} has {'; '.join(left_out)}")
-    return "\n".join(lines)
+    return table.to_string(index=False, formatters=formats) + "\n" + total
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
@@ -110,14 +107,3 @@ def gpus_of(execution: ExecutionSettings) -> int:
     here = len(visible_gpus()) if execution.processes == "auto" else execution.processes
     asked = execution.slurm.gpus or here or 1
     return asked if execution.executor == "slurm" else here or asked
-
-
-def reductions(profile: Profile) -> list[str]:
-    """In which factors the profile has fewer values than the paper's study, one line each."""
-
-    def points(grids: Grids) -> dict[str, int]:
-        simple = {name: len(values) for name, values in grids if isinstance(values, tuple)}
-        return simple | {"learning_rates": sum(map(len, grids.learning_rates.values()))}
-
-    papers, ours = points(Grids()), points(profile.grids)
-    return [f"{name}: {ours[name]} of the paper's {count}" for name, count in papers.items() if ours[name] < count]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
-from synlib.curation.compose import IGNORED, choose, compose, composition_for_budget, composition_for_ratio
+from synlib.curation.compose import IGNORED, choose, compose, composition_for_ratio
 from synlib.curation.prune import prune, prune_report, removed_from, size_distribution
 from synlib.spec import DataSpec
 
@@ -149,14 +149,6 @@ def test_pools_that_do_not_do(number, pool, message):
         some_of(number, pool)
 
 
-@pytest.mark.parametrize(
-    ("iterations", "expected"),
-    [(80_000, 9825), (20_000, 225), (18_594, 0), (1_000, 0), (143_594, 20_000), (150_000, 20_000)],
-)
-def test_budget_rule(iterations, expected):
-    assert composition_for_budget(iterations, 8, 50, 2975, 20_000) == (2975, expected)
-
-
 @given(st.integers(0, 3000), st.integers(0, 100))
 def test_ratio_keeps_the_total(total, percent):
     real, synthetic = composition_for_ratio(total, percent / 100)
@@ -168,9 +160,6 @@ def test_ratio_keeps_the_total(total, percent):
     [
         lambda: composition_for_ratio(10, 1.5),
         lambda: composition_for_ratio(10, float("nan")),
-        lambda: composition_for_budget(0, 8, 50, 30, 30),
-        lambda: composition_for_budget(10, 0, 50, 30, 30),
-        lambda: composition_for_budget(10, 8, -1, 30, 30),
     ],
 )
 def test_bad_arguments(call):

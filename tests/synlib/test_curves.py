@@ -71,7 +71,7 @@ def test_figure4_draws_each_class_with_its_band_and_limit(one):
         assert line(axis, "its 95 % interval").get_xdata().tolist() == interval
         assert f"limit {limit:.0f} – {below:.0f} %" in axis.get_title(loc="left")
         if name != "mean":
-            assert line(axis, "limit in the paper").get_xdata()[0] == paper.limit(name)
+            assert line(axis, "limit in the paper").get_xdata()[0] == paper.LIMITS[name]
 
 
 def test_figure4_with_a_class_missing(one):

@@ -299,10 +299,3 @@ def test_settings_on_a_command_line_are_yaml():
         parse_settings(["seeds"])
     with pytest.raises(ValueError, match=r"^--set 'thresholds=\[0': .*line 1.*$"):  # in one line
         parse_settings(["thresholds=[0"])
-
-
-def test_names_of_earlier_versions_mean_what_they_meant(tmp_path):
-    smoke = Profile.load("smoke")
-    old = {"data.synscapes": str(tmp_path), "data.synscapes_variant": "rgb-2k", "data.policy": {"orphans": "void"}}
-    new = {"root": str(tmp_path), "variant": "rgb-2k", "policy": {"orphans": "void"}}
-    assert smoke.with_settings(old) == smoke.with_settings({"data.synthetic": new})

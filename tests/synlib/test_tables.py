@@ -13,7 +13,7 @@ from synlib import paper
 from synlib.curation.prune import prune
 from synlib.profile import Grids
 from synlib.report import curves, tables, verdicts
-from synlib.report.frames import Missing
+from synlib.report.frames import Missing, published
 from synlib.report.limits import limits
 from synlib.report.verdicts import FAILS, HOLDS, OPEN
 from tests.fake_results import FakeStudy
@@ -128,14 +128,15 @@ def at_paper_scale(study, rows):
 def test_tables_3_and_4_at_the_papers_scale():
     """Labels of Table 3 once; Table 4 is the paper's but for its first row."""
     study = FakeStudy(noise=0, resamples=50, flat_mean=True)
-    some = [row for row in paper.table3_rows() if row["added"] in (0, 6000, 20_000) and row["epochs"] != 66]
+    papers = published()["amounts"].drop(columns="evaluated on").to_dict("records")
+    some = [row for row in papers if row["added"] in (0, 6000, 20_000) and row["epochs"] != 66]
     table = tables.table3(at_paper_scale(study, some)).data
     assert table.columns.tolist() == ["0 images", "6,000 images", "20,000 images"]
     for epochs in (33, 50):
         rows = table.loc[f"{epochs} epochs"]
         assert rows.loc["paper"].tolist() == [paper.TABLE3[epochs][added] for added in (0, 6000, 20_000)]
         np.testing.assert_allclose(rows.loc["ours"].astype(float), rows.loc["paper"].astype(float))
-    table = tables.table4(at_paper_scale(study, paper.table3_rows())).data
+    table = tables.table4(at_paper_scale(study, papers)).data
     assert table.index.tolist() == [f"{number:,} iterations" for number in paper.TABLE4]
     differs = ~np.isclose(table["best AP", "ours"].astype(float), table["best AP", "paper"].astype(float))
     assert differs.tolist() == [True] + [False] * 5

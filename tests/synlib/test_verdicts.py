@@ -10,7 +10,7 @@ from scapes.bootstrap import Draws
 from scapes.labels import CLASSES
 from synlib import paper
 from synlib.report import verdicts
-from synlib.report.frames import Missing, across_seeds, stacked
+from synlib.report.frames import Missing, across_seeds, published, stacked
 from synlib.report.verdicts import FAILS, HOLDS, OPEN, Estimate, contrast
 from tests.fake_results import CLASS_FACTOR, FakeStudy
 
@@ -23,7 +23,7 @@ def as_published(study):
     both = ("Synscapes", "Cityscapes")
     ends = {0: "Synscapes", 100: "Cityscapes"}
     table1 = {name: [paper.TABLE1[name][on] for on in both] for name in both}
-    bends = np.array([paper.limit(name) for name in CLASSES])
+    bends = np.array([paper.LIMITS[name] for name in CLASSES])
     runs = {
         "table1": [(name, {}, *aps) for name, aps in table1.items()],
         "ratios": [
@@ -35,7 +35,8 @@ def as_published(study):
             for s in ("off", "on")
         ],
         "amounts": [
-            (f"{row['added']} added, {row['epochs']} epochs", row, 0.0, row["ap"]) for row in paper.table3_rows()
+            (f"{row['added']} added, {row['epochs']} epochs", row, 0.0, row["ap"])
+            for row in published()["amounts"].drop(columns="evaluated on").to_dict("records")
         ],
         "thresholds": [
             (f"{t}", {"threshold": t}, CLASS_FACTOR * 30 * (1 - 0.5 * np.maximum(0, t - bends) / (90 - bends)), 1.0)

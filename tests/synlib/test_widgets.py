@@ -13,7 +13,6 @@ from scapes import cityscapes, png
 from scapes.labels import CLASSES
 from scapes.match import match_image
 from scapes.predictions import Detections
-from synlib.curation.compose import composition_for_budget
 from synlib.curation.prune import prune
 from synlib.report import curves, widgets
 from synlib.report.pictures import fit
@@ -58,20 +57,6 @@ def cells(html: str) -> list[str]:
     return re.findall(r"<td[^>]*>(.*?)</td>", html)
 
 
-def test_the_budget_follows_the_rule_of_the_paper(study):
-    explorer = widgets.mixing_explorer(study)
-    share, budget, epochs = explorer.children[0].children
-    share.value = 100
-    assert cells(explorer.shown.value)[1:3] == ["0", "100.0"]
-    epochs.value, budget.value = 7, 40
-    real, synthetic = (len(study.data.images(domain, "train")) for domain in ("real", "synthetic"))
-    expected = composition_for_budget(40, batch_size=study.profile.batch_size, epochs=7, real=real, synthetic=synthetic)
-    assert tuple(map(int, cells(explorer.shown.value)[5:7])) == expected
-    seen = 40 * study.profile.batch_size / sum(expected)
-    assert cells(explorer.shown.value)[8:] == ["40", f"{seen:.1f}"]
-    assert f"There are {real} images of Cityscapes and {synthetic} of Synscapes" in explorer.shown.value
-
-
 def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained, tmp_path):
     browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]])
     run, image, threshold = browser.children[0].children
@@ -96,7 +81,6 @@ def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained, tmp_pa
 def test_each_explorer_carries_what_it_shows_as_plain_html(removal, study, trained):
     for explorer in (
         removal,
-        widgets.mixing_explorer(study),
         widgets.prediction_browser(trained.study, trained.planned),
     ):
         bundle = explorer._repr_mimebundle_()
