@@ -190,17 +190,20 @@ def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, n
 @style()
 def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure:
     """Instances per image by size and class; dashed: what ``removal`` (class -> fraction) leaves (section 4.1)."""
-    import seaborn  # takes a second, also where none of its figures is drawn
-
     distribution = data.size_distribution(removal or 0.0)
-    shown = distribution.assign(area=100 * distribution["area_to"], domain=distribution["dataset"].str.capitalize())
-    look = {"hue": "domain", "palette": DOMAIN_COLORS, "style": "stage", "drawstyle": "steps-pre", "linewidth": 1.5}
-    look |= {"col": "class", "col_wrap": 4, "height": 1.9, "aspect": 1.15, "facet_kws": {"sharey": False}}
-    grid = seaborn.relplot(shown, kind="line", x="area", y="per_image", estimator=None, **look)
-    grid.set(xscale="log", ylim=(0, None)).set_titles("{col_name}")
-    grid.set_axis_labels("area (% of the image)", "instances per image", fontsize=8)
+    figure, axes = plt.subplots(2, 4, figsize=(9.5, 4.2), sharex=True, layout="constrained")
+    classes = distribution.groupby("class", sort=False)
+    for (name, table), axis in zip(classes, axes.flat, strict=True):
+        for (dataset, stage), bins in table.groupby(["dataset", "stage"], sort=False):
+            look = {"color": DOMAIN_COLORS[dataset.capitalize()], "linestyle": "-" if stage == "before" else "--"}
+            label = dataset.capitalize() + ("" if stage == "before" else ", after removal")
+            axis.step(100 * bins["area_to"], bins["per_image"], **look, label=label)
+        axis.set(xscale="log", ylim=(0, None), title=name)
+    figure.supxlabel("area (% of the image)", fontsize=9)
+    figure.supylabel("instances per image", fontsize=9)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     name = "sizes_after_removal" if removal else "sizes"
-    return named(grid.figure, name, **{name: distribution})
+    return named(figure, name, **{name: distribution})
 
 
 def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figure, np.ndarray]:
