@@ -47,9 +47,10 @@ def refuse_unknown_parameters() -> None:
 def show_sharply() -> None:
     """In a notebook, figures have twice the pixels of the place that they take."""
     from IPython import get_ipython
-    from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     if get_ipython():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
         set_matplotlib_formats("retina")
 
 
