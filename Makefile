@@ -6,7 +6,7 @@ PROFILE ?= demo
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test lab lint gpu-check clean distclean
+.PHONY: help setup demo report test lab lint readme gpu-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ lab: setup  ## open JupyterLab on the notebooks
 
 lint: setup  ## check style, formatting and the line budgets
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) packaging/budgets.py
+
+readme: setup  ## put the numbers and pictures of the finished demo into README.md
+	@$(RUN) packaging/readme.py $(ARGS)
 
 gpu-check: setup  ## what only a GPU can show, in minutes (GPU_CHECK=tiny: on a CPU); reports/gpu_check.json
 	@$(RUN) benchmarks/gpu_check.py $(ARGS)

@@ -1,0 +1,113 @@
+"""Put the pictures and numbers of a finished study into README: `make readme`. `--check` only says whether they agree.
+
+README's part between the two marks is made from three files that stand beside its pictures in `figures/`: `readme.csv`
+(AP of the rows of its table), `claims.csv` (the verdicts) and `readme.json` (what was trained, and where).
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = "<!-- numbers: `make readme` -->\n", "<!-- end of numbers -->\n"
+PICTURES = ("figure1", "figure3", "figure4", "figure5", "figure6_effective")
+ROWS = {
+    "real images alone": ("steps", "basic"),
+    "equally many synthetic images alone": ("steps", "3k"),
+    "pre-training on all synthetic images": ("steps", "20k"),
+    "… small instances removed": ("steps", "pruned"),
+    "… then fine-tuned, baseline's learning rate": ("steps", "fine-tuned"),
+    "… then fine-tuned, best learning rate": ("steps", "optimized"),
+    "mixing, as many iterations as both together": ("removal", "mixing, removal on"),
+}
+"""Row of README's table -> experiment, and the run's name in it."""
+
+
+def collect(profile: str, folder: Path) -> None:
+    """Write the three files and the pictures of a study whose notebooks were executed to ``folder``; trains nothing."""
+    from synlib.report import site
+    from synlib.report.frames import across_seeds, published
+    from synlib.study import plan
+    from synlib.study.study import Study
+
+    study = Study.open(profile)
+    planned = study.planned(*plan.EXPERIMENTS)
+    table = study.store.table(planned)
+    papers = published()["removal"].assign(name=lambda rows: rows["approach"] + ", removal " + rows["removal"])
+    papers = pd.concat([published()["steps"].rename(columns={"step": "name"}), papers])
+    rows = []
+    for label, (experiment, name) in ROWS.items():
+        results = study.results([item for item in planned if (item.experiment, item.name) == (experiment, name)])
+        found = across_seeds(results, []).merge(
+            papers[papers["name"] == name], on="evaluated on", suffixes=("", " paper")
+        )
+        rows.append(found.assign(row=label)[["row", "evaluated on", "ap", "low", "high", "ap paper", "run"]])
+    pd.concat(rows).to_csv(folder / "readme.csv", index=False)
+    toys = study.profile.data.toyscapes
+    about = {
+        "seeds": len(study.profile.seeds), "real": toys.real.train, "synthetic": toys.synthetic.train,
+        "validation": toys.real.val, "trainings": len(table), "iterations": int(table["iterations"].sum()),
+        "diverged": int(table["state"].str.startswith("diverged").sum()), **site.environment(),
+    }  # fmt: skip
+    (folder / "readme.json").write_text(json.dumps(about, indent=1) + "\n")
+    for name in ("claims.csv", *(f"{picture}.png" for picture in PICTURES)):
+        shutil.copyfile(study.profile.figures_dir / name, folder / name)
+
+
+def text(folder: Path) -> str:
+    """README's part, from the files in ``folder``."""
+    about, table = json.loads((folder / "readme.json").read_text()), pd.read_csv(folder / "readme.csv")
+    seeds = "one seed" if about["seeds"] == 1 else f"{about['seeds']} seeds"
+    diverged = f" ({about['diverged']} of them diverged)" if about["diverged"] else ""
+    lines = [
+        f"From {seeds} on {about['real']} real-looking and {about['synthetic']} synthetic images: {about['trainings']} "
+        f"trainings{diverged}, {about['iterations']:,} iterations; processor: {about['processor']}.",
+        f"AP in percent, with 95 % intervals by bootstrap over {about['validation']} validation images of each domain.",
+        "",
+        "| Tables 1, 2 and 5 | on Cityscapes | the paper | on Synscapes | the paper |",
+        "|---|---|---|---|---|",
+    ]
+    for label in ROWS:
+        cells = table[table["row"] == label].set_index("evaluated on")
+        pair = [cells.loc[on] for on in ("Cityscapes", "Synscapes")]
+        numbers = [f"{c['ap']:.1f} ({c['low']:.1f} – {c['high']:.1f}) | {c['ap paper']:.1f}" for c in pair]
+        lines.append(f"| {label} | {' | '.join(numbers)} |")
+    return "\n".join([*lines, "", *_claims(pd.read_csv(folder / "claims.csv", dtype={"section": str})), ""])
+
+
+def _claims(claims: pd.DataFrame) -> list[str]:
+    """How many claims hold, and which do not or are not decided."""
+    count = claims["verdict"].value_counts()
+    holds, fails, undecided = (count.get(verdict, 0) for verdict in ("holds", "does not hold", "not decided"))
+    lines = [f"Of {len(claims)} claims, {holds} hold here, {fails} do not hold, and {undecided} are not decided:", ""]
+    for _, row in claims[claims["verdict"] != "holds"].sort_values("verdict", kind="stable").iterrows():
+        ours = "no number" if pd.isna(row["ours"]) else f"{row['ours']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+        lines.append(f"- {row['verdict']}: {row['claim']} ({row['shown in']}): here {ours} {row['unit']}")
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 where README and the files differ")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the folder of README.md and figures/")
+    options = parser.parse_args(arguments)
+    if not options.check:
+        collect(options.profile, options.root / "figures")
+    readme, made = options.root / "README.md", text(options.root / "figures")
+    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
+    found, _, after = rest.partition(END)
+    if options.check:
+        problem = f"{readme}: its numbers are not those of figures/readme.csv and claims.csv; type `make readme`"
+        print(problem * (found != made), end="\n" * (found != made), file=sys.stderr)
+        return int(found != made)
+    readme.write_text(before + START + made + END + after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
