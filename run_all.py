@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
         if study.sources.raw:  # a folder that is named has to be there, also for a plan
             study.sources.check()
         planned = study.planned(*experiments) if study.sources.ready else plan.plan(profile, experiments)
+        if len(study.sources.raw) == 2:  # and both have to be enough
+            study.check_images({f"{item.experiment}: {item.name}": item.spec for item in planned})
         print(plan.text(planned, profile, study.store if study.sources.ready else None))
         return 0
 

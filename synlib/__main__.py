@@ -59,11 +59,9 @@ def commands() -> None:
 @commands.command(params=PROFILE)
 def toyscapes(**profile: Any) -> None:
     """Draw the embedded data set of a profile in both data sets' formats."""
-    from synlib.study.data import NAMES
-
     data = _study(**profile).data
     for domain, folder in data.raw.items():
-        print(f"{NAMES[domain]}: {folder}")
+        print(f"{domain}: {folder}")
     print(f"harmonised: {data.roots['synthetic']}")
 
 

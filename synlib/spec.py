@@ -17,10 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from scapes.labels import CLASSES
 from synlib.section import Count, List, LocalPath, Natural, NotNegative, Positive, Section, check
 
-MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"
-"""The model profiles; importing what reads them would load PyTorch."""
-RECIPE = 2
-"""Raised by hand when a change of the code alters what a spec produces, so that old runs are not taken for new ones."""
+MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"  # importing what reads them would load PyTorch
+RECIPE = 2  # raised by hand when a change of the code alters what a spec produces: old runs are not taken for new ones
 
 
 def removal_fractions(value: float | Mapping[str, float]) -> dict[str, float]:

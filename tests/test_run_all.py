@@ -109,10 +109,12 @@ def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_plan_says_which_folder_that_is_named_is_not_there(attempt):
+def test_a_plan_says_what_is_not_there(attempt):
     code, _, errors = attempt("--plan", "--profile", "paper", "--set", "data.cityscapes=/no/such")
     assert code == 1
     assert "data.cityscapes: found no images in '/no/such'" in errors
+    code, _, errors = attempt("--plan", "--only", "03", "--set", "added_images=[999]", "data.folder=/no/such")
+    assert code == 1 and "amounts: 999 added, 1 epochs: found 8 synthetic training images" in errors
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -67,14 +67,14 @@ def only_one(folder: str | Path, *, say_after_s: float = 2.0, check: Callable[[]
     """
     folder = Path(folder).resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    lock = FileLock(folder.parent / f".{folder.name}.lock", fallback_to_soft=False)
     try:
         lock.acquire(timeout=say_after_s)
     except Timeout:
         tqdm.write(f"{folder}: another process is writing there; waiting for it", file=sys.stderr)
         lock.acquire(cancel_check=check)
     except OSError as error:
-        if error.errno in (errno.ENOLCK, errno.ENOTSUP):  # some network file systems
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # some network file systems
             tqdm.write(f"{folder}: no locks here ({error.strerror}); let one process at a time write", file=sys.stderr)
         elif error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

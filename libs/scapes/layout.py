@@ -13,7 +13,7 @@ import yaml
 
 from scapes.files import BadFile
 
-FORMATS = {"leftImg8bit": "cityscapes", "img": "synscapes", "rgb": "urbansyn"}  # first folder -> name of the layout
+FORMATS = {"leftImg8bit": "cityscapes", "img": "synscapes", "panoptic": "urbansyn"}  # folder of its own -> layout
 
 
 @functools.cache
@@ -83,7 +83,7 @@ class Layout:
         if not keys:
             what = "no images" if os.path.isdir(folder) else "no such folder"
             others = [other for other in self.groups if self.scan(root, other)[0]]
-            hint = f"; only {', '.join(others)} is there" if others else nearby(root, folder[len(f"{root}/") :])
+            hint = f"; only {', '.join(others)} is there" if others else nearby(root)
             formats = [name for first, name in FORMATS.items() if os.path.isdir(f"{root}/{first}")]
             hint += f"; there is a data set in {formats[0]} format" if formats and self.name not in formats else ""
             raise FileNotFoundError(f"{folder}: {what}; expected {expected}{hint}")
@@ -119,8 +119,8 @@ class Layout:
             raise BadFile("size", path, f"(height, width) {size}", expected)
 
 
-def nearby(root: str | Path, *folders: str) -> str:
-    """``; did you mean FOLDER?`` where a folder above or in ``root`` has one of ``folders``, else an empty text."""
+def nearby(root: str | Path) -> str:
+    """``; did you mean FOLDER?`` where a folder above or in ``root`` is a data set, else an empty text."""
     near = [Path(root).parent, *sorted(Path(root).glob("*"))]
-    found = [path for path in near if any((path / folder).is_dir() for folder in folders)]
+    found = [path for path in near if any((path / folder).is_dir() for folder in FORMATS)]
     return f"; did you mean {found[0]}?" if found else ""

@@ -66,7 +66,7 @@ def split_images(
         images += [(split, number) for number in numbers]
     counts = Counter(number for _, number in images)
     if twice := [number for number, count in counts.items() if count > 1]:
-        raise ValueError(f"{len(twice)} images are listed more than once, the first is {twice[0]}; expected each once")
+        raise ValueError(f"split: found {len(twice)} images twice, the first is {twice[0]}, expected each once")
     if missing := sorted(counts.keys() - set(there)):
         raise FileNotFoundError(f"{root}: {len(missing)} of the listed images do not exist, the first is {missing[0]}")
     return images

@@ -52,7 +52,8 @@ def recognized(root: str | Path) -> Layout:
     for folder, name in FORMATS.items():
         if os.path.isdir(f"{root}/{folder}"):
             return SYNTHETIC.get(name, cityscapes.LAYOUT)
-    raise BadFile("missing", root, "none of the folders", f"one of {', '.join(FORMATS)}{nearby(root, *FORMATS)}")
+    found = "none of the folders" if os.path.isdir(root) else "no such folder"
+    raise BadFile("missing", root, found, f"one of {', '.join(FORMATS)}{nearby(root)}")
 
 
 def summarize(findings: pd.DataFrame) -> str:
@@ -127,7 +128,7 @@ def _attempt(findings: list[BadFile], read: Callable[..., Any], *args) -> Any:
         findings.append(error)
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        expected = "a readable file" if error.strerror else "images of train and of val"
+        expected = "a readable file" if error.strerror else "images of train and of val, or --part"
         findings.append(BadFile(kind, error.filename or args[0], error.strerror or str(error), expected))
     return None
 

@@ -26,8 +26,7 @@ import torch.multiprocessing  # tensors then travel between processes in shared 
 
 from seeded_rcnn.mapper import InstanceMapper
 
-POLL_S = 2
-PATIENCE_S = 300
+POLL_S, SLOW_S, PATIENCE_S = 2, 50, 300
 SHARED_MEMORY = "/dev/shm"
 
 
@@ -84,16 +83,16 @@ def batches(start: int, iterations: int, batch_size: int, rank: int = 0, process
 
 
 def load(
-    samples: TrainingSamples, positions: list[range], workers: int, batch_bytes: int, check: Callable[[], None]
+    samples: TrainingSamples, positions: list[range], workers: int, batch_bytes: int, check: Callable[[str], Any]
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the batches at ``positions``, of at most ``batch_bytes``, loaded by ``workers`` processes (0: by this one).
 
-    ``check``, which may raise, is called for each batch, and every ``POLL_S`` seconds while one is awaited. Raises what
-    loading does, TimeoutError after ``PATIENCE_S``, RuntimeError for too little shared memory or a killed process.
+    ``check``, which may raise, is called for each batch and every ``POLL_S`` s of a wait; after ``SLOW_S``, with why.
+    Raises what loading does, TimeoutError after ``PATIENCE_S``, RuntimeError for lacking memory or a killed process.
     """
     if not workers:
         for batch in positions:
-            check()
+            check("")
             yield [samples[position] for position in batch]
         return
     ahead = 2 * workers  # batches that are kept ready
@@ -109,13 +108,14 @@ def load(
     try:
         coming = deque(pool.submit(_batch, batch) for batch in positions[:ahead])
         for batch, later in itertools.zip_longest(positions, positions[ahead:]):
-            deadline, awaited = time.monotonic() + PATIENCE_S, coming.popleft()
-            check()
+            began, awaited = time.monotonic(), coming.popleft()
+            check("")
             while not futures.wait([awaited], POLL_S).done:
-                check()
-                if time.monotonic() > deadline:
-                    path = samples.row(batch[0])["image_path"]
-                    raise TimeoutError(f"no batch for {PATIENCE_S} s: still reading {path} and what belongs to it")
+                waited, path = time.monotonic() - began, samples.row(batch[0])["image_path"]
+                slow = f"no batch for {waited:.0f} s: still reading {path} or its labels; check its disk or file server"
+                check(slow if waited > SLOW_S else "")
+                if waited > PATIENCE_S:
+                    raise TimeoutError(slow)
             if later:
                 coming.append(pool.submit(_batch, later))
             yield awaited.result()

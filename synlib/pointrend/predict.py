@@ -1,7 +1,7 @@
 """Run a trained model over an evaluation set: detections as cropped masks, and their AP."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from scapes.records import match_data_set, write_records
 from seeded_rcnn import stream
 from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.monitor import Status
-from synlib.runs.folder import RunDir, stop_without_launcher
+from synlib.runs.folder import RunDir
 from synlib.spec import EvaluationSet, Execution
 
 
@@ -44,12 +44,14 @@ class Photos:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0) -> Iterator[Detections]:
-    """Yield the detections of each image of the image table ``images``, at the size of its labels."""
+def predict(
+    model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0, check: Callable[[str], Any] = str
+) -> Iterator[Detections]:
+    """Yield the detections of each image of ``images``, at the size of its labels; ``check``: as in ``stream.load``."""
     model.eval()
     one_by_one = [range(index, index + 1) for index in range(len(images))]
     image_bytes = 3 * cfg.INPUT.MIN_SIZE_TEST * cfg.INPUT.MAX_SIZE_TEST
-    batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, stop_without_launcher)
+    batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, check)
     for row, batch in zip(images.itertuples(), batches, strict=True):
         (found,) = model.inference(batch, do_postprocess=False)
         yield pasted(found, row.image_id, (row.height, row.width))
@@ -94,7 +96,7 @@ def evaluate(
     rank, processes = comm.get_rank(), comm.get_world_size()
     folder, status = run.evaluation(on.name), Status(run, f"evaluate on {on.name}", len(images))
     parts = [folder / f"part-{r}.parquet" for r in range(processes)]
-    found = predict(model, cfg, images.iloc[rank::processes], job.loader_workers)
+    found = predict(model, cfg, images.iloc[rank::processes], job.loader_workers, status.wait)
     write_predictions(parts[rank], _counted(found, status))
     comm.synchronize()
     if comm.is_main_process():

@@ -22,21 +22,17 @@ from seeded_rcnn import mapper, numerics, stream, weights
 from seeded_rcnn.trainer import Trainer
 from synlib.curation.compose import TrainingSet
 from synlib.pointrend import monitor
-from synlib.runs.folder import RunDir, stop_without_launcher
+from synlib.runs.folder import RunDir
 from synlib.spec import Execution, RunSpec
 
-SCALARS_PERIOD = 10
-"""Iterations between two lines of ``metrics.json``."""
+SCALARS_PERIOD = 10  # iterations between two lines of ``metrics.json``
 
 
 class ProgressHook(HookBase):
     """Reports progress and memory of the main process."""
 
-    def __init__(self, run: RunDir) -> None:
-        self.run = run
-
-    def before_train(self) -> None:
-        self.status = monitor.Status(self.run, "train", self.trainer.max_iter, self.trainer.start_iter)
+    def __init__(self, status: monitor.Status) -> None:
+        self.status = status
 
     def after_step(self) -> None:
         self.status.update(self.trainer.iter + 1)
@@ -53,20 +49,16 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     trainer = Trainer(model, optimizer, spec.precision, job.images_per_step, spec.schedule.clip_gradient_norm)
     scaler = {"grad_scaler": trainer.scaler} if trainer.scaler.is_enabled() else {}
     checkpointer = weights.SafeCheckpointer(model, str(run.path), trainer=trainer, **scaler)
-    trainer.register_hooks(
-        [
-            hooks.IterationTimer(),
-            hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
-            hooks.PeriodicCheckpointer(checkpointer, job.checkpoint_period, iterations),
-            ProgressHook(run) if main else None,
-        ]
-    )
+    scheduler = hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer))
+    saver = hooks.PeriodicCheckpointer(checkpointer, job.checkpoint_period, iterations)
+    trainer.register_hooks([hooks.IterationTimer(), scheduler, saver])
     start = checkpointer.resume()
     if start == iterations:  # cut off between its last two writes, which have the same content
         checkpointer.save("model_final", iteration=start - 1)
+    status = monitor.Status(run, "train", iterations, start)
     if main:  # what an earlier execution wrote to TensorBoard from iteration `start` on is void
         writers = [JSONWriter(str(run.path / "metrics.json")), TensorboardXWriter(str(run.path), purge_step=start)]
-        trainer.register_hooks([hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
+        trainer.register_hooks([ProgressHook(status), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)
     samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
     positions = stream.batches(start, iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
@@ -75,7 +67,7 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     batch_bytes = sample_bytes * (spec.batch_size // comm.get_world_size())
     del data
     stream.give_back_memory()
-    loading = job.loader_workers, batch_bytes, lambda: (stop_without_launcher(), trainer.stop_if_asked(checkpointer))
+    loading = job.loader_workers, batch_bytes, lambda slow: (status.wait(slow), trainer.stop_if_asked(checkpointer))
     trainer.batches = stream.load(samples, positions, *loading)
     trainer.start_iter, trainer.initial_weights = start, loaded
     return trainer

@@ -31,13 +31,13 @@ from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
 from synlib.runs.folder import RunBusyError, RunDir, stop_without_launcher
+from synlib.section import check
 from synlib.spec import DataSpec, Execution, RunSpec
 
 LOG = logging.getLogger("synlib")
 FINAL = "model_final.pth"
 LOCK_PATIENCE_S = 10
-CLUSTER_PATIENCE_S = 180
-"""On a cluster: file servers take up to two minutes to notice that the node that held the run's lock is gone."""
+CLUSTER_PATIENCE_S = 180  # file servers take up to two minutes to notice that the node that held the lock is gone
 
 
 def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
@@ -66,10 +66,7 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
 def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.DataFrame:
     images = cityscapes.read_images(root, split)
     found = instances.fingerprint(images, job.cache_dir or None)
-    if expected and found != expected:
-        raise ValueError(
-            f"{root}: found data {found} in {split}, expected {expected}: changed since the run was planned"
-        )
+    check(found == (expected or found), found, f"{expected} in {split}: changed since the run was planned", root)
     return staging.staged(images, root, job.stage_dir, found, stop_without_launcher) if job.stage_dir else images
 
 
@@ -79,8 +76,8 @@ def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.
     That is the iterations ``trained``, the ``training_seconds`` without start-up and evaluation, ``initial_weights``.
     """
     expected = "none" if spec.init in ("imagenet", "random") else "a checkpoint"
-    if bool(job.initial_weights) != (expected != "none"):
-        raise ValueError(f"initial_weights: found {job.initial_weights!r}, expected {expected}: init is {spec.init}")
+    fits = bool(job.initial_weights) == (expected != "none")
+    check(fits, job.initial_weights, f"{expected}: init is {spec.init}", "initial_weights")
     # The tables have no name here: loading processes would inherit them.
     trainer = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
     started, first = time.monotonic(), trainer.start_iter

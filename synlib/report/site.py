@@ -52,8 +52,8 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
 
 def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
     """The executed notebook as one self-contained HTML page beside it, code folded; links ``before`` and ``after``."""
-    notebook = _read(executed)
-    heading = title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
+    notebook, title = _read(executed)
+    heading = title
     for cell in notebook.cells:
         headings = [line for line in cell.source.splitlines() if cell.cell_type == "markdown" and line.startswith("#")]
         heading = headings[-1].lstrip("# ") if headings else heading
@@ -77,14 +77,13 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     ``name``, ``title``, ``question``; ``executed``: when and how long, empty if never; ``earlier``.
     """
     path = folder / f"{name}.ipynb"
-    notebook = _read(path if path.exists() else path_of(name))
+    notebook, title = _read(path if path.exists() else path_of(name))
     paragraphs = [part.strip() for cell in notebook.cells for part in cell.source.split("\n\n")]
     question = next((part.removeprefix(QUESTION) for part in paragraphs if part.startswith(QUESTION)), "")
     notes, executed = notebook.metadata.get("papermill", {}), "at an unknown time" if path.exists() else ""
     if path.exists() and notes.get("end_time"):
         ended = datetime.datetime.fromisoformat(notes["end_time"])
         executed = f"{ended:%Y-%m-%d %H:%M} UTC, in {notes['duration']:.0f} s"
-    title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
     return SimpleNamespace(name=name, title=title, question=question, executed=executed, earlier=earlier)
 
 
@@ -133,8 +132,11 @@ def _write(path: Path, html: str) -> Path:
     return path
 
 
-def _read(path: Path) -> nbformat.NotebookNode:
+def _read(path: Path) -> tuple[nbformat.NotebookNode, str]:
+    """A notebook without the state of its widgets, of which programs may save a part, and its title."""
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:  # no JSON, or JSON of something else
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.pop("widgets", None)
+        return notebook, notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
+    except (ValueError, LookupError, AttributeError, nbformat.ValidationError) as error:  # also of other JSON
         raise ValueError(f"{path}: found no notebook ({error}), expected one; execute it again") from error

@@ -24,8 +24,7 @@ from synlib.spec import RunSpec
 
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
 """Environment variable: PID of the launching process. A worker without it goes on whatever happens to others."""
-DIVERGED = "diverged at iteration"
-"""Beginning of the reason why a run has ended whose loss was no longer finite. That is a result."""
+DIVERGED = "diverged at iteration"  # how the reason begins why a run has ended whose loss was no longer finite
 
 
 class RunBusyError(RuntimeError):
@@ -116,7 +115,7 @@ class RunDir:
         return not self.has_result() and (self.failure() or "").startswith(DIVERGED)
 
     def progress(self) -> dict[str, Any]:
-        """``stage``, ``done``, ``total``, ``per_second`` of the work at hand; empty when it is not known."""
+        """``stage``, ``done``, ``total``, ``per_second``, ``slow`` (what is awaited) of the work at hand, or empty."""
         with contextlib.suppress(OSError, ValueError):  # a display is no reason to stop a training
             found = self.read("status.json") or {}
             return found if {"stage", "done", "total"} <= found.keys() else {}

@@ -18,8 +18,7 @@ from synlib.runs.store import RunStore
 from synlib.spec import Execution, RunSpec
 
 STOP_SECONDS, DRIVER_SECONDS = 10, 60
-PATIENCE_S = 10
-"""How long a launcher waits for a run's lock: workers notice within a second or two that their launcher has died."""
+PATIENCE_S = 10  # of a launcher for a run's lock: workers notice within a second or two that their launcher has died
 FULL_BYTES = 1 << 20
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 

@@ -14,8 +14,7 @@ from synlib.runs.folder import RunDir
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
 
-UPDATE_SECONDS, LINE_SECONDS = 1, 60
-"""Between two updates of a bar; between two lines where standard error is a file."""
+UPDATE_SECONDS, LINE_SECONDS = 1, 60  # between two updates of a bar; between two lines where standard error is a file
 LINE = "{desc}; {percentage:.0f} % of the training, {remaining} left{postfix}"
 
 
@@ -33,7 +32,7 @@ class Progress:
         form |= {"desc": self._counts(ended), "unit": "image", "unit_scale": True, "smoothing": 0}
         done, total = self._images(ended)
         self.bar = auto(total=total, initial=done, **form)
-        self.shown, self.ended = time.monotonic(), len(ended)
+        self.shown, self.ended, self.told = time.monotonic(), len(ended), set[str]()
 
     def update(self, ended: Mapping[str, Any], running: Collection[RunDir], queued: int) -> None:
         """Show how far all runs are, when one has ended or it is time to; ``queued``: in a cluster's queue."""
@@ -44,6 +43,9 @@ class Progress:
         self.bar.set_description_str(self._counts(ended, queued), refresh=False)
         form = "{}: {stage} {done}/{total}".format
         at_hand = {run.path.name: run.progress() for run in running}
+        for name in {name for name, at in at_hand.items() if at.get("slow")} - self.told:
+            self.bar.write(f"run {name}: {at_hand[name]['slow']}", file=sys.stderr)
+            self.told.add(name)
         self.bar.set_postfix_str("; ".join(form(n, **at) if at else f"{n}: starting" for n, at in at_hand.items()))
 
     def _images(self, ended: Mapping[str, Any]) -> tuple[int, int]:

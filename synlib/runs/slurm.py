@@ -29,8 +29,7 @@ from synlib.runs.local import prepare
 from synlib.runs.store import RunStore
 from synlib.spec import Execution, RunSpec
 
-QUERY_SECONDS, COMMAND_SECONDS = 15, 120
-"""Between two looks into the queue, as administrators ask not to be polled more often; for a command to answer."""
+QUERY_SECONDS, COMMAND_SECONDS = 15, 120  # between two looks into the queue, as administrators ask; for an answer
 VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10, "DependencyNeverSatisfied": 60}
 """How long until the files of a job that ended so are seen here: a network file system looks again after a minute."""
 

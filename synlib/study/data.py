@@ -8,6 +8,7 @@ import pandas as pd
 
 import toyscapes
 from scapes import cityscapes, instances
+from scapes.layout import nearby
 from scapes.synthetic import SYNTHETIC, split_ids
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.prune import prune, size_distribution
@@ -19,8 +20,7 @@ from toyscapes.writers import MANIFEST as TOY_MANIFEST
 
 DOMAINS = ("synthetic", "real")
 NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}
-FIELDS = {"real": "data.cityscapes", "synthetic": "data.synthetic.root"}
-"""Where the profile names the folder of a domain."""
+FIELDS = {"real": "data.cityscapes", "synthetic": "data.synthetic.root"}  # of the profile, with a domain's folder
 WRITERS = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}
 
 
@@ -76,8 +76,9 @@ class StudyData:
         """Raise FileNotFoundError unless the profile names a data set, and each that it names has images."""
         for domain in self.raw or DOMAINS:
             if not sum(self.counts(domain).values()):
-                found = f"found no images in {str(self.raw.get(domain, ''))!r}"
-                raise FileNotFoundError(f"{FIELDS[domain]}: {found}, expected the folder of the data set")
+                root = str(self.raw.get(domain, ""))
+                found = f"found no images in {root!r}, expected the folder of the data set"
+                raise FileNotFoundError(f"{FIELDS[domain]}: {found}{root and nearby(root)}")
 
     def make(self) -> None:
         """Draw and harmonise what is not there yet."""

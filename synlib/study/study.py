@@ -61,6 +61,8 @@ class Study:
         loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
         study = cls(loaded.with_settings(given), jobs)
         study.sources.check()
+        if loaded.data.synthetic.format != "synscapes":
+            print(f"called Synscapes in tables and figures: {study.sources.raw.get('synthetic', 'nothing')}")
         return study
 
     def planned(self, *experiments: str) -> list[Planned]:

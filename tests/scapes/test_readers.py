@@ -72,8 +72,8 @@ def test_synscapes_table(tmp_path):
         (range(20_001, 20_101), None, r"split: {train: \[20001, 20080\], val: \[20081, 20100\]}"),
         ([5, 6], {"train": range(1, 6), "val": [7]}, "1 of the listed images do not exist, the first is 7"),
         ([5, 6], {"train": range(1, 6), "val": []}, "split val is empty: found images 5..6, expected some; "),
-        ([5, 6], {"train": [5, "5"]}, "1 images are listed more than once, the first is 5"),
-        ([5, 6], {"train": [6], "val": range(9)}, "1 images are listed more than once, the first is 6"),
+        ([5, 6], {"train": [5, "5"]}, "split: found 1 images twice, the first is 5, expected"),
+        ([5, 6], {"train": [6], "val": range(9)}, "split: found 1 images twice, the first is 6, expected"),
         ([5, 6], {"test": [6]}, "unknown split 'test'"),
     ],
 )  # fmt: skip
@@ -225,6 +225,7 @@ def test_a_part_of_a_data_set(tmp_path, domain, change, alone, as_part):
         (TWO_AND_ONE, "data/gtFine", functools.partial(cityscapes.read_images, split="val"), "did you mean .*/data?"),
         (TWO_AND_ONE, "data", functools.partial(cityscapes.read_images, split="test"), "only train, val is there"),
         (tiny_data.write_synscapes, ".", SYNSCAPES.read_images, "did you mean .*/data?"),
+        (tiny_data.write_synscapes, "data/img", SYNSCAPES.read_images, "did you mean .*/data?"),
     ],
 )
 def test_a_root_that_is_nearly_right(tmp_path, write, below, read, sentence):

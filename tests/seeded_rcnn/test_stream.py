@@ -40,7 +40,7 @@ def samples(seed: int = 0, images: int = IMAGES) -> TrainingSamples:
 
 def batches(start: int, stop: int, *, batch_size: int = 4, rank: int = 0, ranks: int = 1, workers: int = 0, seed=0):
     positions = stream.batches(start, stop, batch_size, rank, ranks)
-    return list(stream.load(samples(seed), positions, workers, 0, lambda: None))
+    return list(stream.load(samples(seed), positions, workers, 0, lambda slow: None))
 
 
 def test_every_image_once_an_epoch_and_epochs_in_another_order():
@@ -95,24 +95,29 @@ def die(number: int):
         (die(signal.SIGKILL), 0, RuntimeError, r"killed \(out of memory\?\): lower execution.loader_workers"),
         (die(signal.SIGBUS), 0, RuntimeError, r"^shared memory \(/dev/shm\): found \d+ MB, .*docker run --shm-size"),
         (stuck, 10**15, RuntimeError, r"expected 4000000000 MB free.* fewer execution.loader_workers"),
-        (stuck, 0, TimeoutError, r"no batch for 1 s: still reading image \d"),
+        (stuck, 0, TimeoutError, r"no batch for 1 s: still reading image \d or its labels; check its disk"),
         (stuck, 0, KeyboardInterrupt, "asked"),
     ],
 )
 def test_a_wait_for_data_ends(monkeypatch, fault, batch_bytes, expected, message):
     """Soon, with one line that says why, and all loading processes with it."""
 
-    def check():
+    told = []
+
+    def check(slow):
+        told.append(slow)
         if expected is KeyboardInterrupt and time.monotonic() > started + 0.5:
             raise KeyboardInterrupt("asked")
 
     monkeypatch.setattr(stream, "POLL_S", 0.1)
+    monkeypatch.setattr(stream, "SLOW_S", 0.6)
     monkeypatch.setattr(stream, "PATIENCE_S", 1)
     monkeypatch.setattr(Recorder, "fault", staticmethod(fault))
     started, before = time.monotonic(), {*multiprocessing.active_children()}  # other tests' pools may be there
     with pytest.raises(expected, match=message) as caught:
         list(stream.load(samples(), stream.batches(0, 9, 4), 2, batch_bytes, check))
     assert "\n" not in str(caught.value)
+    assert any(told) == (expected is TimeoutError)  # before, that it takes long
     while {*multiprocessing.active_children()} - before:
         assert time.monotonic() < started + 30
 

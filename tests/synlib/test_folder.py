@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scapes.files import size_bytes
+from scapes.files import only_one, size_bytes
 from synlib.__main__ import main
 from synlib.runs.folder import RunBusyError, RunDir
 from synlib.runs.store import RunStore, readable_size, shown
@@ -74,7 +74,7 @@ def test_the_lock_ends_with_its_owner_however_it_ends(run, owner):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
-def test_where_there_are_no_locks_runs_are_read_and_not_trained(run, monkeypatch, number):
+def test_where_there_are_no_locks_runs_are_read_and_not_trained(run, monkeypatch, capfd, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
@@ -83,6 +83,8 @@ def test_where_there_are_no_locks_runs_are_read_and_not_trained(run, monkeypatch
     with pytest.raises(OSError, match=expected), run.lock():
         pass
     assert run.state() == "planned"
+    with only_one(run.path):  # data are made, one after the other
+        assert capfd.readouterr().err.startswith(f"{run.path}: no locks here (")
 
 
 def test_a_worker_that_waits_for_the_lock_ends_with_its_launcher(run, owner, monkeypatch):

@@ -198,7 +198,7 @@ def test_bad_options_and_a_tree_that_is_harmonised_already_leave_nothing(source,
         (source, {"images": "move"}, "images: found 'move'"),
         (source, {"dataset": "gta"}, "dataset: found 'gta'"),
         (source, {"variant": "4k"}, "unknown variant '4k'"),
-        (source, {"dataset": "urbansyn"}, "rgb: no such folder; .*there is a data set in synscapes format"),
+        (source, {"dataset": "urbansyn"}, "rgb: no such folder; expected [^;]*; there is a data set in synscapes"),
         (tmp_path / "out", {}, "rgb: no such folder; .*there is a data set in cityscapes format"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -15,6 +15,7 @@ from scapes.predictions import Detections, read_predictions
 from seeded_rcnn import weights
 from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.config import detectron2_config
+from synlib.pointrend.monitor import Status
 from synlib.pointrend.predict import evaluate, pasted, predict
 from synlib.runs.folder import RunDir
 from synlib.spec import DataSpec, EvaluationSet, Execution, InputSpec, RunSpec
@@ -129,6 +130,14 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
         assert first.read_bytes() == second.read_bytes(), name
     monkeypatch.setattr("scapes.bootstrap.draw", None)
     assert read_draws(second.with_name("records.npz")).drawn.shape == (1000, 9)
+
+
+def test_a_long_wait_for_images_is_in_the_status(tmp_path):
+    status = Status(run := RunDir(tmp_path), "train", 10)
+    for slow, told in (("", ""), ("no batch", "no batch"), ("", "")):
+        status.wait(slow)
+        status.update(10)
+        assert run.progress()["slow"] == told
 
 
 def triples(found: Detections) -> list[tuple[int, float, np.ndarray]]:

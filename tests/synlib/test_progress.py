@@ -56,6 +56,10 @@ def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, oft
     assert lines[1].startswith("0 of 2 runs done; 75 % of the training, 00:0")
     assert lines[1].endswith("evaluate on Cityscapes 2/4")
     assert lines[2].endswith("starting")
+    run.write("status.json", {"stage": "train", "done": 16, "total": 30, "slow": "no batch"})
+    for _ in range(2):
+        shown.update({}, [run], 0)
+    assert capsys.readouterr().err.count(f"run {LONG}: no batch\n") == 1
     shown.update({LONG: FAILED, SHORT: DONE}, [], queued=3)  # a failed run is no work that is left
     line = capsys.readouterr().err.splitlines()[-1]
     assert line == "1 of 2 runs done, 1 failed, 3 in the queue; 100 % of the training, 00:00 left"

@@ -66,7 +66,7 @@ def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_
     [
         ({}, "amounts: 999 added, 1 epochs: found 8 synthetic training .* expected at least 999"),
         ({"data.cityscapes": "DATA/none"}, "data.cityscapes: found no images in '.*none', expected the folder of"),
-        ({"data.cityscapes": "DATA"}, "data.cityscapes: found no images in '.*', expected the folder of the data set"),
+        ({"data.cityscapes": "DATA"}, "data.cityscapes: found no images in '.*', .*; did you mean .*/cityscapes?"),
         ({"data.synthetic.root": "DATA/none"}, "none/img/rgb: no such folder"),
         ({"data.toyscapes": None}, "data.synthetic.root: found no images in ''"),
         ({"data.synthetic.policy": {"orphans": "gone"}}, "orphans: found 'gone'"),
