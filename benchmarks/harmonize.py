@@ -82,11 +82,11 @@ def compare(images: int, rounds: int) -> None:
         for attempt in range(rounds):
             target = root / f"out{attempt}"
             for image in rows:
-                start = time.perf_counter()
-                work(image, image_digest(image), target=target)
-                seconds["synlib"].append(time.perf_counter() - start)
                 key = f"synscapes/synscapes_{int(image['image_id']):06d}_000000"
                 paths = cityscapes.LAYOUT.paths(target, "train", key)
+                start = time.perf_counter()
+                work(image | {"placed": paths}, image_digest(image))
+                seconds["synlib"].append(time.perf_counter() - start)
                 results = [png.read(paths["instance_path"], "gray 16"), png.read(paths["label_path"], "gray 8")]
                 start = time.perf_counter()
                 png_work(image, results, root)

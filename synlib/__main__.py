@@ -100,12 +100,8 @@ def train(spec: Path, initial_weights: Path | None, **where: Any) -> None:
     run = study.load(spec, initial_weights)
     print(plan.text([plan.Planned("train", spec.name, run, {})], study.profile, study.store), flush=True)
     launch.train([run], study.store, study.execution().replace(initial_weights=str(initial_weights or "")))
-    frame = study.store.frame([run])
-    print(
-        frame[(frame["class"] == "mean") | frame["class"].isna()]
-        .drop(columns="class")
-        .to_string(index=False, float_format="{:.1f}".format)
-    )
+    means = study.store.frame([run]).query("`class` == 'mean' or `class`.isna()").drop(columns="class")
+    print(means.to_string(index=False, float_format="{:.1f}".format))
 
 
 @commands.command(params=PREDICTED)

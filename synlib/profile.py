@@ -10,7 +10,7 @@ from pydantic import Field, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
 from synlib.section import Count, List, LocalPath, Natural, Section, Values, check, expanded, plain
-from synlib.spec import ExecutionSettings, Init, InputSpec, Model, Momentum, Precision, ScheduleSpec
+from synlib.spec import Criterion, ExecutionSettings, Init, InputSpec, Model, Momentum, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
@@ -86,6 +86,7 @@ class Grids(Section):
     # Figure 4: percent of each class's synthetic instances to remove; those chosen from it, in force from section 4.2
     thresholds: Values[Percent] = tuple(range(0, 100, 10))
     removal: dict[Literal[CLASSES], Percent] = dict.fromkeys(CLASSES, 30) | {"person": 60}
+    removed_by: Values[Criterion] = ("random", "occlusion")  # beyond the paper: what else to remove as much of
     ratios: Values[Percent] = tuple(range(0, 101, 10))  # Figure 5: percent of real images
     # Table 3: synthetic images beside all real ones, and epochs; the cell that stands for mixing in Table 2, Figure 1
     added_images: Values[Natural] = (0, 3000, 6000, 9000, 12_000, 20_000)

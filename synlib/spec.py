@@ -49,10 +49,6 @@ def _known_model(model: str) -> str:
     return model
 
 
-def _count(images: int | tuple[str, ...]) -> int:
-    return images if isinstance(images, int) else len(images)
-
-
 def _processes(value: Any) -> Any:
     check(value == "auto" or (type(value) is int and value >= 1), value, "auto, or a number from 1 on")
     return value
@@ -64,6 +60,7 @@ Model = Annotated[str, AfterValidator(_known_model)]
 Images = Annotated[int | tuple[str, ...], BeforeValidator(_images)]
 Init = Annotated[str, Field(pattern="^(imagenet|random|run:.+|sha256:[0-9a-f]{64})$")]
 Precision = Literal["float32", "tf32", "bf16", "fp16"]
+Criterion = Literal["size", "random", "occlusion", "distance"]
 Processes = Annotated[int | Literal["auto"], BeforeValidator(_processes)]
 
 
@@ -79,25 +76,32 @@ class DataSpec(Section):
     removed_as: Literal["background", "ignore"] = "background"  # ignore: nothing is learned from their pixels
     emptied: Literal["keep", "drop"] = "keep"  # images without an instance: negatives, or left out
     seed: Natural = 0
+    # Beyond the paper; at their defaults in no file and no run id. What goes first; whether the domains take turns.
+    criterion: Annotated[Criterion, Field(exclude_if="size".__eq__)] = "size"
+    sampling: Annotated[Literal["shuffled", "balanced"], Field(exclude_if="shuffled".__eq__)] = "shuffled"
 
     @model_validator(mode="after")
     def _default_what_means_nothing(self) -> Self:
         """What this training does not use, such as the data of a domain without images, must not change the run id."""
         check(self.images > 0, 0, "at least one training image", "real + synthetic")
+        removes = self.synthetic and any(self.removal.values())
+        drawn = any(isinstance(images, int) and images for images in (self.real, self.synthetic))
         used = {
             "real_fingerprint": self.real,
             "synthetic_fingerprint": self.synthetic,
             "removal": self.synthetic,
-            "removed_as": self.synthetic and any(self.removal.values()),
-            "seed": any(isinstance(images, int) and images for images in (self.real, self.synthetic)),
+            "removed_as": removes,
+            "criterion": removes,
+            "sampling": self.real and self.synthetic,
+            "seed": drawn or (removes and self.criterion == "random"),
         }
         fields = type(self).model_fields
         self.__dict__.update({name: fields[name].get_default() for name in used if not used[name]})
         return self
 
     # Numbers of images.
-    real_images = property(lambda self: _count(self.real))
-    synthetic_images = property(lambda self: _count(self.synthetic))
+    real_images = property(lambda self: self.real if isinstance(self.real, int) else len(self.real))
+    synthetic_images = property(lambda self: self.synthetic if isinstance(self.synthetic, int) else len(self.synthetic))
     images = property(lambda self: self.real_images + self.synthetic_images)
 
 

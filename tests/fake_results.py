@@ -12,6 +12,7 @@ THRESHOLDS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 RATIOS = tuple(range(0, 101, 10))
 RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.0006, 0.002, 0.006, 0.02)}
 
+REMOVED = {"nothing": 25, "smallest": 26, "smallest, ignored": 30, "random": 22, "occlusion": 24}
 APPROACHES = {"pre-training": (31, 13), "mixing": (30, 33), "fine-tuning": (21, 31)}
 
 
@@ -28,6 +29,8 @@ class FakeStudy:
             "table1": [("Synscapes", {}, 25, 12), ("Cityscapes", {}, 9, 28)],
             "thresholds": [_threshold(t) for t in THRESHOLDS],
             "ratios": [_ratio(r) for r in RATIOS],
+            "what_to_remove": [(f"removed: {what}", {"removed": what}, ap, ap / 2) for what, ap in REMOVED.items()],
+            "sampling": [(how, {"sampling": how}, 30, ap) for how, ap in (("shuffled", 30), ("balanced", 34))],
             "amounts": [_amount(e, a) for e in (8, 12, 16) for a in (0, 300, 600)],
             "removal": [_removal(approach, switch) for approach in APPROACHES for switch in ("off", "on")],
             "fine_tuning": [_tuned(m, r) for m, rates in RATES.items() for r in rates],

@@ -99,6 +99,11 @@ def _read_synscapes_meta(path: str) -> dict[int, int]:
     return read_json(path, "metadata", 'JSON with {"instance": {"class": {"ID": label id, ...}}}', parse)
 
 
+def _synscapes_details(meta: dict) -> dict[str, dict[str, float]]:
+    occluded, boxes = (meta["instance"].get(name, {}) for name in ("occluded", "bbox2d"))
+    return {"occlusion": occluded, "distance": {i: box["zmin"] for i, box in boxes.items() if "zmin" in box}}
+
+
 SYNSCAPES = NumberedDataset(
     "synscapes",
     {"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta},
@@ -112,6 +117,11 @@ def _read_train_ids(path: str) -> np.ndarray:
 def _read_boxes(path: str) -> dict[int, int]:
     expected = 'JSON: a list of {"color": [R, G, B, A], "label": class name, ...}'
     return read_json(path, "metadata", expected, lambda boxes: checked_classes([_class(box) for box in boxes]))
+
+
+def _urbansyn_details(boxes: list[dict]) -> dict[str, dict[str, float]]:
+    known = [box for box in boxes if "occlusion_percentage" in box]
+    return {"occlusion": {str(_class(box)[0]): box["occlusion_percentage"] / 100 for box in known}}
 
 
 def _class(box: dict) -> tuple[int, int]:
@@ -138,6 +148,7 @@ URBANSYN = _UrbanSyn(
 )
 
 SYNTHETIC = {dataset.name: dataset for dataset in (SYNSCAPES, URBANSYN)}  # what can be harmonised
+DETAILS = {"synscapes": _synscapes_details, "urbansyn": _urbansyn_details}  # metadata -> criterion -> id -> value
 
 
 def split_ids(splits: Mapping[str, Sequence[int | str]]) -> dict[str, Sequence[int]]:

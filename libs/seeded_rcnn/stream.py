@@ -34,10 +34,11 @@ class TrainingSamples:
     """``samples[position]`` is the mapped sample at that position of the endless, reshuffled training stream.
 
     Its ``seeds``, int (3,), are for :mod:`seeded_rcnn.sampling`. Loading processes share the tables: flat arrays.
+    ``groups``: indices of images that take turns, such as a domain's, each reshuffled when it is used up; all are one.
     """
 
     def __init__(self, images: pd.DataFrame, instances: pd.DataFrame, mapper: InstanceMapper, seed: int) -> None:
-        self.seed, self.mapper = seed, mapper
+        self.seed, self.mapper, self.groups = seed, mapper, [np.arange(len(images))]
         self.image_paths = images["image_path"].map(os.fsencode).to_numpy().astype(bytes)
         self.instance_paths = images["instance_path"].map(os.fsencode).to_numpy().astype(bytes)
         keys = ["dataset", "image_id"]
@@ -49,13 +50,11 @@ class TrainingSamples:
         self.categories = instances["category"].to_numpy(np.int8)[order]
         self.boxes = instances[["x0", "y0", "x1", "y1"]].to_numpy(np.int32)[order]
 
-    def __len__(self) -> int:
-        return len(self.image_paths)
-
     def row(self, position: int) -> dict[str, Any]:
         """What the mapper gets at ``position``."""
-        epoch, step = divmod(position, len(self))
-        index = np.random.default_rng([self.seed, epoch]).permutation(len(self))[step]
+        turn, number = divmod(position, len(self.groups))
+        epoch, step = divmod(turn, len(group := self.groups[number]))
+        index = group[np.random.default_rng([self.seed, epoch, number]).permutation(len(group))[step]]
         span = slice(self.offsets[index], self.offsets[index + 1])
         return {
             "image_path": os.fsdecode(self.image_paths[index]),

@@ -51,7 +51,7 @@ def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None
             continue
         rows = rows[rows["image_id"].isin(ids) & ~rows["crowd"]]
         if domain == "synthetic":
-            keep = prune(rows, spec.removal)
+            keep = prune(rows, spec.removal, spec.criterion, spec.seed)
             ignored = rows.assign(crowd=~keep, category=rows["category"].mask(~keep, IGNORED))
             rows = ignored if spec.removed_as == "ignore" else rows[keep]
         if alike:  # two trees of one data set: their images are told apart by its name
@@ -60,9 +60,7 @@ def compose(spec: DataSpec, real: Tables | None = None, synthetic: Tables | None
         instances.append(rows)
     images, instances = pd.concat(images, ignore_index=True), pd.concat(instances, ignore_index=True)
     filled = _keys(images).isin(_keys(instances[~instances["crowd"]]))
-    if not filled.any():
-        advice = "lower `removal`, or see what `verify` says of the data"
-        raise ValueError(f"none of the {len(images)} images chosen has an instance to train on: {advice}")
+    check(filled.any(), f"none in {len(images)} images", "an instance to train on; lower `removal`, or see `verify`")
     if spec.emptied == "drop":
         images = images[filled]
         instances = instances[_keys(instances).isin(_keys(images))]
@@ -78,21 +76,11 @@ def choose(ids: Iterable[str], wanted: int | tuple[str, ...], *, seed: int, doma
 
     Raises ``ValueError`` if the pool is smaller than the number asked for, lacks a given image, or lists one twice.
     """
-    pool = list(ids)
+    pool, what = list(ids), f"{domain} images"
     if isinstance(wanted, tuple):
-        if missing := sorted(set(wanted) - set(pool)):
-            listed = ", ".join(missing[:5])
-            raise ValueError(f"{len(missing)} of {len(wanted)} {domain} images wanted do not exist: {listed}")
+        missing = sorted(set(wanted) - set(pool))
+        check(not missing, missing[:5], f"some that exist; {len(missing)} of {len(wanted)} do not", what)
         return list(wanted)
-    if len(set(pool)) < len(pool):
-        raise ValueError(f"{len(pool) - len(set(pool))} {domain} images are listed twice, expected each once")
-    if not 0 <= wanted <= len(pool):
-        raise ValueError(f"{wanted} {domain} images wanted, but there are {len(pool)}; choose fewer")
+    check(len(set(pool)) == len(pool), f"{len(pool) - len(set(pool))} twice", "each once", what)
+    check(wanted <= len(pool), len(pool), f"at least {wanted}; choose fewer", what)
     return sorted(pool, key=lambda image: hashlib.sha256(f"{seed} {domain} {image}".encode()).digest())[:wanted]
-
-
-def composition_for_ratio(total: int, real_fraction: float) -> tuple[int, int]:
-    """(Real, synthetic): ``real_fraction`` (0..1) of ``total``, rounded (halves up), and the others: Figure 5."""
-    check(0 <= real_fraction <= 1, real_fraction, "a number in [0, 1]", "real_fraction")
-    real = int(total * real_fraction + 0.5 + 1e-9)
-    return real, total - real

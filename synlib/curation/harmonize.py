@@ -3,7 +3,8 @@
 The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_NNNNNN_000000_leftImg8bit.png`` (a link or a copy), and under ``gtFine``
 ``*_instanceIds.png``, ``*_labelIds.png`` and ``*_polygons.json``. Detectron2 takes the image size from that last file.
 It has **no polygons** (no key ``objects``, so that a tool that wants them fails instead of finding none) but the counts
-of the image. Where it stands, the image is done. The manifest ``harmonized.json`` comes after the last image.
+of the image, and what the metadata say of its instances. Where it stands, the image is done. The manifest
+``harmonized.json`` comes after the last image.
 """
 
 import contextlib
@@ -17,41 +18,35 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 import synlib
 from scapes import cityscapes, png
-from scapes.files import FULL, check_request, fill, replacing, write_json
+from scapes.files import FULL, check_request, fill, read_json, replacing, write_json
 from scapes.instances import combine, fingerprint, image_digest
+from scapes.labels import INSTANCE_BASE, NAMES
 from scapes.parallel import map_items
-from scapes.synthetic import SYNTHETIC
+from scapes.synthetic import DETAILS, SYNTHETIC
 from synlib.curation.rider_rule import DECIDED, DEFAULT_POLICY, Policy, harmonize_maps
 from synlib.section import check
 
 
 def harmonize_dataset(
-    source: str | Path,
-    target: str | Path,
-    *,
-    dataset: str = "synscapes",
-    policy: Policy = DEFAULT_POLICY,
-    variant: str = "rgb",
-    splits: Mapping[str, Iterable[int | str]] | None = None,
-    images: str = "link",
-    cache_dir: str | Path | None = None,
-    workers: int | None = None,
-) -> dict:
+    source: str | Path, target: str | Path, *, dataset: str = "synscapes", policy: Policy = DEFAULT_POLICY,
+    variant: str = "rgb", splits: Mapping[str, Iterable[int | str]] | None = None, images: str = "link",
+    cache_dir: str | Path | None = None, workers: int | None = None,
+) -> dict:  # fmt: skip
     """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
 
-    dataset: a name in :data:`scapes.synthetic.SYNTHETIC`. variant: which of its images, e.g. ``rgb-2k``: the labels are
-    then enlarged to the size of the images. splits: what :func:`scapes.synthetic.split_ids` gives; default:
-    its rule. images: ``link`` (relative symbolic links; copies where there are none) or ``copy``.
-    cache_dir: as of :func:`scapes.instances.fingerprint`. workers: processes, default one per core.
+    variant: which of its images; the labels are enlarged to the size of larger ones. splits: what
+    :func:`scapes.synthetic.split_ids` gives; default: its rule. images: ``link`` (relative symbolic links; copies where
+    there are none) or ``copy``. cache_dir: as of :func:`scapes.instances.fingerprint`. workers: default one per core.
 
-    The manifest records options, numbers of images, counts of :func:`~synlib.curation.rider_rule.harmonize_maps`,
-    version, and fingerprint of the input. Run again after an interruption, it continues; a finished tree is checked
-    without opening its images. While another process harmonises to ``target``, this one waits.
+    The manifest records options, numbers of images, counts of :func:`~synlib.curation.rider_rule.harmonize_maps` and of
+    the instances ``with_occlusion``, ``with_distance``, version, and fingerprint of the input. Run again, it continues;
+    a finished tree is checked without opening its images. While another process harmonises to it, this one waits.
 
     Raises ``FileExistsError`` if ``target`` holds something else or was made from other input or with other options,
     ``FileNotFoundError`` if an image of the finished tree is gone or a link to nothing (the source was moved) or the
@@ -61,17 +56,15 @@ def harmonize_dataset(
     check(images in ("link", "copy"), images, "link or copy", "images")
     check(dataset in SYNTHETIC, dataset, f"one of {', '.join(SYNTHETIC)}", "dataset")
     table = SYNTHETIC[dataset].read_images(source, variant, splits)
-    request = {
-        "dataset": dataset,
-        "variant": variant,
-        "images": images,
-        "policy": policy.to_dict() | DECIDED,
-        "number_of_images": table["split"].value_counts().sort_index().to_dict(),
-        "image_list": combine(table["split"] + "/" + table["image_id"]),
-    }
-    one = functools.partial(_try_one, target=target, policy=policy, mode=images, variant=variant)
-    work = functools.partial(_harmonize_all, table, target, one, workers)
+    keys = [f"{dataset}/{dataset}_{int(number):06d}_000000" for number in table["image_id"]]
+    placed = [cityscapes.LAYOUT.paths(target, split, key) for split, key in zip(table["split"], keys, strict=True)]
+    request = {"dataset": dataset, "variant": variant, "images": images, "policy": policy.to_dict() | DECIDED}
+    request["number_of_images"] = table["split"].value_counts().sort_index().to_dict()
+    request["image_list"] = combine(table["split"] + "/" + table["image_id"])
+    one = functools.partial(_try_one, policy=policy, mode=images, variant=variant)
+    work = functools.partial(_harmonize_all, table.assign(placed=placed), target, one, workers)
     manifest = fill(target, request, work, manifest=cityscapes.MANIFEST, partial=cityscapes.PARTIAL_MANIFEST)
+    table["image_path"] = [paths["image_path"] for paths in placed]  # so it is seen that none is gone or a dead link
     check_request(target, manifest, {"source_fingerprint": _fingerprint(table, target, cache_dir)})
     return manifest
 
@@ -91,8 +84,7 @@ def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: in
     if failures:
         shown = "\n  ".join(failures[:10])
         raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
-    first = _target_paths(target, *table.iloc[0, :3])["image_path"]
-    if one.keywords["mode"] == "link" and not os.path.islink(first):
+    if one.keywords["mode"] == "link" and not os.path.islink(table["placed"].iloc[0]["image_path"]):
         tqdm.write(f"{target}: images are copied: this file system has no symbolic links", file=sys.stderr)
     for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
         leftover.unlink()
@@ -106,23 +98,12 @@ def _nested(counts: Counter) -> dict[str, dict[str, int]]:
 
 
 def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None) -> str:
-    """Of the input, with the images as they stand in ``target``: so it is seen that none is gone or a dead link."""
-    rows, path = table[["dataset", "split", "image_id"]].to_numpy().tolist(), cityscapes.LAYOUT.path
-    placed = [path(target, split, _key(dataset, number), "image_path") for dataset, split, number in rows]
     try:
-        return fingerprint(table.assign(image_path=placed), cache_dir, progress=True)
+        return fingerprint(table, cache_dir, progress=True)
     except FileNotFoundError as error:
         path = error.filename
         what = f"links to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "missing"
         raise FileNotFoundError(f"{path}: {what}. Put it back, or remove {target} and harmonise again") from error
-
-
-def _target_paths(target: Path, dataset: str, split: str, number: str) -> dict[str, str]:
-    return cityscapes.LAYOUT.paths(target, split, _key(dataset, number))
-
-
-def _key(dataset: str, number: str) -> str:
-    return f"{dataset}/{dataset}_{int(number):06d}_000000"
 
 
 def _try_one(image: dict, **options) -> tuple[dict, str, str]:
@@ -136,14 +117,12 @@ def _try_one(image: dict, **options) -> tuple[dict, str, str]:
         return {}, "", str(error)
 
 
-def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mode: str, variant: str) -> dict:
-    """Write one row of the raw image table to ``target``, unless it is there; returns {event: {class: count}}.
+def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, variant: str) -> dict:
+    """Write one row of the raw image table to its paths ``placed``, unless it is there; returns its counts.
 
-    ``digest``: of the input (:func:`scapes.instances.image_digest`); kept, so that a changed input is noticed when the
-    work continues. Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
+    ``digest``: of the input, kept. Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
     """
-    dataset = SYNTHETIC[image["dataset"]]
-    paths = _target_paths(target, dataset.name, image["split"], image["image_id"])
+    dataset, paths = SYNTHETIC[image["dataset"]], image["placed"]
     if (done := _counts_if_complete(paths, digest)) is not None:
         return done
     class_map, instance_map, classes = dataset.read_labels(image)
@@ -153,14 +132,49 @@ def harmonize_one(image: dict, digest: str, *, target: Path, policy: Policy, mod
         instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
     except ValueError as error:
         raise ValueError(f"{image['instance_path']}: {error}") from error
+    known = _details(image, instance_ids, instance_map)
+    for criterion, values in known.items():
+        counts.update((f"with_{criterion}", NAMES[int(i) // INSTANCE_BASE]) for i in values)
     for name, label_map in {"instance_path": instance_ids, "label_path": label_ids}.items():
         if label_map.shape != (height, width):
             label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         png.write(paths[name], label_map, sync=False)
     _place_image(Path(image["image_path"]), Path(paths["image_path"]), mode)
     content = {"imgHeight": height, "imgWidth": width, "source_digest": digest, "counts": _nested(counts)}
+    content["details"] = known
     write_json(paths["polygon_path"], content, sync=False)
     return content["counts"]
+
+
+def _details(image: dict, instance_ids: np.ndarray, instance_map: np.ndarray) -> dict[str, dict[str, float]]:
+    """Criterion -> harmonised instance id -> what the metadata say of the instance that it is, or is a part of."""
+    source = np.zeros(1 << 16, instance_map.dtype)  # all pixels of a harmonised instance are of one in the source
+    source[instance_ids] = instance_map
+    ids = {str(i): str(source[i]) for i in np.flatnonzero(source).tolist() if i >= INSTANCE_BASE}
+
+    def parse(meta: dict | list) -> dict[str, dict[str, float]]:
+        known = DETAILS[image["dataset"]](meta).items()
+        return {name: {i: float(own[j]) for i, j in ids.items() if j in own} for name, own in known}
+
+    return read_json(image["meta_path"], "metadata", "numbers as occlusion and distance, or none", parse)
+
+
+def check_details(root: str | Path, criterion: str) -> None:
+    """Raise ValueError unless the harmonised tree ``root`` has what a ``criterion`` of removal needs of each."""
+    counts = (cityscapes.read_manifest(root) or {}).get("counts", {})
+    have, all_ = (sum(counts.get(event, {}).values()) for event in (f"with_{criterion}", "after"))
+    remedy = "if it was made by an earlier version, delete it and it is made again; else the metadata have none"
+    check(0 < have == all_, f"{criterion} of {have} of {all_} instances", f"of all; {remedy}", str(root))
+
+
+def with_details(instances: pd.DataFrame, root: str | Path, criterion: str) -> pd.DataFrame:
+    """``instances`` of the harmonised tree ``root`` with a column ``criterion``, NaN for groups. Raises BadFile."""
+    found = pd.Series(index=instances.index, dtype=float)
+    for (split, *key), ids in instances[~instances["crowd"]].groupby(["split", "dataset", "image_id"])["instance_id"]:
+        path = cityscapes.LAYOUT.path(root, split, "/".join(key), "polygon_path")
+        own = read_json(path, criterion, "one number per instance", lambda content: {**content["details"][criterion]})
+        found[ids.index] = [own.get(str(i), np.nan) for i in ids]
+    return instances.assign(**{criterion: found})
 
 
 def _counts_if_complete(paths: dict[str, str], digest: str) -> dict | None:

@@ -61,6 +61,8 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
         trainer.register_hooks([ProgressHook(status), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)
     samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
+    if spec.data.sampling == "balanced":
+        samples.groups = list(data.images.groupby("dataset").indices.values())
     positions = stream.batches(start, iterations, spec.batch_size, comm.get_rank(), comm.get_world_size())
     # Photo of 3 channels and label map, of 8 bits, at the largest size.
     sample_bytes = 4 * max(cfg.INPUT.MIN_SIZE_TRAIN) * cfg.INPUT.MAX_SIZE_TRAIN

@@ -27,6 +27,7 @@ import synlib
 from scapes import cityscapes, instances, staging
 from seeded_rcnn import numerics, weights
 from synlib.curation.compose import TrainingSet, compose
+from synlib.curation.harmonize import with_details
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.pointrend.trainer import build_trainer
@@ -50,11 +51,12 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
         ("real", spec.real_images, job.real_root, spec.real_fingerprint),
         ("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint),
     ):
-        if count and not root:
-            raise ValueError(f"the run needs {count} {domain} images, and the job names no {domain} data set")
+        check(root or not count, f"no {domain} data set in the job", f"one: the run needs {count} {domain} images")
         if count:
             images = _checked_images(root, "train", expected, job)
             counted = instances.instance_table(images, job.cache_dir or None, workers=1, progress=False)
+            if domain == "synthetic" and spec.criterion not in ("size", "random"):
+                counted = with_details(counted, root, spec.criterion)
             tables[domain] = images, counted
     data = compose(spec, **tables)
     ignored = int(data.instances["crowd"].sum())

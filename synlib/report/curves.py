@@ -59,15 +59,33 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     """AP of :func:`scapes.ap.thirds` against the share removed (``thresholds``), from the runs' records."""
     import seaborn  # takes a second, also where none of its figures is drawn
 
-    rows = results[(results["evaluated on"] == "Synscapes") & (results["class"] == MEAN) & results["ap"].notna()]
-    table = pd.concat([_ap_of_sizes(row, store) for _, row in rows.iterrows()], ignore_index=True)
-    labels = table["class"] + ": up to " + table["up_to_px"].map("{:,} px".format)
+    table = _by_size(results[results["evaluated on"] == "Synscapes"], store)
+    labels = table["size"] + ": up to " + table["up_to_px"].map("{:,} px".format)
     figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     look = {"palette": "viridis_r", "markers": list("os^"), "dashes": False, "errorbar": ("pi", 100)}  # band: the range
     seaborn.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, **look)
     axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
     axis.get_legend().set_title("validation instances")
     return named(figure, "figure4_sizes", figure4_sizes=table)
+
+
+@style()
+def what_to_remove(results: pd.DataFrame, store: RunStore) -> Figure:
+    """Beyond the paper (``what_to_remove``): AP, its interval, and AP by size, for what was removed."""
+    import seaborn  # takes a second, also where none of its figures is drawn
+
+    done = results[(results["class"] == MEAN) & results["ap"].notna()]
+    table = pd.concat([done.assign(size="all"), _by_size(done, store)], ignore_index=True)
+    look = {"palette": ["black", *seaborn.color_palette("viridis_r", 3)], "markers": list("Dos^"), "dodge": 0.5}
+    look |= {"kind": "point", "linestyle": "none", "errorbar": ("pi", 100), "markersize": 6}
+    look |= {"height": 3.2, "aspect": 1.4}
+    grid = seaborn.catplot(table, x="ap", y="removed", hue="size", col="evaluated on", **look)
+    mean = across_seeds(done, ["removed"])
+    mean["y"] = pd.factorize(mean["removed"])[0] - 0.25  # of the first of four marks
+    for on, axis in grid.axes_dict.items():
+        axis.hlines("y", "low", "high", data=mean[mean["evaluated on"] == on], color="black")
+    grid.set_titles("on {col_name}").set_axis_labels(f"AP (%); line: {band(mean)}", "removed").set(xlim=(-1, None))
+    return named(grid.figure, "what_to_remove", what_to_remove=table)
 
 
 @style()
@@ -98,9 +116,7 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, *, effective: bool = 
     """Figure 6 (section 4.3, ``fine_tuning``): AP on Cityscapes against the learning rate, one curve per momentum.
 
     ``effective``: against lr / (1 - m). The paper's best rates, and where it says that fine-tuning is too slow or
-    diverges, are drawn at their multiples of the ``baseline``'s rate: so they can be compared if model and batch are
-    not the paper's. ``figure.tooltips``: line of marks -> the runs behind each mark, for
-    :class:`synlib.report.widgets.Tooltips`.
+    diverges, are drawn at their multiples of the ``baseline``'s rate. ``figure.tooltips``: as of ``widgets.Tooltips``.
     """
     rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
     factors = ["momentum", "learning_rate"]
@@ -147,14 +163,16 @@ def amounts(results: pd.DataFrame) -> Figure:
     return named(figure, "table3_cost", table3_cost=results)
 
 
-def _ap_of_sizes(row: pd.Series, store: RunStore) -> pd.DataFrame:
-    """AP (percent) of a run: one row per size, which is its ``class``; ``up_to_px``: the largest area of that size."""
-    pooled = outcomes(read_records(store.run(row["run"]).evaluation("Synscapes") / "records.npz"))
-    bands = thirds(pooled)
-    table = ap_by_size(pooled, bands)
-    table = table[table["class"] == MEAN].drop(columns="class").rename(columns={"size": "class"})
-    table = table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()])
-    return table.assign(**row[["threshold", "run", "seed", "evaluated on"]])
+def _by_size(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
+    """Mean AP (percent) of runs by ``size`` of instances; ``up_to_px``: the largest area of that size."""
+    tables = []
+    for _, row in results[(results["class"] == MEAN) & results["ap"].notna()].iterrows():
+        pooled = outcomes(read_records(store.run(row["run"]).evaluation(row["evaluated on"]) / "records.npz"))
+        bands = thirds(pooled)
+        table = ap_by_size(pooled, bands).query("`class` == @MEAN")
+        table = table.assign(up_to_px=[high - 1 for _, high in bands.values()])
+        tables.append(table.assign(ap=100 * table["ap"], **row.drop(["class", "ap", "low", "high"])))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:

@@ -13,21 +13,15 @@ from scapes import cityscapes, png
 from scapes.labels import CATEGORY_OF_LABEL, INSTANCE_BASE, RIDER
 from scapes.synthetic import SYNTHETIC
 from synlib import paper
-from synlib.curation.prune import prune
+from synlib.curation.prune import prune, size_distribution
 from synlib.report.frames import across_seeds, band, published
-from synlib.report.pictures import color_classes, color_instances, crop_around, instances_only, paint
+from synlib.report.pictures import color_classes, color_instances, crop_around, paint
 from synlib.report.style import DOMAIN_COLORS, named, style
+from synlib.section import check
 from synlib.study.data import DOMAINS, NAMES, StudyData
 
 NO_TICKS = {"xticks": [], "yticks": []}
 NEW = 1 << 24  # added to the id of a merged instance for the rider that is split from it; raw ids are below
-APPROACHES = {
-    "real-world training": ("steps", {"step": "basic"}),
-    "mixed training": ("removal", {"approach": "mixing", "removal": "on"}),
-    "fine-tuning": ("steps", {"step": "optimized"}),
-    "synthetic training": ("steps", {"step": "pruned"}),
-}
-"""Training approach of Figure 1 -> the experiment and factors of its run."""
 
 
 @style()
@@ -48,7 +42,7 @@ def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
 
     def chosen(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-        rows = {name: tables[of].merge(pd.DataFrame([factors])) for name, (of, factors) in APPROACHES.items()}
+        rows = {name: tables[of].merge(pd.DataFrame([factors])) for name, (of, factors) in paper.FIGURE1.items()}
         return pd.concat([table.assign(approach=name) for name, table in rows.items()], ignore_index=True)
 
     theirs = chosen(published()).rename(columns={"ap": "paper"})[["approach", "evaluated on", "paper"]]
@@ -58,14 +52,14 @@ def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _bars(axis: Axes, bars: pd.DataFrame) -> None:
     """AP and its interval for each approach, the first at the top, and the paper's AP as a black mark."""
-    y = np.arange(len(APPROACHES))[::-1]
+    y = np.arange(len(paper.FIGURE1))[::-1]
     for on, shift, hatch, label in (("Cityscapes", 0.19, "", "paper"), ("Synscapes", -0.19, "//", None)):
-        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(APPROACHES)]
+        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(paper.FIGURE1)]
         error = [(rows["ap"] - rows["low"]).clip(lower=0), (rows["high"] - rows["ap"]).clip(lower=0)]
         look = {"color": DOMAIN_COLORS[on], "hatch": hatch, "edgecolor": "white", "label": f"on {on}"}
         axis.barh(y + shift, rows["ap"], 0.36, xerr=error, capsize=2, error_kw={"linewidth": 1}, **look)
         axis.plot(rows["paper"], y + shift, "k|", markersize=13, markeredgewidth=1.6, label=label)
-    axis.set(xlim=(0, None), ylim=(-0.6, len(APPROACHES) - 0.4), xlabel=f"AP (%), {band(bars)}")
+    axis.set(xlim=(0, None), ylim=(-0.6, len(paper.FIGURE1) - 0.4), xlabel=f"AP (%), {band(bars)}")
     axis.grid(axis="y", visible=False)
     axis.tick_params(left=False, labelleft=False)
 
@@ -74,7 +68,7 @@ def _pipeline(axis: Axes) -> None:
     """Boxes and arrows from the data sets to the approaches, which are at the heights of their bars."""
     axis.set(xlim=(0, 10))
     axis.set_axis_off()
-    names, (real, synthetic) = list(APPROACHES), DOMAIN_COLORS.values()
+    names, (real, synthetic) = list(paper.FIGURE1), DOMAIN_COLORS.values()
     steps = ["Synscapes", "harmonise\nlabels", "remove small\ninstances"]
     places = {"Cityscapes": (0.2, len(names) - 1, real)}
     places |= {text: (x, 0, synthetic) for text, x in zip(steps, (0.2, 2.5, 4.6), strict=True)}
@@ -99,7 +93,6 @@ def glance(data: StudyData) -> Figure:
         ranked = large.groupby("image_id").agg({"category": "nunique", "area_px": "sum"})
         ranked = ranked.sort_values(["category", "area_px"], ascending=False, kind="stable")
         pairs = [_training_image(data, domain, image_id) for image_id in ranked.index[:3]]
-        pairs = [(image, instances_only(ids)) for image, ids in pairs]
         painted = [paint(image, color_instances(ids), ids) for image, ids in pairs]
         rows += [(NAMES[domain], [image for image, _ in pairs]), ("instances", painted)]
     figure, axes = _grid([pictures for _, pictures in rows])
@@ -113,10 +106,9 @@ def figure2(data: StudyData) -> Figure:
     """Figure 2 (section 3.2) of :func:`rider_example`; ValueError if no instance was split."""
     image, class_map, before, after = rider_example(data)
     split = (after // INSTANCE_BASE == RIDER) & (before > 0)
-    if not split.any():
-        raise ValueError("no rider was split from a vehicle in this image; choose one that has a rider")
+    check(split.any(), "no rider split from a vehicle in its image", "one with a rider on a vehicle", "Figure 2")
     values, counts = np.unique(before[split], return_counts=True)
-    named_ids = np.where(after >= INSTANCE_BASE, before, 0) + NEW * split  # what was not changed keeps its colour
+    named_ids = np.where(after > 0, before, 0) + NEW * split  # what was not changed keeps its colour
     colors_before, colors_after = color_instances(np.stack([before, named_ids]))
     panels = {
         "Synscapes: rider and vehicle are one instance": (colors_before, before),
@@ -141,16 +133,12 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     """
     table = data.instances("synthetic", "train")
     riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]
-    if riders.empty:
-        raise ValueError(f"{data.roots['synthetic']}: no rider in the training split; Figure 2 needs one")
+    check(len(riders) > 0, "no rider in the training split", "one for Figure 2", str(data.roots["synthetic"]))
+    check(data.harmonizes, "a harmonised tree", "the raw synthetic data, for Figure 2", "data.synthetic.root")
     height = data.images("synthetic", "train")["height"].iloc[0]
-    whole = riders[riders["y1"] - riders["y0"] <= 0.45 * height]
-    image_id = (riders if whole.empty else whole).sort_values(["area_px", "image_id"])["image_id"].iloc[-1]
+    riders = riders.assign(whole=riders["y1"] - riders["y0"] <= 0.45 * height)
+    image_id = riders.sort_values(["whole", "area_px", "image_id"])["image_id"].iloc[-1]
     image, after = _training_image(data, "synthetic", image_id)
-    if not data.harmonizes:
-        raise ValueError(
-            "Figure 2 needs the raw synthetic data: name them in data.synthetic, and not a harmonised tree"
-        )
     made_from, number = cityscapes.read_manifest(data.roots["synthetic"]), int(image_id.split("_")[1])
     dataset = SYNTHETIC[made_from["dataset"]]
     raw = dataset.read_images(data.raw["synthetic"], made_from["variant"], {"train": [number]}).iloc[0]
@@ -161,8 +149,7 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
 @style()
 def figure3(data: StudyData) -> Figure:
     """Figure 3 (section 4.1): :func:`removal_sample` with the labels left at each threshold."""
-    image, instance_ids, kept = removal_sample(data)
-    shown = instances_only(instance_ids)
+    image, shown, kept = removal_sample(data)
     colors, all_ = color_instances(shown), len(np.unique(shown[shown > 0]))
     left = [np.where(np.isin(shown, chosen), shown, 0) for chosen in kept.values()]
     panels = [paint(image, colors, ids, alpha=0.65) for ids in left]
@@ -190,13 +177,18 @@ def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, n
 @style()
 def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure:
     """Instances per image by size and class; dashed: what ``removal`` (class -> fraction) leaves (section 4.1)."""
-    distribution = data.size_distribution(removal or 0.0)
+    tables = {}
+    for domain in data.roots:
+        instances = data.instances(domain)
+        keep = prune(instances, removal) if removal and domain == "synthetic" else None
+        tables[NAMES[domain]] = size_distribution(instances, data.images(domain, "train"), keep)
+    distribution = pd.concat(tables, names=["domain"]).reset_index("domain")
     figure, axes = plt.subplots(2, 4, figsize=(9.5, 4.2), sharex=True, layout="constrained")
     classes = distribution.groupby("class", sort=False)
     for (name, table), axis in zip(classes, axes.flat, strict=True):
-        for (dataset, stage), bins in table.groupby(["dataset", "stage"], sort=False):
-            look = {"color": DOMAIN_COLORS[dataset.capitalize()], "linestyle": "-" if stage == "before" else "--"}
-            label = dataset.capitalize() + ("" if stage == "before" else ", after removal")
+        for (domain, stage), bins in table.groupby(["domain", "stage"], sort=False):
+            look = {"color": DOMAIN_COLORS[domain], "linestyle": "-" if stage == "before" else "--"}
+            label = domain + ("" if stage == "before" else ", after removal")
             axis.step(100 * bins["area_to"], bins["per_image"], **look, label=label)
         axis.set(xscale="log", ylim=(0, None), title=name)
     figure.supxlabel("area (% of the image)", fontsize=9)
@@ -219,7 +211,9 @@ def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figu
 
 
 def _training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
-    return read(data.images(domain, "train").set_index("image_id").loc[image_id])
+    """Image and instance ids, 0 for groups and for what has no instance."""
+    image, ids = read(data.images(domain, "train").set_index("image_id").loc[image_id])
+    return image, np.where(ids >= INSTANCE_BASE, ids, 0)
 
 
 def read(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:

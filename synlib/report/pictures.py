@@ -5,8 +5,6 @@ import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 from matplotlib.colors import hsv_to_rgb
 
-from scapes.labels import INSTANCE_BASE
-
 
 def color_classes(class_map: np.ndarray) -> np.ndarray:
     """A class map (label ids) in the Cityscapes colours."""
@@ -23,11 +21,6 @@ def color_instances(instance_maps: np.ndarray) -> np.ndarray:
     hues, saturations, values = k * 0.618033988749895 % 1, 0.55 + 0.225 * (k % 3), 1 - 0.25 * (k % 2)
     colors = (255 * hsv_to_rgb(np.stack([hues, saturations, values], axis=1))).round().astype(np.uint8)
     return colors[numbers.reshape(instance_maps.shape)]
-
-
-def instances_only(instance_ids: np.ndarray) -> np.ndarray:
-    """The map with 0 for what Cityscapes' encoding names as no instance."""
-    return np.where(instance_ids >= INSTANCE_BASE, instance_ids, 0)
 
 
 def paint(image: np.ndarray, colors: np.ndarray, ids: np.ndarray, alpha: float = 0.55) -> np.ndarray:

@@ -113,14 +113,10 @@ def instance_counts(data: StudyData) -> Styler:
     for domain in DOMAINS:
         table, images = data.instances(domain, "train"), len(data.images(domain, "train"))
         single = table[~table["crowd"]]
-        values = {name: (single["category"] == number).sum() for number, name in enumerate(CLASSES)} | {
-            "all": len(single),
-            "images": images,
-            "per image": len(single) / images,
-            "median area (px)": single["area_px"].median(),
-            "groups": table["crowd"].sum(),
-            "per image in the paper": paper.INSTANCES[NAMES[domain]] / paper.INSTANCE_IMAGES,
-        }
+        values = {name: (single["category"] == number).sum() for number, name in enumerate(CLASSES)}
+        values |= {"all": len(single), "images": images, "per image": len(single) / images}
+        values |= {"median area (px)": single["area_px"].median(), "groups": table["crowd"].sum()}
+        values["per image in the paper"] = paper.INSTANCES[NAMES[domain]] / paper.INSTANCE_IMAGES
         columns[NAMES[domain]] = pd.Series(values, dtype=object)  # counts stay integers
     return shown(pd.DataFrame(columns))
 
@@ -158,11 +154,7 @@ def removed_instances(data: StudyData, profile: Profile) -> Styler:
     Columns as :func:`synlib.curation.prune.prune_report` has them.
     """
     instances = data.instances("synthetic", "train")
-    report = prune_report(instances, prune(instances, profile.grids.removal_fractions()))
-    report["removed (%)"] = 100 * report["removed_fraction"]
-    report = report.rename(columns={"cutoff_px": "largest removed (px)", "emptied_images": "images left without"})
-    table = report[["before", "after", "removed (%)", "largest removed (px)", "images left without"]]
-    table = table.astype(object).rename_axis(None)  # object: counts stay integers
+    table = prune_report(instances, prune(instances, profile.grids.removal_fractions()))
     before, after = (paper.INSTANCES[name] for name in ("Synscapes", "Synscapes pruned"))
     row = [before, after, 100 * (1 - after / before), np.nan, np.nan]
     table.loc["all, in the paper"] = pd.Series(row, table.columns, dtype=object)

@@ -9,7 +9,7 @@ import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from synlib.report.frames import INTERVAL, DrawsOf, Missing, published, stacked
 from synlib.report.limits import at, last_near_highest
 from synlib.report.style import named
 from synlib.report.tables import intervals, shown
+from synlib.section import check
 from synlib.study.study import Study
 
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
@@ -37,21 +38,9 @@ CHOICES = {"min": min, "max": max, "between": statistics.median_high}
 _MEAN = NAMES.index(MEAN)
 
 
-class Estimate(NamedTuple):
-    """A number with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """On the claim that the number is above 0."""
-        return HOLDS if self.low > 0 else FAILS if self.high < 0 else OPEN
-
-
 Claim = Mapping[str, Any]  # or one of the runs it weighs; claims.yaml explains their keys
-Judged = tuple[Estimate, str, str]  # the estimate, the verdict that follows from it, what both rest on
+# A number and its draws, (1 + B,); the same of what is above 0 if the claim holds; what both rest on
+Judged = tuple[np.ndarray, np.ndarray, str]
 Results = Mapping[str, pd.DataFrame]  # experiment -> its results, see synlib.report.frames
 
 
@@ -82,10 +71,9 @@ def conclude(study: Study, *places: str) -> Markdown:
 
     A claim that holds here holds in the paper: those are left to the table.
     """
-    judged = _judged(study, places)
-    judged = judged.assign(interval=intervals(judged))
+    judged = _judged(study, places).assign(interval=intervals)
     lines = [f"**{counted(judged['verdict'])}.**"]
-    for verdict, said in ((FAILS, "Not as in the paper"), (OPEN, "Not decided")):
+    for verdict, said in ((FAILS, "Does not hold here"), (OPEN, "Not decided")):
         rows = judged[judged["verdict"] == verdict].to_dict("records")
         lines += [f"\n{said}:\n"] * bool(rows)
         for row in rows:
@@ -117,11 +105,11 @@ def _best(rows: pd.DataFrame, draws: DrawsOf, factor: str) -> str:
         return str(error)
     ap = 100 * runs.ap[..., _MEAN]  # (K, 1 + B)
     top = ap[:, 0].argmax()
-    found, (low, _) = _estimate(ap[top]), percentiles((ap[top] - ap)[:, 1:].T)  # low: (K,)
+    found, (low, _) = percentiles(ap[top, 1:]), percentiles((ap[top] - ap)[:, 1:].T)  # low: (K,)
     equal = ", ".join(f"{value:g}" for value in runs.values[low <= 0] if value != runs.values[top])
     ids = ", ".join(rows.loc[rows[factor] == runs.values[top], "run"].unique())
     end = {0: " (the smallest that has a result)", len(ap) - 1: " (the largest that has a result)"}.get(top, "")
-    text = f"**{found.value:.1f}** ({found.low:.1f} – {found.high:.1f}) at **{runs.values[top]:g}**{end}, run {ids}"
+    text = f"**{ap[top, 0]:.1f}** ({found[0]:.1f} – {found[1]:.1f}) at **{runs.values[top]:g}**{end}, run {ids}"
     return f"{text}; {f'not clearly lower: {equal}' if equal else 'all others are clearly lower'}"
 
 
@@ -134,11 +122,11 @@ def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     rows = []
     for claim in _chosen(places):
         try:
-            found, verdict, because = RULES[claim["rule"]](claim, results, draws)
+            found, above, because = RULES[claim["rule"]](claim, results, draws)
         except Missing as error:
-            found, verdict, because = Estimate(np.nan, np.nan, np.nan), OPEN, str(error)
+            found, above, because = np.full(2, np.nan), np.full(2, np.nan), str(error)
         said = (claim[key] for key in ("section", "shown_in", "text", "unit"))
-        rows.append((*said, _in_the_paper(claim), *found, verdict, because))
+        rows.append((*said, _in_the_paper(claim), found[0], *percentiles(found[1:]), verdict_of(above), because))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -169,8 +157,7 @@ def counted(found: pd.Series) -> str:
 def _chosen(places: Sequence[str]) -> list[Claim]:
     known = dict.fromkeys(place for claim in claims() for place in (claim["section"], claim["shown_in"]))
     wanted = [place for place in places if place] or list(known)
-    if unknown := [place for place in wanted if place not in known]:
-        raise ValueError(f"claims of {unknown[0]!r}: expected one of {', '.join(known)}")
+    check(known.keys() >= set(wanted), wanted, f"some of {', '.join(known)}", "claims of")
     return [claim for claim in claims() if claim["section"] in wanted or claim["shown_in"] in wanted]
 
 
@@ -193,25 +180,26 @@ def _above_zero(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
     because = f"{seeds} seeds" if seeds > 1 else "one seed"
     if runs.groupby(["evaluated on", "run"])["weight"].sum().abs().max() < 1e-12:
         because = "both are the same run"
-    elif found.verdict == OPEN:
+    elif verdict_of(found) == OPEN:
         because += "; 0 is in the interval"
-    return found, found.verdict, because
+    return found, found, because
 
 
-def contrast(runs: pd.DataFrame, draws: DrawsOf) -> tuple[Estimate, int]:
-    """The weighted sum of mean APs in AP points, averaged over the seeds that all its runs have; how many these are.
+def contrast(runs: pd.DataFrame, draws: DrawsOf) -> tuple[np.ndarray, int]:
+    """The weighted sum of mean APs in AP points, its draws (1 + B,), averaged over common seeds; how many they are.
 
     ``runs``: results with ``weight`` and ``term``, which tells runs of one name apart. Raises Missing as ``stacked``.
     """
     number = runs.groupby(["term", "trained on"]).ngroup()
     found = stacked(runs.assign(**{"run compared": number}), draws, "run compared")
     weights = runs.groupby(number)["weight"].first().to_numpy()
-    return _estimate(100 * weights @ found.ap[..., _MEAN]), found.seeds
+    return 100 * weights @ found.ap[..., _MEAN], found.seeds
 
 
-def _estimate(values: np.ndarray) -> Estimate:
-    """A number and the 95 % interval of its draws, of both ``(1 + B,)``."""
-    return Estimate(*(float(number) for number in (values[0], *percentiles(values[1:]))))
+def verdict_of(values: np.ndarray) -> str:
+    """On the claim that a number with its draws, (1 + B,), is above 0."""
+    low, high = percentiles(values[1:])
+    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
 
 
 def _finished(runs: Claim, results: Results) -> pd.DataFrame:
@@ -250,8 +238,7 @@ def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judg
     lead = limits["person"] - limits.drop(columns=["person", MEAN]).median(axis=1)
     if np.isnan(lead[0]):
         raise Missing("AP is 0 or unknown, so there is no limit, for persons or for all others")
-    found = _estimate(lead.to_numpy())
-    return found, found.verdict, "by trained thresholds, as in Figure 4; the median of the other classes"
+    return lead.to_numpy(), lead.to_numpy(), "by trained thresholds, as in Figure 4; the median of the other classes"
 
 
 def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
@@ -264,11 +251,12 @@ def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judg
     if len(momenta) < 2:
         raise Missing(f"found momentum {momenta}, expected two")
     first, second = (_peak(rows[rows["momentum"] == momentum], draws) for momentum in (momenta[0], momenta[-1]))
-    found = _estimate(second - first)
-    inside = found.low >= -0.5 and found.high <= 0.5
-    outside = found.low > 0.5 or found.high < -0.5
-    verdict = HOLDS if inside else FAILS if outside else OPEN
-    return found, verdict, "of the rates tried; holds within half a decade, the same nominal rate would be 1"
+    apart = second - first
+    return (
+        apart,
+        0.5 - np.abs(apart),
+        "of the rates tried; holds within half a decade, the same nominal rate would be 1",
+    )
 
 
 def _peak(rows: pd.DataFrame, draws: DrawsOf) -> np.ndarray:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from synlib.curation.harmonize import check_details
 from synlib.runs.folder import RunBusyError, reason_of
 from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.progress import Progress
 from synlib.runs.slurm import SlurmError, SlurmExecutor, SlurmJob
 from synlib.runs.store import RunStore
+from synlib.section import check
 from synlib.spec import Execution, RunSpec
 
 POLL_SECONDS = 0.2
@@ -58,10 +60,11 @@ def train(
     leaves them running. Raises SlurmError when no cluster can be reached, and RunFailedError naming each failed run,
     its reason and its log: with ``keep_going`` after the other runs are done, otherwise at once.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs: found {jobs}, expected at least 1")
+    check(jobs >= 1, jobs, "at least 1", "jobs")
     slurm = execution.executor == "slurm"
     launch = _Launch(specs, store, execution, keep_going or slurm)  # what is in a queue goes on anyway
+    for criterion in {spec.data.criterion for spec in launch.waiting} - {"size", "random"}:
+        check_details(execution.synthetic_root, criterion)
     if launch.goes_on():
         launch.work(SlurmExecutor(store, execution) if slurm else LocalExecutor(store, execution, jobs), wait)
     outcomes = launch.ended()

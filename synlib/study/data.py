@@ -11,7 +11,6 @@ from scapes import cityscapes, instances
 from scapes.layout import nearby
 from scapes.synthetic import SYNTHETIC, split_ids
 from synlib.curation.harmonize import harmonize_dataset
-from synlib.curation.prune import prune, size_distribution
 from synlib.curation.rider_rule import Policy
 from synlib.profile import Profile
 from synlib.section import expanded
@@ -110,15 +109,6 @@ class StudyData:
             self._known[domain, split, read] = read(*arguments)
         found = self._known[domain, split, read]
         return found.copy() if isinstance(found, pd.DataFrame) else found
-
-    def size_distribution(self, removal: float | Mapping[str, float] = 0.0) -> pd.DataFrame:
-        """Of the training instances of both domains, and of the synthetic ones left after ``removal`` (section 4.1)."""
-        frames = []
-        for domain in self.roots:
-            table = self.instances(domain)
-            keep = prune(table, removal) if removal and domain == "synthetic" else None
-            frames.append(size_distribution(table, self.images(domain, "train"), keep))
-        return pd.concat(frames, ignore_index=True)
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of the domains that have one, named as in the paper's tables."""

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from synlib.curation.compose import composition_for_ratio
 from synlib.profile import Profile
 from synlib.spec import DataSpec, RunSpec
 
@@ -70,11 +69,28 @@ def thresholds(planner: Planner) -> Runs:
         yield f"{percent:g} % removed", spec, {"threshold": percent}
 
 
+def what_to_remove(planner: Planner) -> Runs:
+    """Beyond the paper: as much of each class as chosen in section 4.1, but other instances, or ignored ones."""
+    spec = planner.run(synthetic=planner.profile.baseline_images, removal="on")
+    hows = {"nothing": {"removal": 0.0}, "smallest": {}, "smallest, ignored": {"removed_as": "ignore"}}
+    hows |= {name: {"criterion": name} for name in planner.grids.removed_by}
+    for name, how in hows.items():
+        yield f"removed: {name}", spec.replace(data=spec.data.replace(**how)), {"removed": name}
+
+
+def sampling(planner: Planner) -> Runs:
+    """Beyond the paper: the images of mixing in random order, or real and synthetic ones in turn."""
+    spec = planner.mixed(planner.grids.mixed_images, min(planner.grids.epochs))
+    for how in ("shuffled", "balanced"):
+        yield how, spec.replace(data=spec.data.replace(sampling=how)), {"sampling": how}
+
+
 def ratios(planner: Planner) -> Runs:
     """Figure 5 (section 4.2): as many images as in the baseline, of which a share is real."""
+    images = planner.profile.baseline_images
     for percent in planner.grids.ratios:
-        real, synthetic = composition_for_ratio(planner.profile.baseline_images, percent / 100)
-        spec = planner.run(real=real, synthetic=synthetic, removal="on")
+        real = int(images * percent / 100 + 0.5 + 1e-9)  # halves up
+        spec = planner.run(real=real, synthetic=images - real, removal="on")
         yield f"{percent:g} % real", spec, {"real_percent": percent}
 
 
@@ -126,5 +142,5 @@ def steps(planner: Planner) -> Runs:
         yield step, spec, {"step": step}
 
 
-_ALL = (table1, thresholds, ratios, amounts, pre_training, fine_tuning, removal, steps)
+_ALL = (table1, thresholds, what_to_remove, ratios, amounts, sampling, pre_training, fine_tuning, removal, steps)
 EXPERIMENTS = {function.__name__: function for function in _ALL}

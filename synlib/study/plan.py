@@ -28,8 +28,8 @@ class Planned(NamedTuple):
 
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "01_harmonization": ("table1",),
-    "02_pruning_study": ("thresholds",),
-    "03_mixing_study": ("ratios", "amounts"),
+    "02_pruning_study": ("thresholds", "what_to_remove"),
+    "03_mixing_study": ("ratios", "amounts", "sampling"),
     "04_fine_tuning_study": ("pre_training", "fine_tuning", "removal", "steps"),
     "05_summary": tuple(EXPERIMENTS),
 }

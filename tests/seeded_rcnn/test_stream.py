@@ -53,6 +53,17 @@ def test_every_image_once_an_epoch_and_epochs_in_another_order():
     assert [data[position] for position in reversed(range(40))] == forwards[::-1]
 
 
+def test_groups_take_turns_and_one_group_is_in_the_order_of_earlier_versions():
+    data = samples()
+    order = [data.row(position)["image_path"] for position in range(IMAGES, 2 * IMAGES)]
+    assert order == [f"image {i}" for i in np.random.default_rng([0, 1]).permutation(IMAGES)]
+    data.groups = [np.arange(2), np.arange(2, IMAGES)]
+    seen = [int(data.row(position)["image_path"].removeprefix("image ")) for position in range(40)]
+    for group, own in zip(data.groups, (seen[::2], seen[1::2]), strict=True):
+        epochs = [own[start : start + len(group)] for start in range(0, 20, len(group))]
+        assert all(sorted(epoch) == group.tolist() for epoch in epochs) and len(set(map(tuple, epochs))) > 1
+
+
 def test_the_instances_of_an_image_stay_with_it():
     data = samples()
     for row in map(data.row, range(IMAGES)):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scapes.labels import CLASSES
-from synlib.curation.compose import IGNORED, choose, compose, composition_for_ratio
+from synlib.curation.compose import IGNORED, choose, compose
 from synlib.curation.prune import prune, prune_report, removed_from, size_distribution
 from synlib.spec import DataSpec
 
@@ -85,7 +85,8 @@ def test_images_without_instances_are_kept_or_dropped(removed_as):
     pd.testing.assert_frame_equal(kept.instances[~kept.instances["crowd"]], dropped.instances)
     for emptied in ("keep", "drop"):
         with pytest.raises(
-            ValueError, match="none of the 5 images chosen has an instance to train on: lower `removal`"
+            ValueError,
+            match="found 'none in 5 images', expected an instance to train on; lower `removal`",
         ):
             chosen(DataSpec(synthetic=5, removal=1.0, emptied=emptied, removed_as=removed_as))
 
@@ -110,7 +111,7 @@ def test_listed_images_are_taken_and_no_others():
     assert result.images["image_id"][~of_real].tolist() == drawn.images["image_id"].tolist()
     expected = REAL[1][REAL[1]["image_id"].isin(wanted) & ~REAL[1]["crowd"]]
     assert (result.instances["dataset"] == "cityscapes").sum() == len(expected)
-    with pytest.raises(ValueError, match="2 of 3 synthetic images wanted do not exist: 030, none"):
+    with pytest.raises(ValueError, match=r"synthetic images: found \['030', 'none'\], .*; 2 of 3 do not"):
         chosen(DataSpec(synthetic=["none", "030", "001"]))
 
 
@@ -139,32 +140,13 @@ def test_every_image_is_chosen_about_equally_often():
 @pytest.mark.parametrize(
     ("number", "pool", "message"),
     [
-        (61, IDS, "61 real images wanted, but there are 60"),
-        (-1, IDS, "-1 real"),
-        (1, [*IDS, IDS[3]], "1 real images are listed twice"),
+        (61, IDS, "real images: found 60, expected at least 61"),
+        (1, [*IDS, IDS[3]], "real images: found '1 twice', expected each once"),
     ],
 )
 def test_pools_that_do_not_do(number, pool, message):
     with pytest.raises(ValueError, match=message):
         some_of(number, pool)
-
-
-@given(st.integers(0, 3000), st.integers(0, 100))
-def test_ratio_keeps_the_total(total, percent):
-    real, synthetic = composition_for_ratio(total, percent / 100)
-    assert real + synthetic == total and real == (2 * total * percent + 100) // 200
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: composition_for_ratio(10, 1.5),
-        lambda: composition_for_ratio(10, float("nan")),
-    ],
-)
-def test_bad_arguments(call):
-    with pytest.raises(ValueError, match="expected a number"):
-        call()
 
 
 FRACTIONS = st.one_of(
@@ -213,6 +195,18 @@ def test_order_and_index_of_the_rows_do_not_matter(table, fractions, random):
     assert prune(shuffled, fractions).tolist() == prune(table, fractions).iloc[order].tolist()
 
 
+def test_other_criteria_remove_as_many_those_with_the_largest_values_or_any():
+    table = SYNTHETIC[1].assign(distance=np.random.default_rng(0).random(len(SYNTHETIC[1])))
+    keep, shuffled = prune(table, 0.4, "distance"), table.sample(frac=1, random_state=1)
+    for _, rows in table[~table["crowd"]].assign(keep=keep).groupby("category"):
+        assert (~rows["keep"]).sum() == int(0.4 * len(rows) + 0.5)
+        assert rows.loc[~rows["keep"], "distance"].min() > rows.loc[rows["keep"], "distance"].max()
+    first, second = (prune(table, 0.4, "random", seed) for seed in (0, 1))
+    assert first.equals(prune(shuffled, 0.4, "random").reindex(table.index)) and not first.equals(second)
+    assert first.sum() == second.sum() == keep.sum() == prune(table, 0.4).sum()
+    assert not (prune(table, 0.6, "random") & ~first).any()
+
+
 @settings(max_examples=30, deadline=None)
 @given(tables())
 def test_each_instance_goes_at_its_own_fraction_and_not_before(table):
@@ -229,15 +223,14 @@ def test_report_adds_up(table, fractions):
     keep = prune(table, fractions)
     report = prune_report(table, keep)
     assert report.index.tolist() == [*CLASSES, "all"]
-    assert (report["before"] - report["removed"] == report["after"]).all()
-    assert (report["removed_fraction"] == report["removed"] / report["before"].clip(lower=1)).all()
+    assert (report["removed (%)"] == 100 * (report["before"] - report["after"]) / report["before"].clip(lower=1)).all()
     single = table[~table["crowd"]].assign(keep=keep)
     for name, row in report.iterrows():
         own = single if name == "all" else single[single["category"] == CLASSES.index(name)]
         kept = own[own["keep"]]
         assert (row["before"], row["after"]) == (len(own), len(kept))
-        assert row["emptied_images"] == len(set(own["image_id"]) - set(kept["image_id"]))
-        assert name == "all" or (kept["area_px"] >= row["cutoff_px"]).all()
+        assert row["images left without"] == len(set(own["image_id"]) - set(kept["image_id"]))
+        assert name == "all" or (kept["area_px"] >= row["largest removed (px)"]).all()
 
 
 def single(image_id, category, area_px):
@@ -250,7 +243,7 @@ def test_fractions_are_decimal_and_the_report_has_the_cutoff():
     assert (~prune(single("a", 0, np.arange(100)), 0.29)).sum() == 29
     table = single(list("abcd"), 2, [4, 1, 9, 1])
     report = prune_report(table, prune(table, {"car": 0.5}))
-    assert report.loc["car", ["cutoff_px", "emptied_images"]].tolist() == [1, 2]
+    assert report.loc["car", ["largest removed (px)", "images left without"]].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("fractions", [1.1, -0.1, float("nan"), {"caar": 0.1}, {"car": "much"}])
@@ -273,27 +266,16 @@ def placed(draw):
 
 
 @settings(max_examples=15, deadline=None)
-@given(placed())
-def test_distribution_counts_every_single_instance_once(table):
+@given(placed(), st.sampled_from([("synscapes", 720 * 1440), ("cityscapes", 1024 * 2048)]))
+def test_distribution_counts_every_single_instance_once(table, of):
+    table, images = (rows[rows["dataset"] == of[0]] for rows in (table, IMAGES))
     keep = prune(table, 0.4)
-    tidy = size_distribution(table, IMAGES, keep)
-    assert len(tidy) == 2 * 8 * 2 * 21
-    single = table[~table["crowd"]]
-    for dataset, images in (("synscapes", 3), ("cityscapes", 2)):
-        image_px = 720 * 1440 if dataset == "synscapes" else 1024 * 2048
-        for category, name in enumerate(CLASSES):
-            for stage, rows in (("before", single), ("after", single[keep[single.index]])):
-                sizes = rows[(rows["dataset"] == dataset) & (rows["category"] == category)]["area_px"] / image_px
-                own = tidy[(tidy["dataset"] == dataset) & (tidy["class"] == name) & (tidy["stage"] == stage)]
-                expected = [
-                    sum(low < size <= high for size in sizes)
-                    for low, high in zip(own["area_from"], own["area_to"], strict=True)
-                ]
-                assert own["instances"].tolist() == expected
-                assert own["per_image"].sum() == pytest.approx(len(sizes) / images)
-
-
-def test_tables_that_do_not_match():
-    table = pd.DataFrame({"image_id": ["z"], "category": 2, "area_px": [50], "crowd": False})
-    with pytest.raises(KeyError, match=r"synscapes.*train.*z"):
-        size_distribution(table.assign(dataset="synscapes", split="train"), IMAGES)
+    tidy = size_distribution(table, images, keep)
+    assert len(tidy) == 2 * 8 * 21
+    single = table[~table["crowd"]].assign(area=table["area_px"] / of[1])
+    for (stage, name), own in tidy.groupby(["stage", "class"]):
+        rows = single if stage == "before" else single[keep[single.index]]
+        rows = rows[rows["category"] == CLASSES.index(name)]
+        ends = zip(own["area_from"], own["area_to"], strict=True)
+        assert own["instances"].tolist() == [sum(low < size <= high for size in rows["area"]) for low, high in ends]
+        assert own["per_image"].sum() == pytest.approx(len(rows) / len(images))

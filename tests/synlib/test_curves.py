@@ -97,14 +97,19 @@ def records(thirds_found: int) -> list[ImageMatch]:
     return [ImageMatch("a", 1, truths, predictions[9 - 3 * thirds_found :])]
 
 
-def test_ap_by_size_comes_from_the_records_of_the_runs(one, tmp_path):
-    store, results = RunStore(tmp_path), one.results["thresholds"]
-    results = results[results["threshold"].isin([0, 50, 90])]
-    results = results.assign(run=results["run"].str.replace("/", "-"))
-    for run, threshold in results[["run", "threshold"]].drop_duplicates().itertuples(index=False):
-        folder = store.run(run).evaluation("Synscapes")
+def stored(results, factor, thirds_found, root):
+    """Results, and a store with records of their runs, by the value of ``factor``."""
+    store, results = RunStore(root), results.assign(run=results["run"].str.replace("/", "-"))
+    for run, on, value in results[["run", "evaluated on", factor]].drop_duplicates().itertuples(index=False):
+        folder = store.run(run).evaluation(on)
         folder.mkdir(parents=True)
-        write_records(folder / "records.npz", records({0: 3, 50: 2, 90: 1}[threshold]))
+        write_records(folder / "records.npz", records(thirds_found[value]))
+    return results, store
+
+
+def test_ap_by_size_comes_from_the_records_of_the_runs(one, tmp_path):
+    results = one.results["thresholds"].query("threshold in [0, 50, 90]")
+    results, store = stored(results, "threshold", {0: 3, 50: 2, 90: 1}, tmp_path)
     figure = curves.figure4_sizes(results, store)
     small, medium, large = [item.get_xydata() for item in figure.axes[0].get_lines() if len(item.get_xydata())]
     assert large.tolist() == [[0, 100], [50, 100], [90, 100]]
@@ -112,6 +117,19 @@ def test_ap_by_size_comes_from_the_records_of_the_runs(one, tmp_path):
     words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert words == ["small: up to 30 px", "medium: up to 60 px", "large: up to 90 px"]
     assert set(figure.tables["figure4_sizes"]["run"]) == set(results["run"])
+
+
+def test_what_to_remove_draws_ap_its_interval_and_sizes(one, tmp_path):
+    found = {"nothing": 3, "smallest": 2, "smallest, ignored": 2, "random": 1, "occlusion": 1}
+    results, store = stored(one.results["what_to_remove"], "removed", found, tmp_path)
+    figure = curves.what_to_remove(results, store)
+    assert figure.tables["what_to_remove"].query("size == 'medium'")["ap"].tolist() == 6 * [100] + 4 * [0]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(found)
+    for axis, on in zip(figure.axes, ("Synscapes", "Cityscapes"), strict=True):
+        expected, segments = means(results, "removed", on).loc[list(found)], axis.collections[-1].get_segments()
+        np.testing.assert_allclose([segment[:, 0] for segment in segments], expected[["low", "high"]])
+        points = next(item for item in axis.get_lines() if item.get_marker() == "D").get_xydata()
+        np.testing.assert_allclose(points, np.stack([expected["ap"], [segment[0, 1] for segment in segments]], 1))
 
 
 def test_figure5_draws_both_curves_and_the_papers_marks(one):
@@ -186,9 +204,9 @@ def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
     figure = figures.figure1(study.results)
     bars = figure.tables["figure1"]
     pipeline, axis = figure.axes
-    assert {text.get_text() for text in pipeline.texts} > set(figures.APPROACHES)
+    assert {text.get_text() for text in pipeline.texts} > set(paper.FIGURE1)
     for on, container in zip(DOMAIN_COLORS, axis.containers[1::2], strict=True):
-        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(figures.APPROACHES)]
+        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(paper.FIGURE1)]
         np.testing.assert_allclose([bar.get_width() for bar in container], rows["ap"])
         segments = container.errorbar.lines[2][0].get_segments()
         np.testing.assert_allclose([segment[:, 0] for segment in segments], rows[["low", "high"]])
@@ -245,8 +263,8 @@ def test_figures_of_the_data_carry_their_names(study):
     plain, pruned = figures.sizes(study.data), figures.sizes(study.data, removal)
     assert [figure.name for figure in (plain, pruned)] == ["sizes", "sizes_after_removal"]
     assert set(plain.tables["sizes"]["stage"]) == {"before"}
-    table = pruned.tables["sizes_after_removal"].groupby(["dataset", "stage", "class"])["instances"].sum()
-    assert table["synscapes", "after", "person"] < table["synscapes", "before", "person"]
+    table = pruned.tables["sizes_after_removal"].groupby(["domain", "stage", "class"])["instances"].sum()
+    assert table["Synscapes", "after", "person"] < table["Synscapes", "before", "person"]
     drawn = (figures.glance, figures.figure2, figures.figure3)
     assert [function(study.data).name for function in drawn] == ["glance", "figure2", "figure3"]
 

@@ -1,5 +1,6 @@
 """Harmonising a data set on disk: what other tools read, interruption, repetition, refusal."""
 
+import functools
 import json
 import os
 from collections import Counter
@@ -14,10 +15,10 @@ from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 from scapes import cityscapes, png
 from scapes.instances import instance_table
 from scapes.labels import CLASSES, LABEL_IDS
-from scapes.synthetic import split_ids
+from scapes.synthetic import SYNSCAPES, read_instance_map, split_ids
 from scapes.verify import verify_dataset
 from synlib.curation import harmonize
-from synlib.curation.harmonize import count_table, harmonize_dataset
+from synlib.curation.harmonize import check_details, count_table, harmonize_dataset, with_details
 from synlib.curation.rider_rule import Policy, harmonize_maps
 from tests import tiny_data
 
@@ -57,6 +58,25 @@ def test_tree_holds_what_the_rule_makes(source, tmp_path):
     assert table.loc["after", "rider"] == table.loc["rider_added", "motorcycle"] == 5
     assert table.loc["without_pixels", "bus"] == 5
     assert verify_dataset(tmp_path / "out").empty
+    with pytest.raises(
+        ValueError, match=r"out: found 'occlusion of 0 of \d+ instances', expected of all; if .* delete it"
+    ):
+        check_details(tmp_path / "out", "occlusion")  # its metadata have none; nor has a tree of an earlier version
+
+
+def test_occlusion_and_distance_are_those_of_the_source(smoke_data):
+    root, path = smoke_data / "synscapes-harmonized", functools.partial(SYNSCAPES.path, smoke_data / "synscapes", "rgb")
+    images = cityscapes.read_images(root, "train")
+    table = instance_table(images, workers=1, progress=False)
+    table = with_details(with_details(table, root, "occlusion"), root, "distance")
+    for row in table[~table["crowd"]].merge(images).itertuples():
+        number = str(int(row.image_id.split("_")[1]))
+        known = json.loads(Path(path(number, "meta_path")).read_text())["instance"]
+        source = read_instance_map(path(number, "instance_path"))[
+            png.read(row.instance_path, "gray 16") == row.instance_id
+        ]
+        assert row.occlusion == known["occluded"][str(source[0])] and len(set(source)) == 1
+        assert row.distance == known["bbox2d"][str(source[0])]["zmin"]
 
 
 @pytest.mark.parametrize("variant", ["rgb", "rgb-2k"])

@@ -87,6 +87,13 @@ def test_a_failed_run_says_why_stops_the_others_unless_told_to_keep_going_and_is
     assert failure.stat().st_mtime_ns > written
 
 
+def test_a_criterion_that_the_tree_does_not_know_is_told_before_anything_is_trained(store, spec, job):
+    occluded = RunSpec(data={"synthetic": 2, "removal": 0.5, "criterion": "occlusion"})
+    with pytest.raises(ValueError, match=r"cityscapes: found 'occlusion of 0 of 0 instances', expected of all"):
+        train([spec, occluded], store, job.replace(synthetic_root=job.real_root))
+    assert not list(store.root.glob("*"))
+
+
 def test_a_run_that_diverges_is_a_result(store, spec, job, study):
     """It stops nobody, is not tried again, and has its rows; what would start from it is not started."""
     bad, good = variant(spec, iterations=20, base_lr=1e9, clip_gradient_norm=0.0), spec

@@ -18,7 +18,7 @@ BASE = RunSpec(data=DATA)
 CHANGES = {
     "data": {
         "real": 21, "synthetic": 31, "real_fingerprint": "x", "synthetic_fingerprint": "x", "removal": 0.1,
-        "removed_as": "ignore", "emptied": "drop", "seed": 1,
+        "removed_as": "ignore", "emptied": "drop", "seed": 1, "criterion": "random", "sampling": "balanced",
     },
     "schedule": {
         "iterations": 23_999, "base_lr": 0.02, "momentum": 0.8, "weight_decay": 0.0, "policy": "cosine",
@@ -35,8 +35,8 @@ SECTIONS = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec, "spe
 def changed(section: str, field: str, value) -> RunSpec:
     if section == "spec":
         return BASE.replace(**{field: value})
-    if field == "removed_as":  # means nothing unless something is removed
-        return BASE.replace(data=DATA.replace(removal=0.2, removed_as=value))
+    if field in ("removed_as", "criterion"):  # means nothing unless something is removed
+        return BASE.replace(data=DATA.replace(removal=0.2, **{field: value}))
     return BASE.replace(**{section: getattr(BASE, section).replace(**{field: value})})
 
 
@@ -49,6 +49,8 @@ data = st.builds(
     removal=st.floats(0, 1) | st.dictionaries(st.sampled_from(CLASSES), st.floats(0, 1)),
     removed_as=st.sampled_from(["background", "ignore"]),
     emptied=st.sampled_from(["keep", "drop"]),
+    criterion=st.sampled_from(["size", "random"]),
+    sampling=st.sampled_from(["shuffled", "balanced"]),
 )
 schedules = st.builds(
     ScheduleSpec,
@@ -97,6 +99,9 @@ def test_ways_to_say_the_same_give_one_id():
     assert DataSpec(synthetic=5, removal={"car": 0.1}, removed_as="ignore").to_dict()["removed_as"] == "ignore"
     by_class = DataSpec(synthetic=5, removal=dict.fromkeys(CLASSES, 0.5))
     assert RunSpec(data=by_class).run_id == RunSpec(data=DataSpec(synthetic=5, removal=0.5)).run_id
+    listed = {"synthetic": ["a"], "removal": 0.5, "seed": 3}
+    assert DataSpec(**listed).seed == 0 and DataSpec(**listed, criterion="random").seed == 3
+    assert DataSpec(real=5, removal=0.3, criterion="random", sampling="balanced") == DataSpec(real=5)
     assert ScheduleSpec(momentum=0) == ScheduleSpec(momentum=0.0)
     assert ScheduleSpec(iterations=50) == ScheduleSpec(iterations=50, warmup_iterations=5)
     assert RunSpec(data={"real": ["a", "b", "c", "d"]}, schedule={"epochs": 10}).schedule.iterations == 5
@@ -125,7 +130,7 @@ def test_epochs_are_iterations_that_show_every_image_often_enough_and_no_more(ep
 WRONG = {
     "data": {
         "real": [-1, "20", True, ["a", 5]], "synthetic": [2.5], "emptied": ["remove"], "removed_as": ["void"],
-        "seed": [-1], "real_fingerprint": [12],
+        "seed": [-1], "real_fingerprint": [12], "criterion": ["area"], "sampling": [0.5],
     },
     "schedule": {
         "iterations": [0, "many"], "base_lr": [0, "1e-3", math.nan], "momentum": [1.0], "weight_decay": [-1e-4],
