@@ -78,8 +78,7 @@ def what_to_remove(results: pd.DataFrame, store: RunStore) -> Figure:
     table = pd.concat([done.assign(size="all"), _by_size(done, store)], ignore_index=True)
     look = {"palette": ["black", *seaborn.color_palette("viridis_r", 3)], "markers": list("Dos^"), "dodge": 0.5}
     look |= {"kind": "point", "linestyle": "none", "errorbar": ("pi", 100), "markersize": 6}
-    look |= {"height": 3.2, "aspect": 1.4}
-    grid = seaborn.catplot(table, x="ap", y="removed", hue="size", col="evaluated on", **look)
+    grid = seaborn.catplot(table, x="ap", y="removed", hue="size", col="evaluated on", height=3.2, aspect=1.4, **look)
     mean = across_seeds(done, ["removed"])
     mean["y"] = pd.factorize(mean["removed"])[0] - 0.25  # of the first of four marks
     for on, axis in grid.axes_dict.items():

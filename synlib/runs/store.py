@@ -150,14 +150,13 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
     ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
     data, iterations, state = spec.data, spec.schedule.iterations, run.state()
     removal = {name: fraction for name, fraction in data.removal.items() if fraction}
-    other = (data.criterion, "size"), (data.removed_as, "background"), (data.sampling, "shuffled")
-    how = "".join(f", {value}" for value, usual in other if value != usual)
+    how = [v for v in (data.criterion, data.removed_as, data.sampling) if v not in ("size", "background", "shuffled")]
     at_hand = run.progress() if state == "running" else {}
     speed = at_hand.get("per_second")
     if state in ENDED_EARLY:
         state = f"failed: {run.failure()}" if state == "failed" else run.failure()
     return {
-        "state": state, "trained on": _trained_on(data.real_images, data.synthetic_images, removal) + how,
+        "state": state, "trained on": ", ".join([_trained_on(data.real_images, data.synthetic_images, removal), *how]),
         "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
         "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
         "iterations done": run.iterations_done(iterations), "iterations": iterations,

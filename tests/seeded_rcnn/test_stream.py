@@ -59,9 +59,9 @@ def test_groups_take_turns_and_one_group_is_in_the_order_of_earlier_versions():
     assert order == [f"image {i}" for i in np.random.default_rng([0, 1]).permutation(IMAGES)]
     data.groups = [np.arange(2), np.arange(2, IMAGES)]
     seen = [int(data.row(position)["image_path"].removeprefix("image ")) for position in range(40)]
-    for group, own in zip(data.groups, (seen[::2], seen[1::2]), strict=True):
+    for group, own in ([0, 1], seen[::2]), ([2, 3, 4, 5, 6], seen[1::2]):
         epochs = [own[start : start + len(group)] for start in range(0, 20, len(group))]
-        assert all(sorted(epoch) == group.tolist() for epoch in epochs) and len(set(map(tuple, epochs))) > 1
+        assert all(sorted(epoch) == group for epoch in epochs) and len(set(map(tuple, epochs))) > 1
 
 
 def test_the_instances_of_an_image_stay_with_it():

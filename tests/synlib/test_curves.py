@@ -101,9 +101,7 @@ def stored(results, factor, thirds_found, root):
     """Results, and a store with records of their runs, by the value of ``factor``."""
     store, results = RunStore(root), results.assign(run=results["run"].str.replace("/", "-"))
     for run, on, value in results[["run", "evaluated on", factor]].drop_duplicates().itertuples(index=False):
-        folder = store.run(run).evaluation(on)
-        folder.mkdir(parents=True)
-        write_records(folder / "records.npz", records(thirds_found[value]))
+        write_records(store.run(run).evaluation(on) / "records.npz", records(thirds_found[value]))
     return results, store
 
 
@@ -121,10 +119,8 @@ def test_ap_by_size_comes_from_the_records_of_the_runs(one, tmp_path):
 
 def test_what_to_remove_draws_ap_its_interval_and_sizes(one, tmp_path):
     found = {"nothing": 3, "smallest": 2, "smallest, ignored": 2, "random": 1, "occlusion": 1}
-    results, store = stored(one.results["what_to_remove"], "removed", found, tmp_path)
-    figure = curves.what_to_remove(results, store)
+    figure = curves.what_to_remove(*stored(results := one.results["what_to_remove"], "removed", found, tmp_path))
     assert figure.tables["what_to_remove"].query("size == 'medium'")["ap"].tolist() == 6 * [100] + 4 * [0]
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list(found)
     for axis, on in zip(figure.axes, ("Synscapes", "Cityscapes"), strict=True):
         expected, segments = means(results, "removed", on).loc[list(found)], axis.collections[-1].get_segments()
         np.testing.assert_allclose([segment[:, 0] for segment in segments], expected[["low", "high"]])
