@@ -104,7 +104,7 @@ def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
     settings = [f"data.folder={tmp_path / 'none'}", "thresholds=[0, 40]"]
     code, output, _ = attempt("--plan", "--only", "02", "--set", *settings)
     assert code == 0
-    assert output.splitlines()[-1].startswith("total: 8 iterations")
+    assert output.splitlines()[-1].startswith("total: 28 iterations")
     assert not (tmp_path / "none").exists()
 
 
