@@ -68,8 +68,8 @@ def run(options: argparse.Namespace) -> int:
         print(plan.text(planned, profile, study.store if study.sources.ready else None))
         return 0
 
-    for folder in (profile.reports_dir, profile.figures_dir, profile.runs_dir):
-        folder.mkdir(parents=True, exist_ok=True)  # before hours of work, not after
+    for folder in (profile.reports_dir, profile.figures_dir):
+        folder.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     study = Study.open(profile, jobs=options.jobs)
     planned = study.planned(*experiments)
     print(plan.text(planned, profile, study.store), flush=True)
