@@ -36,8 +36,9 @@ def prepare(model: nn.Module, precision: str) -> None:
     """
     if precision not in AUTOCAST:
         return
-    rpn, heads = model.proposal_generator, model.roi_heads
-    for head in (rpn.rpn_head, heads.box_predictor, heads.mask_head.coarse_head, heads.mask_head.point_head):
+    rpn, heads, of_masks = model.proposal_generator, model.roi_heads, dict(model.roi_heads.mask_head.named_children())
+    names = {"coarse_head", "point_head", "predictor"}  # of PointRend's mask head; of Mask R-CNN's
+    for head in (rpn.rpn_head, heads.box_predictor, *(of_masks[name] for name in names & of_masks.keys())):
         head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
     if model.device.type == "cuda":
         model.to(memory_format=torch.channels_last)
