@@ -60,19 +60,21 @@ def test_a_run_in_16_bits(tmp_path, spec, job, in_float32, precision):
     assert (resumed.path / "model_final.pth").read_bytes() == (run.path / "model_final.pth").read_bytes()
 
 
-def test_heads_hand_on_float32(spec, job, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("model", "last"), [("pointrend_tiny", "point_head"), ("mask_rcnn_tiny", "predictor")])
+def test_heads_hand_on_float32(spec, job, monkeypatch, tmp_path, model, last):
     """Boxes and losses see nothing in 16 bits, which would round coordinates to several px."""
     seen = []
     prepare = numerics.prepare
 
     def watched(model, precision):
         prepare(model, precision)
-        mask_head = model.roi_heads.mask_head
-        for head in (model.proposal_generator.rpn_head, model.roi_heads.box_predictor, mask_head.point_head):
+        of_masks = getattr(model.roi_heads.mask_head, last)
+        for head in (model.proposal_generator.rpn_head, model.roi_heads.box_predictor, of_masks):
             head.register_forward_hook(lambda _module, inputs, outputs: seen.append((inputs, outputs)))
 
     monkeypatch.setattr(numerics, "prepare", watched)
-    run = make_run(tmp_path / "run", variant(spec.replace(precision="bf16"), iterations=1, warmup_iterations=0), job)
+    spec = variant(spec.replace(model=model, precision="bf16"), iterations=1, warmup_iterations=0)
+    run = make_run(tmp_path / "run", spec, job)
     worker.execute(run)
     assert len(seen) == 3
     given, handed_on = ({tensor.dtype for item in seen for tensor in flat(item[side])} for side in (0, 1))
