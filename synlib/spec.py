@@ -227,7 +227,7 @@ class ExecutionSettings(Section):
     deterministic: bool = False  # GPU algorithms that repeat bit by bit, where there are any; slower
     imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first
-    seconds_per_iteration: Positive = 0.35  # for the plan's estimates
+    seconds_per_iteration: Positive = 0.24  # for the plan's estimates
     device: Literal["", "cpu", "cuda"] = ""  # empty: CUDA if there is one
     executor: Literal["local", "slurm"] = "local"  # this machine, or a cluster
     slurm: Slurm = Slurm()

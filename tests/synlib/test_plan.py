@@ -132,4 +132,4 @@ def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     assert seconds_per_iteration([*planned, *planned], PAPER, store) == (0.2, 3)  # each run counts once
     assert seconds_per_iteration(planned, PAPER, None) == (PAPER.execution.seconds_per_iteration, 0)
     one = PAPER.with_settings({"execution.processes": 1})
-    assert "1.4 s an iteration, the profile's 0.35 s scaled to the GPUs here" in text(planned, one, None)
+    assert "0.96 s an iteration, the profile's 0.24 s scaled to the GPUs here" in text(planned, one, None)
