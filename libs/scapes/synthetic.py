@@ -105,8 +105,7 @@ def _synscapes_details(meta: dict) -> dict[str, dict[str, float]]:
 
 
 SYNSCAPES = NumberedDataset(
-    "synscapes",
-    {"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta},
+    "synscapes", {"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta}
 )
 
 

@@ -35,10 +35,9 @@ def published() -> dict[str, pd.DataFrame]:
     }
     found = {name: table.rename("ap").reset_index() for name, table in tables.items()}
     percent = found["table1"]["trained on"].map({"Synscapes": 0, "Cityscapes": 100})
-    images = paper.IMAGES["Cityscapes"] + found["amounts"]["added"]
-    amounts = {"evaluated on": "Cityscapes", "iterations": found["amounts"]["epochs"] * images / paper.BATCH_SIZE}
-    found["amounts"] = found["amounts"].assign(**amounts)
-    return found | {"ratios": found["table1"].assign(real_percent=percent)}
+    amounts = found["amounts"].assign(**{"evaluated on": "Cityscapes"})
+    amounts["iterations"] = amounts["epochs"] * (paper.IMAGES["Cityscapes"] + amounts["added"]) / paper.BATCH_SIZE
+    return found | {"ratios": found["table1"].assign(real_percent=percent), "amounts": amounts}
 
 
 def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = MEAN) -> pd.DataFrame:

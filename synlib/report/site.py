@@ -22,7 +22,7 @@ from synlib.report import verdicts
 from synlib.study.notebooks import path_of
 
 TEMPLATES = Path(__file__).parent / "templates"
-KINDS = (".png", ".pdf", ".csv")
+KINDS = (".png", ".pdf", ".csv", ".tex")
 PACKAGES = ("detectron2", "matplotlib", "numpy", "opencv-python-headless", "pandas", "scipy", "torch", "torchvision")
 QUESTION = "**Question.**"  # how the paragraph of a notebook starts that the index shows
 PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain"]
@@ -32,8 +32,8 @@ PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/p
 def build(folder: Path, names: Sequence[str], *, profile: str, command: str, figures: Path, now: Sequence[str]) -> Path:
     """Render the executed notebooks ``folder/NAME.ipynb`` and write ``folder/index.html``, which is returned.
 
-    ``names``: all notebooks of the study, in order. ``command``: what makes the study again. ``figures``: a folder
-    whose PNG, PDF and CSV files are copied to ``folder/figures``; its ``claims.csv`` is shown as a table. ``now``: the
+    ``names``: all notebooks of the study, in order. ``command``: what makes the study again. ``figures``: the folder
+    whose :data:`KINDS` of files are copied to ``folder/figures``; its ``claims.csv`` is shown as a table. ``now``: the
     notebooks that ``command`` executed; pages and figures of others stay as they are.
     """
     pages = [describe(folder, name, earlier=name not in now) for name in names]
@@ -90,7 +90,7 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:
     """Copy figures and tables to ``folder/figures``; what else is there is removed, unless ``keep``.
 
-    Returns what is there then: name -> "PNG", "PDF", "CSV" -> file, relative to ``folder``; figures first.
+    Returns what is there then: name -> "PNG", "PDF", "CSV", "TEX" -> file, relative to ``folder``; figures first.
     """
     given = {path.name: path for path in source.glob("*") if path.suffix in KINDS}
     for name, path in given.items():

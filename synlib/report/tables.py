@@ -24,6 +24,7 @@ from synlib.curation.prune import prune, prune_report
 from synlib.profile import Profile
 from synlib.report.frames import INTERVAL, across_seeds, band, published
 from synlib.report.limits import range_text
+from synlib.report.style import named
 from synlib.runs.store import RunStore
 from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
@@ -36,7 +37,7 @@ def table1(results: pd.DataFrame) -> Styler:
         ap = table.xs(whose, axis=1, level=1)
         own = np.diag(ap)  # rows and columns have the same order
         table["kept (%)", whose] = 100 * (ap.sum(axis=1, skipna=False) - own) / np.where(own > 0, own, np.nan)
-    return shown(table)
+    return shown(table, "table1")
 
 
 def table2(results: pd.DataFrame) -> Styler:
@@ -45,7 +46,7 @@ def table2(results: pd.DataFrame) -> Styler:
     table = table.rename(index=paper.APPROACHES, columns={"off": "removal off", "on": "removal on"})
     for whose in ("ours", "paper"):
         table["gained by removal", whose] = table["removal on", whose] - table["removal off", whose]
-    return shown(table.rename_axis(index=["training approach", "evaluated on"], columns=["", ""]))
+    return shown(table.rename_axis(index=["training approach", "evaluated on"], columns=["", ""]), "table2")
 
 
 def table3(results: pd.DataFrame) -> Styler:
@@ -58,7 +59,7 @@ def table3(results: pd.DataFrame) -> Styler:
     table = _beside(results, papers, ["epochs"], "added").stack(level=1, future_stack=True)
     table = table.rename(index=lambda value: _label(value, epochs.get(value), "epochs"), level=0)
     table = table.rename(columns=lambda value: _label(value, added.get(value), "images"))
-    return shown(table.rename_axis(index=["trained for", ""], columns="synthetic images added"))
+    return shown(table.rename_axis(index=["trained for", ""], columns="synthetic images added"), "table3")
 
 
 def table4(results: pd.DataFrame) -> Styler:
@@ -80,7 +81,7 @@ def table4(results: pd.DataFrame) -> Styler:
         ("epochs", "ours"): best["epochs"].map("{:g}".format, na_action="ignore"),
     }
     table = pd.DataFrame(columns).set_axis([_label(*pair, "iterations") for pair in allowed.items()])
-    return shown(table.rename_axis("allowed"))
+    return shown(table.rename_axis("allowed"), "table4")
 
 
 def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame
 def table5(results: pd.DataFrame) -> Styler:
     """Table 5 (section 4.3): AP after each step of the fine-tuning approach; + is in addition to those before."""
     table = _beside(results, published()["steps"], ["step"], "evaluated on")
-    return shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"))
+    return shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"), "table5")
 
 
 def per_class(results: pd.DataFrame) -> Styler:
@@ -169,8 +170,8 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
     return styled.set_properties(["name", "trained on", "state"], **{"text-align": "left"})
 
 
-def shown(table: pd.DataFrame) -> Styler:
-    """Numbers to one digit, counts (integers) as such, missing ones as a dash; row numbers are not shown."""
+def shown(table: pd.DataFrame, name: str = "table") -> Styler:
+    """Numbers to one digit, integers as such, missing ones as a dash, no row numbers; ``name``: of its files."""
 
     def text(value: Any) -> str:
         if isinstance(value, str):
@@ -178,7 +179,8 @@ def shown(table: pd.DataFrame) -> Styler:
         return f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
 
     styled = table.style.format(text, na_rep="–", escape="html")
-    return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
+    hidden = isinstance(table.index, pd.RangeIndex)
+    return named(styled.hide() if hidden else styled, name, **{name: table if hidden else table.reset_index()})
 
 
 def _beside(results: pd.DataFrame, papers: pd.DataFrame, rows: list[str], columns: str) -> pd.DataFrame:

@@ -27,11 +27,7 @@ from synlib.study.study import Study
 
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
-VERDICTS = {
-    HOLDS: ("✓", "#bfe8d4", "hold"),
-    FAILS: ("✗", "#ffd0ad", "do not hold"),
-    OPEN: ("?", "#dde2e7", OPEN),
-}
+VERDICTS = {HOLDS: ("✓", "#bfe8d4", "hold"), FAILS: ("✗", "#ffd0ad", "do not hold"), OPEN: ("?", "#dde2e7", OPEN)}
 """Sign, background and plural of a verdict; dark letters on them can be read on dark pages, too."""
 CHOICES = {"min": min, "max": max, "between": statistics.median_high}
 """Word in a claim -> function of all values that an experiment has of a factor."""

@@ -109,13 +109,16 @@ class Study:
     def save(self, shown: Any) -> Any:
         """Write what :func:`synlib.report.style.named` gave to the profile's figures, and return it for display.
 
-        Each table becomes a CSV file, a Matplotlib figure also ``NAME.png`` and ``NAME.pdf``. Results keep their column
-        ``run``: the file says which runs a figure shows.
+        Each table becomes a CSV file, a styled one LaTeX too, a Matplotlib figure also ``NAME.png`` and ``NAME.pdf``.
+        Results keep their column ``run``: the file says which runs a figure shows.
         """
         folder = self.profile.figures_dir
         for stem, table in shown.tables.items():
             with replacing(folder / f"{stem}.csv") as temporary:
                 table.to_csv(temporary, index=False)
+            if hasattr(shown, "to_latex"):  # a table, not the many rows behind a figure
+                with replacing(folder / f"{stem}.tex") as temporary:
+                    table.to_latex(temporary, index=False, escape=True, na_rep="–", float_format="%.1f")
         if hasattr(shown, "savefig"):
             for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
                 with replacing(folder / f"{shown.name}{suffix}") as temporary:

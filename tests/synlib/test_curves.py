@@ -12,7 +12,7 @@ from scapes.labels import CLASSES
 from scapes.match import PREDICTION, TRUTH, ImageMatch
 from scapes.records import write_records
 from synlib import paper
-from synlib.report import curves, figures
+from synlib.report import curves, figures, tables
 from synlib.report.figures import removal_sample
 from synlib.report.limits import limits
 from synlib.report.style import DOMAIN_COLORS
@@ -252,6 +252,13 @@ def test_a_study_saves_a_figure_and_its_tables(one, tmp_path):
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"figure4.png", "figure4.pdf", "figure4.csv", "figure4_limits.csv"}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "figure4.csv"), results)
+
+
+def test_a_study_saves_a_table_as_csv_and_latex(one, tmp_path):
+    folder = SimpleNamespace(profile=SimpleNamespace(figures_dir=tmp_path))
+    table = Study.save(folder, tables.table1(one.results["table1"])).data["Synscapes", "ours"]
+    assert pd.read_csv(tmp_path / "table1.csv", header=[0, 1])["Synscapes", "ours"].tolist() == table.tolist()
+    assert r"kept (\%)" in (tmp_path / "table1.tex").read_text()
 
 
 def test_figures_of_the_data_carry_their_names(study):

@@ -255,7 +255,6 @@ def test_settings_are_fields_of_sections_or_bare_grids():
         ({"schedule.base_lr": "1e-5"}, "schedule.base_lr: found '1e-5', expected .* such as 0.001 or 1.0e-3"),
         ({"execution.processes": 0}, "execution.processes: found 0, expected auto, or a number from 1 on"),
         ({"execution.threads": 0}, "execution.threads: found 0, expected at least 1"),
-        ({"execution.images_per_step": -1}, "execution.images_per_step: found -1, expected at least 0"),
         ({"execution.device": "CPU"}, "execution.device: found 'CPU', expected '', 'cpu' or 'cuda'"),
         ({"runs": "$NOTHING/runs"}, r"runs: found '\$NOTHING/runs', expected .*; \$NOTHING is not set"),
         ({"data.cityscapes": "~no_one/cs"}, "data.cityscapes: found '~no_one/cs', expected .*; ~no_one is not set"),

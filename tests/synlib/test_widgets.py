@@ -79,10 +79,7 @@ def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained, tmp_pa
 
 
 def test_each_explorer_carries_what_it_shows_as_plain_html(removal, study, trained):
-    for explorer in (
-        removal,
-        widgets.prediction_browser(trained.study, trained.planned),
-    ):
+    for explorer in (removal, widgets.prediction_browser(trained.study, trained.planned)):
         bundle = explorer._repr_mimebundle_()
         assert {VIEW, "text/html", "text/plain"} == set(bundle)
         assert not re.search(r"https?:|<script", bundle["text/html"])
