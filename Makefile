@@ -20,8 +20,8 @@ demo: setup  ## run the whole study at miniature scale and render its reports
 report: setup  ## train what is missing of PROFILE (demo), and render its reports
 	@$(RUN) run_all.py --profile $(PROFILE) --report $(ARGS)
 
-test: setup  ## run the tests, for example ARGS="tests/scapes/test_ap.py -x"
-	@$(RUN) -m pytest -q $(ARGS)
+test: setup  ## run the tests in two processes, for example ARGS="tests/scapes/test_ap.py -x"
+	@$(RUN) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 lab: setup  ## open JupyterLab on the notebooks
 	@$(RUN) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)

@@ -248,11 +248,7 @@ def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judg
         raise Missing(f"found momentum {momenta}, expected two")
     first, second = (_peak(rows[rows["momentum"] == momentum], draws) for momentum in (momenta[0], momenta[-1]))
     apart = second - first
-    return (
-        apart,
-        0.5 - np.abs(apart),
-        "of the rates tried; holds within half a decade, the same nominal rate would be 1",
-    )
+    return apart, 0.5 - np.abs(apart), "of rates tried; holds within half a decade, the same nominal rate would be 1"
 
 
 def _peak(rows: pd.DataFrame, draws: DrawsOf) -> np.ndarray:

@@ -46,7 +46,11 @@ class StudyData:
         if "synthetic" in self.drawn and not splits:
             train, val = toys.synthetic.train, toys.synthetic.val
             splits = {"train": [1, train], "val": [train + 1, train + val]}
-        self.policy, self.splits = Policy(**synthetic.policy), split_ids(splits)
+        self.splits = split_ids(splits)
+        try:
+            self.policy = Policy(**synthetic.policy)
+        except ValueError as error:
+            raise ValueError(f"data.synthetic.policy.{error}") from error
         self._known: dict[tuple[str, str, Callable], Any] = {}
 
     @property
