@@ -51,7 +51,7 @@ def show_sharply() -> None:
     if get_ipython():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("retina")
+        set_matplotlib_formats("retina", bbox_inches=None)  # figures are laid out; else each is drawn once more
 
 
 def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:

@@ -122,7 +122,7 @@ class Study:
         if hasattr(shown, "savefig"):
             for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
                 with replacing(folder / f"{shown.name}{suffix}") as temporary:
-                    shown.savefig(temporary, bbox_inches="tight", **options)
+                    shown.savefig(temporary, **options)
                 shown.set_layout_engine("none")  # what is laid out stays: that takes most of the time
             from matplotlib import pyplot
 
