@@ -37,9 +37,7 @@ def wrong() -> Iterator[tuple[str, Any]]:
         yield from ((name, value) for value in ["[0, 1]", "all", 7, 0.5, True, {"a": 1}, ..., {"a"}])
         yield from ((name, value) for value in [np.array([[0, 1]]), np.array(["a"]), Path("x")])
     for name, (_, bad) in MAPPINGS.items():
-        yield from (
-            (name, value) for value in [*bad, "car: 60", 60, [60], True, np.array([0.1]), pd.Series([1]), ...]
-        )
+        yield from ((name, value) for value in [*bad, "car: 60", 60, [60], True, np.array([0.1]), pd.Series([1]), ...])
     yield from (("jobs", value) for value in [0, -1, 1.0, 1.5, "2", None, True, [1], np.float64(2), np.array([1])])
     yield from (("profile", value) for value in ["nope", "nope.yaml", "", None, 3, ["demo"], True, np.array(["demo"])])
 
