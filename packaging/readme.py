@@ -18,6 +18,9 @@ PICTURES = ("figure1", "figure3", "figure4", "figure5", "figure6_effective")
 ROWS = {
     "real images alone": ("steps", "basic"),
     "equally many synthetic images alone": ("steps", "3k"),
+    "… their smallest instances removed": ("what_to_remove", "removed: smallest"),
+    "… as many random ones removed": ("what_to_remove", "removed: random"),
+    "… as many of the most occluded ones removed": ("what_to_remove", "removed: occlusion"),
     "pre-training on all synthetic images": ("steps", "20k"),
     "… small instances removed": ("steps", "pruned"),
     "… then fine-tuned, baseline's learning rate": ("steps", "fine-tuned"),
@@ -42,9 +45,8 @@ def collect(profile: str, folder: Path) -> None:
     rows = []
     for label, (experiment, name) in ROWS.items():
         results = study.results([item for item in planned if (item.experiment, item.name) == (experiment, name)])
-        found = across_seeds(results, []).merge(
-            papers[papers["name"] == name], on="evaluated on", suffixes=("", " paper")
-        )
+        theirs = papers[papers["name"] == name]
+        found = across_seeds(results, []).merge(theirs, "left", "evaluated on", suffixes=("", " paper"))
         rows.append(found.assign(row=label)[["row", "evaluated on", "ap", "low", "high", "ap paper", "run"]])
     pd.concat(rows).to_csv(folder / "readme.csv", index=False)
     toys = study.profile.data.toyscapes
@@ -63,19 +65,19 @@ def text(folder: Path) -> str:
     about, table = json.loads((folder / "readme.json").read_text()), pd.read_csv(folder / "readme.csv")
     seeds = "one seed" if about["seeds"] == 1 else f"{about['seeds']} seeds"
     diverged = f" ({about['diverged']} of them diverged)" if about["diverged"] else ""
+    numbers = "{ap:.1f} ({low:.1f} – {high:.1f}) | {ap paper:.1f}".format_map
     lines = [
         f"From {seeds} on {about['real']} real-looking and {about['synthetic']} synthetic images: {about['trainings']} "
         f"trainings{diverged}, {about['iterations']:,} iterations; processor: {about['processor']}.",
         f"AP in percent, with 95 % intervals by bootstrap over {about['validation']} validation images of each domain.",
         "",
-        "| Tables 1, 2 and 5 | on Cityscapes | the paper | on Synscapes | the paper |",
+        "| Tables 1, 2 and 5, and what to remove | on Cityscapes | the paper | on Synscapes | the paper |",
         "|---|---|---|---|---|",
     ]
     for label in ROWS:
         cells = table[table["row"] == label].set_index("evaluated on")
         pair = [cells.loc[on] for on in ("Cityscapes", "Synscapes")]
-        numbers = [f"{c['ap']:.1f} ({c['low']:.1f} – {c['high']:.1f}) | {c['ap paper']:.1f}" for c in pair]
-        lines.append(f"| {label} | {' | '.join(numbers)} |")
+        lines.append(f"| {label} | {' | '.join(map(numbers, pair))} |".replace("nan", "–"))
     return "\n".join([*lines, "", *_claims(pd.read_csv(folder / "claims.csv", dtype={"section": str})), ""])
 
 
