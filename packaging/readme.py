@@ -83,10 +83,10 @@ def text(folder: Path) -> str:
 
 def _claims(claims: pd.DataFrame) -> list[str]:
     """How many claims hold, and which do not or are not decided."""
-    count = claims["verdict"].value_counts()
-    holds, fails, undecided = (count.get(verdict, 0) for verdict in ("holds", "does not hold", "not decided"))
-    lines = [f"Of {len(claims)} claims, {holds} hold here, {fails} do not hold, and {undecided} are not decided:", ""]
-    for _, row in claims[claims["verdict"] != "holds"].sort_values("verdict", kind="stable").iterrows():
+    from synlib.report.verdicts import HOLDS, counted
+
+    lines = [f"{counted(claims['verdict'])}.", ""]
+    for _, row in claims[claims["verdict"] != HOLDS].sort_values("verdict", kind="stable").iterrows():
         ours = "no number" if pd.isna(row["ours"]) else f"{row['ours']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
         lines.append(f"- {row['verdict']}: {row['claim']} ({row['shown in']}): here {ours} {row['unit']}")
     return lines
