@@ -6,7 +6,8 @@ in one process and reading the ground truth from the same PNG files:
 
 - official: write one PNG per mask and one text per image (as Detectron2's ``CityscapesInstanceEvaluator`` does), then
   ``evaluateImgLists``, run by ``tests.official``, which says what it has to replace for it to run;
-- scapes: ``match_image`` with the instance table, as evaluations do, then ``average_precision``.
+- scapes: ``match_image``, then ``average_precision``. Then the same for boundary AP, with bands of 0.5 % and 2 % of the
+  diagonal.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from scapes import png
 from scapes.ap import average_precision
 from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE, LABEL_IDS
-from scapes.match import ImageMatch, match_image
+from scapes.match import BAND, ImageMatch, match_image
 from scapes.predictions import Detections
 from toyscapes import draw_scene
 
@@ -84,17 +85,18 @@ def copies(records: list[ImageMatch], count: int) -> list[ImageMatch]:
     return [dataclasses.replace(records[i % len(records)], image_id=f"{i:06d}") for i in range(count)]
 
 
-def generate(images: int, seed: int, folder: Path) -> tuple[list[Path], list[pd.DataFrame], list[Detections]]:
-    """Written ground truth, instance tables and detections of ``images`` images."""
+def generate(images: int, seed: int, folder: Path) -> tuple[list[Path], list[int], list[Detections]]:
+    """Written ground truth, its numbers of instances, and detections of ``images`` images."""
     rng = np.random.default_rng(seed)
-    paths, tables, detections = [], [], []
+    paths, truths, detections = [], [], []
     for index in range(images):
         truth = draw_truth(index, seed)
         paths.append(folder / f"truth_{index:03d}.png")
         png.write(paths[-1], truth)
-        tables.append(image_instances(truth))
-        detections.append(detect(truth, tables[-1], f"{index:03d}", rng))
-    return paths, tables, detections
+        instances = image_instances(truth)
+        truths.append(len(instances))
+        detections.append(detect(truth, instances, f"{index:03d}", rng))
+    return paths, truths, detections
 
 
 def time_official(paths: list[Path], detections: list[Detections], repeats: int, folder: Path):
@@ -111,25 +113,28 @@ def time_official(paths: list[Path], detections: list[Detections], repeats: int,
 
 def run(images: int, seed: int, repeats: int, folder: Path) -> None:
     """Time both and print what each step takes."""
-    paths, tables, detections = generate(images, seed, folder)
-    truths, found = sum(map(len, tables)) / images, sum(map(len, detections)) / images
+    paths, truths, detections = generate(images, seed, folder)
+    truths, found = sum(truths) / images, sum(map(len, detections)) / images
     print(f"{images} images of {WIDTH}x{HEIGHT}, {truths:.0f} ground truths and {found:.0f} detections per image")
     written, evaluated, expected = time_official(paths, detections, repeats, folder)
     peer = written + evaluated
     ms = 1e3 / images
     print(f"official: {peer * ms:.0f} ms per image ({written * ms:.0f} writing masks, {evaluated * ms:.0f} evaluating)")
 
-    def match_all(tables):
-        items = zip(paths, detections, tables, strict=True)
-        return [match_image(png.read(path, "gray 16"), item, instances=table) for path, item, table in items]
+    def match_all(band):
+        return [
+            match_image(png.read(path, "gray 16"), item, band=band)
+            for path, item in zip(paths, detections, strict=True)
+        ]
 
-    matched, records = timed(lambda: match_all(tables), 5 * repeats)
-    counted, _ = timed(lambda: match_all([None] * images), 5 * repeats)
+    matched, records = timed(lambda: match_all(0), 5 * repeats)
+    of_bands = {band: timed(lambda band=band: match_all(band), 5 * repeats)[0] for band in (0.005, BAND)}
     pooled, result = timed(lambda: average_precision(records), 5 * repeats)
     decoded, _ = timed(lambda: [png.read(path, "gray 16") for path in paths], 5 * repeats)
     ours = matched + pooled
     print(f"scapes: {ours * ms:.1f} ms per image, {decoded / ours:.0%} of it decoding the ground truth's PNG")
-    print(f"scapes without the instance table: {(counted + pooled) * ms:.1f} ms per image")
+    for band, seconds in of_bands.items():
+        print(f"boundary AP, bands of {band:.1%}: {(seconds + pooled) * ms:.1f} ms per image")
     for count in (500, 5000):
         seconds, _ = timed(lambda count=count: average_precision(copies(records, count)), 1)
         print(

@@ -20,11 +20,10 @@ import numpy as np
 import pandas as pd
 
 from scapes.labels import CLASSES
-from scapes.match import PREDICTION, TRUTH, ImageMatch
+from scapes.match import OVERLAPS, PREDICTION, TRUTH, ImageMatch
 
 MEAN = "mean"  # the mean over classes, in the column ``class``
 NAMES = (*CLASSES, MEAN)
-OVERLAPS = np.arange(0.5, 1.0, 0.05)  # the official evaluator's own expression, hence the same bits
 IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE = 0, 1, 2, 3
 """What becomes of a detection at an overlap; a duplicate is a false positive too."""
 Bands = Mapping[str, tuple[float, float]]  # name -> half-open range of area [low, high) in pixels

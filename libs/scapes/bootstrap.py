@@ -31,7 +31,7 @@ from scapes.records import DAMAGE, read_records
 
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
-_VERSION = 1  # raise it when draws of the same records change: kept files of other versions are made again
+_VERSION = 2  # raise it when draws of the same records change: kept files of other versions are made again
 _COLUMNS_AT_A_TIME = 32  # resamples worked on together: their cumulative counts should stay in the processor's cache
 
 
@@ -142,23 +142,14 @@ def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
 def _curve_areas(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under precision against the number of true positives, ``(B,)``, for detections by falling score.
 
-    ``scores`` and ``is_true`` are ``(P,)``, ``weights`` ``(P, B)``. Recall changes at true positives only, so the
-    trapezoidal rule needs the curve only at scores that have one, and just before.
+    ``scores`` and ``is_true`` are ``(P,)``, ``weights`` ``(P, B)``.
     """
-    if not is_true.any():
-        return np.zeros(weights.shape[1])
-    zero = np.zeros((1, weights.shape[1]))
-    # Detections so far, (P + 1, B); equal scores are one point of the curve, which starts at the rows ``first``
-    everything = np.concatenate([zero, np.cumsum(weights, axis=0)])
-    first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
-    # The points that have a true positive: how many each gains, and how many there are so far
-    group = np.searchsorted(first, np.flatnonzero(is_true), side="right") - 1
-    group, starts = np.unique(group, return_index=True)
-    gained = np.add.reduceat(weights[is_true], starts, axis=0)
-    true = np.concatenate([zero, np.cumsum(gained, axis=0)])
-    # Precision just before each of these points and at it, (2, points, B); 1 before the first detection
-    true = np.stack([true[:-1], true[1:]])
-    everything = everything[np.stack([first[group], np.append(first, len(scores))[group + 1]])]
+    # Points of the curve: the last detection of each score; detections and true positives so far, (points, B)
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
+    everything = np.cumsum(weights, axis=0)[last]
+    true = np.cumsum(weights * is_true[:, None], axis=0)[last]
+    # Trapezoids; precision is 1 before the first detection
     precision = np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
-    # Trapezoids
-    return (gained * precision.sum(0)).sum(0) / 2
+    precision = np.concatenate([np.ones((1, weights.shape[1])), precision])
+    gained = np.diff(true, axis=0, prepend=0)
+    return (gained * (precision[1:] + precision[:-1])).sum(0) / 2

@@ -102,7 +102,7 @@ def instance_table(
 
 
 def _find_in(path: str) -> np.ndarray:
-    return _find_instances(png.read(path, "gray 16"), path)
+    return find_instances(png.read(path, "gray 16"), path)
 
 
 def image_instances(instance_map: np.ndarray, path: str = "instance map") -> pd.DataFrame:
@@ -110,15 +110,18 @@ def image_instances(instance_map: np.ndarray, path: str = "instance map") -> pd.
 
     Raises ``BadFile``, naming ``path``, if it holds what is no instance id.
     """
-    return pd.DataFrame(_find_instances(instance_map, path))
+    return pd.DataFrame(find_instances(instance_map, path))
 
 
 _ROW = np.dtype("i4, i1, i4, i4, i4, i4, i4, ?")
 _ROW.names = ("instance_id", "category", "area_px", "x0", "y0", "x1", "y1", "crowd")
 
 
-def _find_instances(instance_map: np.ndarray, path: str) -> np.ndarray:
-    """One pass over the pixels finds the runs of equal ids within rows; all else happens on the few thousand runs."""
+def find_instances(instance_map: np.ndarray, path: str) -> np.ndarray:
+    """As :func:`image_instances`, as a structured array ``(K,)``.
+
+    One pass over the pixels finds the runs of equal ids within rows; all else happens on the few thousand runs.
+    """
     # Runs: where they start, their ids and lengths in pixels.
     height, width = instance_map.shape
     change = np.ones((height, width), bool)

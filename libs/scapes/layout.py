@@ -1,6 +1,7 @@
 """Where the files of a data set are, and what reads its labels."""
 
 import functools
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -57,18 +58,11 @@ class Layout:
         Hidden files and those whose names end otherwise are ignored.
         """
         before, after = self._around(root, group, column)
-        pattern = re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}")
-        found = {path: pattern.fullmatch(path) for path in sorted(self._listed(before, after))}
-        keys = {match[1]: path for path, match in found.items() if match and match[1].isprintable()}  # not in Latin-1
-        return keys, sorted(found.keys() - keys.values())
-
-    def _listed(self, before: str, after: str) -> list[str]:
-        """Paths of the files below the folder of ``before``, as deep as keys go, that end with ``after``."""
-        listed = [os.path.dirname(before)]
-        for _ in range(1 + self.example.count("/")):
-            folders = [path for path in listed if os.path.isdir(path)]
-            listed = [f"{path}/{name}" for path in folders for name in os.listdir(path) if not name.startswith(".")]
-        return [path for path in listed if path.endswith(after)]
+        folders = re.sub("[^/]+", "*", self.example)  # as deep as keys go
+        listed = sorted(glob.glob(f"{glob.escape(os.path.dirname(before))}/{folders}{after}"))
+        matches = [re.fullmatch(f"{re.escape(before)}({self.key}){re.escape(after)}", path) for path in listed]
+        keys = {match[1]: match[0] for match in matches if match and match[1].isprintable()}  # not in Latin-1
+        return keys, sorted({*listed}.difference(keys.values()))
 
     def keys(self, root: str | Path, group: str) -> list[str]:
         """Keys of all images, sorted.
@@ -91,14 +85,12 @@ class Layout:
 
     def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
         """Paths of the files of images: one row per key. Opens no file; ``FileNotFoundError`` if one is missing."""
-        table = {}
-        for column in columns:
-            before, after = self._around(root, group, column)
-            table[column] = {f"{before}{key}{after}": key for key in keys}
-            if missing := table[column].keys() - set(self._listed(before, after)):
-                image = self.path(root, group, table[column][path := min(missing)], "image_path")
+        found = {column: self.scan(root, group, column)[0] for column in columns}
+        for column, paths in found.items():
+            if missing := sorted({*keys}.difference(paths)):
+                path, image = (self.path(root, group, missing[0], name) for name in (column, "image_path"))
                 raise FileNotFoundError(f"{path}: missing, though {image} exists")
-        return pd.DataFrame({column: list(paths) for column, paths in table.items()})
+        return pd.DataFrame({column: [paths[key] for key in keys] for column, paths in found.items()})
 
     def read_labels(self, image: dict) -> tuple:
         """Class map uint8 (H, W) and instance map of a row of the image table.

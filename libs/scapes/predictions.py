@@ -92,36 +92,32 @@ def read_predictions(path: str | Path, *, image_ids: Collection[str] = ()) -> It
 
     Raises ``ValueError`` for a file that is damaged or of other columns, ``KeyError`` for an image that is not there.
     """
-    groups = images_by_row_group(path)
-    wanted = set(image_ids or itertools.chain(*groups))
-    if missing := wanted.difference(*groups):
+    there = images_in(path)
+    wanted = set(image_ids) or set(there)
+    if missing := wanted.difference(there):
         raise KeyError(f"{path}: no image {min(missing)}")
-    for number, ids in enumerate(groups):
-        if not wanted.isdisjoint(ids):
-            yield from (item for item in read_row_group(path, number) if item.image_id in wanted)
+    with _opened(path) as file:
+        for number in range(file.num_row_groups):
+            ids = file.read_row_group(number, ["image_id"])["image_id"].to_pylist()
+            rows = [] if wanted.isdisjoint(ids) else file.read_row_group(number).to_pylist()
+            yield from (_detections(row) for row in rows if row["image_id"] in wanted)
 
 
-def images_by_row_group(path: str | Path) -> list[list[str]]:
-    """The ids of the images in each row group, without reading masks. Raises ``ValueError`` for other columns."""
+def images_in(path: str | Path) -> list[str]:
+    """The ids of the images in the file, without reading masks. Raises ``ValueError`` for other columns."""
     with _opened(path) as file:
         if not file.schema_arrow.equals(_SCHEMA):
             raise ValueError(f"{path}: found columns {file.schema_arrow.names}, expected {_SCHEMA.names}")
-        groups = [file.read_row_group(i, ["image_id"]) for i in range(file.num_row_groups)]
-    return [group["image_id"].to_pylist() for group in groups]
+        return file.read(["image_id"])["image_id"].to_pylist()
 
 
-def read_row_group(path: str | Path, number: int) -> Iterator[Detections]:
-    """Yield the detections of the images in one row group."""
-    with _opened(path) as file:
-        rows = file.read_row_group(number).to_pylist()
-    for row in rows:
-        masks = []
-        for bits, (x0, y0, x1, y1) in zip(row["masks"], row["boxes"], strict=True):
-            height, width = y1 - y0, x1 - x0
-            pixels = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width)
-            masks.append(pixels.view(bool).reshape(height, width))
-        size = (row["height"], row["width"])
-        yield Detections(row["image_id"], size, row["category"], row["score"], row["boxes"], masks)
+def _detections(row: dict) -> Detections:
+    masks = []
+    for bits, (x0, y0, x1, y1) in zip(row["masks"], row["boxes"], strict=True):
+        shape = (y1 - y0, x1 - x0)
+        masks.append(np.unpackbits(np.frombuffer(bits, np.uint8), count=shape[0] * shape[1]).view(bool).reshape(shape))
+    size = (row["height"], row["width"])
+    return Detections(row["image_id"], size, row["category"], row["score"], row["boxes"], masks)
 
 
 @contextlib.contextmanager

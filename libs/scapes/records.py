@@ -1,5 +1,6 @@
 """From the predictions file of a data set to its records, in parallel, and the small file that keeps the records."""
 
+import functools
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from scapes.ap import check_images
 from scapes.files import replacing
 from scapes.match import MIN_AREA_PX, PREDICTION, TRUTH, ImageMatch, match_image
 from scapes.parallel import map_items
-from scapes.predictions import images_by_row_group, read_row_group
+from scapes.predictions import IMAGES_PER_ROW_GROUP, images_in, read_predictions
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 
@@ -22,34 +23,29 @@ def match_data_set(
     images: pd.DataFrame,
     predictions_path: str | Path,
     *,
-    instances: pd.DataFrame | None = None,
     min_area_px: int = MIN_AREA_PX,
+    band: float = 0,
     workers: int | None = None,
     progress: bool = True,
 ) -> list[ImageMatch]:
     """The records of a data set, sorted by image id: the same from any number of ``workers`` (default one per core).
 
-    ``images``: image table with ``image_id`` and ``instance_path``. ``instances``: the data set's instance table.
-    Raises ValueError at once if the predictions lack an image or have one that is not in ``images``; all else as
-    :func:`scapes.match.match_image`.
+    ``images``: image table with ``image_id`` and ``instance_path``. ``min_area_px``, ``band``: as in
+    :func:`scapes.match.match_image`. Raises ValueError at once if the predictions lack an image or have one that is not
+    in ``images``; all else as there.
     """
-    groups = images_by_row_group(predictions_path)
-    check_images([image_id for ids in groups for image_id in ids], images["image_id"])
-    truth_paths = dict(zip(images["image_id"], images["instance_path"], strict=True))
-    of_image = {} if instances is None else dict(list(instances.groupby("image_id")))
-    default = None if instances is None else instances.iloc[:0]
-    truths = [[(truth_paths[image_id], of_image.get(image_id, default)) for image_id in ids] for ids in groups]
-    jobs = [(predictions_path, number, of_group, min_area_px) for number, of_group in enumerate(truths)]
-    matched = map_items(_match_row_group, jobs, workers=workers, description="matching" * progress, unit="groups")
+    there = images_in(predictions_path)
+    check_images(there, images["image_id"])
+    paths = images.set_index("image_id")["instance_path"][there]
+    groups = [paths[start : start + IMAGES_PER_ROW_GROUP] for start in range(0, len(there), IMAGES_PER_ROW_GROUP)]
+    match = functools.partial(_match, predictions_path, min_area_px=min_area_px, band=band)
+    matched = map_items(match, groups, workers=workers, description="matching" * progress, unit="groups")
     return sorted((record for records in matched for record in records), key=lambda record: record.image_id)
 
 
-def _match_row_group(job: tuple) -> list[ImageMatch]:
-    path, number, truths, min_area_px = job
-    return [
-        match_image(png.read(truth, "gray 16"), item, instances=rows, min_area_px=min_area_px)
-        for item, (truth, rows) in zip(read_row_group(path, number), truths, strict=True)
-    ]
+def _match(predictions_path: str | Path, paths: pd.Series, **how: float) -> list[ImageMatch]:
+    detections = read_predictions(predictions_path, image_ids=paths.index)
+    return [match_image(png.read(paths[item.image_id], "gray 16"), item, **how) for item in detections]
 
 
 def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:

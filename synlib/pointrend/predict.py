@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from scapes.ap import average_precision
 from scapes.bootstrap import read_draws
-from scapes.instances import instance_table
 from scapes.predictions import Detections, read_predictions, write_predictions
 from scapes.records import match_data_set, write_records
 from seeded_rcnn import stream
@@ -104,7 +103,7 @@ def evaluate(
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
         # The test split's labels are not public.
-        result = {} if on.split == "test" else _score(folder, on, images, job.cache_dir)
+        result = {} if on.split == "test" else _score(folder, on, images)
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
@@ -117,14 +116,13 @@ def _counted(items: Iterator[Detections], status: Status) -> Iterator[Detections
         yield item
 
 
-def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame, cache_dir: str) -> dict[str, Any]:
+def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, Any]:
     """Write ``records.npz`` and ``draws.npz``, which figures are made of, and return what ``result.json`` says.
 
     That is ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts.
     """
     predictions, alone = folder / "predictions.parquet", {"workers": 1, "progress": False}
-    table = instance_table(images, cache_dir, **alone) if cache_dir else None
-    records = match_data_set(images, predictions, instances=table, min_area_px=on.min_area_px, **alone)
+    records = match_data_set(images, predictions, min_area_px=on.min_area_px, **alone)
     write_records(folder / "records.npz", records)
     read_draws(folder / "records.npz")  # makes and keeps draws.npz
     result = average_precision(records)

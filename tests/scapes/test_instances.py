@@ -63,7 +63,7 @@ def test_cache_is_used_until_a_label_changes(tmp_path, monkeypatch):
     images = cityscapes.read_images(root, "train")
     table = instance_table(images, tmp_path / "cache")
     with monkeypatch.context() as patched:
-        patched.setattr("scapes.instances._find_instances", None)  # counting again would fail
+        patched.setattr("scapes.instances.find_instances", None)  # counting again would fail
         pd.testing.assert_frame_equal(instance_table(images, tmp_path / "cache"), table)
     instance_ids = cv2.imread(images["instance_path"][0], cv2.IMREAD_UNCHANGED)
     instance_ids[0, 0] = 27000

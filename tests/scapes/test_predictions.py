@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scapes import png
 from scapes.ap import average_precision
-from scapes.instances import image_instances
 from scapes.match import PREDICTION
 from scapes.predictions import (
     IMAGES_PER_ROW_GROUP,
     Detections,
-    images_by_row_group,
+    images_in,
     read_predictions,
     write_predictions,
 )
@@ -90,12 +88,10 @@ def test_bad_fields_are_named(fields, message):
 
 @pytest.fixture
 def data_set(tmp_path):
-    """Image table, instance table and detections of 150 images."""
+    """Image table and detections of 150 images."""
     paths, _, detections = draw_data_set(np.random.default_rng(7), tmp_path, 150)
     images = pd.DataFrame({"image_id": [item.image_id for item in detections], "instance_path": list(map(str, paths))})
-    tables = [image_instances(png.read(path, "gray 16")) for path in paths]
-    instances = pd.concat([table.assign(image_id=path.stem) for table, path in zip(tables, paths, strict=True)])
-    return images, instances, detections
+    return images, detections
 
 
 def assert_same_records(first, second):
@@ -106,20 +102,20 @@ def assert_same_records(first, second):
         assert (a.truths.tobytes(), a.predictions.tobytes()) == (b.truths.tobytes(), b.predictions.tobytes())
 
 
-def test_processes_and_instance_table_change_no_bit(tmp_path, data_set):
-    images, instances, detections = data_set
+def test_processes_change_no_bit(tmp_path, data_set):
+    images, detections = data_set
     expected = sorted(matched(images["instance_path"], detections, min_area_px=4), key=lambda record: record.image_id)
     path = tmp_path / "all.parquet"
     write_predictions(path, detections)
     one = match_data_set(images, path, min_area_px=4, workers=1, progress=False)
-    many = match_data_set(images.iloc[::-1], path, instances=instances, min_area_px=4, workers=2, progress=False)
+    many = match_data_set(images.iloc[::-1], path, min_area_px=4, workers=2, progress=False)
     assert_same_records(one, expected)
     assert_same_records(many, expected)
     assert average_precision(one).ap.tobytes() == average_precision(many[::-1]).ap.tobytes()
 
 
 def test_a_file_of_records_gives_back_every_bit(tmp_path, data_set):
-    images, _, detections = data_set
+    images, detections = data_set
     records = matched(images["instance_path"], detections, min_area_px=4)
     for kept in (records, records[:1], []):
         write_records(tmp_path / "r.npz", kept)
@@ -128,7 +124,7 @@ def test_a_file_of_records_gives_back_every_bit(tmp_path, data_set):
 
 def test_file_of_an_earlier_version_is_read(tmp_path, data_set):
     """Its predictions had more fields."""
-    images, _, detections = data_set
+    images, detections = data_set
     records = matched(images["instance_path"], detections)
     write_records(tmp_path / "r.npz", records)
     with np.load(tmp_path / "r.npz") as file:
@@ -141,11 +137,11 @@ def test_file_of_an_earlier_version_is_read(tmp_path, data_set):
 
 
 def test_images_are_checked_before_work(tmp_path, data_set):
-    images, _, detections = data_set
+    images, detections = data_set
     path = tmp_path / "p.parquet"
     write_predictions(path, detections[1:])
     with pytest.raises(ValueError, match=r"image 0: found no record.*1 such images of 150"):
         match_data_set(images, path, progress=False)
     with pytest.raises(ValueError, match="image 149: found a record, expected none"):
         match_data_set(images.iloc[:-1], path, progress=False)
-    assert sum(map(len, images_by_row_group(path))) == 149
+    assert len(images_in(path)) == 149

@@ -107,9 +107,9 @@ def test_an_image_without_detections_is_in_the_file(model, cfg, images):
 
 
 def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, model, cfg, images, monkeypatch):
-    """With an instance table ground truth is not counted again, and all is the same; opening the draws makes none."""
+    """The same ones every time; opening the draws makes none."""
     on = EvaluationSet(name="Cityscapes", root="unused", data="fingerprint", min_area_px=10)
-    run, with_table = RunDir(tmp_path / "counted"), RunDir(tmp_path / "with_table")
+    run, again = RunDir(tmp_path / "run"), RunDir(tmp_path / "again")
     evaluate(model, cfg, on, images, run, Execution(loader_workers=2))
     result = run.evaluation_result("Cityscapes", on.identity())
     assert result["images"] == len(images) == 4
@@ -120,13 +120,11 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
         assert np.array_equal(full_masks(a), full_masks(b))
         assert np.array_equal(a.score, b.score)
 
-    monkeypatch.setattr("scapes.match.image_instances", None)  # would fail if called
-    evaluate(model, cfg, on, images, with_table, Execution(cache_dir=str(tmp_path / "cache")))
-    assert len(list((tmp_path / "cache").glob("instances-*.parquet"))) == 1
+    evaluate(model, cfg, on, images, again, Execution(cache_dir=str(tmp_path / "cache")))
     made = {"predictions.parquet", "records.npz", "draws.npz", "result.json"}
     assert {path.name for path in run.evaluation("Cityscapes").iterdir()} == made
     for name in made - {"predictions.parquet"}:
-        first, second = (one.evaluation("Cityscapes") / name for one in (run, with_table))
+        first, second = (one.evaluation("Cityscapes") / name for one in (run, again))
         assert first.read_bytes() == second.read_bytes(), name
     monkeypatch.setattr("scapes.bootstrap.draw", None)
     assert read_draws(second.with_name("records.npz")).drawn.shape == (1000, 9)
