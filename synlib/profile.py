@@ -93,6 +93,7 @@ class Grids(Section):
     epochs: Values[Above0] = (33, 50, 66)
     mixed_images: Count = 20_000
     mixed_epochs: Above0 = 50
+    other_model: Model = "mask_rcnn_r50"  # beyond the paper: does it hold for another network?
     # Section 4.3: pre-training on synthetic images only
     pretraining_images: Count = 20_000
     pretraining_epochs: Above0 = 100

@@ -13,6 +13,7 @@ RATIOS = tuple(range(0, 101, 10))
 RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.0006, 0.002, 0.006, 0.02)}
 
 REMOVED = {"nothing": 25, "smallest": 26, "smallest, ignored": 30, "random": 22, "occlusion": 24}
+TABLE1 = {"Synscapes": 12, "Cityscapes": 28}
 APPROACHES = {"pre-training": (31, 13), "mixing": (30, 33), "fine-tuning": (21, 31)}
 
 
@@ -26,11 +27,12 @@ class FakeStudy:
         self.known: dict[tuple[str, str], Draws] = {}
         steps = {"basic": (9, 28), "3k": (25, 12), "20k": (31, 13), "pruned": (33, 13.5), "fine-tuned": (15, 30)}
         runs = {
-            "table1": [("Synscapes", {}, 25, 12), ("Cityscapes", {}, 9, 28)],
+            "table1": [(on, {}, 25 if on == "Synscapes" else 9, ap) for on, ap in TABLE1.items()],
             "thresholds": [_threshold(t) for t in THRESHOLDS],
             "ratios": [_ratio(r) for r in RATIOS],
             "what_to_remove": [(f"removed: {what}", {"removed": what}, ap, ap / 2) for what, ap in REMOVED.items()],
             "sampling": [(how, {"sampling": how}, 30, ap) for how, ap in (("shuffled", 30), ("balanced", 34))],
+            "other_network": [(on, {"images": on}, 15, ap) for on, ap in (*TABLE1.items(), ("mixed", 33))],
             "amounts": [_amount(e, a) for e in (8, 12, 16) for a in (0, 300, 600)],
             "removal": [_removal(approach, switch) for approach in APPROACHES for switch in ("off", "on")],
             "fine_tuning": [_tuned(m, r) for m, rates in RATES.items() for r in rates],

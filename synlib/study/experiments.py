@@ -142,5 +142,14 @@ def steps(planner: Planner) -> Runs:
         yield step, spec, {"step": step}
 
 
-_ALL = (table1, thresholds, what_to_remove, ratios, amounts, sampling, pre_training, fine_tuning, removal, steps)
+def other_network(planner: Planner) -> Runs:
+    """Beyond the paper: Table 1 and mixing with another network."""
+    grids, (synthetic, real) = planner.grids, (spec for _, spec, _ in table1(planner))
+    mixed = planner.mixed(grids.mixed_images, grids.mixed_epochs)
+    for name, spec in {"Synscapes": synthetic, "Cityscapes": real, "mixed": mixed}.items():
+        yield f"{grids.other_model}: {name}", spec.replace(model=grids.other_model), {"images": name}
+
+
+_ALL = (table1, thresholds, what_to_remove, ratios, amounts, sampling, pre_training, fine_tuning, removal, steps,
+        other_network)  # fmt: skip
 EXPERIMENTS = {function.__name__: function for function in _ALL}

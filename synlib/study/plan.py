@@ -29,7 +29,7 @@ class Planned(NamedTuple):
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "01_harmonization": ("table1",),
     "02_pruning_study": ("thresholds", "what_to_remove"),
-    "03_mixing_study": ("ratios", "amounts", "sampling"),
+    "03_mixing_study": ("ratios", "amounts", "sampling", "other_network"),
     "04_fine_tuning_study": ("pre_training", "fine_tuning", "removal", "steps"),
     "05_summary": tuple(EXPERIMENTS),
 }
