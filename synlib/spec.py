@@ -163,11 +163,8 @@ class RunSpec(Section):
             rest["iterations"] = max(1, math.ceil(epochs * info.data["data"].images / info.data["batch_size"]))
         return rest
 
-    @property
-    def initial_run(self) -> str | None:
-        """The run whose final weights this one starts from, or None."""
-        return self.init.removeprefix("run:") if self.init.startswith("run:") else None
-
+    # The run whose final weights this one starts from, or None.
+    initial_run = property(lambda self: self.init.removeprefix("run:") if self.init.startswith("run:") else None)
     # How many images the training processes, each epoch counted: the measure of its length; and passes over its data.
     training_images = property(lambda self: self.schedule.iterations * self.batch_size)
     epochs = property(lambda self: self.training_images / self.data.images)

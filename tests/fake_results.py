@@ -11,7 +11,6 @@ CLASS_FACTOR = np.array([0.9, 0.8, 1.6, 1.0, 1.4, 1.1, 0.6, 0.6])
 THRESHOLDS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 RATIOS = tuple(range(0, 101, 10))
 RATES = {0.0: (0.0002, 0.002, 0.006, 0.02, 0.06, 0.2), 0.9: (0.00002, 0.0002, 0.0006, 0.002, 0.006, 0.02)}
-
 REMOVED = {"nothing": 25, "smallest": 26, "smallest, ignored": 30, "random": 22, "occlusion": 24}
 TABLE1 = {"Synscapes": 12, "Cityscapes": 28}
 APPROACHES = {"pre-training": (31, 13), "mixing": (30, 33), "fine-tuning": (21, 31)}

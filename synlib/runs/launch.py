@@ -32,9 +32,7 @@ class Outcome:
     reason: str = ""  # why it has no result
     log: str = ""  # the file to look into
 
-    @property
-    def failed(self) -> bool:
-        return self.state in ("failed", "held", "not started", "stopped")
+    failed = property(lambda self: self.state in ("failed", "held", "not started", "stopped"))
 
     def __str__(self) -> str:
         where = f" (log: {self.log})" if self.log else ""

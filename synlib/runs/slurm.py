@@ -105,13 +105,8 @@ class SlurmJob:
     executor: "SlurmExecutor"
     over_since: float = 0.0
 
-    @property
-    def job(self) -> QueuedJob:
-        return self.executor.jobs.get(self.id, QueuedJob(self.id, "GONE"))
-
-    @property
-    def phase(self) -> str:
-        return self.job.phase
+    job = property(lambda self: self.executor.jobs.get(self.id, QueuedJob(self.id, "GONE")))
+    phase = property(lambda self: self.job.phase)
 
     def ended(self) -> bool:
         """Whether the job is over and what it has left can be seen from here, or whether a person has to act."""

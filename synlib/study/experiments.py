@@ -144,10 +144,10 @@ def steps(planner: Planner) -> Runs:
 
 def other_network(planner: Planner) -> Runs:
     """Beyond the paper: Table 1 and mixing with another network."""
-    grids, (synthetic, real) = planner.grids, (spec for _, spec, _ in table1(planner))
+    model, grids = planner.grids.other_model, planner.grids
     mixed = planner.mixed(grids.mixed_images, grids.mixed_epochs)
-    for name, spec in {"Synscapes": synthetic, "Cityscapes": real, "mixed": mixed}.items():
-        yield f"{grids.other_model}: {name}", spec.replace(model=grids.other_model), {"images": name}
+    for name, spec, _ in (*table1(planner), ("mixed", mixed, {})):
+        yield f"{model}: {name}", spec.replace(model=model), {"images": name}
 
 
 _ALL = (table1, thresholds, what_to_remove, ratios, amounts, sampling, pre_training, fine_tuning, removal, steps,
