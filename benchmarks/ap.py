@@ -27,12 +27,11 @@ from scapes.ap import average_precision
 from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE, LABEL_IDS
 from scapes.match import BAND, ImageMatch, match_image
-from scapes.predictions import Detections
+from scapes.predictions import Detections, from_masks
 from toyscapes import draw_scene
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the official evaluator is a reference of the tests
 from tests import official
-from tests.cases import from_masks
 
 HEIGHT, WIDTH = 1024, 2048
 

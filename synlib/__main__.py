@@ -132,15 +132,15 @@ def coco(run: str, folder: Path, **where: Any) -> None:
 @commands.command(params=[*SUBMITTED, _path("target")])
 def submit(run: str, target: Path, **where: Any) -> None:
     """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
+    from scapes.labels import CLASSES
     from scapes.predictions import read_predictions
-    from scapes.submit import check_submission, write_submission
+    from scapes.submit import read_submission, write_submission
 
     _, _, images, predictions = _predicted(run, labelled=False, **where)
-    expected = {"expected_images": images["image_id"], "size": (int(images["height"][0]), int(images["width"][0]))}
-    write_submission(read_predictions(predictions), target, **expected)
-    counts = check_submission(target, **expected)
+    write_submission(read_predictions(predictions), target, images)
+    found = [category for item in read_submission(target, images) for category in item.category]
     print(f"{target}: {len(images)} images; read back, detections by class:")
-    print(counts.sum(numeric_only=True).to_string())
+    print(*(f"{name:14}{found.count(number)}" for number, name in enumerate(CLASSES)), sep="\n")
 
 
 @commands.command(params=[*STUDY, JSON])

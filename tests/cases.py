@@ -1,12 +1,11 @@
 """Random small images and predictions that reach every rule of the Cityscapes instance metric."""
 
-import cv2
 import numpy as np
 
 from scapes import png
 from scapes.labels import LABEL_IDS
 from scapes.match import PREDICTION, TRUTH, ImageMatch, match_image
-from scapes.predictions import Detections
+from scapes.predictions import Detections, from_masks
 
 CARAVAN, TRAILER = 29, 30
 PLAIN = (0, 3, 4, 7, 9, 11, 23, 24, 26, 28, CARAVAN, TRAILER)  # void, stuff, groups
@@ -66,16 +65,6 @@ def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, 
     for path, frame in zip(paths, frames, strict=True):
         png.write(path, frame)
     return paths, predictions, [as_detections(p.stem, f, q) for p, f, q in zip(paths, frames, predictions, strict=True)]
-
-
-def from_masks(image_id: str, size: tuple[int, int], category, score, masks) -> Detections:
-    """Detections from full-frame masks, zero outside: N arrays ``(H, W)`` of any type."""
-    boxes, crops = [], []
-    for mask in masks:
-        x, y, width, height = cv2.boundingRect(np.uint8(np.asarray(mask) != 0))
-        boxes.append((x, y, x + width, y + height))
-        crops.append(np.asarray(mask)[y : y + height, x : x + width] != 0)
-    return Detections(image_id, size, category, score, boxes, crops)
 
 
 def matched(paths, detections, **options) -> list[ImageMatch]:

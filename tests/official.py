@@ -10,6 +10,7 @@ Replaced, in memory and for the length of a call, is only what keeps it from run
 :func:`evaluate_masks` replaces two more, ``readPredInfo`` and ``Image.open`` of predictions, to spare one PNG per mask.
 """
 
+import copy
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +19,6 @@ from unittest import mock
 import numpy as np
 from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as evaluator
 from PIL import Image
-
-from scapes.submit import arguments
 
 Prediction = tuple[int, float, np.ndarray]
 """Label id, score, and mask over the whole frame, bool ``(H, W)``."""
@@ -60,6 +59,14 @@ def _run(
     always = {"np": _with(np, in1d=np.isin), "writeDict2JSON": lambda *_: None}
     with mock.patch.multiple(evaluator, **always, **replaced):
         return evaluator.evaluateImgLists(predictions, [str(path) for path in truth_paths], args)
+
+
+def arguments(folder: str | Path) -> object:
+    """A copy of the evaluator's global ``args`` that looks for predictions in ``folder`` and writes nothing."""
+    args = copy.copy(evaluator.args)
+    args.quiet, args.JSONOutput, args.gtInstancesFile = True, False, ""
+    args.predictionPath, args.predictionWalk = str(Path(folder).resolve()), None
+    return args
 
 
 def _with(module: types.ModuleType, **attributes) -> types.ModuleType:

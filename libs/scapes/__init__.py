@@ -1,11 +1,11 @@
 """Read, check and score instance segmentation data in the format of Cityscapes. Needs no deep learning framework::
 
-    from scapes import ap, bootstrap, cityscapes, instances, records, verify
+    from scapes import ap, bootstrap, cityscapes, instances, match, verify
 
     print(verify.summarize(verify.verify_dataset("/data/cityscapes")))  # what is wrong with the files, if anything
     images = cityscapes.read_images("/data/cityscapes", "val")  # one row per image
     table = instances.instance_table(images)  # one row per instance: class, area, box
-    matched = records.match_data_set(images, "predictions.parquet", instances=table)
+    matched = match.match_data_set(images, "predictions.parquet")
     print(bootstrap.intervals(bootstrap.draw(ap.outcomes(matched))))  # AP by class, with 95 % intervals over the images
 
 :mod:`scapes.coco` and :mod:`scapes.submit` export predictions for other evaluators and the test server.

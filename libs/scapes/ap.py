@@ -10,7 +10,6 @@ every detection of a class is ignored, AP is 0 here (the official evaluator fail
 ``evaluateImg`` in ``pycocotools/cocoeval.py``, with bands that suit images of any size.
 """
 
-import collections
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ import pandas as pd
 
 from scapes.labels import CLASSES
 from scapes.match import OVERLAPS, PREDICTION, TRUTH, ImageMatch
+from scapes.predictions import check_images
 
 MEAN = "mean"  # the mean over classes, in the column ``class``
 NAMES = (*CLASSES, MEAN)
@@ -60,18 +60,6 @@ def outcomes(records: Iterable[ImageMatch]) -> Outcomes:
     prediction_truth = np.where(predictions["truth"] < 0, -1, first_truth + predictions["truth"])
     outcome = _decide(predictions, truths, prediction_truth)
     return Outcomes(image_ids, truths, truth_image, predictions, prediction_image, prediction_truth, outcome)
-
-
-def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
-    """Raise ValueError if an image's id is found twice, is missing or not expected."""
-    found, expected = collections.Counter(found), set(expected)
-    for wrong, what in (
-        ({image_id for image_id, count in found.items() if count > 1}, "found several records, expected one"),
-        (found.keys() - expected, "found a record, expected none"),
-        (expected - found.keys(), "found no record, expected one"),
-    ):
-        if wrong:
-            raise ValueError(f"image {min(wrong)}: {what} ({len(wrong)} such images of {len(expected)})")
 
 
 def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from scapes.ap import IGNORED, NAMES, OVERLAPS, TRUE_POSITIVE, Outcomes, average
 from scapes.ap import MEAN as MEAN  # beside NAMES, for those who read intervals
 from scapes.files import replacing
 from scapes.labels import CLASSES
-from scapes.records import DAMAGE, read_records
+from scapes.match import DAMAGE, read_records
 
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 

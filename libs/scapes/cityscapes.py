@@ -40,6 +40,11 @@ def read_images(root: str | Path, split: str) -> pd.DataFrame:
     return table.sort_values("image_id", ignore_index=True)
 
 
+def image_id_of(name: str) -> str:
+    """``CITY_SEQ_FRAME`` of a file: what its name has before the third underscore or the dot."""
+    return "_".join(os.path.basename(name).split(".")[0].split("_")[:3])
+
+
 def read_instance_ids(path: str) -> np.ndarray:
     """Instance ids, uint16 (H, W); raises ``BadFile`` if the file is damaged or holds other values."""
     instance_ids = png.read(path, "gray 16")

@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -69,11 +71,25 @@ class Detections:
         return len(self.masks)
 
     def full_mask(self, index: int) -> np.ndarray:
-        """Detection ``index`` as a full-frame mask, bool ``(H, W)``."""
-        frame = np.zeros(self.size, bool)
+        """Detection ``index`` as a full-frame mask, bool ``(H, W)``, column by column in memory."""
+        frame = np.zeros(self.size, bool, order="F")
         x0, y0, x1, y1 = self.boxes[index]
         frame[y0:y1, x0:x1] = self.masks[index]
         return frame
+
+
+def from_masks(
+    image_id: str, size: tuple[int, int], category: Sequence[int], score: Sequence[float], masks: Iterable[np.ndarray]
+) -> Detections:
+    """Detections from masks over the whole frame, ``(H, W)`` of any type, that are not 0 where the instance is."""
+    boxes, crops = [], []
+    for mask in masks:
+        if mask.shape != tuple(size):
+            raise ValueError(f"image {image_id}: found a mask of {mask.shape} pixels, expected {tuple(size)}")
+        x, y, width, height = cv2.boundingRect((mask != 0).view(np.uint8))
+        boxes.append((x, y, x + width, y + height))
+        crops.append(mask[y : y + height, x : x + width] != 0)
+    return Detections(image_id, size, category, score, boxes, crops)
 
 
 def write_predictions(path: str | Path, detections: Iterable[Detections]) -> None:
@@ -81,10 +97,24 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
 
     Raises ValueError if an image comes twice; the file is then not written.
     """
-    rows = _rows(detections)
+    items, written = iter(detections), []
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
-        while group := list(itertools.islice(rows, IMAGES_PER_ROW_GROUP)):
-            writer.write_table(pa.Table.from_pylist(group, _SCHEMA))
+        while group := list(itertools.islice(items, IMAGES_PER_ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist([_row(item) for item in group], _SCHEMA))
+            written += [item.image_id for item in group]
+        check_images(written, written)
+
+
+def check_images(found: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise ValueError if an image's id is found twice, is missing or not expected."""
+    found, expected = pd.Index([*found]), pd.Index([*expected])
+    for wrong, what in (
+        (found[found.duplicated()], "found several times, expected once"),
+        (found.difference(expected), "found a record, expected none"),
+        (expected.difference(found), "found no record, expected one"),
+    ):
+        if len(wrong):
+            raise ValueError(f"image {wrong.min()}: {what} ({wrong.nunique()} such images of {len(expected)})")
 
 
 def read_predictions(path: str | Path, *, image_ids: Collection[str] = ()) -> Iterator[Detections]:
@@ -130,12 +160,7 @@ def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
         raise BadFile("predictions", path, str(error), "the Parquet file that was written there") from error
 
 
-def _rows(detections: Iterable[Detections]) -> Iterator[dict]:
-    seen: set[str] = set()
-    for item in detections:
-        if item.image_id in seen:
-            raise ValueError(f"image {item.image_id}: found twice among the predictions, expected once")
-        seen.add(item.image_id)
-        masks = [np.packbits(mask).tobytes() for mask in item.masks]
-        fields = (item.image_id, *item.size, item.category, item.score, item.boxes.tolist(), masks)
-        yield dict(zip(_SCHEMA.names, fields, strict=True))
+def _row(item: Detections) -> dict:
+    masks = [np.packbits(mask).tobytes() for mask in item.masks]
+    fields = (item.image_id, *item.size, item.category, item.score, item.boxes.tolist(), masks)
+    return dict(zip(_SCHEMA.names, fields, strict=True))

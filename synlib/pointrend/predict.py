@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from scapes.ap import average_precision
 from scapes.bootstrap import read_draws
+from scapes.match import match_data_set, write_records
 from scapes.predictions import Detections, read_predictions, write_predictions
-from scapes.records import match_data_set, write_records
 from seeded_rcnn import stream
 from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.monitor import Status

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from scapes.ap import ap_by_size, outcomes, thirds
 from scapes.bootstrap import NAMES
-from scapes.records import read_records
+from scapes.match import read_records
 from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band, published
 from synlib.report.limits import range_text

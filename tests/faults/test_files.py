@@ -15,8 +15,8 @@ import toyscapes
 from scapes import cityscapes, submit
 from scapes.bootstrap import read_draws
 from scapes.instances import fingerprint, instance_table
+from scapes.match import match_data_set, read_records, write_records
 from scapes.predictions import Detections, read_predictions, write_predictions
-from scapes.records import match_data_set, read_records, write_records
 from seeded_rcnn import weights
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.profile import ROOT, Profile
@@ -52,8 +52,7 @@ def kept(tmp_path_factory) -> Path:
     records = match_data_set(images, root / EVALUATION / "predictions.parquet", workers=1)
     write_records(root / EVALUATION / "records.npz", records)
     read_draws(root / EVALUATION / "records.npz")
-    sent = {"expected_images": images["image_id"], "size": (12, 16)}
-    submit.write_submission(found, root / "out.zip", **sent)
+    submit.write_submission(found, root / "out.zip", images)
     torch.save({"model": {"weight": torch.ones(2, 2)}, "iteration": 3}, run.path / "model_final.pth")
     (root / "R-50.pkl").write_bytes(pickle.dumps({"conv1_w": np.ones(3)}))
     shutil.copy(ROOT / "profiles/smoke.yaml", root / "mine.yaml")
@@ -71,8 +70,8 @@ def table(root: Path) -> int:
 
 
 def submission(path: Path) -> Any:
-    images = cityscapes.read_images(path.parent / "real", "val")["image_id"]
-    return submit.check_submission(path, expected_images=images, size=(12, 16)).to_numpy().tolist()
+    images = cityscapes.read_images(path.parent / "real", "val")
+    return [item.score.tolist() for item in submit.read_submission(path, images)]
 
 
 def of_run(read: Callable[[RunDir], Any]) -> Callable[[Path], Any]:

@@ -149,7 +149,7 @@ def test_what_is_wrong_is_named():
         with pytest.raises(BadFile, match=f"image a: value: found 1 such ids, the first is {value}"):
             match_image(*image(value=value))
     a, b = (match_image(*image(image_id)) for image_id in "ab")
-    with pytest.raises(ValueError, match=r"image a: found several records, expected one"):
+    with pytest.raises(ValueError, match=r"image a: found several times, expected once"):
         average_precision([a, b, a])
     with pytest.raises(ValueError, match=r"min_area_px = \[50, 100\]"):
         average_precision([a, dataclasses.replace(b, min_area_px=50)])

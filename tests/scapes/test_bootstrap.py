@@ -8,7 +8,7 @@ import pytest
 from scapes import bootstrap
 from scapes.ap import average_precision, outcomes
 from scapes.labels import CLASSES
-from scapes.records import write_records
+from scapes.match import write_records
 from tests.cases import draw_data_set, matched, simulate
 
 

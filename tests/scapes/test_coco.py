@@ -1,5 +1,6 @@
 """COCO export against pycocotools, COCO AP where it is known, and submissions against the official evaluator."""
 
+import copy
 import json
 import zipfile
 
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from scapes import png
 from scapes.ap import average_precision
@@ -14,10 +17,10 @@ from scapes.coco import MEAN, coco_ap, coco_predictions, coco_truth, run_lengths
 from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
-from scapes.predictions import Detections
-from scapes.submit import check_submission, write_submission
+from scapes.predictions import Detections, from_masks
+from scapes.submit import read_submission, write_submission
 from tests import official
-from tests.cases import draw_data_set, from_masks, matched
+from tests.cases import draw_data_set, matched
 
 
 @pytest.fixture
@@ -41,12 +44,12 @@ def test_run_lengths_equal_the_reference(data_set):
     compared = 0
     for item in detections:
         for index in range(len(item)):
-            rle = run_lengths(item.masks[index], item.boxes[index], item.size)
+            rle = run_lengths(item.full_mask(index))
             assert rle == {"size": list(item.size), "counts": encode(item.full_mask(index))}
             compared += 1
     assert compared > 20
     for mask in (np.ones((3, 4), bool), np.zeros((3, 4), bool)):
-        assert run_lengths(mask, (0, 0, 4, 3), (3, 4))["counts"] == encode(mask)
+        assert run_lengths(mask)["counts"] == encode(mask)
 
 
 def test_truth_holds_every_instance(tmp_path, data_set):
@@ -91,17 +94,20 @@ def test_ap_of_perfect_and_of_no_detections(data_set):
         assert frame[~frame["class"].isin({*present, MEAN})]["value"].isna().all()
 
 
-def test_ap_of_a_known_overlap(tmp_path):
-    frame = np.full((20, 40), 7, np.uint16)
-    frame[:10, :25] = 26001
-    png.write(tmp_path / "a.png", frame)
-    fields = {"image_id": "a", "image_path": "x/a.png", "instance_path": str(tmp_path / "a.png")}
-    images = pd.DataFrame([fields | {"height": 20, "width": 40}])
-    # IoU 0.72: 5 overlaps of 10.
-    item = Detections("a", (20, 40), [2], [0.5], [[0, 0, 18, 10]], [np.ones((10, 18), bool)])
-    frame = coco_ap(coco_truth(images), coco_predictions(images, [item]))
-    values = frame[frame["class"] == MEAN].set_index("metric")["value"].round(6)
-    assert values.to_dict() == {"ap": 0.5, "ap50": 1.0, "ap75": 0.0}
+def test_ap_equals_pycocotools(data_set, capsys):
+    images, _, detections = data_set
+    truth, found = coco_truth(images), coco_predictions(images, detections)
+    known = COCO()
+    known.dataset = copy.deepcopy(truth)
+    known.createIndex()
+    evaluation = COCOeval(known, known.loadRes(copy.deepcopy(found)), "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1].mean(1)  # (overlaps, classes), -1 without ground truth
+    expected = np.where(precision < 0, np.nan, precision).mean(0)
+    ap = coco_ap(truth, found).query("metric == 'ap'").set_index("class")["value"][[*CLASSES]]
+    np.testing.assert_allclose(ap, expected, rtol=0, atol=1e-12)
+    assert 0.05 < np.nanmean(expected) < 0.95
 
 
 IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
@@ -109,60 +115,65 @@ IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
 
 @pytest.fixture
 def submitted(tmp_path):
+    """Paths of ground truth, detections, and the image table."""
     paths, _, detections = draw_data_set(np.random.default_rng(3), tmp_path, len(IDS))
     fields = ("size", "category", "score", "boxes", "masks")
-    return paths, [Detections(i, *(getattr(d, name) for name in fields)) for i, d in zip(IDS, detections, strict=True)]
+    items = [Detections(i, *(getattr(d, name) for name in fields)) for i, d in zip(IDS, detections, strict=True)]
+    height, width = detections[0].size
+    return paths, items, pd.DataFrame({"image_id": IDS, "height": height, "width": width})
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_the_official_evaluator_reads_the_same_predictions(tmp_path, submitted):
-    paths, detections = submitted
-    options = {"expected_images": IDS, "size": detections[0].size}
-    write_submission(iter(detections), tmp_path / "out.zip", **options)
-    table = check_submission(tmp_path / "out.zip", **options)
-    assert table.index.tolist() == IDS
-    assert table.sum(axis=1).tolist() == [sum(mask.any() for mask in item.masks) for item in detections]
+    paths, detections, images = submitted
+    write_submission(iter(detections), tmp_path / "out.zip", images)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         archive.extractall(tmp_path / "out")
+    expected = average_precision(matched(paths, detections, min_area_px=4)).ap
+    for place in ("out.zip", "out"):
+        read = [*read_submission(tmp_path / place, images)]
+        assert [item.image_id for item in read] == IDS
+        np.testing.assert_array_equal(average_precision(matched(paths, read, min_area_px=4)).ap, expected)
     texts = [tmp_path / "out" / f"{image_id}.txt" for image_id in IDS]
     reference = official.evaluate_files(paths, texts, tmp_path / "out", min_area_px=4)
-    found = average_precision(matched(paths, detections, min_area_px=4))
-    np.testing.assert_allclose(found.ap, reference["resultApMatrix"][0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(expected, reference["resultApMatrix"][0], rtol=0, atol=1e-12)
 
 
 def test_wrong_images_are_named_and_leave_no_file(tmp_path, submitted):
-    _, detections = submitted
-    options = {"expected_images": IDS, "size": detections[0].size}
+    _, detections, images = submitted
     for items, message in [
         (detections[1:], f"image {IDS[0]}: found no record"),
-        ([*detections, detections[0]], f"image {IDS[0]}: found several records"),
+        ([*detections, detections[0]], f"image {IDS[0]}: found several times"),
         ([*detections, Detections("bonn_000000_000019", detections[0].size, [], [], [], [])], "bonn.*expected none"),
         ([Detections("17", detections[0].size, [], [], [], [])], "image 17: expected an id CITY_SEQ_FRAME"),
         ([Detections(IDS[0], (3, 4), [], [], [], [])], rf"image {IDS[0]}: found masks of \(3, 4\)"),
     ]:
         with pytest.raises(ValueError, match=message):
-            write_submission(items, tmp_path / "out.zip", **options)
+            write_submission(items, tmp_path / "out.zip", images)
     assert not list(tmp_path.glob("*.zip"))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("masks/a.png 26", "Invalid prediction file"),
-        ("masks/b.png 26 0.5", "found no file b.png"),
-        ("masks/a.png 29 0.5", "expected a label id"),
-        ("masks/a.png 26 nan", "finite score"),
+        ("masks/a.png 26", "'masks/a.png 26', expected PNG LABEL_ID SCORE"),
+        ("masks/b.png 26 0.5", "masks/b.png"),
+        ("masks/a.png 2 0.5", "one of"),
+        ("masks/a.png 26 nan", "finite number"),
         ("/masks/a.png 26 0.5", "relative path"),
-        ("../a.png 26 0.5", "outside of prediction path"),
-        (None, "Found no prediction"),
+        ("../a.png 26 0.5", "without '..'"),
+        (None, f"{IDS[0]}: found 0 texts"),
     ],
 )
 def test_what_the_server_would_refuse_is_named(tmp_path, text, message):
-    empty = Detections(IDS[0], (3, 4), [0], [0.5], [[0, 0, 1, 1]], [np.ones((1, 1), bool)])
-    write_submission([empty], tmp_path / "good.zip", expected_images=IDS[:1], size=(3, 4))
+    images = pd.DataFrame({"image_id": IDS[:1], "height": 3, "width": 4})
+    item = Detections(IDS[0], (3, 4), [0], [0.5], [[0, 0, 1, 1]], [np.ones((1, 1), bool)])
+    write_submission([item], tmp_path / "good.zip", images)
     with zipfile.ZipFile(tmp_path / "good.zip") as good, zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
         bad.writestr("masks/a.png", good.read(f"masks/{IDS[0]}_000.png"))
         if text is not None:
             bad.writestr(f"{IDS[0]}.txt", text)
-    with pytest.raises(ValueError, match=f"{IDS[0]}.*{message}"):
-        check_submission(tmp_path / "bad.zip", expected_images=IDS[:1], size=(3, 4))
+    with pytest.raises((ValueError, OSError), match=f"bad.zip.*{message}"):
+        list(read_submission(tmp_path / "bad.zip", images))
+    with pytest.raises(ValueError, match=rf"image {IDS[0]}: found a mask of \(3, 4\) pixels"):
+        list(read_submission(tmp_path / "good.zip", images.assign(height=5)))

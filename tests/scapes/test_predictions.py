@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scapes.ap import average_precision
-from scapes.match import PREDICTION
+from scapes.match import PREDICTION, match_data_set, read_records, write_records
 from scapes.predictions import (
     IMAGES_PER_ROW_GROUP,
     Detections,
@@ -15,7 +15,6 @@ from scapes.predictions import (
     read_predictions,
     write_predictions,
 )
-from scapes.records import match_data_set, read_records, write_records
 from tests.cases import draw_data_set, matched
 
 
@@ -58,7 +57,7 @@ def test_interrupted_and_repeated_images_leave_the_file_alone(tmp_path):
     item = Detections("a", (3, 4), [], [], [], [])
     path = tmp_path / "p.parquet"
     write_predictions(path, [item])
-    with pytest.raises(ValueError, match="image a: found twice"):
+    with pytest.raises(ValueError, match="image a: found several times"):
         write_predictions(path, [item, item])
     assert [found.image_id for found in read_predictions(path)] == ["a"]
     assert [found.name for found in tmp_path.iterdir()] == ["p.parquet"]

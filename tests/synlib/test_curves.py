@@ -9,8 +9,7 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
 from scapes.labels import CLASSES
-from scapes.match import PREDICTION, TRUTH, ImageMatch
-from scapes.records import write_records
+from scapes.match import PREDICTION, TRUTH, ImageMatch, write_records
 from synlib import paper
 from synlib.report import curves, figures, tables
 from synlib.report.figures import removal_sample

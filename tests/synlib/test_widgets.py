@@ -12,13 +12,12 @@ from matplotlib.colors import to_rgb
 from scapes import cityscapes, png
 from scapes.labels import CLASSES
 from scapes.match import match_image
-from scapes.predictions import Detections
+from scapes.predictions import Detections, from_masks
 from synlib.curation.prune import prune
 from synlib.report import curves, widgets
 from synlib.report.pictures import fit
 from synlib.spec import ScheduleSpec
 from synlib.study.study import Study
-from tests.cases import from_masks
 from tests.fake_results import FakeStudy
 
 HEIGHT, WIDTH = 20, 40
