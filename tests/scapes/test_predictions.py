@@ -8,13 +8,7 @@ import pytest
 
 from scapes.ap import average_precision
 from scapes.match import PREDICTION, match_data_set, read_records, write_records
-from scapes.predictions import (
-    IMAGES_PER_ROW_GROUP,
-    Detections,
-    images_in,
-    read_predictions,
-    write_predictions,
-)
+from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, images_in, read_predictions, write_predictions
 from tests.cases import draw_data_set, matched
 
 
