@@ -60,7 +60,7 @@ class Layout:
         before, after = self._around(root, group, column)
         folders = re.sub("[^/]+", "*", self.example)  # as deep as keys go
         listed = sorted(glob.glob(f"{glob.escape(os.path.dirname(before))}/{folders}{after}"))
-        matches = [re.fullmatch(f"{re.escape(before)}({self.key}){re.escape(after)}", path) for path in listed]
+        matches = map(re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}").fullmatch, listed)
         keys = {match[1]: match[0] for match in matches if match and match[1].isprintable()}  # not in Latin-1
         return keys, sorted({*listed}.difference(keys.values()))
 
