@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from scapes import png
 from scapes.ap import (
@@ -160,6 +161,22 @@ def test_what_is_wrong_is_named():
         check_images("ab", "abc")
     nothing = average_precision([])
     assert np.isnan(nothing.ap).all() and np.isnan(nothing.mean)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_boundary_ap_equals_a_slow_reference(tmp_path, seed):
+    """Whole frames, eroded one pixel at a time; all but the IoU is as for mask AP."""
+    rng = np.random.default_rng(seed)
+    (path,), _, (item,) = draw_data_set(rng, tmp_path, 1)
+    fraction, frame = rng.choice([0.001, 0.05, 0.1, 0.3]), png.read(path, "gray 16")
+    width = max(1, round(fraction * np.hypot(*item.size)))
+    expected, found = (match_image(frame, item, min_area_px=4, band=band) for band in (0, fraction))
+    for row, index in zip(expected.predictions, np.flatnonzero([m.any() for m in item.masks]), strict=True):
+        if row["iou"] > 0.5:
+            masks = item.full_mask(index), frame == expected.truths["instance_id"][row["truth"]]
+            a, b = (mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), width) for mask in masks)
+            row["iou"] = min(row["iou"], (a & b).sum() / (a | b).sum())
+    assert found.predictions.tobytes() == expected.predictions.tobytes()
 
 
 def test_boundary_ap_by_hand():
