@@ -117,24 +117,24 @@ def evaluate(run: str, **where: Any) -> None:
 @commands.command(params=[*PREDICTED, _path("folder")])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
-    from scapes import coco, files
+    from scapes import exchange, files
     from scapes.predictions import read_predictions
 
     _, _, images, predictions = _predicted(run, **where)
-    truth = coco.coco_truth(images)
-    detections = coco.coco_predictions(images, read_predictions(predictions))
+    truth = exchange.coco_truth(images)
+    detections = exchange.coco_predictions(images, read_predictions(predictions))
     files.write_json(folder / "truth.json", truth)
     files.write_json(folder / "predictions.json", detections)
-    found = 100 * coco.coco_ap(truth, detections).set_index(["class", "metric"])["value"].unstack(sort=False)
+    found = 100 * exchange.coco_ap(truth, detections).set_index(["class", "metric"])["value"].unstack(sort=False)
     print("COCO mask AP in percent", found.to_string(float_format="{:.1f}".format), sep="\n")
 
 
 @commands.command(params=[*SUBMITTED, _path("target")])
 def submit(run: str, target: Path, **where: Any) -> None:
     """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
+    from scapes.exchange import read_submission, write_submission
     from scapes.labels import CLASSES
     from scapes.predictions import read_predictions
-    from scapes.submit import read_submission, write_submission
 
     _, _, images, predictions = _predicted(run, labelled=False, **where)
     write_submission(read_predictions(predictions), target, images)

@@ -8,5 +8,5 @@
     matched = match.match_data_set(images, "predictions.parquet")
     print(bootstrap.intervals(bootstrap.draw(ap.outcomes(matched))))  # AP by class, with 95 % intervals over the images
 
-:mod:`scapes.coco` and :mod:`scapes.submit` export predictions for other evaluators and the test server.
+:mod:`scapes.exchange` exports predictions for the test server and other evaluators, and reads them.
 """

@@ -1,21 +1,130 @@
-"""Cityscapes (fine annotations) and every data set in its format: ``layouts.yaml`` says where its files are.
+"""Where the files of a data set are, and what reads its labels; and the format of Cityscapes (fine annotations).
 
-A harmonised tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
+``layouts.yaml`` says where the files of each data set are. Other data sets are harmonised to Cityscapes' format: such a
+tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
 """
 
+import functools
+import glob
 import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from scapes import files, png
 from scapes.files import BadFile
 from scapes.labels import check_instance_ids, read_label_ids
-from scapes.layout import Layout
 
+FORMATS = {"leftImg8bit": "cityscapes", "img": "synscapes", "panoptic": "urbansyn"}  # folder of its own -> layout
 MANIFEST, PARTIAL_MANIFEST = "harmonized.json", "harmonizing.json"
 _COLUMNS = ["image_path", "instance_path", "label_path"]
+
+
+@functools.cache
+def _layouts() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders, names and readers of one data set; all but the readers is in ``layouts.yaml``.
+
+    Each has the columns ``image_path``, ``label_path`` (class map) and ``instance_path`` (instance map). Its groups are
+    splits where ``label_path`` has a ``{group}``, else variants of the same images.
+    """
+
+    name: str
+    readers: dict[str, Callable[[str], Any]]  # label_path, instance_path, more -> reader; raises BadFile
+
+    files, groups, key, example, large, lists_all = (
+        property(lambda self, field=field: _layouts()[self.name][field])
+        for field in ("files", "groups", "key", "example", "large", "lists_all")
+    )
+
+    def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
+        """Where the files of an image belong, by column."""
+        return {column: self.path(root, group, key, column) for column in self.files}
+
+    def path(self, root: str | Path, group: str, key: str, column: str) -> str:
+        return f"{root}/{self.files[column].format(group=group, key=key)}"
+
+    def folder(self, root: str | Path, group: str) -> str:
+        return os.path.dirname(self._around(root, group, "image_path")[0])
+
+    def _around(self, root: str | Path, group: str, column: str) -> list[str]:
+        """What the paths of a column have before and after the key."""
+        return self.path(root, group, "\n", column).split("\n")
+
+    def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[dict[str, str], list[str]]:
+        """{key: path} of the files of a column, sorted, and paths of files that end alike but have no key.
+
+        Hidden files and those whose names end otherwise are ignored.
+        """
+        before, after = self._around(root, group, column)
+        folders = re.sub("[^/]+", "*", self.example)  # as deep as keys go
+        listed = sorted(glob.glob(f"{glob.escape(os.path.dirname(before))}/{folders}{after}"))
+        matches = map(re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}").fullmatch, listed)
+        keys = {match[1]: match[0] for match in matches if match and match[1].isprintable()}  # not in Latin-1
+        return keys, sorted({*listed}.difference(keys.values()))
+
+    def keys(self, root: str | Path, group: str) -> list[str]:
+        """Keys of all images, sorted.
+
+        Raises ``FileNotFoundError`` without any image, ``BadFile`` for a name that ends alike but has another form.
+        """
+        folder, (before, after) = self.folder(root, group), self._around(root, group, "image_path")
+        expected = f"names like {os.path.basename(before)}{self.example}{after}"
+        keys, odd = self.scan(root, group)
+        if odd:
+            raise BadFile("name", odd[0], f"{len(odd)} such names", expected)
+        if not keys:
+            what = "no images" if os.path.isdir(folder) else "no such folder"
+            others = [other for other in self.groups if self.scan(root, other)[0]]
+            hint = f"; only {', '.join(others)} is there" if others else nearby(root)
+            formats = [name for first, name in FORMATS.items() if os.path.isdir(f"{root}/{first}")]
+            hint += f"; there is a data set in {formats[0]} format" if formats and self.name not in formats else ""
+            raise FileNotFoundError(f"{folder}: {what}; expected {expected}{hint}")
+        return list(keys)
+
+    def table(self, root: str | Path, group: str, keys: list[str], columns: Iterable[str]) -> pd.DataFrame:
+        """Paths of the files of images: one row per key. Opens no file; ``FileNotFoundError`` if one is missing."""
+        found = {column: self.scan(root, group, column)[0] for column in columns}
+        for column, paths in found.items():
+            if missing := sorted({*keys}.difference(paths)):
+                path, image = (self.path(root, group, missing[0], name) for name in (column, "image_path"))
+                raise FileNotFoundError(f"{path}: missing, though {image} exists")
+        return pd.DataFrame({column: [paths[key] for key in keys] for column, paths in found.items()})
+
+    def read_labels(self, image: dict) -> tuple:
+        """Class map uint8 (H, W) and instance map of a row of the image table.
+
+        Raises ``BadFile`` if a file is damaged or of the wrong kind, or the maps differ in size.
+        """
+        class_map, instance_map, *more = (read(image[column]) for column, read in self.readers.items())
+        self.check_image_size(image["instance_path"], instance_map.shape, class_map.shape)
+        return class_map, instance_map, *more
+
+    def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
+        """Raise ``BadFile`` unless the (height, width) of a file is as of the class map, ``labels``."""
+        larger = group in self.large
+        if larger and size[0] > labels[0] and abs(size[0] - size[1] * labels[0] / labels[1]) <= 1:
+            return
+        if size != labels:
+            expected = f"{labels} as the class map" + (" or larger in proportion" if larger else "")
+            raise BadFile("size", path, f"(height, width) {size}", expected)
+
+
+def nearby(root: str | Path) -> str:
+    """``; did you mean FOLDER?`` where a folder above or in ``root`` is a data set, else an empty text."""
+    near = [Path(root).parent, *sorted(Path(root).glob("*"))]
+    found = [path for path in near if any((path / folder).is_dir() for folder in FORMATS)]
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def read_images(root: str | Path, split: str) -> pd.DataFrame:

@@ -17,9 +17,9 @@ import pandas as pd
 from cityscapesscripts.helpers.labels import trainId2label
 
 from scapes import png
+from scapes.cityscapes import Layout
 from scapes.files import read_json
 from scapes.labels import INSTANCE_LABEL_IDS, NAMES, read_label_ids
-from scapes.layout import Layout
 
 LABEL_OF_TRAIN_ID = np.array([trainId2label[i].id if i < 19 else 0 for i in range(256)], np.uint8)
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from scapes import cityscapes, png
+from scapes.cityscapes import FORMATS, Layout, nearby
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
-from scapes.layout import FORMATS, Layout, nearby
 from scapes.parallel import map_items
 from scapes.synthetic import SYNTHETIC, split_images
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 import toyscapes
 from scapes import cityscapes, instances
-from scapes.layout import nearby
+from scapes.cityscapes import nearby
 from scapes.synthetic import SYNTHETIC, split_ids
 from synlib.curation.harmonize import harmonize_dataset
 from synlib.curation.rider_rule import Policy

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import toyscapes
-from scapes import cityscapes, submit
+from scapes import cityscapes, exchange
 from scapes.bootstrap import read_draws
 from scapes.instances import fingerprint, instance_table
 from scapes.match import match_data_set, read_records, write_records
@@ -52,7 +52,7 @@ def kept(tmp_path_factory) -> Path:
     records = match_data_set(images, root / EVALUATION / "predictions.parquet", workers=1)
     write_records(root / EVALUATION / "records.npz", records)
     read_draws(root / EVALUATION / "records.npz")
-    submit.write_submission(found, root / "out.zip", images)
+    exchange.write_submission(found, root / "out.zip", images)
     torch.save({"model": {"weight": torch.ones(2, 2)}, "iteration": 3}, run.path / "model_final.pth")
     (root / "R-50.pkl").write_bytes(pickle.dumps({"conv1_w": np.ones(3)}))
     shutil.copy(ROOT / "profiles/smoke.yaml", root / "mine.yaml")
@@ -71,7 +71,7 @@ def table(root: Path) -> int:
 
 def submission(path: Path) -> Any:
     images = cityscapes.read_images(path.parent / "real", "val")
-    return [item.score.tolist() for item in submit.read_submission(path, images)]
+    return [item.score.tolist() for item in exchange.read_submission(path, images)]
 
 
 def of_run(read: Callable[[RunDir], Any]) -> Callable[[Path], Any]:

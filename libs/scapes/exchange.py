@@ -1,21 +1,25 @@
-"""Detections in the format of the Cityscapes test server, written and read.
+"""Detections in the formats of the Cityscapes test server and of COCO, and COCO mask AP as a second metric.
 
-A folder or a ZIP file with one text per image, ``CITY_SEQ_FRAME*.txt``, and one PNG per detection, a frame that is zero
-outside the mask. The text has one line per detection: ``masks/CITY_SEQ_FRAME_N.png LABEL_ID SCORE``, with the path of
-the PNG from the text.
+A submission is a folder or a ZIP file with one text per image, ``CITY_SEQ_FRAME*.txt``, and one PNG per detection, a
+frame that is zero outside the mask. The text has one line per detection: ``masks/CITY_SEQ_FRAME_N.png LABEL_ID SCORE``,
+with the path of the PNG from the text. Source: ``getPrediction`` and ``readPredInfo`` of
+``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``.
 
-Source: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``, ``getPrediction`` and ``readPredInfo``.
+COCO's categories carry the Cityscapes label ids 24..33, as in MMDetection's conversion; groups are ``iscrowd``. COCO AP
+differs from the Cityscapes one: it knows no void, and evaluates ground truth of any area. Source of the format and the
+metric: ``pycocotools`` (``coco.py``, ``cocoeval.py``); https://cocodataset.org/#format-data.
 """
 
 import collections
 import contextlib
+import copy
 import functools
 import re
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -23,12 +27,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from faster_coco_eval import COCO, COCOeval_faster
+from pycocotools import mask as coco_mask
 from tqdm.auto import tqdm
 
 from scapes import png
+from scapes.bootstrap import MEAN
 from scapes.cityscapes import image_id_of
 from scapes.files import BadFile, replacing
-from scapes.labels import INSTANCE_LABEL_IDS, LABEL_IDS
+from scapes.instances import image_instances
+from scapes.labels import CLASSES, INSTANCE_LABEL_IDS, LABEL_IDS
+from scapes.parallel import map_items
 from scapes.predictions import Detections, check_images, from_masks
 
 SERVER = (1525, 1024, 2048)  # images of Cityscapes' test split, their height and width in px
@@ -113,3 +122,74 @@ def _read_image(path: str | Path, texts: Mapping[str, list[Path]], image: Any) -
             masks.append(text.parent / match["png"])
     frames = (png.read(mask, "gray 8", "gray 1", "gray 16") for mask in masks)
     return from_masks(image.image_id, (image.height, image.width), category, score, frames)
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """COCO run-length encoding of a mask over the whole frame, bool ``(H, W)``, fastest column by column in memory."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return rle | {"counts": rle["counts"].decode()}  # bytes would not go into JSON
+
+
+def coco_truth(images: pd.DataFrame) -> dict:
+    """Ground truth as a COCO dictionary, from the image table. Row k gets the image id k + 1.
+
+    ``file_name`` is the end of ``image_path``: ``CITY/..._leftImg8bit.png``.
+    """
+    names = ["/".join(Path(path).parts[-2:]) for path in images["image_path"]]
+    files = images.assign(id=range(1, len(images) + 1), file_name=names)
+    found = map_items(_annotate, images["instance_path"].tolist(), description="encoding ground truth")
+    annotations = [{"image_id": number} | item for number, of_one in enumerate(found, 1) for item in of_one]
+    return {
+        "info": {"description": "instances of the eight evaluated Cityscapes classes"},
+        "images": files[["id", "file_name", "height", "width"]].to_dict("records"),
+        "categories": [{"id": label_id, "name": name} for label_id, name in zip(LABEL_IDS, CLASSES, strict=True)],
+        # Ids start at 1: COCOeval would read 0 as "unmatched"
+        "annotations": [{"id": number} | item for number, item in enumerate(annotations, 1)],
+    }
+
+
+def coco_predictions(images: pd.DataFrame, detections: Iterable[Detections]) -> list[dict]:
+    """Detections as COCO results with the ids of :func:`coco_truth`. Raises ValueError for images not in the table."""
+    numbers = {image_id: number for number, image_id in enumerate(images["image_id"], start=1)}
+    results = []
+    for item in detections:
+        if item.image_id not in numbers:
+            raise ValueError(f"image {item.image_id}: found detections, expected an image of the table")
+        for index in np.flatnonzero([mask.any() for mask in item.masks]):
+            rle, score = run_lengths(item.full_mask(index)), float(item.score[index])
+            place = {"image_id": numbers[item.image_id], "category_id": LABEL_IDS[item.category[index]]}
+            results.append(place | {"segmentation": rle, "score": score})
+    return results
+
+
+def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
+    """COCO mask AP with at most 100 detections per image: one row per metric and class, and one for the mean.
+
+    Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
+    """
+    known = COCO(copy.deepcopy(truth))
+    found = known.loadRes(copy.deepcopy(predictions)) if predictions else COCO()
+    evaluation = COCOeval_faster(known, found, "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0, -1]  # overlap, recall, class; all areas, 100 detections
+    by_overlap = np.where(precision < 0, np.nan, precision).mean(axis=1).T
+    columns = {"ap": by_overlap.mean(1), "ap50": by_overlap[:, 0], "ap75": by_overlap[:, 5]}
+    table = pd.DataFrame(columns, index=pd.Index(CLASSES, name="class"))
+    table.loc[MEAN] = table.mean()  # of the classes that are not NaN
+    return table.melt(ignore_index=False, var_name="metric").reset_index()
+
+
+def _annotate(path: str) -> list[dict]:
+    """Annotations of one image, still without ids."""
+    instance_map = np.asfortranarray(png.read(path, "gray 16"))
+    return [
+        {
+            "category_id": LABEL_IDS[row.category],
+            "bbox": [row.x0, row.y0, row.x1 - row.x0, row.y1 - row.y0],
+            "area": row.area_px,
+            "iscrowd": int(row.crowd),
+            "segmentation": run_lengths(instance_map == row.instance_id),
+        }
+        for row in image_instances(np.ascontiguousarray(instance_map), path).itertuples(index=False)
+    ]

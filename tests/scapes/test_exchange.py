@@ -13,12 +13,11 @@ from pycocotools.cocoeval import COCOeval
 
 from scapes import png
 from scapes.ap import average_precision
-from scapes.coco import MEAN, coco_ap, coco_predictions, coco_truth
+from scapes.exchange import MEAN, coco_ap, coco_predictions, coco_truth, read_submission, write_submission
 from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.predictions import Detections
-from scapes.submit import read_submission, write_submission
 from tests import official
 from tests.cases import draw_data_set, matched
 
