@@ -171,7 +171,6 @@ class Profile(Section):
             target[field] = value
         return type(self)(**values)
 
-    # Where derived data, runs, figures and reports are.
     label = property(lambda self: self.name + self.variant)
     data_dir = property(lambda self: Path(self.data.folder or ROOT / "data" / self.name))
     runs_dir = property(lambda self: Path(self.runs or ROOT / "runs"))

@@ -99,7 +99,6 @@ class DataSpec(Section):
         self.__dict__.update({name: fields[name].get_default() for name in used if not used[name]})
         return self
 
-    # Numbers of images.
     real_images = property(lambda self: self.real if isinstance(self.real, int) else len(self.real))
     synthetic_images = property(lambda self: self.synthetic if isinstance(self.synthetic, int) else len(self.synthetic))
     images = property(lambda self: self.real_images + self.synthetic_images)
@@ -224,7 +223,8 @@ class ExecutionSettings(Section):
     deterministic: bool = False  # GPU algorithms that repeat bit by bit, where there are any; slower
     imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first
-    seconds_per_iteration: Positive = 0.24  # for the plan's estimates
+    seconds_per_iteration: Positive = 0.24  # for the plan's estimates, where it does not know better
+    seconds_by_gpu: dict[str, dict[Precision, Positive]] = Field(default_factory=dict)  # GPU's name -> as measured
     device: Literal["", "cpu", "cuda"] = ""  # empty: CUDA if there is one
     executor: Literal["local", "slurm"] = "local"  # this machine, or a cluster
     slurm: Slurm = Slurm()

@@ -33,7 +33,6 @@ CHOICES = {"min": min, "max": max, "between": statistics.median_high}
 """Word in a claim -> function of all values that an experiment has of a factor."""
 _MEAN = NAMES.index(MEAN)
 
-
 Claim = Mapping[str, Any]  # or one of the runs it weighs; claims.yaml explains their keys
 # A number and its draws, (1 + B,); the same of what is above 0 if the claim holds; what both rest on
 Judged = tuple[np.ndarray, np.ndarray, str]

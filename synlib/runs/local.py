@@ -124,11 +124,16 @@ def visible_gpus() -> list[str]:
 
 def _listed_gpus() -> list[str]:
     """Numbers of the GPUs that the driver lists; none without a driver."""
-    line = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    return [index for index in listed_gpus("index") if index.isdigit()]
+
+
+def listed_gpus(field: str) -> list[str]:
+    """What the driver says of each GPU, such as its ``name``; nothing without a driver."""
+    line = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
     try:
         listed = subprocess.run(line, capture_output=True, text=True, timeout=DRIVER_SECONDS)
     except FileNotFoundError:
         return []
     except subprocess.TimeoutExpired as error:
         raise OSError(f"nvidia-smi has not answered for {DRIVER_SECONDS} s; set execution.device: cpu") from error
-    return [index for index in listed.stdout.split() if index.isdigit()] if listed.returncode == 0 else []
+    return listed.stdout.splitlines() if listed.returncode == 0 else []

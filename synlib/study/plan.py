@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from synlib.profile import Profile
-from synlib.runs.local import visible_gpus
+from synlib.runs.local import listed_gpus, visible_gpus
 from synlib.runs.store import RunStore
 from synlib.spec import ExecutionSettings, RunSpec
 from synlib.study.experiments import EXPERIMENTS, Planner
@@ -26,14 +26,13 @@ class Planned(NamedTuple):
     factors: Mapping[str, Any]  # the run's values of what the experiment varies
 
 
-NOTEBOOKS: dict[str, tuple[str, ...]] = {
+NOTEBOOKS: dict[str, tuple[str, ...]] = {  # notebook -> the experiments whose runs it shows
     "01_harmonization": ("table1",),
     "02_pruning_study": ("thresholds", "what_to_remove"),
     "03_mixing_study": ("ratios", "amounts", "sampling", "other_network"),
     "04_fine_tuning_study": ("pre_training", "fine_tuning", "removal", "steps"),
     "05_summary": tuple(EXPERIMENTS),
 }
-"""Notebook -> the experiments whose runs it shows."""
 
 
 def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str] | None = None) -> list[Planned]:
@@ -74,10 +73,7 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
     """:func:`overview` for a terminal, with totals."""
     table = overview(planned, profile, store)
-    seconds, runs = table.attrs["rate"]
-    said = profile.execution.seconds_per_iteration
-    source = "as the profile says" if seconds == said else f"the profile's {said:g} s scaled to the GPUs here"
-    source = f"measured in {runs} runs" if runs else source
+    seconds, source = table.attrs["rate"]
     formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
     iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
     total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"
@@ -85,21 +81,25 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
     return table.to_string(index=False, formatters=formats) + "\n" + total
 
 
-def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, int]:
-    """The median over the distinct runs whose last execution tells it, and their number; else the profile's, and 0.
+def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, str]:
+    """The median over the distinct runs whose last execution tells it; else the profile's; and where it is from.
 
     The profile's is for the GPUs of its Slurm job, if it names any: with fewer, here, it is longer.
     """
-    rates = []
+    rates, execution, gpus = [], profile.execution, gpus_of(profile.execution)
     for run_id in {item.spec.run_id for item in planned} if store else ():
         with contextlib.suppress(OSError, ValueError, TypeError):  # an estimate is no reason to stop
             found = store.run(run_id).read("result.json") or {}
             if (trained := int(found.get("trained", 0))) >= MEASURED_ITERATIONS and found.get("training_seconds"):
                 rates.append(float(found["training_seconds"]) / trained)
     if rates:
-        return statistics.median(rates), len(rates)
-    gpus = gpus_of(profile.execution)
-    return profile.execution.seconds_per_iteration * (profile.execution.slurm.gpus or gpus) / gpus, 0
+        return statistics.median(rates), f"measured in {len(rates)} runs"
+    seconds, source, here = execution.seconds_per_iteration, "the profile's", "".join(listed_gpus("name")[:1])
+    for name, by_precision in execution.seconds_by_gpu.items():
+        if name in here and profile.precision in by_precision:
+            seconds, source = by_precision[profile.precision], f"measured on {name} in {profile.precision}:"
+    scale = (execution.slurm.gpus or gpus) / gpus
+    return seconds * scale, f"{source} {seconds:g} s" + " scaled to the GPUs here" * (scale != 1)
 
 
 def gpus_of(execution: ExecutionSettings) -> int:

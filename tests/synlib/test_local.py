@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from synlib.profile import Profile
 from synlib.runs import local
 from synlib.runs.local import LocalExecutor, visible_gpus
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
-from synlib.study.plan import gpus_of
+from synlib.study.plan import gpus_of, seconds_per_iteration
 
 SPEC = RunSpec(data=DataSpec(real=4))
 
@@ -84,3 +85,11 @@ def test_a_plan_counts_the_gpus_that_trainings_will_have(monkeypatch):
     ):  # fmt: skip
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", here)
         assert gpus_of(auto.replace(**settings)) == expected
+
+
+def test_a_plan_takes_what_was_measured_on_the_gpu_that_is_here(monkeypatch, driver):
+    driver(r"printf 'NVIDIA H200\nNVIDIA H200\n'")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
+    measured, other = (0.13, "measured on H200 in tf32: 0.13 s"), (0.24, "the profile's 0.24 s")
+    for precision, expected in {"tf32": measured, "fp16": other}.items():
+        assert seconds_per_iteration([], Profile.load("paper").replace(precision=precision), None) == expected

@@ -120,7 +120,7 @@ def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     """Neither what took its time besides, nor a few last iterations, nor a damaged file changes the estimate."""
     store, planned = RunStore(tmp_path), of("thresholds")
     specs = [item.spec for item in planned]
-    assert seconds_per_iteration(planned, PAPER, store) == (PAPER.execution.seconds_per_iteration, 0)
+    assert seconds_per_iteration(planned, PAPER, store) == (0.24, "the profile's 0.24 s")
     for spec, seconds in zip(specs, (10, 20, 60), strict=False):
         result = {"seconds": 9e9, "trained": 100, "training_seconds": seconds}
         store.run(spec).write("result.json", result)
@@ -129,7 +129,10 @@ def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     store.run(specs[5]).write("result.json", {"trained": [], "training_seconds": 1})
     store.run(specs[6]).write("result.json", {})
     (store.run(specs[6]).path / "result.json").write_text("{")
-    assert seconds_per_iteration([*planned, *planned], PAPER, store) == (0.2, 3)  # each run counts once
-    assert seconds_per_iteration(planned, PAPER, None) == (PAPER.execution.seconds_per_iteration, 0)
+    assert seconds_per_iteration([*planned, *planned], PAPER, store) == (
+        0.2,
+        "measured in 3 runs",
+    )  # each run counts once
+    assert seconds_per_iteration(planned, PAPER, None) == (0.24, "the profile's 0.24 s")
     one = PAPER.with_settings({"execution.processes": 1})
     assert "0.96 s an iteration, the profile's 0.24 s scaled to the GPUs here" in text(planned, one, None)
