@@ -1,7 +1,8 @@
 """Put the pictures and numbers of a finished study into README: `make readme`. `--check` only says whether they agree.
 
 README's part between the two marks is made from three files that stand beside its pictures in `figures/`: `readme.csv`
-(AP of the rows of its table), `claims.csv` (the verdicts) and `readme.json` (what was trained, and where).
+(AP of the rows of its table), `claims.csv` (the verdicts, with all seeds and with each alone) and `readme.json` (what
+was trained, and where). The numbers in README are of `make readme ARGS="--seeds 0 1 2"`.
 """
 
 import argparse
@@ -30,14 +31,14 @@ ROWS = {
 """Row of README's table -> experiment, and the run's name in it."""
 
 
-def collect(profile: str, folder: Path) -> None:
+def collect(profile: str, seeds: list[int], folder: Path) -> None:
     """Write the three files and the pictures of a study whose notebooks were executed to ``folder``; trains nothing."""
-    from synlib.report import site
+    from synlib.report import site, verdicts
     from synlib.report.frames import across_seeds, published
     from synlib.study import plan
     from synlib.study.study import Study
 
-    study = Study.open(profile)
+    study = Study.open(profile, seeds=seeds)
     planned = study.planned(*plan.EXPERIMENTS)
     table = study.store.table(planned)
     papers = published()["removal"].assign(name=lambda rows: rows["approach"] + ", removal " + rows["removal"])
@@ -56,7 +57,11 @@ def collect(profile: str, folder: Path) -> None:
         "diverged": int(table["state"].str.startswith("diverged").sum()), **site.environment(),
     }  # fmt: skip
     (folder / "readme.json").write_text(json.dumps(about, indent=1) + "\n")
-    for name in ("claims.csv", *(f"{picture}.png" for picture in PICTURES)):
+    claims = pd.read_csv(study.profile.figures_dir / "claims.csv", dtype={"section": str})
+    for seed in study.profile.seeds if len(study.profile.seeds) > 1 else ():
+        claims[f"seed {seed}"] = verdicts.show(Study.open(profile, seeds=[seed])).tables["claims"]["verdict"]
+    claims.to_csv(folder / "claims.csv", index=False)
+    for name in (f"{picture}.png" for picture in PICTURES):
         shutil.copyfile(study.profile.figures_dir / name, folder / name)
 
 
@@ -64,12 +69,17 @@ def text(folder: Path) -> str:
     """README's part, from the files in ``folder``."""
     about, table = json.loads((folder / "readme.json").read_text()), pd.read_csv(folder / "readme.csv")
     seeds = "one seed" if about["seeds"] == 1 else f"{about['seeds']} seeds"
+    spread = "AP in percent, with 95 % intervals by bootstrap over {} validation images of each domain."
+    if about["seeds"] > 1:
+        spread = (
+            f"AP in percent on {{}} validation images of each domain: the mean of {seeds}, their smallest and largest."
+        )
     diverged = f" ({about['diverged']} of them diverged)" if about["diverged"] else ""
     numbers = "{ap:.1f} ({low:.1f} – {high:.1f}) | {ap paper:.1f}".format_map
     lines = [
         f"From {seeds} on {about['real']} real-looking and {about['synthetic']} synthetic images: {about['trainings']} "
         f"trainings{diverged}, {about['iterations']:,} iterations; processor: {about['processor']}.",
-        f"AP in percent, with 95 % intervals by bootstrap over {about['validation']} validation images of each domain.",
+        spread.format(about["validation"]),
         "",
         "| Tables 1, 2 and 5, and what to remove | on Cityscapes | the paper | on Synscapes | the paper |",
         "|---|---|---|---|---|",
@@ -85,7 +95,14 @@ def _claims(claims: pd.DataFrame) -> list[str]:
     """How many claims hold, and which do not or are not decided."""
     from synlib.report.verdicts import HOLDS, counted
 
-    lines = [f"{counted(claims['verdict'])}.", ""]
+    alone = [name for name in claims if name.startswith("seed ")]
+    lines = [f"{counted(claims['verdict'])}."]
+    if alone:
+        lines[0] += " Intervals are over seeds and images together."
+        each = "; ".join(f"{name}: {counted(claims[name]).partition(': ')[2]}" for name in alone)
+        same = (claims[alone].nunique(axis=1) == 1).sum()
+        lines += ["", f"Of one seed alone, as `make demo` gives: {each}. {same} verdicts are the same with each seed."]
+    lines.append("")
     for _, row in claims[claims["verdict"] != HOLDS].sort_values("verdict", kind="stable").iterrows():
         ours = "no number" if pd.isna(row["ours"]) else f"{row['ours']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
         lines.append(f"- {row['verdict']}: {row['claim']} ({row['shown in']}): here {ours} {row['unit']}")
@@ -95,11 +112,12 @@ def _claims(claims: pd.DataFrame) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="demo")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[], help="of the study (default: the profile's)")
     parser.add_argument("--check", action="store_true", help="change nothing; 1 where README and the files differ")
     parser.add_argument("--root", type=Path, default=ROOT, help="the folder of README.md and figures/")
     options = parser.parse_args(arguments)
     if not options.check:
-        collect(options.profile, options.root / "figures")
+        collect(options.profile, options.seeds, options.root / "figures")
     readme, made = options.root / "README.md", text(options.root / "figures")
     before, _, rest = readme.read_text(encoding="utf-8").partition(START)
     found, _, after = rest.partition(END)
