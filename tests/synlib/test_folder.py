@@ -95,24 +95,6 @@ def test_a_worker_that_waits_for_the_lock_ends_with_its_launcher(run, owner, mon
     assert launcher.wait() == 0  # until then it was dead and still in the table of processes
 
 
-def test_a_failed_write_leaves_the_old_content_and_nothing_else(run):
-    run.write("status.json", {"done": 3})
-    before = sorted(run.path.iterdir())
-    with pytest.raises(TypeError):
-        run.write("status.json", {"done": object()})
-    assert run.read("status.json") == {"done": 3}
-    assert sorted(run.path.iterdir()) == before
-
-
-def test_a_lock_removes_cut_off_writes_alone(run):
-    kept = {run.path / name for name in ("result.json", "model_final.pth", "evaluations/a/result.json")}
-    for path in (*kept, run.path / ".model_final.1a2b3c4d.tmp.pth", run.path / "evaluations/a/.result.0.tmp.json"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
-    with run.lock():
-        assert {path for path in run.path.rglob("*") if path.is_file()} == {*kept, run.spec_path, run.path / "lock"}
-
-
 def test_a_result_counts_only_for_the_data_it_was_made_on(run):
     path = run.path / "evaluations/Cityscapes/result.json"
     path.parent.mkdir(parents=True)

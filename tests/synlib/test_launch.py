@@ -1,8 +1,6 @@
 """Launching: nothing twice, in the order of need, failures with reason and log, interruption without loss."""
 
-import functools
 import re
-import resource
 import signal
 import subprocess
 import threading
@@ -33,10 +31,6 @@ def job(study):
 def foreign(spec):
     """``spec`` for data that are not there."""
     return spec.replace(data=spec.data.replace(real_fingerprint="0" * 16))
-
-
-def small_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
 
 def not_started():
@@ -116,17 +110,6 @@ def test_a_run_that_diverges_is_a_result(store, spec, job, study):
 
     heir = spec.replace(init=f"run:{bad.run_id}")
     failing(f"{heir.run_id} not started: it needs run {bad.run_id}, which diverged", [heir, bad], store, job)
-
-
-def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(store, spec, job, monkeypatch):
-    """A limit on the size of files stands for the disk: a checkpoint does not fit."""
-    monkeypatch.setattr(processes.subprocess, "Popen", functools.partial(subprocess.Popen, preexec_fn=small_files))
-    failing(r"no space left to write to .* make room and start again", [spec], store, job)
-    assert store.run(spec).state() == "failed"
-    assert not list(store.run(spec).path.glob("*.pth"))
-    assert not list(store.run(spec).path.rglob(".*.tmp*"))
-    monkeypatch.undo()
-    assert states(train([spec], store, job)) == ["trained"]
 
 
 def test_folders_with_another_spec_or_a_damaged_result_stop_no_other_run(store, spec, job, study):
@@ -210,7 +193,9 @@ def plans(draw) -> list[RunSpec]:
     runs = []
     for number in range(draw(st.integers(1, 20))):
         initial = draw(st.sampled_from([None, "elsewhere", *(run.run_id for run in runs)]))
-        runs.append(of_length(draw(st.integers(1, 20)), initial, seed=number))
+        runs.append(
+            of_length(draw(st.integers(1, 20)), initial, seed=number, batch_size=draw(st.sampled_from([1, 8, 16])))
+        )
     return draw(st.permutations(runs))
 
 
@@ -225,9 +210,3 @@ def test_everything_is_started_once_by_the_length_of_its_chain(runs):
     order = in_order([*runs, *runs])
     assert sorted(map(chain, order), reverse=True) == list(map(chain, order))
     assert sorted(run.run_id for run in order) == sorted(run.run_id for run in runs)
-
-
-def test_a_short_run_that_long_ones_wait_for_comes_first_and_a_batch_counts():
-    first = of_length(10)
-    runs = [of_length(50), first, of_length(60, first.run_id), of_length(5), of_length(9, batch_size=16)]
-    assert [run.schedule.iterations for run in in_order(runs)] == [10, 60, 50, 9, 5]

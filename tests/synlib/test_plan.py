@@ -89,25 +89,6 @@ def test_the_summary_shows_every_experiment_and_an_unknown_one_lists_them():
         of("figure9")
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("removal", {"tram": 30}, "found 'tram', expected 'person', 'rider'"),
-        ("learning_rates", {"0.9": [0.1], 0.9: [0.2]}, "found .*, expected each momentum once"),
-        ("fine_tuning_schedule", {"warmup_iterations": "1"}, "found '1'"),
-        ("fine_tuning_schedule", {"base_lr": 1}, "found 'base_lr', expected 'iterations'"),
-        *((name, value, f"found {value!r}, expected ") for name, value in (
-            ("mixed_images", 0), ("pretraining_images", 1.5), ("mixed_epochs", 0), ("pretraining_epochs", "many"),
-            ("tuned_learning_rate", 0), ("tuned_momentum", 1), ("tuned_momentum", -0.1),
-        )),
-    ],
-)  # fmt: skip
-def test_a_bad_grid_is_named(name, value, message):
-    """More wrong values are in faults/test_parameters.py."""
-    with pytest.raises(ValueError, match=f"{name}.*: {message}"):
-        PAPER.with_settings({name: value})
-
-
 def test_the_papers_profile_writes_out_the_papers_grids():
     assert PAPER.grids == Grids()
     for name in ("demo", "paper"):  # both momenta cover the same effective learning rates
