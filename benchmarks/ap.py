@@ -92,7 +92,7 @@ def generate(images: int, seed: int, folder: Path) -> tuple[list[Path], list[int
         truth = draw_truth(index, seed)
         paths.append(folder / f"truth_{index:03d}.png")
         png.write(paths[-1], truth)
-        instances = image_instances(truth)
+        instances = pd.DataFrame(image_instances(truth))
         truths.append(len(instances))
         detections.append(detect(truth, instances, f"{index:03d}", rng))
     return paths, truths, detections

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict
 
 from scapes import cityscapes, png
@@ -60,7 +61,7 @@ def time_reading(root: Path, images: int, rounds: int) -> dict[str, float]:
         theirs = _cityscapes_files_to_dict((image.image_path, image.instance_path, "", ""), False, False)
         seconds["Detectron2"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        ours = image_instances(png.read(image.instance_path, "gray 16"))
+        ours = pd.DataFrame(image_instances(png.read(image.instance_path, "gray 16")))
         seconds["synlib"].append(time.perf_counter() - start)
         start = time.perf_counter()
         png.read(image.instance_path, "gray 16")

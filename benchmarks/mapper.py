@@ -37,7 +37,7 @@ def samples_of(root: Path, fewest: int, most: int) -> list[tuple[dict[str, Any],
     samples = []
     for image in cityscapes.read_images(root, "train").itertuples():
         instance_map = png.read(image.instance_path, "gray 16")
-        table = image_instances(instance_map)
+        table = pd.DataFrame(image_instances(instance_map))
         table = table[~table["crowd"]]
         if fewest <= len(table) <= most:
             samples.append((_annotated(image.image_path, instance_map, table), _row(image, table)))

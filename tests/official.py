@@ -14,6 +14,7 @@ import copy
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -56,9 +57,14 @@ def _run(
 ) -> dict:
     args = arguments(folder)
     args.minRegionSizes = np.array([min_area_px, *args.minRegionSizes[1:]])
-    always = {"np": _with(np, in1d=np.isin), "writeDict2JSON": lambda *_: None}
-    with mock.patch.multiple(evaluator, **always, **replaced):
+    with runnable(**replaced):
         return evaluator.evaluateImgLists(predictions, [str(path) for path in truth_paths], args)
+
+
+def runnable(**replaced: Any) -> Any:
+    """Within it, the evaluator runs on current NumPy, and writes nothing beside its input."""
+    always = {"np": _with(np, in1d=np.isin), "writeDict2JSON": lambda *_: None}
+    return mock.patch.multiple(evaluator, **always, **replaced)
 
 
 def arguments(folder: str | Path) -> object:

@@ -11,6 +11,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "ap.py": "--images 1 --repeats 1",
     "draw_toyscapes.py": "--pairs 1 --rounds 1 --height 64",
+    "evaluator.py": "--images 2",
     "gpu_check.py": "--scale tiny --json {folder}/gpu_check.json",
     "harmonize.py": "--images 1 --rounds 1",
     "inference.py": "--scale tiny --images 2 --rounds 1",

@@ -8,7 +8,7 @@ import functools
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,19 +73,19 @@ class Layout:
         keys = {match[1]: match[0] for match in matches if match and match[1].isprintable()}  # not in Latin-1
         return keys, sorted({*listed}.difference(keys.values()))
 
-    def keys(self, root: str | Path, group: str) -> list[str]:
-        """Keys of all images, sorted.
+    def keys(self, root: str | Path, group: str, column: str = "image_path") -> list[str]:
+        """Keys of all files of a column, sorted.
 
-        Raises ``FileNotFoundError`` without any image, ``BadFile`` for a name that ends alike but has another form.
+        Raises ``FileNotFoundError`` without any of them, ``BadFile`` for a name that ends alike but has another form.
         """
-        folder, (before, after) = self.folder(root, group), self._around(root, group, "image_path")
-        expected = f"names like {os.path.basename(before)}{self.example}{after}"
-        keys, odd = self.scan(root, group)
+        before, after = self._around(root, group, column)
+        folder, expected = os.path.dirname(before), f"names like {os.path.basename(before)}{self.example}{after}"
+        keys, odd = self.scan(root, group, column)
         if odd:
             raise BadFile("name", odd[0], f"{len(odd)} such names", expected)
         if not keys:
             what = "no images" if os.path.isdir(folder) else "no such folder"
-            others = [other for other in self.groups if self.scan(root, other)[0]]
+            others = [other for other in self.groups if self.scan(root, other, column)[0]]
             hint = f"; only {', '.join(others)} is there" if others else nearby(root)
             formats = [name for first, name in FORMATS.items() if os.path.isdir(f"{root}/{first}")]
             hint += f"; there is a data set in {formats[0]} format" if formats and self.name not in formats else ""
@@ -127,23 +127,23 @@ def nearby(root: str | Path) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def read_images(root: str | Path, split: str) -> pd.DataFrame:
+def read_images(root: str | Path, split: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Image table of one split: one row per image, sorted by ``image_id``.
 
     Columns: ``dataset`` (see :func:`dataset_name`), ``split``, ``image_id`` (``CITY_SEQ_FRAME``), ``image_path``,
-    ``instance_path``, ``label_path``, and ``height``, ``width`` of the instance map in pixels. The test split has no
-    public labels: their paths are empty strings and the size is the image's.
+    ``instance_path``, ``label_path``, and ``height``, ``width`` of the instance map in pixels. Paths that are not among
+    ``columns`` (default: all, of the test split ``image_path``, which gives the size) are empty strings.
 
     Raises ``FileNotFoundError`` if there are no images or an image has no labels; ``ValueError`` for an unfinished
     tree, an unknown split, a ``*_leftImg8bit.png`` of another form, or an instance map of another kind of PNG.
     """
     if split not in LAYOUT.groups:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(LAYOUT.groups)}")
-    dataset, keys = dataset_name(root), LAYOUT.keys(root, split)
-    columns = _COLUMNS[:1] if split == "test" else _COLUMNS
+    columns = columns or (_COLUMNS[:1] if split == "test" else _COLUMNS)
+    dataset, keys = dataset_name(root), LAYOUT.keys(root, split, columns[0])
     table = pd.DataFrame({"dataset": dataset, "split": split, "image_id": [key.split("/")[1] for key in keys]})
     table = table.join(LAYOUT.table(root, split, keys, columns).reindex(columns=_COLUMNS, fill_value=""))
-    column, kinds = ("image_path", png.PHOTO) if split == "test" else ("instance_path", ["gray 16"])
+    column, kinds = ("instance_path", ["gray 16"]) if "instance_path" in columns else ("image_path", png.PHOTO)
     sizes = [png.read_header(path, *kinds)[:2] for path in table[column]]
     table["height"], table["width"] = zip(*sizes, strict=True)
     return table.sort_values("image_id", ignore_index=True)

@@ -59,28 +59,22 @@ def write_submission(detections: Iterable[Detections], out_zip: str | Path, imag
     if (found := (len(sizes), *next(iter(sizes.values())))) != SERVER:
         what = f"found (images, height, width) {found}, expected {SERVER}"
         tqdm.write(f"{out_zip}: not for the server: {what}", file=sys.stderr)
-    bar = tqdm(detections, total=len(sizes), desc="writing submission", unit="image", delay=1)
     with replacing(out_zip) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for item in bar:
-            size = sizes.get(item.image_id, item.size)
+        for item in tqdm(detections, total=len(sizes), desc="writing submission", unit="image", delay=1):
             if not _IMAGE_ID.fullmatch(item.image_id):
                 raise ValueError(f"image {item.image_id}: expected an id CITY_SEQ_FRAME such as berlin_000000_000019")
-            if item.size != size:
+            if (size := sizes.get(item.image_id, item.size)) != item.size:
                 raise ValueError(f"image {item.image_id}: found masks of {item.size} pixels, expected {size}")
             written.append(item.image_id)
-            if written.count(item.image_id) == 1:
-                _write_image(archive, item)
+            if written.count(item.image_id) > 1:
+                break  # told below
+            lines = []
+            for index in np.flatnonzero([mask.any() for mask in item.masks]):  # the evaluator skips empty masks
+                name = f"masks/{item.image_id}_{index:03d}.png"
+                archive.writestr(name, cv2.imencode(".png", item.full_mask(index) * np.uint8(255), _FAST)[1])
+                lines.append(f"{name} {LABEL_IDS[item.category[index]]} {float(item.score[index])!r}\n")
+            archive.writestr(f"{item.image_id}.txt", "".join(lines))
         check_images(written, sizes)
-
-
-def _write_image(archive: zipfile.ZipFile, item: Detections) -> None:
-    lines = []
-    for index, (category, score) in enumerate(zip(item.category, item.score, strict=True)):
-        if item.masks[index].any():  # the evaluator skips empty masks
-            name = f"masks/{item.image_id}_{index:03d}.png"
-            archive.writestr(name, cv2.imencode(".png", item.full_mask(index) * np.uint8(255), _FAST)[1])
-            lines.append(f"{name} {LABEL_IDS[category]} {float(score)!r}\n")
-    archive.writestr(f"{item.image_id}.txt", "".join(lines))
 
 
 def read_submission(path: str | Path, images: pd.DataFrame) -> Iterator[Detections]:
@@ -111,15 +105,14 @@ def _read_image(path: str | Path, texts: Mapping[str, list[Path]], image: Any) -
         raise ValueError(
             f"{path}, image {image.image_id}: found {len(found)} texts, expected one {image.image_id}*.txt"
         )
-    (text,), category, score, masks = found, [], [], []
+    (text,), rows = found, []
     for line in text.read_text(errors="replace").splitlines():
         match = _LINE.fullmatch(line)
         if not match or int(match["label"]) not in INSTANCE_LABEL_IDS:
             raise ValueError(f"{path}, {text.name}: found {line!r}, expected {_EXPECTED}")
         if int(match["label"]) in LABEL_IDS:
-            category.append(LABEL_IDS.index(int(match["label"])))
-            score.append(float(match["score"]))
-            masks.append(text.parent / match["png"])
+            rows.append((LABEL_IDS.index(int(match["label"])), float(match["score"]), text.parent / match["png"]))
+    category, score, masks = zip(*rows, strict=True) if rows else ((), (), ())
     frames = (png.read(mask, "gray 8", "gray 1", "gray 16") for mask in masks)
     return from_masks(image.image_id, (image.height, image.width), category, score, frames)
 
@@ -182,14 +175,15 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
 
 def _annotate(path: str) -> list[dict]:
     """Annotations of one image, still without ids."""
-    instance_map = np.asfortranarray(png.read(path, "gray 16"))
+    instance_map = png.read(path, "gray 16")
+    by_column, rows = np.asfortranarray(instance_map), pd.DataFrame(image_instances(instance_map, path))
     return [
         {
             "category_id": LABEL_IDS[row.category],
             "bbox": [row.x0, row.y0, row.x1 - row.x0, row.y1 - row.y0],
             "area": row.area_px,
             "iscrowd": int(row.crowd),
-            "segmentation": run_lengths(instance_map == row.instance_id),
+            "segmentation": run_lengths(by_column == row.instance_id),
         }
-        for row in image_instances(np.ascontiguousarray(instance_map), path).itertuples(index=False)
+        for row in rows.itertuples(index=False)
     ]

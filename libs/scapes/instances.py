@@ -90,8 +90,9 @@ def instance_table(
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"
         with contextlib.suppress(OSError, ValueError), open(cached, "rb") as file:  # missing or damaged: counted again
             return pd.read_parquet(file)
-    paths = images["instance_path"].tolist()
-    tables = list(map_items(_find_in, paths, workers=workers, description="counting instances" if progress else ""))
+    paths, shown = images["instance_path"].tolist(), "counting instances" if progress else ""
+    found = map_items(lambda p: image_instances(png.read(p, "gray 16"), p), paths, workers=workers, description=shown)
+    tables = list(found)
     rows = np.repeat(np.arange(len(images)), [len(table) for table in tables])
     table = images[["dataset", "split", "image_id"]].iloc[rows].reset_index(drop=True)
     table = table.join(pd.DataFrame(np.concatenate([np.empty(0, _ROW), *tables])))
@@ -101,24 +102,13 @@ def instance_table(
     return table
 
 
-def _find_in(path: str) -> np.ndarray:
-    return find_instances(png.read(path, "gray 16"), path)
-
-
-def image_instances(instance_map: np.ndarray, path: str = "instance map") -> pd.DataFrame:
-    """Instances of one map, uint16 (H, W): the columns from ``instance_id`` on, sorted by it.
-
-    Raises ``BadFile``, naming ``path``, if it holds what is no instance id.
-    """
-    return pd.DataFrame(find_instances(instance_map, path))
-
-
 _ROW = np.dtype("i4, i1, i4, i4, i4, i4, i4, ?")
 _ROW.names = ("instance_id", "category", "area_px", "x0", "y0", "x1", "y1", "crowd")
 
 
-def find_instances(instance_map: np.ndarray, path: str) -> np.ndarray:
-    """As :func:`image_instances`, as a structured array ``(K,)``.
+def image_instances(instance_map: np.ndarray, path: str = "instance map") -> np.ndarray:
+    """Instances of one map, uint16 (H, W), sorted by id: a structured array ``(K,)`` of the columns of the table from
+    ``instance_id`` on. Raises ``BadFile``, naming ``path``, if the map holds what is no instance id.
 
     One pass over the pixels finds the runs of equal ids within rows; all else happens on the few thousand runs.
     """

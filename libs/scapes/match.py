@@ -17,7 +17,6 @@ authors define it for Cityscapes: the IoU is the smaller of that of the masks an
 mask less the mask eroded by some pixels; what lies beyond the frame erodes it too. All else is as above.
 """
 
-import functools
 import math
 import zipfile
 import zlib
@@ -32,7 +31,7 @@ from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
 
 from scapes import png
 from scapes.files import replacing
-from scapes.instances import find_instances
+from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE
 from scapes.parallel import map_items
 from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, check_images, images_in, read_predictions
@@ -89,7 +88,7 @@ def match_image(
     if instance_map.dtype != np.uint16 or instance_map.shape != detections.size:
         found = f"{instance_map.dtype} {instance_map.shape}"
         raise ValueError(f"{where}: found ground truth {found}, expected uint16 {detections.size} as the detections")
-    instances = find_instances(instance_map, where)
+    instances = image_instances(instance_map, where)
     truths = np.empty(len(instances), TRUTH)
     for name in ("instance_id", "category", "area_px"):
         truths[name] = instances[name]
@@ -167,14 +166,13 @@ def match_data_set(
     check_images(there, images["image_id"])
     paths = images.set_index("image_id")["instance_path"][there]
     groups = [paths[start : start + IMAGES_PER_ROW_GROUP] for start in range(0, len(there), IMAGES_PER_ROW_GROUP)]
-    match = functools.partial(_match, path, **how)
+
+    def match(group: pd.Series) -> list[ImageMatch]:
+        items = read_predictions(path, image_ids=group.index)
+        return [match_image(png.read(group[item.image_id], "gray 16"), item, **how) for item in items]
+
     matched = map_items(match, groups, workers=workers, description="matching" * progress, unit="groups")
     return sorted((record for records in matched for record in records), key=lambda record: record.image_id)
-
-
-def _match(predictions_path: str | Path, paths: pd.Series, **how: float) -> list[ImageMatch]:
-    detections = read_predictions(predictions_path, image_ids=paths.index)
-    return [match_image(png.read(paths[item.image_id], "gray 16"), item, **how) for item in detections]
 
 
 def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:

@@ -21,10 +21,10 @@ def map_items(
         results = map(function, items)
     else:
         pool = Parallel(n_jobs=workers, return_as="generator", batch_size=max(1, min(16, len(items) // (8 * workers))))
-        results = pool(delayed(_call)(function, item) for item in items)
+
+        def call(item: Any) -> Any:
+            cv2.setNumThreads(1)  # the processes already use every core
+            return function(item)
+
+        results = pool(delayed(call)(item) for item in items)
     yield from tqdm(results, total=len(items), desc=description, unit=f" {unit}", disable=not description, delay=1)
-
-
-def _call(function: Callable, item: Any) -> Any:
-    cv2.setNumThreads(1)  # the processes already use every core
-    return function(item)

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -86,9 +85,9 @@ def from_masks(
     for mask in masks:
         if mask.shape != tuple(size):
             raise ValueError(f"image {image_id}: found a mask of {mask.shape} pixels, expected {tuple(size)}")
-        x, y, width, height = cv2.boundingRect((mask != 0).view(np.uint8))
-        boxes.append((x, y, x + width, y + height))
-        crops.append(mask[y : y + height, x : x + width] != 0)
+        y, x = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))  # rows and columns with a pixel
+        boxes.append((x[0], y[0], x[-1] + 1, y[-1] + 1) if len(x) else (0, 0, 0, 0))
+        crops.append(mask[slice(*boxes[-1][1::2]), slice(*boxes[-1][::2])] != 0)
     return Detections(image_id, size, category, score, boxes, crops)
 
 

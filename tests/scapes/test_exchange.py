@@ -29,7 +29,7 @@ def data_set(tmp_path):
     images = pd.DataFrame({"image_id": [path.stem for path in paths], "instance_path": list(map(str, paths))})
     images["image_path"] = ["root/leftImg8bit/val/munster/" + path.name for path in paths]
     images["height"], images["width"] = detections[0].size
-    tables = [image_instances(png.read(path, "gray 16")) for path in paths]
+    tables = [pd.DataFrame(image_instances(png.read(path, "gray 16"))) for path in paths]
     instances = pd.concat([table.assign(image_id=path.stem) for table, path in zip(tables, paths, strict=True)])
     return images, instances, detections
 

@@ -39,9 +39,9 @@ def reference(instance_map):
 )
 def test_equals_reference(instance_map, zoom):
     instance_map = np.kron(instance_map, np.ones((1, zoom), np.uint16))
-    table = image_instances(instance_map)
+    table = pd.DataFrame(image_instances(instance_map))
     assert list(table.itertuples(index=False, name=None)) == reference(instance_map)
-    pd.testing.assert_frame_equal(image_instances(instance_map.T), image_instances(instance_map.T.copy()))  # a view
+    assert image_instances(instance_map.T).tolist() == image_instances(instance_map.T.copy()).tolist()  # a view
     assert table.dtypes.astype(str).tolist() == ["int32", "int8", "int32", "int32", "int32", "int32", "int32", "bool"]
 
 
@@ -63,7 +63,7 @@ def test_cache_is_used_until_a_label_changes(tmp_path, monkeypatch):
     images = cityscapes.read_images(root, "train")
     table = instance_table(images, tmp_path / "cache")
     with monkeypatch.context() as patched:
-        patched.setattr("scapes.instances.find_instances", None)  # counting again would fail
+        patched.setattr("scapes.instances.image_instances", None)  # counting again would fail
         pd.testing.assert_frame_equal(instance_table(images, tmp_path / "cache"), table)
     instance_ids = cv2.imread(images["instance_path"][0], cv2.IMREAD_UNCHANGED)
     instance_ids[0, 0] = 27000

@@ -4,6 +4,7 @@ import pickle
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from detectron2.data import DatasetMapper
@@ -71,7 +72,7 @@ def write_sample(folder, instance_map: np.ndarray, seed: int = 0):
     image = np.random.default_rng(seed).integers(0, 256, (*instance_map.shape, 3), dtype=np.uint8)
     assert cv2.imwrite(str(folder / "image.png"), image)
     png.write(folder / "instances.png", instance_map)
-    table = instances.image_instances(instance_map)
+    table = pd.DataFrame(instances.image_instances(instance_map))
     return folder / "image.png", folder / "instances.png", table[~table["crowd"]]
 
 
