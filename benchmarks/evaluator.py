@@ -67,9 +67,8 @@ def main(images: int, seed: int, root: Path) -> None:
     with official.runnable(), contextlib.redirect_stdout(io.StringIO()):
         seconds, theirs = timed(CityscapesInstanceEvaluator("drawn"), cases)
     own_seconds, ours = timed(defined["CityscapesAP"](root, file=root / "predictions.parquet"), cases)
-    print(
-        f"{images} images, ms an image: Detectron2 {1e3 * seconds / images:.0f}, scapes {1e3 * own_seconds / images:.0f}"
-    )
+    ms = 1e3 / images
+    print(f"{images} images, ms an image: Detectron2 {ms * seconds:.0f}, scapes {ms * own_seconds:.0f}")
     np.testing.assert_allclose(ours["AP"], theirs["AP"], rtol=0, atol=1e-9)
     print(f"AP {ours['AP']:.2f}, |dAP| {abs(ours['AP'] - theirs['AP']):.1e}, {seconds / own_seconds:.1f} times as fast")
 
