@@ -10,7 +10,7 @@ from pydantic import Field, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
 from synlib.section import Count, List, LocalPath, Natural, Section, Values, check, expanded, plain
-from synlib.spec import Criterion, ExecutionSettings, Init, InputSpec, Model, Momentum, Precision, ScheduleSpec
+from synlib.spec import Criterion, ExecutionSettings, Init, InputSpec, Model, Momentum, Policy, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 """The compendium: notebooks, profiles, and by default data, runs, figures and reports."""
@@ -48,11 +48,11 @@ class Synthetic(Section):
     variant: str = "rgb"  # folder of its images; Synscapes: rgb or rgb-2k
     # Image ids, or [first, last]; empty: the first four fifths are ``train``
     split: dict[Literal["train", "val"], List[Natural]] = Field(default_factory=dict)
-    policy: dict[Literal["leftover", "wheelchairs", "orphans"], str] = Field(default_factory=dict)
+    policy: Policy = Policy()
 
     @model_validator(mode="after")
     def _as_it_is(self) -> Self:
-        fits = self.format != "cityscapes" or (self.root and not self.split and not self.policy)
+        fits = self.format != "cityscapes" or (self.root and not self.split and self.policy == Policy())
         check(fits, self.format, "it with a root, and without split and policy: the tree is taken as it is", "format")
         return self
 

@@ -178,6 +178,23 @@ class RunSpec(Section):
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
 
 
+class Policy(Section):
+    """What to do where section 3.2 is silent; recorded in the manifest of the harmonised data set.
+
+    leftover: pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle.
+        ``strict`` (default): they leave the instance and keep their class ("reduced to the strict vehicle area").
+        ``vehicle``: they stay with the vehicle.
+    wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become
+        riders, as Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
+    orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told
+        apart; evaluation ignores them. ``group`` (default): a group region. ``void``: unlabelled.
+    """
+
+    leftover: Literal["strict", "vehicle"] = "strict"
+    wheelchairs: Literal["rider", "person"] = "rider"
+    orphans: Literal["group", "void"] = "group"
+
+
 class EvaluationSet(Section):
     """A split to evaluate on."""
 

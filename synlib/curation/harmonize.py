@@ -86,8 +86,6 @@ def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: in
         raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
     if one.keywords["mode"] == "link" and not os.path.islink(table["placed"].iloc[0]["image_path"]):
         tqdm.write(f"{target}: images are copied: this file system has no symbolic links", file=sys.stderr)
-    for leftover in target.rglob(".*.tmp*"):  # of a run that was killed; some readers list every file of a folder
-        leftover.unlink()
     os.sync()  # the images are on disk before the manifest says so
     return {"synlib_version": synlib.__version__, "source_fingerprint": combine(digests), "counts": _nested(counts)}
 

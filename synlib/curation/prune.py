@@ -57,19 +57,17 @@ def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
     """
     counted = instances[~instances["crowd"]].assign(keep=keep)
     groups = {name: counted[counted["category"] == number] for number, name in enumerate(CLASSES)}
-    rows = {name: _report_row(rows) for name, rows in (groups | {"all": counted}).items()}
+    rows = {}
+    for name, own in (groups | {"all": counted}).items():
+        gone = own.loc[~own["keep"], "area_px"]
+        rows[name] = {
+            "before": len(own),
+            "after": len(own) - len(gone),
+            "removed (%)": 100 * len(gone) / max(1, len(own)),
+            "largest removed (px)": int(gone.max()) if len(gone) else 0,
+            "images left without": int((~own.groupby(IMAGE_KEY)["keep"].any()).sum()),
+        }
     return pd.DataFrame.from_dict(rows, orient="index", dtype=object)  # counts stay integers
-
-
-def _report_row(instances: pd.DataFrame) -> dict:
-    gone = instances.loc[~instances["keep"], "area_px"]
-    return {
-        "before": len(instances),
-        "after": len(instances) - len(gone),
-        "removed (%)": 100 * len(gone) / max(1, len(instances)),
-        "largest removed (px)": int(gone.max()) if len(gone) else 0,
-        "images left without": int((~instances.groupby(IMAGE_KEY)["keep"].any()).sum()),
-    }
 
 
 def size_distribution(instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None = None) -> pd.DataFrame:

@@ -9,36 +9,17 @@ becomes, part 2 i + 1 the rider that is split from it.
 """
 
 from collections import Counter
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from scapes import labels
 from scapes.labels import BICYCLE, INSTANCE_BASE, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
 from scapes.synthetic import checked_classes
-from synlib.section import Section
+from synlib.spec import Policy
 
 _NO_CLASS = -1
 _TWO_WHEELERS = (MOTORCYCLE, BICYCLE)
-
-
-class Policy(Section):
-    """What to do where section 3.2 is silent; recorded in the manifest of the harmonised data set.
-
-    leftover: pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle.
-        ``strict`` (default): they leave the instance and keep their class ("reduced to the strict vehicle area").
-        ``vehicle``: they stay with the vehicle.
-    wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become
-        riders, as Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
-    orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told
-        apart; evaluation ignores them. ``group`` (default): a group region. ``void``: unlabelled.
-    """
-
-    leftover: Literal["strict", "vehicle"] = "strict"
-    wheelchairs: Literal["rider", "person"] = "rider"
-    orphans: Literal["group", "void"] = "group"
-
-
 POLICY_CHOICES = {name: get_args(field.annotation) for name, field in Policy.model_fields.items()}
 DEFAULT_POLICY = Policy()
 DECIDED = {"disagreement": "meta", "unknown_ids": "group", "without_pixels": "count", "overflow": "group"}

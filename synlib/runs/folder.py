@@ -8,7 +8,6 @@
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import time
@@ -19,7 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from scapes.files import read_json, write_json
+from scapes.files import FULL, read_json, write_json
 from synlib.spec import RunSpec
 
 LAUNCHER_VARIABLE = "SYNLIB_LAUNCHER"
@@ -44,7 +43,7 @@ def reason_of(error: BaseException) -> str:
     """What went wrong, for a person; a full disk is recognised behind the errors that it causes."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(cause, OSError) and cause.errno in FULL:
             return f"no space left to write to ({cause}); make room and start again, the run goes on"
         if isinstance(cause, MemoryError):
             return f"out of memory ({cause}); use fewer loader workers or runs at a time"

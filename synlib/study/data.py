@@ -11,7 +11,6 @@ from scapes import cityscapes, instances
 from scapes.cityscapes import nearby
 from scapes.synthetic import SYNTHETIC, split_ids
 from synlib.curation.harmonize import harmonize_dataset
-from synlib.curation.rider_rule import Policy
 from synlib.profile import Profile
 from synlib.section import expanded
 from synlib.spec import EvaluationSet
@@ -27,7 +26,7 @@ class StudyData:
     """Where the data of a study lie, and their tables, each read once.
 
     ``raw``: domain -> the data set as it is distributed; ``roots``: domain -> Cityscapes-format tree, which
-    :meth:`make` makes. Both only have the domains that the profile names. Raises ValueError for an unknown policy.
+    :meth:`make` makes. Both only have the domains that the profile names.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -47,10 +46,6 @@ class StudyData:
             train, val = toys.synthetic.train, toys.synthetic.val
             splits = {"train": [1, train], "val": [train + 1, train + val]}
         self.splits = split_ids(splits)
-        try:
-            self.policy = Policy(**synthetic.policy)
-        except ValueError as error:
-            raise ValueError(f"data.synthetic.policy.{error}") from error
         self._known: dict[tuple[str, str, Callable], Any] = {}
 
     @property
@@ -92,7 +87,7 @@ class StudyData:
         if "synthetic" in self.drawn:
             WRITERS[source.format](self.drawn["synthetic"], **dict(toys.synthetic), **size)
         if self.harmonizes:
-            how = {"dataset": source.format, "variant": source.variant, "policy": self.policy, "splits": self.splits}
+            how = {"dataset": source.format, "variant": source.variant, "policy": source.policy, "splits": self.splits}
             harmonize_dataset(self.raw["synthetic"], self.roots["synthetic"], **how, cache_dir=self.cache_dir)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:

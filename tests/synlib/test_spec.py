@@ -235,7 +235,7 @@ def test_settings_are_fields_of_sections_or_bare_grids():
         ({"runs": "$NOTHING/runs"}, r"runs: found '\$NOTHING/runs', expected .*; \$NOTHING is not set"),
         ({"data.cityscapes": "~no_one/cs"}, "data.cityscapes: found '~no_one/cs', expected .*; ~no_one is not set"),
         ({"data.synthetic.split": {"test": [1]}}, "data.synthetic.split: found 'test', expected 'train' or 'val'"),
-        ({"data.synthetic.policy": {"orphan": "void"}}, "data.synthetic.policy: found 'orphan'"),
+        ({"data.synthetic.policy": {"orphan": "void"}}, "data.synthetic.policy: unknown field 'orphan'; expected"),
         ({"data.synthetic.format": "kitti"}, "data.synthetic.format: found 'kitti', expected 'synscapes', 'urbansyn'"),
         ({"data": None}, "data: found None, expected a mapping of fields"),
         ({"data.toyscapes": {"height": 64, "width": 128}}, "data.toyscapes: missing field 'real'"),
