@@ -103,10 +103,9 @@ def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifes
                     raise FileExistsError(f"{folder}: holds something else, expected an empty or new folder")
                 write_json(begun, request)
             if not finished.is_file():
-                found = work()
                 for cut_off in Path(folder).rglob(".*.tmp*"):  # of a process that was killed; other tools list all
                     cut_off.unlink()
-                write_json(finished, request | found)
+                write_json(finished, request | work())
                 begun.unlink(missing_ok=True)  # without a lock, another process may have removed it
     found = read_manifest(finished)
     check_request(folder, found, request)
