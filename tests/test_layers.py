@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("scapes", "seeded_rcnn", "toyscapes")
-MODULES = sorted([*ROOT.glob("synlib/**/*.py"), *ROOT.glob("libs/**/*.py")])
+MODULES = sorted([*ROOT.glob("synlib/**/*.py"), *ROOT.glob("libs/*/*.py")])
 TORCH_ROOMS = ("seeded_rcnn", "synlib.pointrend")
 HEAVY = ("torch", "torchvision", "detectron2", "fvcore")
 
