@@ -1,7 +1,8 @@
 """Cityscapes AP in Detectron2: its ``CityscapesInstanceEvaluator`` against the one in the README of scapes.
 
 Run: ``python benchmarks/evaluator.py``. It generates the images and detections of ``benchmarks/ap.py``, hands both the
-same outputs of a model, and times them from ``reset`` to ``evaluate``. The code is read from that README. What
+same outputs of a model, and times them from ``reset`` to ``evaluate``. The code is read from that README, and so is
+the example for MMDetection, which must give the same AP from a file of COCO results. What
 Detectron2's needs to run on current NumPy is said in ``tests/official.py``.
 """
 
@@ -23,8 +24,14 @@ from detectron2.evaluation import CityscapesInstanceEvaluator, DatasetEvaluator
 from detectron2.structures import Instances
 
 from scapes import png
+from scapes.ap import average_precision
+from scapes.cityscapes import read_images
+from scapes.exchange import coco_predictions, coco_truth
+from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES
+from scapes.match import match_data_set
+from scapes.predictions import read_predictions
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the official evaluator is a reference of the tests
 from tests import official
@@ -57,6 +64,17 @@ def timed(evaluator: DatasetEvaluator, cases: list[tuple[dict, dict]]) -> tuple[
     return time.perf_counter() - start, found
 
 
+def through_coco(root: Path, example: str) -> None:
+    """Run the README's example for MMDetection on the same detections, as its result file has them."""
+    images = read_images(root, "val", ["instance_path"])
+    images["image_path"] = [f"ulm/{image_id}_leftImg8bit.png" for image_id in images["image_id"]]
+    results = coco_predictions(images, read_predictions(root / "predictions.parquet"))
+    write_json(root / "instancesonly_filtered_gtFine_val.json", coco_truth(images))
+    write_json(root / "results.segm.json", results)
+    (root / "predictions.parquet").unlink()
+    exec(example, {})
+
+
 def main(images: int, seed: int, root: Path) -> None:
     """Time both, one after the other, and print the ratio."""
     cases = generate(root, images, seed)
@@ -70,6 +88,11 @@ def main(images: int, seed: int, root: Path) -> None:
     ms = 1e3 / images
     print(f"{images} images, ms an image: Detectron2 {ms * seconds:.0f}, scapes {ms * own_seconds:.0f}")
     np.testing.assert_allclose(ours["AP"], theirs["AP"], rtol=0, atol=1e-9)
+    with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()):
+        through_coco(root, next(text for text in examples if "loadRes" in text))
+        images = read_images(root, "val", ["instance_path"])
+        again = average_precision(match_data_set(images, root / "predictions.parquet", progress=False))
+    np.testing.assert_allclose(100 * again.mean, theirs["AP"], rtol=0, atol=1e-9)
     print(f"AP {ours['AP']:.2f}, |dAP| {abs(ours['AP'] - theirs['AP']):.1e}, {seconds / own_seconds:.1f} times as fast")
 
 
