@@ -32,6 +32,7 @@ WEIGHTS = click.Option(["--initial-weights"], callback=_local, help="checkpoint 
 WORKERS = click.Option(["--workers"], type=click.IntRange(1), help="processes (default: one for each CPU core)")
 FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
 PART = click.Option(["--part"], is_flag=True, help="a part of the data set is all that is wanted: no error")
+SORT = click.Option(["--sort"], type=click.Choice(["run", "ap"]), default="run", help="ap: the highest first")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
 HARMONIZE = [
     click.Option(["--dataset"], default="synscapes"),
@@ -143,18 +144,20 @@ def submit(run: str, target: Path, **where: Any) -> None:
     print(*(f"{name:14}{found.count(number)}" for number, name in enumerate(CLASSES)), sep="\n")
 
 
-@commands.command(params=[*STUDY, JSON])
-def runs(as_json: bool, **where: Any) -> None:
+@commands.command(params=[*STUDY, SORT, JSON])
+def runs(as_json: bool, sort: str, **where: Any) -> None:
     """List the runs with their state, progress, AP and size."""
     from scapes.files import size_bytes
     from synlib.runs.slurm import queue_columns
-    from synlib.runs.store import RunStore, readable_size, shown
+    from synlib.runs.store import AP, RunStore, readable_size, shown
 
     store = RunStore(_profile(**where).runs_dir)
     frame, jobs = store.table(), queue_columns(store)
     frame["bytes"] = [size_bytes(store.root / run) for run in frame["run"]]
     if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")
+    by = {"run": ["run"], "ap": [name for name in frame if name.startswith(AP)]}[sort]
+    frame = frame.sort_values(by, ascending=sort != "ap")
     if as_json:
         print(json.dumps(frame.astype(object).where(frame.notna(), None).to_dict("records"), indent=1))
     elif frame.empty:

@@ -19,7 +19,7 @@ SCORE = ["run", "evaluated on", "class"]
 RESULTS = ["run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state", "low", "high"]
 TABLE = (
     "run", "state", "trained on", "real", "synthetic", "removal", "from",
-    "iterations done", "iterations", "epochs", "seed", "seconds left",
+    "iterations done", "iterations", "epochs", "model", "lr", "momentum", "seed", "seconds left",
 )  # fmt: skip
 ENDED_EARLY = ("failed", "diverged")
 readable_size = functools.partial(tqdm.format_sizeof, suffix="B", divisor=1024)  # 1536 -> "1.50kB"
@@ -47,9 +47,10 @@ class RunStore:
         Columns: ``run``; ``state``, that of :meth:`RunDir.state` with the reason of a failure; ``trained on``, such as
         ``300 real + 600 synthetic without 30 %``; ``real``, ``synthetic`` (images); ``removal``, {class: fraction}
         without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``, ``iterations``;
-        ``epochs``; ``seed``; ``seconds left`` of what a running run does now; ``AP NAME``, the mean in percent, for
-        each evaluation set that any of the runs has a result on. A folder without a run, with a damaged one or one of
-        another version raises nothing: its ``state`` says so, and the other columns are missing values.
+        ``epochs``, ``model``, ``lr``, ``momentum``, ``seed``; ``seconds left`` of what a running run does now; ``AP
+        NAME``, the mean in percent, for each evaluation set that any of the runs has a result on. A folder without a
+        run, with a damaged one or one of another version raises nothing: its ``state`` says so, and the other columns
+        are missing values.
         """
         if planned is None:
             specs = {path.name: None for path in sorted(self.root.glob("[!.]*")) if path.is_dir()}
@@ -82,15 +83,19 @@ class RunStore:
 
 
 def shown(table: pd.DataFrame) -> str:
-    """:meth:`RunStore.table` for a terminal: one line per run, the state last. ``table`` may have further columns."""
+    """:meth:`RunStore.table` for a terminal: one line per run, the state last, and how runs differ if they do."""
+    differ = [name for name in ("model", "lr", "momentum", "seed") if table[name].nunique() > 1]
     more = [name for name in table if name not in TABLE]
-    formats = {"seconds left": tqdm.format_interval, "bytes": readable_size}
+    done, total = (
+        table[name].map("{:.0f}".format, "ignore").astype("string") for name in ("iterations done", "iterations")
+    )
+    text = table.assign(iterations=(done + "/" + total).fillna(""))
+    text = text[["run", "trained on", "from", *differ, "iterations", "seconds left", *more, "state"]]
+    formats = {"left": tqdm.format_interval, "size": readable_size, "seed": "{:.0f}".format}
     formats |= {name: "{:.1f}".format for name in more if name.startswith(AP)}
-    text = table.assign(**{name: table[name].map(formats[name], "ignore") for name in formats.keys() & set(table)})
-    done, total = (table[name].map("{:.0f}".format, "ignore") for name in ("iterations done", "iterations"))
-    text = text.assign(iterations=done + "/" + total).astype(object)
-    text = text[["run", "trained on", "from", "iterations", "seconds left", *more, "state"]]
-    return text.rename(columns={"seconds left": "left", "bytes": "size"}).to_string(index=False, na_rep="")
+    formats |= dict.fromkeys(["lr", "momentum"], "{:g}".format)
+    text = text.rename(columns={"seconds left": "left", "bytes": "size"})
+    return text.to_string(index=False, na_rep="", formatters=formats)
 
 
 def _cached(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
@@ -159,6 +164,7 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
         "state": state, "trained on": ", ".join([_trained_on(data.real_images, data.synthetic_images, removal), *how]),
         "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
         "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
+        "model": spec.model, "lr": spec.schedule.base_lr, "momentum": spec.schedule.momentum,
         "iterations done": run.iterations_done(iterations), "iterations": iterations,
         "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan, **ap,
     }  # fmt: skip

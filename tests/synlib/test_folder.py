@@ -169,15 +169,15 @@ def test_progress_time_left_and_results(store):
     lines = shown(table).splitlines()
     assert len(lines) == 9
     (line,) = (line for line in lines if line.endswith("running"))
-    for text in ("20 real + 30 synthetic without 30 % (person 60 %)", "100/400", " 02:30 "):
-        assert text in line
+    assert all(text in line for text in ("20 real + 30 synthetic without 30 % (person 60 %)", "100/400", " 02:30 "))
 
 
 def test_on_the_command_line(store, capsys):
-    assert main(["runs", "--runs", str(store.root)]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
+    assert main(["runs", "--runs", str(store.root), "--sort", "ap"]) == 0
+    head, first, *_, last = capsys.readouterr().out.splitlines()
     total = sum(size_bytes(path) for path in store.root.iterdir() if path.is_dir())
-    assert last == f"8 runs, {readable_size(total)} in {store.root}"
+    assert (first.split()[0], last) == (IDS["done"], f"8 runs, {readable_size(total)} in {store.root}")
+    assert "seed" in head and "momentum" not in head  # only what differs
     assert main(["runs", "--runs", str(store.root), "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
     assert [record["run"] for record in records] == sorted([*IDS.values(), "copy", "photos"])
