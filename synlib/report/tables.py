@@ -167,7 +167,8 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
     table = store.table(planned).set_index("run")
     table["name"] = table.index.map({item.spec.run_id: item.name for item in reversed(planned)})
     styled = shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
-    return styled.set_properties(["name", "trained on", "state"], **{"text-align": "left"})
+    left = [{"selector": "", "props": "text-align: left"}]  # of the heading, too
+    return styled.set_table_styles(dict.fromkeys(["name", "trained on", "state"], left))
 
 
 def shown(table: pd.DataFrame, name: str = "table") -> Styler:
@@ -220,4 +221,6 @@ def _stand_for(ours: Iterable[float], published: Iterable[float]) -> dict[float,
 
 def _label(ours: float, papers: float | None, unit: str) -> str:
     same = papers is None or math.isclose(ours, papers, rel_tol=0.02)
-    return f"{ours:,g} {unit}" + ("" if same else f" (paper: {papers:,})".replace(",000", "k"))
+    return f"{ours:,g} {unit.removesuffix('s') if ours == 1 else unit}" + (
+        "" if same else f" (paper: {papers:,})".replace(",000", "k")
+    )

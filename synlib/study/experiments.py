@@ -99,7 +99,7 @@ def amounts(planner: Planner) -> Runs:
     for epochs, added in itertools.product(planner.grids.epochs, planner.grids.added_images):
         spec = planner.mixed(added, epochs)
         factors = {"epochs": epochs, "added": added, "iterations": spec.schedule.iterations}
-        yield f"{added} added, {epochs:g} epochs", spec, factors
+        yield f"{added} added, {epochs:g} epoch{'s' * (epochs != 1)}", spec, factors
 
 
 def pre_training(planner: Planner) -> Runs:
