@@ -221,6 +221,5 @@ def _stand_for(ours: Iterable[float], published: Iterable[float]) -> dict[float,
 
 def _label(ours: float, papers: float | None, unit: str) -> str:
     same = papers is None or math.isclose(ours, papers, rel_tol=0.02)
-    return f"{ours:,g} {unit.removesuffix('s') if ours == 1 else unit}" + (
-        "" if same else f" (paper: {papers:,})".replace(",000", "k")
-    )
+    unit = unit.removesuffix("s") if ours == 1 else unit
+    return f"{ours:,g} {unit}" + ("" if same else f" (paper: {papers:,})".replace(",000", "k"))
