@@ -69,6 +69,12 @@ def study(smoke_settings):
 
 
 @pytest.fixture(scope="session")
+def job(study):
+    """With what a worker trains for the smoke study: one process, no evaluation, no checkpoint before the end."""
+    return study.execution().replace(evaluate_on=(), checkpoint_period=1000)
+
+
+@pytest.fixture(scope="session")
 def trained(study) -> SimpleNamespace:
     """``study``, ``planned``, ``results``, and the ``run`` on real images, with Table 1 trained: 2 x 4 iterations."""
     results = study.run("table1")

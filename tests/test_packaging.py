@@ -99,12 +99,6 @@ def test_conda_environment_refers_to_the_same_pins():
     assert Requirement(f"python{requires}").specifier.contains(python.removeprefix("python="))
 
 
-def test_the_folder_packaging_does_not_hide_the_library_of_that_name():
-    code = "import packaging.version; print(packaging.__file__)"
-    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "site-packages" in shown
-
-
 def test_installed_detectron2_carries_every_fix(backend):
     from fixes import FIXES
 

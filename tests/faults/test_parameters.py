@@ -85,10 +85,11 @@ def test_a_wrong_value_is_named(monkeypatch, name, value):
 
 
 @pytest.mark.parametrize(("name", "value", "plain"), [case(*item) for item in right()])
-def test_another_way_to_write_a_value_means_the_same_or_is_named(name, value, plain):
+def test_another_way_to_write_a_value_means_the_same_or_is_named(tmp_path, name, value, plain):
     try:
         found = opened(name, value)
     except ValueError as error:
         assert sentence(error, name) and has_numpy(value)
     else:
         assert found == opened(name, plain)
+        found[0].save(tmp_path / "mine.yaml")  # YAML knows no NumPy

@@ -146,11 +146,6 @@ def spec(study):
 
 
 @pytest.fixture(scope="module")
-def job(study):
-    return study.execution().replace(evaluate_on=(), checkpoint_period=1000)
-
-
-@pytest.fixture(scope="module")
 def in_one_part(tmp_path_factory, spec, job):
     run = make_run(tmp_path_factory.mktemp("runs") / "one part", spec, job)
     worker.execute(run)

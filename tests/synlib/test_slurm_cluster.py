@@ -38,11 +38,6 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def job(study):
-    return study.execution().replace(evaluate_on=(), checkpoint_period=1000)
-
-
-@pytest.fixture(scope="module")
 def spec(study):
     return real_spec(study, iterations=60, warmup_iterations=0)
 

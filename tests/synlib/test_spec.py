@@ -208,11 +208,11 @@ def test_the_paper_profile_is_the_papers_baseline():
     assert (profile.batch_size, profile.baseline_images, profile.execution.slurm.gpus) == (8, 2975, 4)
 
 
-def test_settings_are_fields_of_sections_or_bare_grids():
-    settings = {"thresholds": [0, 40], "execution.slurm.gpus": 4, "seeds": [0, 1], "data.folder": "/somewhere"}
+def test_settings_are_fields_of_sections_or_bare_grids_with_each_value_once():
+    settings = {"thresholds": [0, 40, 0], "execution.slurm.gpus": 4, "seeds": [1, 0, 1], "data.folder": "/somewhere"}
     profile = Profile.load("demo").with_settings(settings)
     assert profile.grids.thresholds == (0, 40)
-    assert (profile.execution.slurm.gpus, profile.seeds, profile.data.folder) == (4, (0, 1), "/somewhere")
+    assert (profile.execution.slurm.gpus, profile.seeds, profile.data.folder) == (4, (1, 0), "/somewhere")
     assert profile.execution.threads == Profile.load("demo").execution.threads
     assert Profile.load("demo").with_settings({}) == Profile.load("demo")
     # What is drawn of the other domain stays.

@@ -2,7 +2,6 @@
 
 from unittest import mock
 
-import numpy as np
 import pytest
 import yaml
 
@@ -14,19 +13,6 @@ from synlib.study.study import Study
 from tests import tiny_data
 from tests.faults.campaign import numbered
 
-
-def smoke(**settings) -> Profile:
-    """Profile ``smoke`` with settings whose dots are written ``__``."""
-    return Profile.load("smoke").with_settings({name.replace("__", "."): str(v) for name, v in settings.items()})
-
-
-def test_numpys_values_are_plain_ones_and_what_repeats_is_taken_once(study):
-    given = {"thresholds": np.arange(0, 60, 20), "removal": {"car": np.int64(7)}, "epochs": [2, 1, 2]}
-    profile = Study.open(study.profile, **given, learning_rates={np.float64(0.9): np.array([0.1])}).profile
-    profile.save(study.store.root.parent / "numpy.yaml")  # YAML knows no NumPy
-    assert profile.grids.epochs == (2, 1)
-
-
 OTHER = {"format": "urbansyn", "split": {"train": [2, 9], "val": [1, 11, 12]}, "policy": {"orphans": "void"}}
 REAL = {"data.toyscapes": None, "data.cityscapes": "DATA/cityscapes"}
 HARMONIZED = {"root": "DATA/synscapes-harmonized", "format": "cityscapes"}
@@ -34,8 +20,8 @@ HARMONIZED = {"root": "DATA/synscapes-harmonized", "format": "cityscapes"}
 
 def opened(smoke_data, tmp_path, settings: dict, **grids) -> Study:
     given = yaml.safe_load(yaml.safe_dump(settings).replace("DATA", str(smoke_data)))
-    folders = {"data__folder": tmp_path / "data", "runs": tmp_path / "runs", "execution__device": "cpu"}
-    return Study.open(smoke(**folders).with_settings(given), **grids)
+    folders = {"data.folder": str(tmp_path / "data"), "runs": str(tmp_path / "runs"), "execution.device": "cpu"}
+    return Study.open(Profile.load("smoke").with_settings(folders | given), **grids)
 
 
 @pytest.mark.parametrize(("settings", "percent"), [({"data.synthetic": OTHER}, 50), (REAL, 100)])
@@ -77,9 +63,9 @@ def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_
 def test_what_the_data_lack_is_told_before_any_are_made(smoke_data, tmp_path, settings, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         opened(smoke_data, tmp_path, settings, added_images=[0, 999]).planned("ratios", "amounts")
-    assert not Study(smoke(data__folder=tmp_path / "data")).sources.ready
+    for folder, ready in ((tmp_path / "data", False), (smoke_data, True)):
+        assert Study(Profile.load("smoke").with_settings({"data.folder": str(folder)})).sources.ready == ready
     assert not (tmp_path / "data").exists()
-    assert Study(smoke(data__folder=smoke_data)).sources.ready
 
 
 def test_an_evaluation_set_in_another_numbering_is_told_before_any_training(tmp_path):

@@ -1,7 +1,6 @@
 """Training: real iterations through the worker; whatever happens on the way, a run ends with the same bytes."""
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -138,24 +137,22 @@ def test_killed_while_a_checkpoint_is_written_a_run_goes_on_from_the_one_before(
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
-    [(NEWEST, "truncated"), (NEWEST, "empty"), (NEWEST, "foreign"), ("model_final.pth", "truncated")],
+    ("damaged", "resumed"), [([NEWEST], 15), (["model_0000014.pth", NEWEST], 0), (["model_final.pth"], 20)]
 )
-def test_damaged_weights_are_made_again(tmp_path, undisturbed, spec, job, name, damage):
+def test_damaged_weights_are_made_again(tmp_path, undisturbed, spec, job, damaged, resumed):
+    """From the newest checkpoint that is whole, or from the beginning."""
     run = make_run(tmp_path / "damaged", spec, job)
-    for copied in {"model_0000014.pth", NEWEST, name}:
-        shutil.copy(undisturbed.path / copied, run.path)
-    if name == "model_final.pth":
+    for name in {"model_0000014.pth", NEWEST, *damaged}:
+        content = (undisturbed.path / name).read_bytes()
+        (run.path / name).write_bytes(content[: len(content) // 2] if name in damaged else content)
+    if damaged == ["model_final.pth"]:
         run.write("result.json", {"weights_sha256": "of other weights"})
-    content = (run.path / name).read_bytes()
-    damaged = {"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"PNG"}
-    (run.path / name).write_bytes(damaged[damage])
     worker.execute(run)
-    assert (run.path / name).read_bytes() == content
+    assert all((run.path / name).read_bytes() == (undisturbed.path / name).read_bytes() for name in damaged)
     assert_same_end(run, undisturbed)
     result = run.read("result.json")
     assert result["weights_sha256"] == undisturbed.read("result.json")["weights_sha256"]
-    assert result["trained"] == ITERATIONS - (15 if name == NEWEST else 20)
+    assert result["trained"] == ITERATIONS - resumed
 
 
 def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, spec, job, monkeypatch):
@@ -169,27 +166,6 @@ def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, s
         worker.execute(run)
     assert final(run) == final(undisturbed)
     assert run.failure().startswith("out of memory")
-
-
-def test_a_finished_run_makes_only_what_was_lost(undisturbed):
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in undisturbed.path.rglob("*.pth")}
-    result, evaluation = (undisturbed.path / "result.json").read_bytes(), undisturbed.read(EVALUATION)
-    for lost in ((), (EVALUATION,)):
-        for name in lost:
-            (undisturbed.path / name).unlink()
-        worker.execute(undisturbed)
-        assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
-        assert (undisturbed.path / "result.json").read_bytes() == result
-        assert undisturbed.read(EVALUATION) == evaluation
-
-
-def test_every_checkpoint_damaged_means_from_the_beginning(tmp_path):
-    model = torch.nn.Linear(2, 2)
-    for iteration in (4, 9):
-        (tmp_path / f"model_{iteration:07d}.pth").write_bytes(b"damaged")
-    checkpointer = weights.SafeCheckpointer(model, str(tmp_path))
-    assert checkpointer.resume() == 0
-    assert checkpointer.saved() == []
 
 
 @pytest.mark.parametrize("change", [{"loader_workers": 2}, {"checkpoint_period": 1000}, {"checkpoint_period": 12}])
