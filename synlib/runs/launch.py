@@ -2,21 +2,26 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 from tqdm import tqdm
+from tqdm.auto import tqdm as auto
+from tqdm.notebook import tqdm as notebook_bar
 
 from synlib.curation.harmonize import check_details
-from synlib.runs.folder import RunBusyError, reason_of
+from synlib.runs.folder import RunBusyError, RunDir, reason_of
 from synlib.runs.local import LocalExecutor, WorkerProcess
-from synlib.runs.progress import Progress
 from synlib.runs.slurm import SlurmError, SlurmExecutor, SlurmJob
 from synlib.runs.store import RunStore
 from synlib.section import check
 from synlib.spec import Execution, RunSpec
 
 POLL_SECONDS = 0.2
+UPDATE_SECONDS, LINE_SECONDS = 1, 60  # between two updates of a bar; between two lines where standard error is a file
+LINE = "{desc}; {percentage:.0f} % of the training, {remaining} left{postfix}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,52 @@ def in_order(specs: Iterable[RunSpec]) -> list[RunSpec]:
         return spec.training_images + max(map(chain, heirs[spec.run_id]), default=0)
 
     return sorted(by_id.values(), key=chain, reverse=True)
+
+
+class Progress:
+    """A bar over the images of those of ``specs`` that had not ended before. ``ended``: run id -> its outcome."""
+
+    def __init__(self, specs: Mapping[str, RunSpec], store: RunStore, ended: Mapping[str, Outcome]) -> None:
+        self.specs = {run_id: spec for run_id, spec in specs.items() if run_id not in ended}
+        self.store, self.runs = store, len(specs)
+        live = sys.stderr.isatty() or issubclass(auto, notebook_bar)
+        self.period_s = UPDATE_SECONDS if live else LINE_SECONDS
+        # In a file, each state of the bar is a line of its own.
+        lines = SimpleNamespace(write=lambda text: text.strip() and print(text.strip(), file=sys.stderr, flush=True))
+        form = {"dynamic_ncols": True} if live else {"file": lines, "bar_format": LINE}
+        form |= {"desc": self._counts(ended), "unit": "image", "unit_scale": True, "smoothing": 0}
+        done, total = self._images(ended)
+        self.bar = auto(total=total, initial=done, **form)
+        self.shown, self.ended, self.told = time.monotonic(), len(ended), set[str]()
+
+    def update(self, ended: Mapping[str, Outcome], running: Collection[RunDir], queued: int) -> None:
+        """Show how far all runs are, when one has ended or it is time to; ``queued``: in a cluster's queue."""
+        if len(ended) == self.ended and time.monotonic() - self.shown < self.period_s:
+            return
+        self.shown, self.ended = time.monotonic(), len(ended)
+        self.bar.n, self.bar.total = self._images(ended)
+        self.bar.set_description_str(self._counts(ended, queued), refresh=False)
+        form = "{}: {stage} {done}/{total}".format
+        at_hand = {run.path.name: run.progress() for run in running}
+        for name in {name for name, at in at_hand.items() if at.get("slow")} - self.told:
+            self.bar.write(f"run {name}: {at_hand[name]['slow']}", file=sys.stderr)
+            self.told.add(name)
+        self.bar.set_postfix_str("; ".join(form(n, **at) if at else f"{n}: starting" for n, at in at_hand.items()))
+
+    def _images(self, ended: Mapping[str, Outcome]) -> tuple[int, int]:
+        """Images trained on, and of all: what a failed run has not done is not work that is left."""
+        done = total = 0
+        for run_id, spec in self.specs.items():
+            trained = self.store.run(run_id).iterations_done(spec.schedule.iterations) * spec.batch_size
+            failed = run_id in ended and ended[run_id].failed
+            done += spec.training_images if run_id in ended and not failed else trained
+            total += trained if failed else spec.training_images
+        return done, total
+
+    def _counts(self, ended: Mapping[str, Outcome], queued: int = 0) -> str:
+        lacking = Counter(outcome.state for outcome in ended.values() if outcome.failed)
+        more = "".join(f", {count} {what}" for what, count in (lacking | Counter({"in the queue": queued})).items())
+        return f"{len(ended) - lacking.total()} of {self.runs} runs done{more}"
 
 
 class _Launch:

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from synlib.runs import progress
-from synlib.runs.launch import Outcome
-from synlib.runs.progress import Progress
+from synlib.runs import launch
+from synlib.runs.launch import Outcome, Progress
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
 
 SPECS = [RunSpec(data=DataSpec(real=5), schedule=ScheduleSpec(iterations=n), batch_size=2) for n in (10, 30)]
@@ -24,7 +23,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def often(monkeypatch):
     for name in ("UPDATE_SECONDS", "LINE_SECONDS"):
-        monkeypatch.setattr(progress, name, 0)
+        monkeypatch.setattr(launch, name, 0)
 
 
 def test_a_log_file_gets_a_line_now_and_then(store, capsys):
