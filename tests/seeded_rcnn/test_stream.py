@@ -139,10 +139,5 @@ def test_ranks_share_the_batch_of_one(ranks):
     parts = [batches(3, 9, rank=rank, ranks=ranks) for rank in range(ranks)]
     together = [[item for part in iteration for item in part] for iteration in zip(*parts, strict=True)]
     assert together == batches(3, 9)
-
-
-def test_positions_of_the_processes():
-    assert [list(positions) for positions in stream.batches(3, 6, 4, 1, 2)] == [[14, 15], [18, 19], [22, 23]]
-    assert stream.batches(6, 6, 4) == []
     with pytest.raises(ValueError, match="batch_size 8 is not a multiple of the 3 training processes"):
         stream.batches(0, 10, 8, 0, 3)
