@@ -105,8 +105,7 @@ def test_more_instances_than_eight_bits_hold(tmp_path, count):
         assert_identical(*paths, table, seed, augmentations(24, 48, 80))
 
 
-def test_an_instance_map_that_is_another_by_now_is_named(tmp_path):
-    """Other damages: faults/test_data_sets.py."""
+def test_unusable_files_are_named(tmp_path):
     photo, instance_map, table = write_sample(tmp_path, np.full((20, 30), 7, np.uint16))
     row, mapper = our_row(photo, instance_map, table), InstanceMapper(augmentations(), "RGB")
     png.write(instance_map, np.full((30, 20), 7, np.uint16))
@@ -114,6 +113,9 @@ def test_an_instance_map_that_is_another_by_now_is_named(tmp_path):
         mapper(row)
     png.write(instance_map, np.full((20, 30), 7, np.uint8))
     with pytest.raises(BadFile, match=r"instances\.png: PNG kind: found gray 8-bit, expected gray 16-bit"):
+        mapper(row)
+    photo.write_bytes(photo.read_bytes()[:-40])
+    with pytest.raises(BadFile, match=r"image\.png: truncated PNG"):
         mapper(row)
 
 
