@@ -238,6 +238,7 @@ class ExecutionSettings(Section):
     checkpoint_period: Count = 1000  # iterations
     images_per_step: Natural = 0  # of a process, at once; gradients add up over its share; 0: all at once
     deterministic: bool = False  # GPU algorithms that repeat bit by bit, where there are any; slower
+    compile: bool | Literal["auto"] = False  # backbone and RPN head, kept in the run folder; auto: on a GPU, if it can
     imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first
     seconds_per_iteration: Positive = 0.24  # for the plan's estimates, where it does not know better

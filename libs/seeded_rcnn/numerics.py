@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch._decomp.decompositions import grid_sampler_2d
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""Precisions in which convolutions and matrix products have 16 bits; the others are ``float32`` and ``tf32``."""
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}  # of convolutions and products; else float32 or tf32
 
 
 def configure(precision: str, *, deterministic: bool, gpu: bool) -> None:
@@ -42,6 +41,15 @@ def prepare(model: nn.Module, precision: str) -> None:
         head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
     if model.device.type == "cuda":
         model.to(memory_format=torch.channels_last)
+
+
+def compile_parts(model: nn.Module, folder: str) -> None:
+    """Compile backbone and RPN head for each frame shape, equal up to rounding; ``folder``: what the compiler keeps."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+    torch._dynamo.config.recompile_limit = 64  # shapes: Cityscapes has eight; further ones run as they are
+    for part in (model.backbone, model.proposal_generator.rpn_head):
+        part.compile(mode="reduce-overhead", dynamic=False)
+    model.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())  # earlier outputs may go
 
 
 def _float32(outputs: Any) -> Any:

@@ -44,26 +44,18 @@ class SeededRCNN(GeneralizedRCNN):
     padded at least: with the same for all parts of an iteration's batch, they have the same anchors.
     """
 
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Any]]:
-        if self.training:
-            self._seed(batched_inputs)
-        return super().forward(batched_inputs)
-
     @torch.no_grad()
     def count(self, batched_inputs: list[dict[str, Any]]) -> Tensor:
         """What ``roi_heads.counts`` will be in a forward pass on the same batch; costs the backbone and the RPN."""
-        self._seed(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         truths = [sample["instances"].to(self.device) for sample in batched_inputs]
         proposals, _ = self.proposal_generator(images, self.backbone(images.tensor), truths)
         self.roi_heads.label_and_sample_proposals(proposals, truths)
         return self.roi_heads.counts
 
-    def _seed(self, batched_inputs: list[dict[str, Any]]) -> None:
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         for stage, module in enumerate((self.proposal_generator, self.roi_heads, self.roi_heads.mask_head)):
             module.seeds = [sample["seeds"][stage] for sample in batched_inputs if "seeds" in sample]
-
-    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         images = super().preprocess_image(batched_inputs)
         divisor, frame = max(1, self.backbone.size_divisibility), batched_inputs[0].get("frame", (0, 0))
         pairs = zip(frame, images.tensor.shape[-2:], strict=True)

@@ -85,6 +85,7 @@ def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections
     return Detections(image_id, size, categories, scores, edges, crops)
 
 
+@torch.compiler.set_stance("force_eager")  # as it was trained, but for what is compiled: images may have many sizes
 def evaluate(
     model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, job: Execution
 ) -> None:

@@ -10,6 +10,7 @@ import datetime
 import logging
 import os
 import platform
+import shutil
 import sys
 import time
 from importlib.metadata import version
@@ -82,6 +83,10 @@ def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.
     check(fits, job.initial_weights, f"{expected}: init is {spec.init}", "initial_weights")
     # The tables have no name here: loading processes would inherit them.
     trainer = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
+    can = shutil.which("gcc") and (job.compile is True or cfg.MODEL.DEVICE != "cpu")
+    check(can or job.compile is not True, True, "false or auto: there is no gcc here", "execution.compile")
+    if can and job.compile:
+        numerics.compile_parts(trainer.network, str(run.path.parent / ".compiled"))
     started, first = time.monotonic(), trainer.start_iter
     trainer.train(first, spec.schedule.iterations)
     done = {"trained": spec.schedule.iterations - first, "training_seconds": time.monotonic() - started}

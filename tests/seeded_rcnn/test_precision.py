@@ -1,6 +1,7 @@
 """Whole runs: in 16 bits one repeats bit by bit like any other, and one that is asked to stop saves where it is."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from seeded_rcnn import numerics, weights
 from synlib.pointrend import worker
+from synlib.pointrend.config import detectron2_config
 from synlib.runs.launch import train
 from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.store import RunStore
@@ -43,6 +45,18 @@ def trained(folder, spec, job, *start):
 @pytest.fixture(scope="module")
 def in_float32(tmp_path_factory, spec, job):
     return trained(tmp_path_factory.mktemp("runs") / "float32", spec, job)[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_compiled_parts_give_the_same_losses(tmp_path, monkeypatch, spec, job, in_float32):
+    """The compiler's front end; its code generator takes minutes on a CPU: benchmarks/gpu_check.py tries it."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    losses, run = trained(tmp_path / "compiled", spec, job.replace(compile=True))
+    assert losses == in_float32 and torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2
+    assert worker.finished_model(detectron2_config(spec, "cpu"), run)  # its weights have the names of any other's
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ValueError, match=r"execution.compile: found True, expected false or auto: there is no gcc"):
+        trained(tmp_path / "not", spec, job.replace(compile=True))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
