@@ -5,6 +5,9 @@ Checks, each a line of the table and an entry of ``reports/gpu_check.json``:
 - forward: what backbone and RPN make of one batch agrees on the GPU and on the CPU;
 - precision: a short training in each precision has an AP within the float32 one's interval, and the other way round;
 - repeat: two trainings with ``execution.deterministic`` have the same bytes, and so has one that was killed on the way;
+- compiled: with compiled parts (``execution.compile``), losses are those without, up to rounding; on a CPU with the
+  compiler's front end only;
+- processes: two processes, which share one GPU through gloo, or have one each with NCCL, have the losses of one;
 - memory: a batch that does not fit is told with its remedy (only on a GPU);
 - ``train_step.py`` and ``inference.py``, whose last lines are shown.
 
@@ -12,6 +15,7 @@ Offline: ImageNet weights of the R50 are damped random ones made here. Ends with
 """
 
 import argparse
+import functools
 import json
 import os
 import signal
@@ -137,6 +141,44 @@ def killed(check: Check, spec: RunSpec, execution: Execution) -> str:
     return check.train("killed", spec, execution).read("result.json")["weights_sha256"]
 
 
+def compiled(check: Check) -> str:
+    """Losses with compiled parts against those without, and how long an iteration takes once all is compiled."""
+    losses, seconds = {}, {}
+    if not GPU:
+        torch.compile = functools.partial(torch.compile, backend="eager")
+    for name in ("plain", "compiled"):
+        training = built(check, name, DEVICE)
+        if name == "compiled":
+            numerics.compile_parts(training.network, str(check.folder / "compiler"))
+        training.train(0, ITERATIONS[check.scale] // 2)
+        times = training.storage.history("time").values()[-5:]  # of the last iterations
+        losses[name], seconds[name] = training.storage.latest()["total_loss"][0], min(value for value, _ in times)
+    plain, found = losses.values()
+    expect(abs(found - plain) <= 0.02 * abs(plain), f"losses {losses}, expected the same within 2 %")
+    return (
+        f"losses {plain:.4f} and {found:.4f}; an iteration takes {seconds['plain']:.3f} and {seconds['compiled']:.3f} s"
+    )
+
+
+def processes(check: Check) -> str:
+    """Losses of two processes against those of one."""
+    losses, spec, execution = [], check.spec(), check.execution.replace(evaluate_on=())
+    for count in (1, 2):
+        run = RunDir(check.folder / f"processes{count}" / spec.run_id)
+        run.create(spec)
+        run.write("job.json", execution.replace(processes=count).to_dict())
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        ended = subprocess.run(
+            [*torchrun, "-m", "synlib.pointrend.worker", str(run.path)], capture_output=True, text=True
+        )
+        expect(ended.returncode == 0, ended.stderr[-500:])
+        lines = [json.loads(line) for line in (run.path / "metrics.json").read_text().splitlines()]
+        losses.append(next(line["total_loss"] for line in lines if "total_loss" in line))
+    expect(abs(losses[1] - losses[0]) <= 0.01 * abs(losses[0]), f"losses {losses}, expected the same within 1 %")
+    backend = "NCCL" if torch.cuda.device_count() > 1 else "gloo"
+    return f"losses after the first iterations by {backend}: {losses[0]:.5f} and {losses[1]:.5f}"
+
+
 def memory(check: Check) -> str:
     if not GPU:
         return "not tried: no GPU"
@@ -175,7 +217,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         check = Check(options.scale, Path(folder))
         steps: dict[str, Callable[[Check], str]] = {
-            step.__name__: step for step in (forward, precision, repeat, memory)
+            step.__name__: step for step in (forward, precision, repeat, compiled, processes, memory)
         }
         steps |= {name: lambda check, name=name: benchmark(check, name) for name in BENCHMARKS[options.scale]}
         for name, step in steps.items():

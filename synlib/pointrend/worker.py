@@ -164,10 +164,11 @@ def join_process_group(device: str) -> None:
     """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU. Leave it when the program ends."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
-    gpu = device != "cpu" and torch.cuda.is_available()
-    if gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if gpu else "gloo")
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+    shared = int(os.environ["LOCAL_WORLD_SIZE"]) > gpus  # NCCL refuses two processes on one GPU
+    distributed.init_process_group("gloo" if shared else "nccl")
     atexit.register(distributed.destroy_process_group)
 
 
