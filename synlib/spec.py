@@ -172,10 +172,8 @@ class RunSpec(Section):
         """JSON with sorted keys and no spaces: equal specs give equal text."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
-    @property
-    def run_id(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+    # The first 12 hexadecimal digits of the SHA-256 of :meth:`canonical`.
+    run_id = property(lambda self: hashlib.sha256(self.canonical().encode()).hexdigest()[:12])
 
 
 class Policy(Section):

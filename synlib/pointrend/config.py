@@ -20,11 +20,9 @@ def detectron2_config(spec: RunSpec, device: str = "") -> CfgNode:
     cfg.merge_from_file(str(MODELS / f"{spec.model}.yaml"))
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cfg.SEED = spec.seed
-
     cfg.INPUT.MIN_SIZE_TRAIN = spec.input.train_short_px
     cfg.INPUT.MIN_SIZE_TEST = spec.input.test_short_px
     cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = spec.input.max_long_px
-
     schedule = spec.schedule
     cfg.SOLVER.IMS_PER_BATCH = spec.batch_size
     cfg.SOLVER.MAX_ITER = schedule.iterations

@@ -83,9 +83,8 @@ def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.
     check(fits, job.initial_weights, f"{expected}: init is {spec.init}", "initial_weights")
     # The tables have no name here: loading processes would inherit them.
     trainer = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
-    can = shutil.which("gcc") and (job.compile is True or cfg.MODEL.DEVICE != "cpu")
-    check(can or job.compile is not True, True, "false or auto: there is no gcc here", "execution.compile")
-    if can and job.compile:
+    if job.compile is True or (job.compile and cfg.MODEL.DEVICE != "cpu" and shutil.which("gcc")):
+        check(shutil.which("gcc"), True, "false or auto: there is no gcc here", "execution.compile")
         numerics.compile_parts(trainer.network, str(run.path.parent / ".compiled"))
     started, first = time.monotonic(), trainer.start_iter
     trainer.train(first, spec.schedule.iterations)
@@ -161,14 +160,13 @@ def environment(cfg: CfgNode) -> dict[str, object]:
 
 
 def join_process_group(device: str) -> None:
-    """Join torchrun's process group, if there is one: NCCL on GPUs, gloo on CPU. Leave it when the program ends."""
+    """Join torchrun's process group, if any, until the program ends: NCCL where each has its own GPU, else gloo."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
-    shared = int(os.environ["LOCAL_WORLD_SIZE"]) > gpus  # NCCL refuses two processes on one GPU
-    distributed.init_process_group("gloo" if shared else "nccl")
+    distributed.init_process_group("nccl" if gpus >= int(os.environ["LOCAL_WORLD_SIZE"]) else "gloo")
     atexit.register(distributed.destroy_process_group)
 
 

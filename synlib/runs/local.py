@@ -19,7 +19,6 @@ from synlib.spec import Execution, RunSpec
 
 STOP_SECONDS, DRIVER_SECONDS = 10, 60
 PATIENCE_S = 10  # of a launcher for a run's lock: workers notice within a second or two that their launcher has died
-FULL_BYTES = 1 << 20
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -72,7 +71,7 @@ class WorkerProcess:
         """Why an ended worker has left no result."""
         if failure := self.run.failure():
             return failure
-        if shutil.disk_usage(self.run.path).free < FULL_BYTES:
+        if shutil.disk_usage(self.run.path).free < 1 << 20:
             return f"no space left on the disk of {self.run.path}"
         code = self.process.returncode
         killed = f"was killed by signal {-code}" + " (out of memory?)" * (code == -signal.SIGKILL)
