@@ -14,6 +14,7 @@ from scapes import cityscapes
 from scapes.instances import fingerprint, instance_table
 from scapes.verify import verify_dataset
 from seeded_rcnn.mapper import InstanceMapper
+from seeded_rcnn.stream import TrainingSamples
 from synlib.curation.harmonize import harmonize_dataset
 from tests import tiny_data
 from tests.faults.campaign import ANY, PNG, TEXT, content, listing, nobody, numbered, one_pixel, refusal, renamed
@@ -61,11 +62,8 @@ def train(root: Path, out: Path) -> None:
     """What a training reads of a Cityscapes-format tree."""
     images = cityscapes.read_images(root, "train")
     fingerprint(images, out)
-    table = instance_table(images, out, workers=1)
-    for image in images.to_dict("records"):
-        own = table[table["image_id"] == image["image_id"]]
-        found = {"instance_id": own["instance_id"].to_numpy(), "category": own["category"].to_numpy()}
-        InstanceMapper([], "BGR")(image | found | {"boxes": own[["x0", "y0", "x1", "y1"]].to_numpy()})
+    samples = TrainingSamples(images, instance_table(images, out, workers=1), InstanceMapper([], "BGR"), 0)
+    assert [samples[position]["image"].shape[0] for position in range(len(images))] == [3] * len(images)
 
 
 def harmonize(root: Path, out: Path, **options) -> None:

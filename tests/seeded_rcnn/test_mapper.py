@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from scapes import instances, png
 from scapes.files import BadFile
 from seeded_rcnn.mapper import InstanceMapper, LabelMasks, read_photo
+from seeded_rcnn.stream import TrainingSamples
 from tests.cases import draw_map
 
 
@@ -43,13 +44,9 @@ def detectron2_sample(image_path: str, instance_map: np.ndarray, table, augmenta
 
 
 def our_row(image_path, instance_path, table) -> dict:
-    return {
-        "image_path": str(image_path),
-        "instance_path": str(instance_path),
-        "instance_id": table["instance_id"].to_numpy(np.int32),
-        "category": table["category"].to_numpy(np.int8),
-        "boxes": table[["x0", "y0", "x1", "y1"]].to_numpy(np.int32),
-    }
+    image = pd.DataFrame([{"image_path": str(image_path), "instance_path": str(instance_path)}])
+    tables = (table.assign(dataset="", image_id="") for table in (image, table))
+    return TrainingSamples(*tables, InstanceMapper([], "RGB"), 0).row(0)
 
 
 def assert_identical(image_path, instance_path, table, seed: int, augmentation=None) -> None:
