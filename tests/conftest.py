@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,14 @@ def run_all(monkeypatch):
     import run_all
 
     return run_all
+
+
+@pytest.fixture
+def place():
+    """A folder like ``tmp_path`` that everybody may enter and write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder).resolve()
 
 
 @pytest.fixture
