@@ -98,13 +98,11 @@ def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy
     _count(counts, "before", source_class[known])
     _count(counts, "unknown_id", histogram[~known & (ids != 0)].argmax(1))
     _count(counts, "without_pixels", [classes[i] for i in classes.keys() - set(ids.tolist())])
-
     # Persons in wheelchairs.
     seated = (source_class == PERSON) & (2 * histogram[:, RIDER] > histogram.sum(1))
     _count(counts, "wheelchair", source_class[seated])
     if policy.wheelchairs == "rider":
         source_class[seated] = RIDER
-
     # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
     asked = histogram.copy()
     asked[np.ix_(_is_merged(segments, source_class), ~np.isin(np.arange(len(NAMES)), _TWO_WHEELERS))] = 0
@@ -129,7 +127,6 @@ def _segment_parts(segments: _Segments, source_class: np.ndarray, policy: Policy
     belongs = source_class[source] != _NO_CLASS
     if policy.leftover == "strict":
         belongs &= ~leftover
-
     # Vehicles of which nothing is left.
     vehicle_px = np.bincount(source, px * (belongs & ~is_rider), len(source_class))
     _count(counts, "rider_added", source_class[merged])

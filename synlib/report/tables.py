@@ -16,8 +16,10 @@ import yaml
 from pandas.io.formats.style import Styler
 
 from scapes import cityscapes
-from scapes.bootstrap import MEAN
+from scapes.ap import outcomes
+from scapes.bootstrap import MEAN, draw, over_seeds, percentiles
 from scapes.labels import CLASSES
+from scapes.match import BAND, match_data_set
 from synlib import paper
 from synlib.curation.harmonize import count_table
 from synlib.curation.prune import prune, prune_report
@@ -28,6 +30,7 @@ from synlib.report.style import named
 from synlib.runs.store import RunStore
 from synlib.study.data import DOMAINS, NAMES, StudyData
 from synlib.study.plan import Planned
+from synlib.study.study import Study
 
 
 def table1(results: pd.DataFrame) -> Styler:
@@ -99,6 +102,23 @@ def table5(results: pd.DataFrame) -> Styler:
     """Table 5 (section 4.3): AP after each step of the fine-tuning approach; + is in addition to those before."""
     table = _beside(results, published()["steps"], ["step"], "evaluated on")
     return shown(table.rename(index=paper.STEPS).rename_axis(index="step, as the paper calls it"), "table5")
+
+
+def boundary(bars: pd.DataFrame, study: Study) -> Styler:
+    """AP of Figure 1's ``bars`` beside boundary AP (:mod:`scapes.match`) of the same runs, from their predictions."""
+    sets, rows = {on.name: on for on in study.data.evaluation_sets()}, []
+    for bar in bars.dropna(subset="ap").to_dict("records"):
+        on = sets[bar["evaluated on"]]
+        images, how = cityscapes.read_images(on.root, on.split), {"min_area_px": on.min_area_px, "band": BAND}
+        paths = [study.store.run(run).evaluation(on.name) / "predictions.parquet" for run in bar["run"].split()]
+        records = [match_data_set(images, path, progress=False, **how) for path in paths if path.exists()]
+        draws = [draw(outcomes(each), resamples=200) for each in records]  # of seeds that have not diverged
+        low, high = 100 * np.array(percentiles(over_seeds(np.array([each.drawn[:, -1] for each in draws]))))
+        ap = 100 * np.mean([each.value[-1] for each in draws])
+        rows.append(bar | {"boundary AP": ap, "kept (%)": 100 * ap / (bar["ap"] or np.nan), "low": low, "high": high})
+    table = pd.DataFrame(rows, columns=["approach", "evaluated on", "ap", "boundary AP", "low", "high", "kept (%)"])
+    table.insert(4, INTERVAL, intervals(table))
+    return shown(table.drop(columns=["low", "high"]).rename(columns={"ap": "AP"}), "boundary")
 
 
 def per_class(results: pd.DataFrame) -> Styler:

@@ -29,8 +29,7 @@ COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 VERDICTS = {HOLDS: ("✓", "#bfe8d4", "hold"), FAILS: ("✗", "#ffd0ad", "do not hold"), OPEN: ("?", "#dde2e7", OPEN)}
 """Sign, background and plural of a verdict; dark letters on them can be read on dark pages, too."""
-CHOICES = {"min": min, "max": max, "between": statistics.median_high}
-"""Word in a claim -> function of all values that an experiment has of a factor."""
+CHOICES = {"min": min, "max": max, "between": statistics.median_high}  # word in a claim -> function of all values
 _MEAN = NAMES.index(MEAN)
 
 Claim = Mapping[str, Any]  # or one of the runs it weighs; claims.yaml explains their keys

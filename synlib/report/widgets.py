@@ -59,7 +59,6 @@ def removal_explorer(data: StudyData) -> Explorer:
     instances = instances.assign(removed_from=removed_from(instances))[~instances["crowd"]]
     richest = instances.groupby("image_id")["category"].agg(["nunique", "size"])
     richest = richest.sort_values(["nunique", "size"], ascending=False, kind="stable").index[:IMAGES].tolist()
-
     chooser = ipywidgets.Dropdown(options=richest, description="image", **NAMED)
     common = ipywidgets.IntSlider(0, 0, 100, description="all, at least (%)", **NAMED)
     sliders = [ipywidgets.IntSlider(0, 0, 100, description=f"{name} (%)", **NAMED) for name in CLASSES]
@@ -93,7 +92,6 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
         table = cityscapes.read_images(on.root, on.split)
         some = table.iloc[:: -(-len(table) // IMAGES)]
         rows |= {f"{on.name}: {row['image_id']}": (on, row) for _, row in some.iterrows()}
-
     chooser = ipywidgets.Dropdown(options=list(runs.values()), description="run", **NAMED)
     image = ipywidgets.Dropdown(options=list(rows), description="image", **NAMED)
     threshold = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01, description="score from", **NAMED)
@@ -159,7 +157,6 @@ def prediction_panels(
     false = sure & np.isin(outcome, (FALSE_POSITIVE, DUPLICATE))
     missed = truths["evaluated"].copy()
     missed[predictions["truth"][sure & (outcome == TRUE_POSITIVE)]] = False
-
     # Detections as an instance map, the surest on top; the match has those with a pixel
     ids = np.array(LABEL_IDS)[predictions["category"]] * INSTANCE_BASE + np.arange(len(predictions))
     crops = [crop for crop in zip(detections.boxes, detections.masks, strict=True) if crop[1].any()]
@@ -167,7 +164,6 @@ def prediction_panels(
     for k in np.argsort(predictions["score"], kind="stable"):
         (x0, y0, x1, y1), mask = crops[k]
         detected[y0:y1, x0:x1][mask] = ids[k]
-
     plain, true_ids, detected = (fit(part, SHOWN_PX // 2) for part in (image, instance_ids, detected))
     real = truths["instance_id"][truths["instance_id"] >= INSTANCE_BASE]  # not the groups
     of_truth = painted(plain, true_ids, real, truths["instance_id"][missed])

@@ -3,12 +3,15 @@
 import itertools
 from types import SimpleNamespace
 
+import cv2
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
-from scapes.labels import CLASSES
+from scapes import cityscapes, png
+from scapes.labels import CLASSES, LABEL_IDS
+from scapes.predictions import from_masks, write_predictions
 from synlib import paper
 from synlib.curation.prune import prune
 from synlib.profile import Grids
@@ -251,3 +254,23 @@ def test_runs_have_their_names_in_the_experiment():
 
 def cells_of(styled):
     return [cell.split(">", 1)[1].split("<")[0] for cell in styled.to_html().split('class="data')[1:]]
+
+
+def test_boundary_ap_is_counted_from_the_stored_predictions(study, store, run_id="0123456789ab"):
+    """Exact masks have all of it, masks without their contour keep AP and lose it; a seed without any is left out."""
+    on = next(on for on in study.data.evaluation_sets() if on.name == "Cityscapes")
+    images = cityscapes.read_images(on.root, "val")
+    for name, width in (("exact", 1), ("eroded", 3)):
+        detections = []
+        for row in images.itertuples():
+            frame = png.read(row.instance_path)
+            ids = [i for i in np.unique(frame).tolist() if i // 1000 in LABEL_IDS]
+            masks = [cv2.erode((frame == i).astype(np.uint8), np.ones((width, width))) > 0 for i in ids]
+            classes = [LABEL_IDS.index(i // 1000) for i in ids]
+            detections.append(from_masks(row.image_id, frame.shape, classes, [0.9] * len(ids), masks))
+        write_predictions(store.run(name + run_id).evaluation(on.name) / "predictions.parquet", detections)
+    bars = pd.DataFrame({"approach": ["a", "b"], "evaluated on": on.name, "ap": [100.0, 50.0]})
+    bars["run"] = [f"exact{run_id} diverged", f"eroded{run_id}"]
+    table = tables.boundary(bars, SimpleNamespace(data=study.data, store=store)).data
+    assert table["boundary AP"][0] == table["kept (%)"][0] == 100 and table["95 % interval"][0] == "100.0 – 100.0"
+    assert 0 <= table["boundary AP"][1] < 100 and table["kept (%)"][1] == 2 * table["boundary AP"][1]
