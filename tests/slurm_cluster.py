@@ -161,11 +161,10 @@ class Cluster:
     def _stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         daemon = self.daemons.pop(name)
         daemon.send_signal(number)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             daemon.wait(10)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
+        daemon.kill()  # nothing happens to one that has ended
+        daemon.wait()
 
     def _wait(self, condition, failure: str) -> None:
         deadline = time.monotonic() + START_S
