@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -113,26 +114,21 @@ class LocalExecutor:
 def visible_gpus() -> list[str]:
     """This process's GPUs, as CUDA_VISIBLE_DEVICES names them: that variable's, or all that the driver lists."""
     if GPU_VARIABLE not in os.environ:
-        return _listed_gpus()
+        return list(listed_gpus())
     # CUDA sees those before the first that is none. A driver that cannot be asked knows all numbers.
     chosen = [gpu.strip() for gpu in os.environ[GPU_VARIABLE].split(",")]
-    there = _listed_gpus() if any(map(str.isdigit, chosen)) else []
+    there = listed_gpus() if any(map(str.isdigit, chosen)) else {}
     known = [gpu in there or (not (there and gpu.isdigit()) and gpu[:1] not in ("", "-")) for gpu in chosen]
     return list(itertools.compress(chosen, itertools.takewhile(bool, known)))
 
 
-def _listed_gpus() -> list[str]:
-    """Numbers of the GPUs that the driver lists; none without a driver."""
-    return [index for index in listed_gpus("index") if index.isdigit()]
-
-
-def listed_gpus(field: str) -> list[str]:
-    """What the driver says of each GPU, such as its ``name``; nothing without a driver."""
-    line = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
+def listed_gpus() -> dict[str, str]:
+    """Number of each GPU that the driver lists -> its name; nothing without a driver. Raises OSError if it hangs."""
+    line = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
     try:
         listed = subprocess.run(line, capture_output=True, text=True, timeout=DRIVER_SECONDS)
     except FileNotFoundError:
-        return []
+        return {}
     except subprocess.TimeoutExpired as error:
         raise OSError(f"nvidia-smi has not answered for {DRIVER_SECONDS} s; set execution.device: cpu") from error
-    return listed.stdout.splitlines() if listed.returncode == 0 else []
+    return {} if listed.returncode else dict(re.findall(r"^(\d+), *(.*)$", listed.stdout, re.MULTILINE))

@@ -94,7 +94,7 @@ def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: R
                 rates.append(float(found["training_seconds"]) / trained)
     if rates:
         return statistics.median(rates), f"measured in {len(rates)} runs"
-    seconds, source, here = execution.seconds_per_iteration, "the profile's", "".join(listed_gpus("name")[:1])
+    seconds, source, here = execution.seconds_per_iteration, "the profile's", next(iter(listed_gpus().values()), "")
     for name, by_precision in execution.seconds_by_gpu.items():
         if name in here and profile.precision in by_precision:
             seconds, source = by_precision[profile.precision], f"measured on {name} in {profile.precision}:"

@@ -61,7 +61,7 @@ GPUS = {None: ["0", "1"], "": [], "-1": [], "1": ["1"], "0,9": ["0"], "0,-1,1": 
 
 @pytest.mark.parametrize("variable", GPUS)
 def test_gpus_are_those_that_were_chosen_or_that_the_driver_lists(monkeypatch, driver, variable):
-    driver(r"printf '0\n1\n'")
+    driver(r"printf '0, A\n1, A\n'")
     if variable is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
     assert visible_gpus() == GPUS[variable]
@@ -88,7 +88,7 @@ def test_a_plan_counts_the_gpus_that_trainings_will_have(monkeypatch):
 
 
 def test_a_plan_takes_what_was_measured_on_the_gpu_that_is_here(monkeypatch, driver):
-    driver(r"printf 'NVIDIA H200\nNVIDIA H200\n'")
+    driver(r"printf '0, NVIDIA H200\n1, NVIDIA H200\n'")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
     measured, other = (0.13, "measured on H200 in tf32: 0.13 s"), (0.24, "the profile's 0.24 s")
     for precision, expected in {"tf32": measured, "fp16": other}.items():
