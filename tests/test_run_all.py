@@ -113,7 +113,7 @@ def test_a_plan_says_what_is_not_there(attempt):
     assert code == 1
     assert "data.cityscapes: found no images in '/no/such'" in errors
     code, _, errors = attempt("--plan", "--only", "03", "--set", "added_images=[999]", "data.folder=/no/such")
-    assert code == 1 and "amounts: 999 added, 1 epochs: found 8 synthetic training images" in errors
+    assert code == 1 and "amounts: 999 added, 1 epoch: found 8 synthetic training images" in errors
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -105,7 +105,7 @@ STEPS = {
         "harmonized.json",
     ),
     "counting": Step(
-        count, lambda place: tiny_data.write_cityscapes(place / "in", train=4), "scapes.instances._find_in",
+        count, lambda place: tiny_data.write_cityscapes(place / "in", train=4), "scapes.instances.image_instances",
         "*.parquet", "*.parquet",
     ),
     "staging": Step(

@@ -50,7 +50,7 @@ def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "amounts: 999 added, 1 epochs: found 8 synthetic training .* expected at least 999"),
+        ({}, "amounts: 999 added, 1 epoch: found 8 synthetic training .* expected at least 999"),
         ({"data.cityscapes": "DATA/none"}, "data.cityscapes: found no images in '.*none', expected the folder of"),
         ({"data.cityscapes": "DATA"}, "data.cityscapes: found no images in '.*', .*; did you mean .*/cityscapes?"),
         ({"data.synthetic.root": "DATA/none"}, "none/img/rgb: no such folder"),
