@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="boundary AP; width of bands as a fraction of the diagonal (%(const)s)")  # fmt: skip
     given = parser.parse_args(arguments)
     if given.bootstrap < 1 or not 0 <= given.boundary < 1:
-        parser.error("found another number, expected --bootstrap from 1 on and --boundary from 0 to 1")
+        parser.error(f"found --bootstrap {given.bootstrap} --boundary {given.boundary:g}, expected >= 1 and in [0, 1)")
     try:
         place = Path(os.path.abspath(given.truth))
         root, split = (place.parents[1], place.name) if place.parent.name == "gtFine" else (place, "val")

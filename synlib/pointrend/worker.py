@@ -81,10 +81,11 @@ def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.
     expected = "none" if spec.init in ("imagenet", "random") else "a checkpoint"
     fits = bool(job.initial_weights) == (expected != "none")
     check(fits, job.initial_weights, f"{expected}: init is {spec.init}", "initial_weights")
+    compiles = job.compile is True or (job.compile and cfg.MODEL.DEVICE != "cpu" and shutil.which("gcc"))
+    check(not compiles or shutil.which("gcc"), True, "false or auto: there is no gcc here", "execution.compile")
     # The tables have no name here: loading processes would inherit them.
     trainer = build_trainer(spec, cfg, training_set(spec.data, job), job, run)
-    if job.compile is True or (job.compile and cfg.MODEL.DEVICE != "cpu" and shutil.which("gcc")):
-        check(shutil.which("gcc"), True, "false or auto: there is no gcc here", "execution.compile")
+    if compiles:
         numerics.compile_parts(trainer.network, str(run.path.parent / ".compiled"))
     started, first = time.monotonic(), trainer.start_iter
     trainer.train(first, spec.schedule.iterations)

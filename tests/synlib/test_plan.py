@@ -110,10 +110,8 @@ def test_hours_are_those_of_trainings_that_are_done(tmp_path):
     store.run(specs[5]).write("result.json", {"trained": [], "training_seconds": 1})
     store.run(specs[6]).write("result.json", {})
     (store.run(specs[6]).path / "result.json").write_text("{")
-    assert seconds_per_iteration([*planned, *planned], PAPER, store) == (
-        0.2,
-        "measured in 3 runs",
-    )  # each run counts once
+    each_once = seconds_per_iteration([*planned, *planned], PAPER, store)
+    assert each_once == (0.2, "measured in 3 runs")
     assert seconds_per_iteration(planned, PAPER, None) == (0.24, "the profile's 0.24 s")
     one = PAPER.with_settings({"execution.processes": 1})
     assert "0.96 s an iteration, the profile's 0.24 s scaled to the GPUs here" in text(planned, one, None)
