@@ -118,7 +118,8 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
         rows.append(bar | {"boundary AP": ap, "kept (%)": 100 * ap / (bar["ap"] or np.nan), "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["approach", "evaluated on", "ap", "boundary AP", "low", "high", "kept (%)"])
     table.insert(4, INTERVAL, intervals(table))
-    return shown(table.drop(columns=["low", "high"]).rename(columns={"ap": "AP"}), "boundary")
+    table = table.set_index(["approach", "evaluated on"]).drop(columns=["low", "high"]).rename(columns={"ap": "AP"})
+    return shown(table, "boundary")
 
 
 def per_class(results: pd.DataFrame) -> Styler:

@@ -271,6 +271,6 @@ def test_boundary_ap_is_counted_from_the_stored_predictions(study, store, run_id
         write_predictions(store.run(name + run_id).evaluation(on.name) / "predictions.parquet", detections)
     bars = pd.DataFrame({"approach": ["a", "b"], "evaluated on": on.name, "ap": [100.0, 50.0]})
     bars["run"] = [f"exact{run_id} diverged", f"eroded{run_id}"]
-    table = tables.boundary(bars, SimpleNamespace(data=study.data, store=store)).data
+    table = tables.boundary(bars, SimpleNamespace(data=study.data, store=store)).data.reset_index()
     assert table["boundary AP"][0] == table["kept (%)"][0] == 100 and table["95 % interval"][0] == "100.0 – 100.0"
     assert 0 <= table["boundary AP"][1] < 100 and table["kept (%)"][1] == 2 * table["boundary AP"][1]
