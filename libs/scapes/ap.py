@@ -3,7 +3,7 @@
 :func:`scapes.match.match_image` reduces an image to a small record. Records of any images, processes and machines are
 pooled by :func:`average_precision`, which gives the same bits whatever their order.
 
-Shapes: M images, T ground truths and P detections of a data set, 8 classes, 10 overlaps.
+Shapes: M images, T ground truths and P detections of a data set, 8 classes, 10 overlaps, B sets of weights.
 
 Source: ``cityscapesscripts/evaluation/evalInstanceLevelSemanticLabeling.py``. One thing is not defined there: where
 every detection of a class is ignored, AP is 0 here (the official evaluator fails). AP by the size of instances follows
@@ -68,16 +68,15 @@ def _decide(predictions: np.ndarray, truths: np.ndarray, prediction_truth: np.nd
     # Without a match: a false positive, unless too much of it lies on what is ignored
     matched = iou > OVERLAPS
     outcome = np.where(~matched & (ignored <= OVERLAPS), FALSE_POSITIVE, IGNORED).astype(np.int8)
-    # With a match of evaluated ground truth (-1 finds the appended False): by ground truth, the highest score first
+    # With a match of evaluated ground truth (-1 finds the appended False): true once, for the highest score
     evaluated = np.append(truths["evaluated"], False)[prediction_truth]
-    order = np.lexsort((-predictions["score"], prediction_truth))
+    order = np.argsort(-predictions["score"], kind="stable")
     order = order[evaluated[order]]
     for column, hit in zip(outcome.T, matched.T, strict=True):
         hits = order[hit[order]]
-        truth = prediction_truth[hits]
-        first = np.ones(len(hits), bool)
-        first[1:] = truth[1:] != truth[:-1]
-        column[hits] = np.where(first, TRUE_POSITIVE, DUPLICATE)
+        _, first = np.unique(prediction_truth[hits], return_index=True)
+        column[hits] = DUPLICATE
+        column[hits[first]] = TRUE_POSITIVE
     return outcome
 
 
@@ -99,29 +98,44 @@ def average_precision(records: Iterable[ImageMatch] | Outcomes) -> AveragePrecis
     pooled = records if isinstance(records, Outcomes) else outcomes(records)
     truths = np.bincount(pooled.truths["category"][pooled.truths["evaluated"]], minlength=len(CLASSES))
     predictions = np.bincount(pooled.predictions["category"], minlength=len(CLASSES))
-    ap = np.empty((len(CLASSES), len(OVERLAPS)))
-    for c in range(len(CLASSES)):
-        of_class = pooled.predictions["category"] == c
-        scores, outcome = pooled.predictions["score"][of_class], pooled.outcome[of_class]
-        for o in range(len(OVERLAPS)):
-            counted = outcome[:, o] != IGNORED
-            ap[c, o] = _curve_area(scores[counted], outcome[counted, o] == TRUE_POSITIVE, truths[c])
+    ap = weighted_ap(pooled, np.ones((len(pooled.image_ids), 1)))[0]
     return AveragePrecision(ap, len(pooled.image_ids), truths, predictions)
 
 
-def _curve_area(scores: np.ndarray, is_true: np.ndarray, truths: int) -> float:
-    """Area under the precision-recall curve; both arrays ``(P,)``; NaN without ground truth."""
-    if truths == 0:
-        return float("nan")
-    order = np.argsort(-scores)
-    scores = scores[order]
-    # Points of the curve: the last detection of each score
-    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-    positives = np.cumsum(is_true[order])[last]
-    # The curve starts at precision 1 and recall 0; each precision counts for half the way to both its neighbours
-    precision = np.append(1.0, positives / (np.flatnonzero(last) + 1))
-    recall = np.concatenate([[0.0, 0.0], positives / truths, [positives[-1] / truths if len(positives) else 0.0]])
-    return float((precision * (0.5 * recall[2:] - 0.5 * recall[:-2])).sum())
+def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
+    """AP, float64 ``(B, 8, 10)``, if images count ``weights`` times, float64 ``(M, B)``; NaN without ground truth."""
+    ap = np.empty((weights.shape[1], len(CLASSES), len(OVERLAPS)))
+    for category in range(len(CLASSES)):
+        # Number of evaluated ground truths of the class for each set of weights, (B,)
+        evaluated = pooled.truths["evaluated"] & (pooled.truths["category"] == category)
+        truths = np.bincount(pooled.truth_image[evaluated], minlength=len(weights)) @ weights
+        # Detections of the class by falling score, and how often each counts, (P, B)
+        (rows,) = np.nonzero(pooled.predictions["category"] == category)
+        rows = rows[np.argsort(-pooled.predictions["score"][rows], kind="stable")]
+        scores, outcome = pooled.predictions["score"][rows], pooled.outcome[rows]
+        of_prediction = weights[pooled.prediction_image[rows]]
+        for overlap in range(len(OVERLAPS)):
+            counted = outcome[:, overlap] != IGNORED
+            is_true = outcome[counted, overlap] == TRUE_POSITIVE
+            ap[:, category, overlap] = _curve_area(scores[counted], is_true, of_prediction[counted], truths)
+    return ap
+
+
+def _curve_area(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray, truths: np.ndarray) -> np.ndarray:
+    """Area under the precision-recall curve, ``(B,)``, for detections by falling score; NaN without ground truth.
+
+    ``scores`` and ``is_true`` are ``(P,)``, ``weights`` ``(P, B)``, ``truths`` ``(B,)``.
+    """
+    # Detections and true positives so far at the points of the curve: at its start and after the last of each score
+    so_far = np.zeros((2, len(scores) + 1, len(truths)))
+    np.cumsum(weights, axis=0, out=so_far[0, 1:])
+    np.cumsum(weights * is_true[:, None], axis=0, out=so_far[1, 1:])
+    everything, true = so_far[:, np.diff(scores, prepend=np.inf, append=-np.inf) != 0]
+    # Precision is 1 before the first detection; each precision counts for half the way to both its neighbours
+    precision = np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
+    recall = np.divide(true, truths, out=np.full_like(true, np.nan), where=truths > 0)
+    recall = np.pad(recall, ((1, 1), (0, 0)), mode="edge")
+    return (precision * (recall[2:] - recall[:-2])).sum(0) / 2
 
 
 def _nanmean(values: np.ndarray) -> float:

@@ -23,10 +23,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scapes.ap import IGNORED, NAMES, OVERLAPS, TRUE_POSITIVE, Outcomes, average_precision, outcomes, summary
 from scapes.ap import MEAN as MEAN  # beside NAMES, for those who read intervals
+from scapes.ap import NAMES, Outcomes, average_precision, outcomes, summary, weighted_ap
 from scapes.files import replacing
-from scapes.labels import CLASSES
 from scapes.match import DAMAGE, read_records
 
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
@@ -117,39 +116,3 @@ def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
     weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)
     cuts = range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
     return np.concatenate([weighted_ap(pooled, part) for part in np.split(weights, cuts, axis=1)])
-
-
-def weighted_ap(pooled: Outcomes, weights: np.ndarray) -> np.ndarray:
-    """AP, float64 ``(B, 8, 10)``, if images count ``weights`` times, float64 ``(M, B)``; NaN without ground truth."""
-    ap = np.empty((weights.shape[1], len(CLASSES), len(OVERLAPS)))
-    for category in range(len(CLASSES)):
-        # Number of evaluated ground truths of the class in each resample, (B,)
-        evaluated = pooled.truths["evaluated"] & (pooled.truths["category"] == category)
-        truths = np.bincount(pooled.truth_image[evaluated], minlength=len(weights)) @ weights
-        # Detections of the class by falling score, and how often each counts, (P, B)
-        (rows,) = np.nonzero(pooled.predictions["category"] == category)
-        rows = rows[np.argsort(-pooled.predictions["score"][rows], kind="stable")]
-        scores, outcome = pooled.predictions["score"][rows], pooled.outcome[rows]
-        of_prediction = weights[pooled.prediction_image[rows]]
-        for overlap in range(len(OVERLAPS)):
-            counted = outcome[:, overlap] != IGNORED
-            is_true = outcome[counted, overlap] == TRUE_POSITIVE
-            area = _curve_areas(scores[counted], is_true, of_prediction[counted])
-            ap[:, category, overlap] = np.divide(area, truths, out=np.full(len(area), np.nan), where=truths > 0)
-    return ap
-
-
-def _curve_areas(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under precision against the number of true positives, ``(B,)``, for detections by falling score.
-
-    ``scores`` and ``is_true`` are ``(P,)``, ``weights`` ``(P, B)``.
-    """
-    # Points of the curve: the last detection of each score; detections and true positives so far, (points, B)
-    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-    everything = np.cumsum(weights, axis=0)[last]
-    true = np.cumsum(weights * is_true[:, None], axis=0)[last]
-    # Trapezoids; precision is 1 before the first detection
-    precision = np.divide(true, everything, out=np.ones_like(true), where=everything > 0)
-    precision = np.concatenate([np.ones((1, weights.shape[1])), precision])
-    gained = np.diff(true, axis=0, prepend=0)
-    return (gained * (precision[1:] + precision[:-1])).sum(0) / 2
