@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from scapes.labels import CLASSES
-from synlib.spec import removal_fractions
 
 IMAGE_KEY = ["dataset", "split", "image_id"]
 
@@ -26,12 +25,9 @@ def prune(
     the rows; a larger fraction removes a superset. Groups (``crowd``) are neither counted nor removed.
 
     ``criterion``: ``size``; beyond the paper, ``random`` (drawn with ``seed``), or a column: largest values go first.
-
-    Raises ``ValueError`` for an unknown class or a fraction outside [0, 1].
     """
-    fractions = removal_fractions(fractions)
-    chosen = np.array([fractions[name] for name in CLASSES])[instances["category"].to_numpy(int)]
-    return removed_from(instances, criterion, seed) > chosen
+    chosen = pd.Series(fractions, CLASSES, dtype=float).fillna(0.0)
+    return removed_from(instances, criterion, seed) > chosen.to_numpy()[instances["category"].to_numpy(int)]
 
 
 def removed_from(instances: pd.DataFrame, criterion: str = "size", seed: int = 0) -> pd.Series:

@@ -73,7 +73,7 @@ def test_equal_specs_have_equal_ids(spec, shuffle: random.Random):
 
     text = yaml.safe_dump(shuffled(spec.to_dict()), sort_keys=False)
     again = RunSpec(**yaml.safe_load(text))
-    assert (again, again.run_id, again.canonical()) == (spec, spec.run_id, spec.canonical())
+    assert (again, again.run_id) == (spec, spec.run_id)
 
 
 def test_a_file_gives_the_spec_back_and_its_id_never_changes(tmp_path):
@@ -169,7 +169,7 @@ BAD = [
     ({"data": {"synthetic": 5, "removal": 1.5}}, "data.removal.person: found 1.5"),
     ({"data": {"synthetic": 5, "removal": {"car": -0.1}}}, "data.removal.car: found -0.1"),
     ({"data": {"synthetic": 5, "removal": "half"}}, "data.removal.person: found 'half'"),
-    ({"data": {"synthetic": 5, "removal": {"cat": 0.1}}}, "data.removal: unknown class 'cat'"),
+    ({"data": {"synthetic": 5, "removal": {"cat": 0.1}}}, "data.removal: found 'cat', expected 'person', 'rider'"),
     ({"model": "pointrend_tiny"}, "missing field 'data'"),
     ({"data": {"real": 5}, "schedule": {"epochs": 5, "iterations": 9}}, "schedule: found 'epochs and iterations'"),
     ({"data": {"real": 5}, "schedule": {"epochs": 5}, "batch_size": 0}, "batch_size: found 0"),
