@@ -215,11 +215,6 @@ class Slurm(Section):
     setup: List[str] = ()  # shell lines before the training: module load cuda
     stop_before_s: int = 120  # seconds before its time ends, a job saves its state and is requeued
 
-    @model_validator(mode="after")
-    def _same_on_every_node(self) -> Self:
-        check(self.gpus % self.nodes == 0, self.gpus, f"a multiple of the {self.nodes} nodes", "gpus")
-        return self
-
 
 class ExecutionSettings(Section):
     """How trainings are executed. ``processes``, ``images_per_step``, ``device`` change results by rounding only."""
@@ -238,6 +233,17 @@ class ExecutionSettings(Section):
     device: Literal["", "cpu", "cuda"] = ""  # empty: CUDA if there is one
     executor: Literal["local", "slurm"] = "local"  # this machine, or a cluster
     slurm: Slurm = Slurm()
+
+    @property
+    def job_processes(self) -> int:
+        """Processes of a training in its Slurm job: one for each GPU."""
+        return self.slurm.gpus or (self.slurm.nodes if self.processes == "auto" else self.processes)
+
+    @model_validator(mode="after")
+    def _same_on_every_node(self) -> Self:
+        nodes, count, field = self.slurm.nodes, self.job_processes, "slurm.gpus" if self.slurm.gpus else "processes"
+        check(self.executor == "local" or count % nodes == 0, count, f"a multiple of the {nodes} nodes", field)
+        return self
 
 
 class Execution(ExecutionSettings):

@@ -1,5 +1,5 @@
 {% set settings = execution.slurm %}
-{% set on_node = execution.processes // settings.nodes %}
+{% set on_node = execution.job_processes // settings.nodes %}
 {% set cpus = settings.cpus // settings.nodes or on_node * (execution.threads + execution.loader_workers) %}
 #!/bin/bash
 #SBATCH --job-name={{ run.path.name }}
@@ -25,7 +25,7 @@
 
 run={{ run.path | quoted }}
 code={{ code | quoted }}
-worker=({{ python | quoted }} {% if execution.processes > 1 %}
+worker=({{ python | quoted }} {% if execution.job_processes > 1 %}
     -m torch.distributed.run --nnodes={{ settings.nodes }} --nproc-per-node={{ on_node }} --rdzv-backend=c10d
     --rdzv-id="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"
     --rdzv-endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 20000))"

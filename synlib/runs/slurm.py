@@ -180,11 +180,10 @@ class SlurmExecutor:
         return SlurmJob(run, job.id, self)
 
     def _submitted(self, spec: RunSpec, run: RunDir) -> QueuedJob:
-        execution = with_processes(self.execution)
-        with prepare(spec, self.store, execution):
+        with prepare(spec, self.store, self.execution):
             if found := in_queue(self.store, queued_jobs(f"--name={spec.run_id}")).get(spec.run_id):
                 return found  # of a caller that was faster
-            (run.path / "job.sh").write_text(script(run, execution))
+            (run.path / "job.sh").write_text(script(run, self.execution))
             initial = in_queue(self.store, self.jobs).get(spec.initial_run)
             dependency = "--dependency=singleton" + (f",afterok:{initial.id}" if initial else "")
             job_id = command("sbatch", "--parsable", dependency, str(run.path / "job.sh")).strip().partition(";")[0]
@@ -198,17 +197,8 @@ class SlurmExecutor:
             tqdm.write(f"{len(active)} jobs stay in the queue; {what}", sys.stderr)
 
 
-def with_processes(execution: Execution) -> Execution:
-    """``execution`` with one process for each GPU of its jobs. Raises ValueError when nodes cannot share them."""
-    nodes = execution.slurm.nodes
-    processes = execution.slurm.gpus or (nodes if execution.processes == "auto" else execution.processes)
-    if processes % nodes:
-        raise ValueError(f"execution.processes: found {processes}, expected a multiple of the {nodes} nodes")
-    return execution.replace(processes=processes)
-
-
 def script(run: RunDir, execution: Execution) -> str:
-    """The job script of a run, from the template ``job.sh``. ``execution``: of :func:`with_processes`."""
+    """The job script of a run, from the template ``job.sh``."""
     template = Path(__file__).with_name("job.sh").read_text()
     shell = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     # In double quotes, as both the shell and sbatch read them.

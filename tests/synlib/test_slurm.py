@@ -241,7 +241,7 @@ def test_a_result_that_is_not_visible_yet_is_waited_for(fake, store):
 def test_the_script_asks_for_what_the_profile_says(store):
     settings = Slurm(nodes=2, gpus=8, mem="64G", time="12:00:00", partition="gpu", account="me",
                      directives=["--constraint=a100"], setup=["module load cuda"])  # fmt: skip
-    execution = slurm.with_processes(Execution(threads=2, loader_workers=3, slurm=settings))
+    execution = Execution(threads=2, loader_workers=3, slurm=settings)
     text = slurm.script(store.run(SPEC), execution)
     options = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
     assert options >= {
@@ -269,15 +269,15 @@ def test_the_script_is_a_script_whatever_the_folder_is_called(tmp_path, name):
 
 def test_processes_are_shared_out_to_nodes():
     def processes(count, **settings):
-        return slurm.with_processes(Execution(processes=count, slurm=Slurm(**settings))).processes
+        return Execution(executor="slurm", processes=count, slurm=Slurm(**settings)).job_processes
 
     assert processes(4, nodes=2) == 4
     assert processes(1, gpus=4) == processes("auto", gpus=4) == 4
     assert processes("auto", nodes=2) == 2
     with pytest.raises(ValueError, match=r"processes: found 3, expected a multiple of the 2 nodes"):
         processes(3, nodes=2)
-    with pytest.raises(ValueError, match=r"gpus: found 3, expected a multiple of the 2 nodes"):
-        Slurm(gpus=3, nodes=2)
+    with pytest.raises(ValueError, match=r"slurm\.gpus: found 3, expected a multiple of the 2 nodes"):
+        processes(1, gpus=3, nodes=2)
 
 
 def test_the_worked_example_is_a_profile(tmp_path):
