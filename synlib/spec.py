@@ -249,9 +249,6 @@ class ExecutionSettings(Section):
 class Execution(ExecutionSettings):
     """What a worker needs to know besides the spec: the settings, and paths."""
 
-    processes: Processes = 1
-    loader_workers: Natural = 0
-    threads: Count = 1
     real_root: str = ""  # Cityscapes-format trees whose split train is trained on
     synthetic_root: str = ""
     cache_dir: str = ""  # of instance tables

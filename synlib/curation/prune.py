@@ -39,10 +39,9 @@ def removed_from(instances: pd.DataFrame, criterion: str = "size", seed: int = 0
     candidates = candidates.sort_values([*IMAGE_KEY, "instance_id"])  # draws do not depend on the order of the rows
     candidates["random"] = np.random.default_rng([seed, len(CLASSES)]).random(len(candidates))
     order = candidates["area_px"] if criterion == "size" else -candidates[criterion]
-    candidates = candidates.assign(order=order).sort_values("order", kind="stable")
-    of_class = candidates.groupby("category")["area_px"]
+    of_class = order.groupby(candidates["category"])
     limits = np.full(len(instances), np.inf)
-    limits[candidates.index] = (of_class.cumcount() + 0.5 - 1e-9) / of_class.transform("size")
+    limits[candidates.index] = (of_class.rank("first") - 0.5 - 1e-9) / of_class.transform("size")
     return pd.Series(limits, index=instances.index)
 
 
@@ -51,19 +50,16 @@ def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
 
     Columns: ``before``, ``after``, ``removed (%)``, ``largest removed (px)`` (0 if none), ``images left without`` any.
     """
-    counted = instances[~instances["crowd"]].assign(keep=keep)
-    groups = {name: counted[counted["category"] == number] for number, name in enumerate(CLASSES)}
-    rows = {}
-    for name, own in (groups | {"all": counted}).items():
-        gone = own.loc[~own["keep"], "area_px"]
-        rows[name] = {
-            "before": len(own),
-            "after": len(own) - len(gone),
-            "removed (%)": 100 * len(gone) / max(1, len(own)),
-            "largest removed (px)": int(gone.max()) if len(gone) else 0,
-            "images left without": int((~own.groupby(IMAGE_KEY)["keep"].any()).sum()),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index", dtype=object)  # counts stay integers
+    counted = instances.assign(keep=keep)[~instances["crowd"]]
+    counted["gone_px"] = counted["area_px"].where(~counted["keep"], 0)
+    names = counted["category"].map(dict(enumerate(CLASSES)))
+    rows = pd.concat([counted.assign(name=names), counted.assign(name="all")])
+    of_name = {"before": ("keep", "size"), "after": ("keep", "sum"), "largest removed (px)": ("gone_px", "max")}
+    report = rows.groupby("name").agg(**of_name)
+    report.insert(2, "removed (%)", 100 * (report["before"] - report["after"]) / report["before"])
+    of_images = rows.groupby(["name", *IMAGE_KEY])["keep"].any().groupby("name")
+    report["images left without"] = of_images.size() - of_images.sum()
+    return report.reindex(pd.Index([*CLASSES, "all"]), fill_value=0).astype(object)  # counts stay integers
 
 
 def size_distribution(instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Series | None = None) -> pd.DataFrame:
@@ -75,13 +71,11 @@ def size_distribution(instances: pd.DataFrame, images: pd.DataFrame, keep: pd.Se
     """
     edges = np.concatenate([[0.0], 2.0 ** np.arange(-20, 1)])
     image_px = images.set_index("image_id").eval("height * width").loc[instances["image_id"]]
-    sizes = instances.assign(area=instances["area_px"].to_numpy() / image_px.to_numpy())[~instances["crowd"]]
-    tables = []
+    bins = pd.cut(instances["area_px"].to_numpy() / image_px.to_numpy(), edges, labels=edges[1:])
+    names = pd.Categorical.from_codes(instances["category"], CLASSES)
+    sizes = instances.assign(**{"class": names, "area_to": bins})[~instances["crowd"]]
     stages = {"before": sizes} | ({} if keep is None else {"after": sizes[keep[sizes.index]]})
-    for stage, rows in stages.items():
-        for category, name in enumerate(CLASSES):
-            own = rows.loc[rows["category"] == category, "area"]
-            counts = np.histogram(-own, -edges[::-1])[0][::-1]  # negated: bins are open below, closed above
-            table = pd.DataFrame({"stage": stage, "class": name, "area_from": edges[:-1], "area_to": edges[1:]})
-            tables.append(table.assign(instances=counts, per_image=counts / len(images)))
-    return pd.concat(tables, ignore_index=True)
+    counts = {stage: rows.groupby(["class", "area_to"], observed=False).size() for stage, rows in stages.items()}
+    table = pd.concat(counts, names=["stage"]).reset_index(name="instances").astype({"class": str, "area_to": float})
+    table.insert(2, "area_from", np.resize(edges[:-1], len(table)))
+    return table.assign(per_image=table["instances"] / len(images))

@@ -21,8 +21,7 @@ from scapes.match import match_data_set, write_records
 from scapes.predictions import Detections, read_predictions, write_predictions
 from seeded_rcnn import stream
 from seeded_rcnn.mapper import read_photo
-from synlib.pointrend.monitor import Status
-from synlib.runs.folder import RunDir
+from synlib.runs.folder import RunDir, Status
 from synlib.spec import EvaluationSet, Execution
 
 
@@ -94,7 +93,8 @@ def evaluate(
     Under torchrun each process takes every n-th image and the first merges them: the result is that of one process.
     """
     rank, processes = comm.get_rank(), comm.get_world_size()
-    folder, status = run.evaluation(on.name), Status(run, f"evaluate on {on.name}", len(images))
+    folder = run.evaluation(on.name)
+    status = Status(run, f"evaluate on {on.name}", len(images), main=rank == 0)
     parts = [folder / f"part-{r}.parquet" for r in range(processes)]
     found = predict(model, cfg, images.iloc[rank::processes], job.loader_workers, status.wait)
     write_predictions(parts[rank], _counted(found, status))

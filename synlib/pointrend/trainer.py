@@ -4,6 +4,7 @@ What makes a run a function of its spec: the order of samples and every random d
 sample's position, so that a killed run continues as if it had never stopped, and processes share a batch like one.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import psutil
 import torch
 from detectron2.config import CfgNode
 from detectron2.data.detection_utils import build_augmentation
-from detectron2.engine import HookBase, create_ddp_model, hooks
+from detectron2.engine import create_ddp_model, hooks
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils import comm
@@ -21,24 +22,18 @@ from torch import nn
 from seeded_rcnn import mapper, numerics, stream, weights
 from seeded_rcnn.trainer import Trainer
 from synlib.curation.compose import TrainingSet
-from synlib.pointrend import monitor
-from synlib.runs.folder import RunDir
+from synlib.runs.folder import RunDir, Status
 from synlib.spec import Execution, RunSpec
 
 SCALARS_PERIOD = 10  # iterations between two lines of ``metrics.json``
 
 
-class ProgressHook(HookBase):
-    """Reports progress and memory of the main process."""
-
-    def __init__(self, status: monitor.Status) -> None:
-        self.status = status
-
-    def after_step(self) -> None:
-        self.status.update(self.trainer.iter + 1)
-        # PyTorch's peak on the GPU so far; on a CPU, what this process holds now.
-        used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else psutil.Process().memory_info().rss
-        self.trainer.storage.put_scalar("memory_gib", used / 2**30, smoothing_hint=False)
+def report(status: Status, trainer: Trainer) -> None:
+    """Progress and memory of the main process, after an iteration."""
+    status.update(trainer.iter + 1)
+    # PyTorch's peak on the GPU so far; on a CPU, what this process holds now.
+    used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else psutil.Process().memory_info().rss
+    trainer.storage.put_scalar("memory_gib", used / 2**30, smoothing_hint=False)
 
 
 def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution, run: RunDir) -> Trainer:
@@ -55,10 +50,11 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     start = checkpointer.resume()
     if start == iterations:  # cut off between its last two writes, which have the same content
         checkpointer.save("model_final", iteration=start - 1)
-    status = monitor.Status(run, "train", iterations, start)
+    status = Status(run, "train", iterations, start, main=main)
     if main:  # what an earlier execution wrote to TensorBoard from iteration `start` on is void
         writers = [JSONWriter(str(run.path / "metrics.json")), TensorboardXWriter(str(run.path), purge_step=start)]
-        trainer.register_hooks([ProgressHook(status), hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
+        progress = hooks.CallbackHook(after_step=functools.partial(report, status))
+        trainer.register_hooks([progress, hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)
     samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
     if spec.data.sampling == "balanced":

@@ -120,10 +120,9 @@ def environment() -> dict[str, str]:
 
 def commit(root: Path = ROOT) -> str:
     """The git commit of the compendium, ``-dirty`` if files differ from it; empty where there is none, or no git."""
-    if not (root / ".git").exists() or not shutil.which("git"):
-        return ""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    place = [f"--git-dir={root}/.git", f"--work-tree={root}"]  # of no folder above
+    command = ["git", *place, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() if shutil.which("git") else ""
 
 
 def _write(path: Path, html: str) -> Path:

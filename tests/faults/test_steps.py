@@ -71,7 +71,8 @@ def run_folder(place: Path, iterations: int = 4, evaluate: bool = False) -> None
     draw(place)
     (place / "out").rename(place / "in")
     on = EvaluationSet(name="Cityscapes", root=str(place / "in"), data="", min_area_px=10)
-    job = Execution(real_root=str(place / "in"), checkpoint_period=1, device="cpu", evaluate_on=[on] * evaluate)
+    how = {"loader_workers": 0, "threads": 1, "checkpoint_period": 1, "device": "cpu"}
+    job = Execution(real_root=str(place / "in"), evaluate_on=[on] * evaluate, **how)
     make_run(place / "out", RunSpec(**SPEC, schedule={"iterations": iterations, "warmup_iterations": 0}), job)
 
 

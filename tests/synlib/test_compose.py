@@ -219,7 +219,7 @@ def test_report_adds_up(table, fractions):
     report = prune_report(table, keep)
     assert report.index.tolist() == [*CLASSES, "all"]
     assert (report["removed (%)"] == 100 * (report["before"] - report["after"]) / report["before"].clip(lower=1)).all()
-    single = table[~table["crowd"]].assign(keep=keep)
+    single = table.assign(keep=keep)[~table["crowd"]]
     for name, row in report.iterrows():
         own = single if name == "all" else single[single["category"] == CLASSES.index(name)]
         kept = own[own["keep"]]

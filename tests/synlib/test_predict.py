@@ -15,9 +15,8 @@ from scapes.predictions import Detections, read_predictions
 from seeded_rcnn import weights
 from seeded_rcnn.mapper import read_photo
 from synlib.pointrend.config import detectron2_config
-from synlib.pointrend.monitor import Status
 from synlib.pointrend.predict import evaluate, pasted, predict
-from synlib.runs.folder import RunDir
+from synlib.runs.folder import RunDir, Status
 from synlib.spec import DataSpec, EvaluationSet, Execution, InputSpec, RunSpec
 from tests import official
 
@@ -120,7 +119,7 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
         assert np.array_equal(full_masks(a), full_masks(b))
         assert np.array_equal(a.score, b.score)
 
-    evaluate(model, cfg, on, images, again, Execution(cache_dir=str(tmp_path / "cache")))
+    evaluate(model, cfg, on, images, again, Execution(loader_workers=0))
     made = {"predictions.parquet", "records.npz", "draws.npz", "result.json"}
     assert {path.name for path in run.evaluation("Cityscapes").iterdir()} == made
     for name in made - {"predictions.parquet"}:
@@ -131,7 +130,7 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
 
 
 def test_a_long_wait_for_images_is_in_the_status(tmp_path):
-    status = Status(run := RunDir(tmp_path), "train", 10)
+    status = Status(run := RunDir(tmp_path), "train", 10, main=True)
     for slow, told in (("", ""), ("no batch", "no batch"), ("", "")):
         status.wait(slow)
         status.update(10)
