@@ -6,8 +6,8 @@ in one process and reading the ground truth from the same PNG files:
 
 - official: write one PNG per mask and one text per image (as Detectron2's ``CityscapesInstanceEvaluator`` does), then
   ``evaluateImgLists``, run by ``tests.official``, which says what it has to replace for it to run;
-- scapes: ``match_image``, then ``average_precision``. Then the same for boundary AP, with bands of 0.5 % and 2 % of the
-  diagonal.
+- scapes: ``match_image``, then ``pool`` and ``average_precision``. Then the same for boundary AP, with bands of 0.5 %
+  and 2 % of the diagonal.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from scapes import png
 from scapes.ap import average_precision
 from scapes.instances import image_instances
 from scapes.labels import INSTANCE_BASE, LABEL_IDS
-from scapes.match import BAND, ImageMatch, match_image
+from scapes.match import BAND, Records, match_image, pool
 from scapes.predictions import Detections, from_masks
 from toyscapes import draw_scene
 
@@ -79,9 +79,9 @@ def timed(function: Callable, repeats: int) -> tuple[float, object]:
     return min(seconds), result
 
 
-def copies(records: list[ImageMatch], count: int) -> list[ImageMatch]:
+def copies(records: list[Records], count: int) -> list[Records]:
     """``count`` records with ids of their own."""
-    return [dataclasses.replace(records[i % len(records)], image_id=f"{i:06d}") for i in range(count)]
+    return [dataclasses.replace(records[i % len(records)], image_id=np.array([f"{i:06d}"])) for i in range(count)]
 
 
 def generate(images: int, seed: int, folder: Path) -> tuple[list[Path], list[int], list[Detections]]:
@@ -128,14 +128,14 @@ def run(images: int, seed: int, repeats: int, folder: Path) -> None:
 
     matched, records = timed(lambda: match_all(0), 5 * repeats)
     of_bands = {band: timed(lambda band=band: match_all(band), 5 * repeats)[0] for band in (0.005, BAND)}
-    pooled, result = timed(lambda: average_precision(records), 5 * repeats)
+    pooled, result = timed(lambda: average_precision(pool(records)), 5 * repeats)
     decoded, _ = timed(lambda: [png.read(path, "gray 16") for path in paths], 5 * repeats)
     ours = matched + pooled
     print(f"scapes: {ours * ms:.1f} ms per image, {decoded / ours:.0%} of it decoding the ground truth's PNG")
     for band, seconds in of_bands.items():
         print(f"boundary AP, bands of {band:.1%}: {(seconds + pooled) * ms:.1f} ms per image")
     for count in (500, 5000):
-        seconds, _ = timed(lambda count=count: average_precision(copies(records, count)), 1)
+        seconds, _ = timed(lambda count=count: average_precision(pool(copies(records, count))), 1)
         print(
             f"{count} images: {matched / images * count + seconds:.1f} s in one process, {seconds:.2f} s of it pooling"
         )

@@ -4,7 +4,7 @@ import numpy as np
 
 from scapes import png
 from scapes.labels import LABEL_IDS
-from scapes.match import PREDICTION, TRUTH, ImageMatch, match_image
+from scapes.match import PREDICTION, TRUTH, Records, match_image
 from scapes.predictions import Detections, from_masks
 
 CARAVAN, TRAILER = 29, 30
@@ -67,7 +67,7 @@ def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, 
     return paths, predictions, [as_detections(p.stem, f, q) for p, f, q in zip(paths, frames, predictions, strict=True)]
 
 
-def matched(paths, detections, **options) -> list[ImageMatch]:
+def matched(paths, detections, **options) -> list[Records]:
     return [match_image(png.read(p, "gray 16"), item, **options) for p, item in zip(paths, detections, strict=True)]
 
 
@@ -83,5 +83,6 @@ def simulate(rng, images, skill=0.0, classes=2):
         predictions["category"][count:], predictions["truth"][count:] = rng.integers(0, classes, extra), -1
         predictions["iou"][:count] = np.clip(rng.normal(0.7 + skill, 0.2, count), 0, 1)
         predictions["score"] = rng.random(count + extra) * 0.7 + 0.3 * (predictions["iou"] > 0.6)
-        records.append(ImageMatch(f"{number:05d}", 100, truths, predictions))
+        counts = np.array([[count, count + extra]])
+        records.append(Records(np.array([f"{number:05d}"]), np.array([100]), truths, predictions, counts))
     return records

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from scapes.ap import outcomes
 from scapes.bootstrap import RESAMPLES, Draws, draw, intervals
 from scapes.cityscapes import read_images
 from scapes.exchange import read_submission
@@ -53,7 +52,7 @@ def _draws(path: str, images: pd.DataFrame, given: argparse.Namespace) -> Draws:
             path, items = f"{folder}/predictions.parquet", read_submission(path, images)
             write_predictions(path, items)
         records = match_data_set(images, path, band=given.boundary)
-    return draw(outcomes(records), resamples=given.bootstrap)
+    return draw(records, resamples=given.bootstrap)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ images, so AP of a resample needs only how often each image counts: no masks and
 evaluation set can be subtracted (paired bootstrap); on different sets they are independent. The interval says how much
 AP would vary over other images of the same kind. For other trainings, see :func:`over_seeds`.
 
-Shapes: B draws (resamples), M images, P detections, S seeds, 8 classes, 10 overlaps; 9 = the eight classes and MEAN.
+Shapes: B draws (resamples), M images, S seeds, 8 classes, 10 overlaps; 9 = the eight classes and MEAN.
 
 Sources: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 13 (percentiles). One seed fewer
 than there are is drawn so that the variance of the mean over seeds has no bias: Rao and Wu, "Resampling Inference with
@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 
 from scapes.ap import MEAN as MEAN  # beside NAMES, for those who read intervals
-from scapes.ap import NAMES, Outcomes, average_precision, outcomes, summary, weighted_ap
+from scapes.ap import NAMES, outcomes, summary, weighted_ap
 from scapes.files import replacing
-from scapes.match import DAMAGE, read_records
+from scapes.match import DAMAGE, Records, read_records
 
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
@@ -43,14 +43,18 @@ class Draws:
     truth: str  # hash of the images and ground truth evaluated on; equal for runs that can be paired
 
 
-def draw(pooled: Outcomes, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
-    """AP and bootstrap draws of pooled records. Raises ValueError if there are no images."""
-    if not pooled.image_ids:
-        raise ValueError("found no images to draw from, expected at least one")
-    value = summary(average_precision(pooled).ap)[..., 0]
-    drawn = summary(bootstrap_ap(pooled, resamples=resamples, seed=seed))[..., 0]
-    truth = repr(pooled.image_ids).encode() + pooled.truth_image.tobytes() + pooled.truths.tobytes()
-    return Draws(value, drawn.astype(np.float32), hashlib.sha256(truth).hexdigest()[:16])
+def draw(records: Records, *, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
+    """AP and bootstrap draws of records; on the same data set, the same seed draws the same images."""
+    images = len(records.image_id)
+    outcome = outcomes(records)
+    value = summary(weighted_ap(records, outcome, np.ones((images, 1))))[0, :, 0]
+    rng = np.random.default_rng([seed, zlib.crc32("\n".join(records.image_id).encode())])
+    # How often each image counts in each resample, (M, B)
+    weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)
+    cuts = range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
+    drawn = [summary(weighted_ap(records, outcome, part))[..., 0] for part in np.split(weights, cuts, axis=1)]
+    truth = repr(tuple(records.image_id.tolist())).encode() + records.images[0].tobytes() + records.truths.tobytes()
+    return Draws(value, np.concatenate(drawn, dtype=np.float32), hashlib.sha256(truth).hexdigest()[:16])
 
 
 def read_draws(records_path: str | Path) -> Draws:
@@ -67,7 +71,7 @@ def read_draws(records_path: str | Path) -> Draws:
         with np.load(kept) as file:
             if str(file["made_from"]) == made_from:
                 return Draws(file["value"], file["drawn"], str(file["truth"]))
-    draws = draw(outcomes(read_records(records_path)), resamples=RESAMPLES, seed=SEED)
+    draws = draw(read_records(records_path), resamples=RESAMPLES, seed=SEED)
     # Somebody else's folder, a full disk: the draws are made again next time
     with contextlib.suppress(OSError), replacing(kept, sync=False) as temporary, open(temporary, "wb") as file:
         np.savez(file, made_from=made_from, value=draws.value, drawn=draws.drawn, truth=draws.truth)
@@ -106,13 +110,3 @@ def check_pairable(draws: Iterable[Draws], what: str) -> None:
     truths = {item.truth for item in draws}
     if len(truths) > 1:
         raise ValueError(f"{what}: found runs evaluated on {len(truths)} different sets of images, expected one")
-
-
-def bootstrap_ap(pooled: Outcomes, *, resamples: int, seed: int) -> np.ndarray:
-    """AP of resampled images, as :func:`weighted_ap`; on the same data set, the same seed draws the same images."""
-    images = len(pooled.image_ids)
-    rng = np.random.default_rng([seed, zlib.crc32("\n".join(pooled.image_ids).encode())])
-    # How often each image counts in each resample, (M, B)
-    weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)
-    cuts = range(_COLUMNS_AT_A_TIME, resamples, _COLUMNS_AT_A_TIME)
-    return np.concatenate([weighted_ap(pooled, part) for part in np.split(weights, cuts, axis=1)])

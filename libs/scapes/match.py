@@ -17,11 +17,12 @@ authors define it for Cityscapes: the IoU is the smaller of that of the masks an
 mask less the mask eroded by some pixels; what lies beyond the frame erodes it too. All else is as above.
 """
 
+import itertools
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -57,25 +58,46 @@ PREDICTION = np.dtype(
 )
 """One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
 
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
+DAMAGE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 # Bins that pixel values fall into: first the two below, then one for each ground truth of the image
 _VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2
 _VOID_IDS = [label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]
 
 
 @dataclass(frozen=True, eq=False)
-class ImageMatch:
-    """The record of one image."""
+class Records:
+    """The records of M images, with T ground truths and P detections in all."""
 
-    image_id: str
-    min_area_px: int
-    truths: np.ndarray  # TRUTH (K,)
-    predictions: np.ndarray  # PREDICTION (N,), without the detections that have no pixel
+    image_id: np.ndarray  # str (M,)
+    min_area_px: np.ndarray  # int64 (M,)
+    truths: np.ndarray  # TRUTH (T,), image by image
+    predictions: np.ndarray  # PREDICTION (P,), image by image, without the detections that have no pixel
+    counts: np.ndarray  # int64 (M, 2), ground truths and detections of each image
+
+    @property
+    def images(self) -> tuple[np.ndarray, ...]:
+        """The image of each ground truth, int64 ``(T,)``, and of each detection, ``(P,)``."""
+        return tuple(np.repeat(np.arange(len(self.counts)), of_image) for of_image in self.counts.T)
+
+
+def pool(records: Iterable[Records]) -> Records:
+    """Records of one image each as those of all, ordered by id.
+
+    Raises ValueError if there are none, an image comes twice, or they were made with different minimum areas.
+    """
+    records = sorted(records, key=lambda record: record.image_id[0])
+    if not records:
+        raise ValueError("found no images, expected at least one")
+    pooled = Records(*map(np.concatenate, zip(*(vars(record).values() for record in records), strict=True)))
+    check_images(pooled.image_id, pooled.image_id)
+    if len(areas := np.unique(pooled.min_area_px)) > 1:
+        raise ValueError(f"found records made with min_area_px = {areas.tolist()}, expected one value")
+    return pooled
 
 
 def match_image(
     instance_map: np.ndarray, detections: Detections, *, min_area_px: int = MIN_AREA_PX, band: float = 0
-) -> ImageMatch:
+) -> Records:
     """Compare the detections of one image with its ground truth.
 
     ``instance_map``: uint16 ``(H, W)`` as in ``*_gtFine_instanceIds.png``. ``min_area_px``: see :data:`MIN_AREA_PX`.
@@ -101,7 +123,8 @@ def match_image(
             if row["iou"] > OVERLAPS[0]:  # else it matches nothing anyhow
                 of_bands = _band_iou(instance_map, instances[row["truth"]], detections, index, width)
                 row["iou"] = min(row["iou"], of_bands)
-    return ImageMatch(detections.image_id, int(min_area_px), truths, predictions)
+    counts = np.array([[len(truths), len(predictions)]])
+    return Records(np.array([detections.image_id]), np.array([int(min_area_px)]), truths, predictions, counts)
 
 
 def _band_iou(instance_map: np.ndarray, instance: np.void, detections: Detections, index: int, width: int) -> float:
@@ -155,8 +178,8 @@ def _compare(pixels: np.ndarray, detections: Detections, truths: np.ndarray, min
 
 def match_data_set(
     images: pd.DataFrame, path: str | Path, *, workers: int | None = None, progress: bool = True, **how: float
-) -> list[ImageMatch]:
-    """The records of a data set, sorted by image id: the same from any number of ``workers`` (default one per core).
+) -> Records:
+    """The records of a data set, ordered by image id: the same from any number of ``workers`` (default one per core).
 
     ``images``: image table with ``image_id`` and ``instance_path``. ``path``: file of predictions. ``how``:
     ``min_area_px`` and ``band`` of :func:`match_image`. Raises ValueError at once if the predictions lack an image or
@@ -167,40 +190,28 @@ def match_data_set(
     paths = images.set_index("image_id")["instance_path"][there]
     groups = [paths[start : start + IMAGES_PER_ROW_GROUP] for start in range(0, len(there), IMAGES_PER_ROW_GROUP)]
 
-    def match(group: pd.Series) -> list[ImageMatch]:
+    def match(group: pd.Series) -> list[Records]:
         items = read_predictions(path, image_ids=group.index)
         return [match_image(png.read(group[item.image_id], "gray 16"), item, **how) for item in items]
 
     matched = map_items(match, groups, workers=workers, description="matching" * progress, unit="groups")
-    return sorted((record for records in matched for record in records), key=lambda record: record.image_id)
+    return pool(itertools.chain.from_iterable(matched))
 
 
-def write_records(path: str | Path, records: Sequence[ImageMatch]) -> None:
+def write_records(path: str | Path, records: Records) -> None:
     """Keep records in one ``.npz``: some kilobytes per image, enough for AP and intervals without masks."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(
-            file,
-            image_id=np.array([record.image_id for record in records], str),
-            min_area_px=np.array([record.min_area_px for record in records], np.int64),
-            truths=np.concatenate([np.empty(0, TRUTH), *(record.truths for record in records)]),
-            predictions=np.concatenate([np.empty(0, PREDICTION), *(record.predictions for record in records)]),
-            counts=np.array([(len(record.truths), len(record.predictions)) for record in records]).reshape(-1, 2),
-        )
+        np.savez_compressed(file, **vars(records))
 
 
-def read_records(path: str | Path) -> list[ImageMatch]:
+def read_records(path: str | Path) -> Records:
     """What :func:`write_records` wrote, bit for bit. Raises ``ValueError`` naming a missing, damaged or other file."""
     try:
         with np.load(path) as file:
-            names = (file["predictions"].dtype.names or ()) if "predictions" in file else ()
-            if not set(PREDICTION.names) <= set(names):
-                raise ValueError(f"found {sorted(file)}, expected the records of write_records")
-            ends = np.cumsum(file["counts"], axis=0)[:-1].astype(int)
-            truths = np.split(file["truths"], ends[:, 0])
-            # Files of earlier versions have more fields
-            predictions = np.split(file["predictions"][list(PREDICTION.names)].astype(PREDICTION), ends[:, 1])
-            columns = (file["image_id"].tolist(), file["min_area_px"].tolist(), truths, predictions)
-        return [ImageMatch(*fields) for fields in zip(*columns, strict=False)]
+            found = {field.name: file[field.name] for field in fields(Records)}
+        # Files of earlier versions have more fields
+        found["predictions"] = found["predictions"][[*PREDICTION.names]].astype(PREDICTION)
+        return Records(**found)
     except DAMAGE as error:
         advice = f"delete {Path(path).parent} and run again, it is made anew"
-        raise ValueError(f"{path}: unreadable ({error}); {advice}") from error
+        raise ValueError(f"{path}: unreadable ({error}), expected records; {advice}") from error

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scapes.ap import ap_by_size, outcomes, thirds
+from scapes.ap import ap_by_size, thirds
 from scapes.bootstrap import NAMES
 from scapes.match import read_records
 from synlib import paper
@@ -166,9 +166,9 @@ def _by_size(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
     """Mean AP (percent) of runs by ``size`` of instances; ``up_to_px``: the largest area of that size."""
     tables = []
     for _, row in results[(results["class"] == MEAN) & results["ap"].notna()].iterrows():
-        pooled = outcomes(read_records(store.run(row["run"]).evaluation(row["evaluated on"]) / "records.npz"))
-        bands = thirds(pooled)
-        table = ap_by_size(pooled, bands).query("`class` == @MEAN")
+        records = read_records(store.run(row["run"]).evaluation(row["evaluated on"]) / "records.npz")
+        bands = thirds(records)
+        table = ap_by_size(records, bands).query("`class` == @MEAN")
         table = table.assign(up_to_px=[high - 1 for _, high in bands.values()])
         tables.append(table.assign(ap=100 * table["ap"], **row.drop(["class", "ap", "low", "high"])))
     return pd.concat(tables, ignore_index=True)

@@ -16,7 +16,6 @@ import yaml
 from pandas.io.formats.style import Styler
 
 from scapes import cityscapes
-from scapes.ap import outcomes
 from scapes.bootstrap import MEAN, draw, over_seeds, percentiles
 from scapes.labels import CLASSES
 from scapes.match import BAND, match_data_set
@@ -112,7 +111,7 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
         images, how = cityscapes.read_images(on.root, on.split), {"min_area_px": on.min_area_px, "band": BAND}
         paths = [study.store.run(run).evaluation(on.name) / "predictions.parquet" for run in bar["run"].split()]
         records = [match_data_set(images, path, progress=False, **how) for path in paths if path.exists()]
-        draws = [draw(outcomes(each), resamples=200) for each in records]  # of seeds that have not diverged
+        draws = [draw(each, resamples=200) for each in records]  # of seeds that have not diverged
         low, high = 100 * np.array(percentiles(over_seeds(np.array([each.drawn[:, -1] for each in draws]))))
         ap = 100 * np.mean([each.value[-1] for each in draws])
         rows.append(bar | {"boundary AP": ap, "kept (%)": 100 * ap / (bar["ap"] or np.nan), "low": low, "high": high})

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scapes import cityscapes
 from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
 from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE, LABEL_IDS, label_of_instance
-from scapes.match import ImageMatch, match_image
+from scapes.match import Records, match_image
 from scapes.predictions import Detections, read_predictions
 from synlib.curation.prune import removed_from
 from synlib.report.figures import read
@@ -145,7 +145,7 @@ def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Se
 
 
 def prediction_panels(
-    image: np.ndarray, instance_ids: np.ndarray, detections: Detections, match: ImageMatch, score: float
+    image: np.ndarray, instance_ids: np.ndarray, detections: Detections, match: Records, score: float
 ) -> tuple[np.ndarray, str]:
     """Image, ground truth and the detections of at least ``score`` side by side, and how many are right.
 
@@ -153,7 +153,7 @@ def prediction_panels(
     """
     truths, predictions = match.truths, match.predictions
     sure = predictions["score"] >= score
-    outcome = outcomes([match]).outcome[:, 0]  # of each, whatever less sure ones there are
+    outcome = outcomes(match)[:, 0]  # of each, whatever less sure ones there are
     false = sure & np.isin(outcome, (FALSE_POSITIVE, DUPLICATE))
     missed = truths["evaluated"].copy()
     missed[predictions["truth"][sure & (outcome == TRUE_POSITIVE)]] = False

@@ -97,7 +97,7 @@ READERS = {
     "predictions": Reader(
         f"{EVALUATION}/predictions.parquet", lambda path: len(list(read_predictions(path))), damages=BINARY
     ),
-    "records": Reader(f"{EVALUATION}/records.npz", lambda path: len(read_records(path)), damages=BINARY),
+    "records": Reader(f"{EVALUATION}/records.npz", lambda path: len(read_records(path).image_id), damages=BINARY),
     "draws of records": Reader(f"{EVALUATION}/records.npz", lambda path: read_draws(path).truth, damages=BINARY),
     "draws": Reader(
         f"{EVALUATION}/draws.npz", lambda path: read_draws(path.with_name("records.npz")).truth, ALWAYS, BINARY

@@ -17,15 +17,14 @@ from scapes.ap import (
     TRUE_POSITIVE,
     ap_by_size,
     average_precision,
-    check_images,
     outcomes,
     thirds,
 )
 from scapes.bootstrap import MEAN, NAMES, summary
 from scapes.files import BadFile
 from scapes.labels import CLASSES, LABEL_IDS
-from scapes.match import match_image
-from scapes.predictions import Detections
+from scapes.match import match_image, pool
+from scapes.predictions import Detections, check_images
 from tests import official
 from tests.cases import as_detections, draw_data_set, matched
 
@@ -61,7 +60,7 @@ def test_equals_the_official_evaluator(tmp_path, block):
             easy = easy_image(tmp_path, min_area_px)
             paths, predictions, detections = [*paths, easy[0]], [*predictions, easy[1]], [*detections, easy[2]]
             expected = reference(paths, predictions, min_area_px)
-        found = average_precision(matched(paths, detections, min_area_px=min_area_px))
+        found = average_precision(pool(matched(paths, detections, min_area_px=min_area_px)))
         np.testing.assert_allclose(found.ap, expected[0], rtol=0, atol=1e-12, err_msg=f"seed {seed}")
         averages = [expected[1]["allAp"], expected[1]["allAp50%"]]
         np.testing.assert_allclose([found.mean, found.ap50], averages, rtol=0, atol=1e-12, err_msg=f"seed {seed}")
@@ -73,8 +72,8 @@ def test_random_cases_reach_every_rule(tmp_path):
     seen, kinds = set(), set()
     for seed in range(60):
         paths, predictions, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 2)
-        pooled = outcomes(matched(paths, detections, min_area_px=4))
-        seen |= set(np.unique(pooled.outcome).tolist())
+        pooled = pool(matched(paths, detections, min_area_px=4))
+        seen |= set(np.unique(outcomes(pooled)).tolist())
         truths = pooled.truths
         kinds |= {"group"} if (truths["instance_id"] < 1000).any() else set()
         kinds |= {"tiny group"} if ((truths["instance_id"] < 1000) & (truths["area_px"] < 4)).any() else set()
@@ -98,7 +97,7 @@ def test_order_changes_no_bit(tmp_path, seed):
         masks = [item.masks[i] for i in order]
         item = Detections(item.image_id, item.size, item.category[order], item.score[order], item.boxes[order], masks)
         shuffled += matched([paths[index]], [item], min_area_px=4)
-    first, second = average_precision(records), average_precision(iter(shuffled))
+    first, second = average_precision(pool(records)), average_precision(pool(iter(shuffled)))
     for name in ("ap", "truths", "predictions"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
 
@@ -115,7 +114,7 @@ def test_all_predictions_ignored_is_zero(tmp_path):
     predictions = [(24, 0.9, rectangle(frame.shape, 10, 10, 20, 20))]
     png.write(tmp_path / "a.png", frame)
     assert reference([tmp_path / "a.png"], [predictions], 4) is None
-    result = average_precision([match_image(frame, as_detections("a", frame, predictions), min_area_px=4)])
+    result = average_precision(match_image(frame, as_detections("a", frame, predictions), min_area_px=4))
     assert result.ap[0].tolist() == [0.0] * 10
     assert result.mean == 0.0
 
@@ -126,11 +125,11 @@ def test_counts_by_hand():
     # Exact, duplicate, IoU 0.7, nothing there.
     boxes = {0.9: (0, 0, 10, 10), 0.8: (0, 0, 10, 9), 0.7: (20, 0, 30, 7), 0.6: (30, 10, 40, 20)}
     predictions = [(24, score, rectangle(frame.shape, *box)) for score, box in boxes.items()]
-    pooled = outcomes([match_image(frame, as_detections("a", frame, predictions))])
-    at = dict(zip(OVERLAPS.round(2).tolist(), pooled.outcome.T.tolist(), strict=True))
+    record = match_image(frame, as_detections("a", frame, predictions))
+    at = dict(zip(OVERLAPS.round(2).tolist(), outcomes(record).T.tolist(), strict=True))
     assert at[0.65] == [TRUE_POSITIVE, DUPLICATE, TRUE_POSITIVE, FALSE_POSITIVE]
     assert at[0.70] == [TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE, FALSE_POSITIVE]  # IoU must be strictly greater
-    result = average_precision(pooled)
+    result = average_precision(record)
     assert (result.truths[0], result.predictions[0], result.images) == (2, 4, 1)
 
 
@@ -151,15 +150,17 @@ def test_what_is_wrong_is_named():
             match_image(*image(value=value))
     a, b = (match_image(*image(image_id)) for image_id in "ab")
     with pytest.raises(ValueError, match=r"image a: found several times, expected once"):
-        average_precision([a, b, a])
+        pool([a, b, a])
     with pytest.raises(ValueError, match=r"min_area_px = \[50, 100\]"):
-        average_precision([a, dataclasses.replace(b, min_area_px=50)])
+        pool([a, dataclasses.replace(b, min_area_px=np.array([50]))])
     check_images("ab", "ba")
     with pytest.raises(ValueError, match=r"image b: found a record, expected none \(1 "):
         check_images("ab", "a")
     with pytest.raises(ValueError, match=r"image c: found no record, expected one \(1 such images of 3\)"):
         check_images("ab", "abc")
-    nothing = average_precision([])
+    with pytest.raises(ValueError, match="found no images"):
+        pool([])
+    nothing = average_precision(match_image(np.full((20, 20), 7, np.uint16), Detections("a", (20, 20), [], [], [], [])))
     assert np.isnan(nothing.ap).all() and np.isnan(nothing.mean)
 
 
@@ -206,7 +207,7 @@ def test_a_scene_by_hand():
         (PERSON, 0.6, box(0, 20, 6, 25)),  # the same person again, 30 px: false where that person counts, not by area
         (CAR, 0.5, box(100, 40, 120, 50)),  # large, 200 px: false
     ]
-    table = ap_by_size(outcomes([match_image(frame, as_detections("a", frame, predictions), min_area_px=1)]), BANDS)
+    table = ap_by_size(match_image(frame, as_detections("a", frame, predictions), min_area_px=1), BANDS)
     assert list(table) == ["class", "size", "ap", "count"]
     assert table["class"].tolist() == 3 * list(NAMES)
     rows = table.set_index(["size", "class"])
@@ -221,7 +222,7 @@ def test_a_scene_by_hand():
 @pytest.mark.parametrize("seed", range(20))
 def test_bands_make_up_the_whole(tmp_path, seed):
     paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
-    pooled = outcomes(matched(paths, detections, min_area_px=4))
+    pooled = pool(matched(paths, detections, min_area_px=4))
     whole = average_precision(pooled)
     np.testing.assert_array_equal(ap_by_size(pooled, {"all": (0, np.inf)})["ap"], summary(whole.ap)[:, 0])
     parts = ap_by_size(pooled, {"small": (0, 20), "medium": (20, 180), "large": (180, np.inf)})
@@ -237,8 +238,8 @@ def test_thirds_hold_as_many_each():
     for number in range(6):
         frame[number, : 10 + number] = 24000 + number
     frame[10, 0:2], frame[20, 0:50] = 24006, 24  # too small to count, and a group
-    pooled = outcomes([match_image(frame, as_detections("a", frame, []), min_area_px=3)])
-    assert thirds(pooled) == {"small": (0, 12), "medium": (12, 14), "large": (14, 16)}
-    assert ap_by_size(pooled, thirds(pooled)).query("`class` == 'mean'")["count"].tolist() == [2, 2, 2]
+    record = match_image(frame, as_detections("a", frame, []), min_area_px=3)
+    assert thirds(record) == {"small": (0, 12), "medium": (12, 14), "large": (14, 16)}
+    assert ap_by_size(record, thirds(record)).query("`class` == 'mean'")["count"].tolist() == [2, 2, 2]
     with pytest.raises(ValueError, match="no evaluated ground truth"):
-        thirds(outcomes([]))
+        thirds(match_image(frame, as_detections("a", frame, []), min_area_px=1000))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from scapes import bootstrap
-from scapes.ap import average_precision, outcomes
+from scapes.ap import average_precision, outcomes, weighted_ap
 from scapes.labels import CLASSES
-from scapes.match import write_records
+from scapes.match import pool, write_records
 from tests.cases import draw_data_set, matched, simulate
 
 
@@ -20,22 +20,22 @@ def drawn_records(seed, folder, images=5):
 @pytest.mark.parametrize("seed", range(30))
 def test_a_weight_is_as_good_as_a_repeated_image(tmp_path, seed):
     records = drawn_records(seed, tmp_path)
-    pooled = outcomes(records)
+    pooled = pool(records)
     weights = np.random.default_rng(seed).integers(0, 4, (len(records), 6)).astype(float)
-    found = bootstrap.weighted_ap(pooled, weights)
+    found = weighted_ap(pooled, outcomes(pooled), weights)
     for column, ap in zip(weights.T, found, strict=True):
         repeated = [
-            dataclasses.replace(record, image_id=f"{record.image_id}-{copy}")
+            dataclasses.replace(record, image_id=np.array([f"{record.image_id[0]}-{copy}"]))
             for record in records
-            for copy in range(int(column[pooled.image_ids.index(record.image_id)]))
+            for copy in range(int(column[pooled.image_id == record.image_id].item()))
         ]
-        np.testing.assert_allclose(ap, average_precision(repeated).ap, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(ap, average_precision(pool(repeated)).ap, rtol=0, atol=1e-12)
 
 
 def test_intervals_cover_the_known_ap():
     rng = np.random.default_rng(0)
-    known = average_precision(simulate(rng, 20000)).mean
-    trials = [bootstrap.draw(outcomes(simulate(rng, 60)), resamples=200, seed=trial) for trial in range(150)]
+    known = average_precision(pool(simulate(rng, 20000))).mean
+    trials = [bootstrap.draw(pool(simulate(rng, 60)), resamples=200, seed=trial) for trial in range(150)]
     low, high = np.transpose([bootstrap.percentiles(trial.drawn[:, -1]) for trial in trials])
     covered = ((low < known) & (known < high)).mean()
     assert 0.90 < covered < 0.99  # 0.95, give or take two and a half standard errors of 150 trials
@@ -45,18 +45,16 @@ def test_intervals_cover_the_known_ap():
 
 def test_seed_and_order_decide_the_bits():
     records = simulate(np.random.default_rng(2), 40)
-    first = bootstrap.bootstrap_ap(outcomes(records), resamples=70, seed=3)
-    assert first.shape == (70, 8, 10)
-    assert first.tobytes() == bootstrap.bootstrap_ap(outcomes(records[::-1]), resamples=70, seed=3).tobytes()
-    assert first.tobytes() != bootstrap.bootstrap_ap(outcomes(records), resamples=70, seed=4).tobytes()
-    assert bootstrap.draw(outcomes(records[:1]), resamples=2).drawn.shape == (2, 9)
-    with pytest.raises(ValueError, match="no images"):
-        bootstrap.draw(outcomes([]))
+    first = bootstrap.draw(pool(records), resamples=70, seed=3).drawn
+    assert first.shape == (70, 9)
+    assert first.tobytes() == bootstrap.draw(pool(records[::-1]), resamples=70, seed=3).drawn.tobytes()
+    assert first.tobytes() != bootstrap.draw(pool(records), resamples=70, seed=4).drawn.tobytes()
+    assert bootstrap.draw(records[0], resamples=2).drawn.shape == (2, 9)
 
 
 def test_intervals_have_classes_and_mean(recwarn):
-    records = simulate(np.random.default_rng(2), 40)
-    table = bootstrap.intervals(bootstrap.draw(outcomes(records), resamples=50)).set_index("class")
+    records = pool(simulate(np.random.default_rng(2), 40))
+    table = bootstrap.intervals(bootstrap.draw(records, resamples=50)).set_index("class")
     assert table.index.tolist() == list(bootstrap.NAMES) == [*CLASSES, bootstrap.MEAN]
     assert table.loc[list(CLASSES[2:])].isna().all(axis=None)  # classes without ground truth
     known = table.loc[[*CLASSES[:2], bootstrap.MEAN]]
@@ -72,7 +70,7 @@ def test_intervals_have_classes_and_mean(recwarn):
 def records(tmp_path, monkeypatch):
     monkeypatch.setattr(bootstrap, "RESAMPLES", 20)
     path = tmp_path / "records.npz"
-    write_records(path, simulate(np.random.default_rng(0), 30))
+    write_records(path, pool(simulate(np.random.default_rng(0), 30)))
     return path
 
 
@@ -80,8 +78,8 @@ def records(tmp_path, monkeypatch):
 def resampled(monkeypatch):
     """How often images were drawn."""
     calls = []
-    original = bootstrap.bootstrap_ap
-    monkeypatch.setattr(bootstrap, "bootstrap_ap", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = bootstrap.draw
+    monkeypatch.setattr(bootstrap, "draw", lambda *a, **k: calls.append(1) or original(*a, **k))
     return calls
 
 
@@ -100,7 +98,7 @@ def test_other_records_or_settings_are_drawn_anew(records, resampled, monkeypatc
     assert not equal(first, bootstrap.read_draws(records))
     monkeypatch.setattr(bootstrap, "RESAMPLES", 21)
     assert bootstrap.read_draws(records).drawn.shape == (21, 9)
-    write_records(records, simulate(np.random.default_rng(1), 30))
+    write_records(records, pool(simulate(np.random.default_rng(1), 30)))
     changed = bootstrap.read_draws(records)
     assert len(resampled) == 4
     assert changed.truth != first.truth
@@ -108,12 +106,11 @@ def test_other_records_or_settings_are_drawn_anew(records, resampled, monkeypatc
 
 def test_the_same_images_are_drawn_for_runs_on_one_set_and_others_on_another():
     rng = np.random.default_rng(0)
-    first = simulate(rng, 200)
-    better = [record.__class__(*vars(record).values()) for record in first]
-    for record in better:
-        record.predictions["score"] **= 1.5  # keeps the order, hence AP
-    other = [record.__class__("x" + record.image_id, *list(vars(record).values())[1:]) for record in first]
-    one, same, another = (bootstrap.draw(outcomes(records), resamples=300) for records in (first, better, other))
+    first = pool(simulate(rng, 200))
+    better = dataclasses.replace(first, predictions=first.predictions.copy())
+    better.predictions["score"] **= 1.5  # keeps the order, hence AP
+    other = dataclasses.replace(first, image_id=np.char.add("x", first.image_id))
+    one, same, another = (bootstrap.draw(records, resamples=300) for records in (first, better, other))
     np.testing.assert_array_equal(one.drawn, same.drawn)
     assert abs(np.corrcoef(one.drawn[:, -1], another.drawn[:, -1])[0, 1]) < 0.2
     bootstrap.check_pairable([one, same], "Cityscapes")

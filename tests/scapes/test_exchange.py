@@ -17,6 +17,7 @@ from scapes.exchange import MEAN, coco_ap, coco_predictions, coco_truth, read_su
 from scapes.files import write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
+from scapes.match import pool
 from scapes.predictions import Detections
 from tests import official
 from tests.cases import draw_data_set, matched
@@ -101,11 +102,11 @@ def test_the_official_evaluator_reads_the_same_predictions(tmp_path, submitted):
     write_submission(iter(detections), tmp_path / "out.zip", images)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         archive.extractall(tmp_path / "out")
-    expected = average_precision(matched(paths, detections, min_area_px=4)).ap
+    expected = average_precision(pool(matched(paths, detections, min_area_px=4))).ap
     for place in ("out.zip", "out"):
         read = [*read_submission(tmp_path / place, images)]
         assert [item.image_id for item in read] == IDS
-        np.testing.assert_array_equal(average_precision(matched(paths, read, min_area_px=4)).ap, expected)
+        np.testing.assert_array_equal(average_precision(pool(matched(paths, read, min_area_px=4))).ap, expected)
     texts = [tmp_path / "out" / f"{image_id}.txt" for image_id in IDS]
     reference = official.evaluate_files(paths, texts, tmp_path / "out", min_area_px=4)
     np.testing.assert_allclose(expected, reference["resultApMatrix"][0], rtol=0, atol=1e-12)

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scapes.ap import average_precision
-from scapes.match import PREDICTION, match_data_set, read_records, write_records
+from scapes.match import PREDICTION, match_data_set, pool, read_records, write_records
 from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, images_in, read_predictions, write_predictions
 from tests.cases import draw_data_set, matched
 
@@ -88,29 +87,26 @@ def data_set(tmp_path):
 
 
 def assert_same_records(first, second):
-    assert [record.image_id for record in first] == [record.image_id for record in second]
-    for a, b in zip(first, second, strict=True):
-        assert a.min_area_px == b.min_area_px
-        assert a.truths.dtype == b.truths.dtype
-        assert (a.truths.tobytes(), a.predictions.tobytes()) == (b.truths.tobytes(), b.predictions.tobytes())
+    for name, value in vars(first).items():
+        other = getattr(second, name)
+        assert (name, value.dtype, value.tobytes()) == (name, other.dtype, other.tobytes())
 
 
 def test_processes_change_no_bit(tmp_path, data_set):
     images, detections = data_set
-    expected = sorted(matched(images["instance_path"], detections, min_area_px=4), key=lambda record: record.image_id)
+    expected = pool(matched(images["instance_path"], detections, min_area_px=4))
     path = tmp_path / "all.parquet"
     write_predictions(path, detections)
     one = match_data_set(images, path, min_area_px=4, workers=1, progress=False)
     many = match_data_set(images.iloc[::-1], path, min_area_px=4, workers=2, progress=False)
     assert_same_records(one, expected)
     assert_same_records(many, expected)
-    assert average_precision(one).ap.tobytes() == average_precision(many[::-1]).ap.tobytes()
 
 
 def test_a_file_of_records_gives_back_every_bit(tmp_path, data_set):
     images, detections = data_set
     records = matched(images["instance_path"], detections, min_area_px=4)
-    for kept in (records, records[:1], []):
+    for kept in (pool(records), records[0]):
         write_records(tmp_path / "r.npz", kept)
         assert_same_records(read_records(tmp_path / "r.npz"), kept)
 
@@ -118,7 +114,7 @@ def test_a_file_of_records_gives_back_every_bit(tmp_path, data_set):
 def test_file_of_an_earlier_version_is_read(tmp_path, data_set):
     """Its predictions had more fields."""
     images, detections = data_set
-    records = matched(images["instance_path"], detections)
+    records = pool(matched(images["instance_path"], detections))
     write_records(tmp_path / "r.npz", records)
     with np.load(tmp_path / "r.npz") as file:
         content = dict(file)

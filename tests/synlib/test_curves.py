@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
 from scapes.labels import CLASSES
-from scapes.match import PREDICTION, TRUTH, ImageMatch, write_records
+from scapes.match import PREDICTION, TRUTH, Records, write_records
 from synlib import paper
 from synlib.report import curves, figures, tables
 from synlib.report.figures import removal_sample
@@ -86,14 +86,15 @@ def test_figure4_with_a_class_missing(one):
     assert points == [0 if name in ("train", "bus") else 10 for name in (*CLASSES, "mean")]
 
 
-def records(thirds_found: int) -> list[ImageMatch]:
+def records(thirds_found: int) -> Records:
     """One image with cars of 10, 20, ... 90 px, of which the largest ``thirds_found`` thirds are found."""
     truths, predictions = np.zeros(9, TRUTH), np.zeros(9, PREDICTION)
     truths["category"] = predictions["category"] = CLASSES.index("car")
     truths["area_px"] = predictions["area_px"] = np.arange(10, 100, 10)
     truths["evaluated"], predictions["score"], predictions["iou"] = True, 0.9, 1.0
     predictions["truth"] = np.arange(9)
-    return [ImageMatch("a", 1, truths, predictions[9 - 3 * thirds_found :])]
+    counts = np.array([[9, 3 * thirds_found]])
+    return Records(np.array(["a"]), np.array([1]), truths, predictions[9 - 3 * thirds_found :], counts)
 
 
 def stored(results, factor, thirds_found, root):
