@@ -119,12 +119,11 @@ def image_instances(instance_map: np.ndarray, path: str = "instance map") -> np.
     starts = np.flatnonzero(change)
     ids = instance_map.ravel()[starts].astype(np.int32)
     check_instance_ids(path, ids)
-    labels = label_of_instance(ids)
+    category = CATEGORY_OF_LABEL[label_of_instance(ids)]
     lengths = np.diff(starts, append=height * width)
     # Only those of the eight classes, sorted by id; first: where each id starts.
-    evaluated = CATEGORY_OF_LABEL[np.minimum(labels, 255)] >= 0
-    starts, ids, lengths = starts[evaluated], ids[evaluated], lengths[evaluated]
-    order = np.argsort(ids, kind="stable")
+    evaluated = np.flatnonzero(category >= 0)
+    order = evaluated[np.argsort(ids[evaluated], kind="stable")]
     ids, starts, lengths = ids[order], starts[order], lengths[order]
     first = np.flatnonzero(np.diff(ids, prepend=-1))
     # One row per id: sums and extremes over its runs.
@@ -132,9 +131,8 @@ def image_instances(instance_map: np.ndarray, path: str = "instance map") -> np.
     table = np.empty(len(first), _ROW)
     table["instance_id"] = ids[first]
     table["crowd"] = ids[first] < INSTANCE_BASE
-    table["category"] = CATEGORY_OF_LABEL[label_of_instance(ids[first])]
-    if len(first):
-        table["area_px"] = np.add.reduceat(lengths, first)
-        table["x0"], table["x1"] = np.minimum.reduceat(x, first), np.maximum.reduceat(x + lengths, first)
-        table["y0"], table["y1"] = np.minimum.reduceat(y, first), np.maximum.reduceat(y, first) + 1
+    table["category"] = category[order[first]]
+    table["area_px"] = np.add.reduceat(lengths, first)
+    table["x0"], table["x1"] = np.minimum.reduceat(x, first), np.maximum.reduceat(x + lengths, first)
+    table["y0"], table["y1"] = np.minimum.reduceat(y, first), np.maximum.reduceat(y, first) + 1
     return table

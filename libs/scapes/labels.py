@@ -16,7 +16,6 @@ from scapes.files import BadFile
 _EVALUATED = [label for label in _OFFICIAL if label.hasInstances and not label.ignoreInEval]
 CLASSES: tuple[str, ...] = tuple(label.name for label in _EVALUATED)
 LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _EVALUATED)
-COLORS: dict[str, tuple[int, int, int]] = {label.name: label.color for label in _EVALUATED}  # RGB, 0..255
 PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = LABEL_IDS
 INSTANCE_BASE = 1000
 MAX_LABEL_ID = max(label.id for label in _OFFICIAL)
@@ -34,12 +33,6 @@ def label_of_instance(ids: np.ndarray) -> np.ndarray:
     return np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids)
 
 
-def check_label_ids(path: str, label_ids: np.ndarray) -> None:
-    """Raise ``BadFile`` unless the pixels, unsigned integers of any shape, are official label ids."""
-    if label_ids.max() > MAX_LABEL_ID:
-        raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
-
-
 def check_instance_ids(path: str, instance_ids: np.ndarray) -> None:
     """Raise ``BadFile`` unless the values, integers (N,), are label ids or ids of instances."""
     labels = label_of_instance(instance_ids)
@@ -53,5 +46,6 @@ def check_instance_ids(path: str, instance_ids: np.ndarray) -> None:
 def read_label_ids(path: str) -> np.ndarray:
     """A class map of label ids: uint8 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
     label_ids = png.read(path, "gray 8")
-    check_label_ids(path, label_ids)
+    if label_ids.max() > MAX_LABEL_ID:
+        raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
     return label_ids

@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
+from numpy.lib.recfunctions import require_fields
 
 from scapes import png
 from scapes.files import replacing
@@ -111,9 +112,7 @@ def match_image(
         found = f"{instance_map.dtype} {instance_map.shape}"
         raise ValueError(f"{where}: found ground truth {found}, expected uint16 {detections.size} as the detections")
     instances = image_instances(instance_map, where)
-    truths = np.empty(len(instances), TRUTH)
-    for name in ("instance_id", "category", "area_px"):
-        truths[name] = instances[name]
+    truths = require_fields(instances, TRUTH)
     truths["evaluated"] = ~instances["crowd"] & (instances["area_px"] >= min_area_px)
     pixels = _shared_pixels(instance_map, detections, truths)
     predictions = _compare(pixels, detections, truths, min_area_px)

@@ -135,11 +135,10 @@ def _attempt(findings: list[BadFile], read: Callable[..., Any], *args) -> Any:
 
 def _compare(layout: Layout, paths: dict[str, str], class_map, instance_map, classes=None) -> None:
     """Raise ``BadFile`` unless an instance map agrees with its class map (Cityscapes) or metadata (synthetic)."""
-    path, unknown = paths["instance_path"], set()
-    if classes is None and (differ := int((label_of_instance(instance_map) != class_map).sum())):
-        raise BadFile("maps disagree", path, f"{differ} pixels of others", f"the classes of {paths['label_path']}")
-    if classes is not None and layout.lists_all:
-        unknown = set(np.unique(instance_map).tolist()) - {0, *classes}
-    if unknown:
+    path = paths["instance_path"]
+    if classes is None:
+        if differ := int((label_of_instance(instance_map) != class_map).sum()):
+            raise BadFile("maps disagree", path, f"{differ} pixels of others", f"the classes of {paths['label_path']}")
+    elif layout.lists_all and (unknown := set(np.unique(instance_map).tolist()) - {0, *classes}):
         found = f"{len(unknown)} ids, the first is {min(unknown)}"
         raise BadFile("unknown instance", path, found, f"ids of {paths['meta_path']}")
