@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from scapes import cityscapes, png
+from scapes import cityscapes
 from scapes.instances import fingerprint, image_instances, instance_table
 from scapes.labels import LABEL_IDS
 from scapes.synthetic import SYNSCAPES
 from tests import tiny_data
+from tests.faults.campaign import one_pixel
 
 VALUES = (0, 7, 24, 26, 29, 24000, 24001, 26000, 26999, 29000, 30001, 31000, 33000)
 
@@ -58,19 +58,6 @@ def test_columns_order_and_workers(tmp_path):
     assert len(instance_table(images[:0])) == 0
 
 
-def test_cache_is_used_until_a_label_changes(tmp_path, monkeypatch):
-    root = tiny_data.write_cityscapes(tmp_path / "data", train=2)
-    images = cityscapes.read_images(root, "train")
-    table = instance_table(images, tmp_path / "cache")
-    with monkeypatch.context() as patched:
-        patched.setattr("scapes.instances.image_instances", None)  # counting again would fail
-        pd.testing.assert_frame_equal(instance_table(images, tmp_path / "cache"), table)
-    instance_ids = cv2.imread(images["instance_path"][0], cv2.IMREAD_UNCHANGED)
-    instance_ids[0, 0] = 27000
-    cv2.imwrite(images["instance_path"][0], instance_ids)
-    assert len(instance_table(images, tmp_path / "cache")) == len(table) + 1
-
-
 def test_fingerprint_is_of_the_content(tmp_path):
     """Not of place, time or order, but of images, splits and what each file holds."""
     root = tiny_data.write_synscapes(tmp_path / "a")
@@ -79,23 +66,21 @@ def test_fingerprint_is_of_the_content(tmp_path):
     assert fingerprint(SYNSCAPES.read_images(moved)) == fingerprint(images) == fingerprint(images[::-1])
     others = [fingerprint(images[1:]), fingerprint(images.assign(split="train"))]
     for file in ("img/rgb/2.png", "img/class/2.png", "img/instance/2.png"):
-        image = cv2.imread(str(root / file), cv2.IMREAD_UNCHANGED)
-        image[0, 0] ^= 1
-        cv2.imwrite(str(root / file), image)
+        one_pixel(9, 9, 9)(root / file)
         others.append(fingerprint(images))
     (root / "meta/2.json").write_text((root / "meta/2.json").read_text().replace("32", "33"))
     assert len({fingerprint(SYNSCAPES.read_images(moved)), fingerprint(images), *others}) == 7
 
 
-def test_a_kept_fingerprint_is_used_until_a_file_is_touched(tmp_path, monkeypatch):
+def test_a_kept_table_and_a_kept_fingerprint_are_used_until_a_file_changes(tmp_path, monkeypatch):
     images = cityscapes.read_images(tiny_data.write_cityscapes(tmp_path / "data", train=2), "train")
-    found = fingerprint(images, tmp_path)
+    table, found = instance_table(images, tmp_path / "kept"), fingerprint(images, tmp_path / "kept")
     assert found == fingerprint(images)
-    monkeypatch.setattr("scapes.instances.image_digest", lambda _: pytest.fail("a file was opened"))
-    assert fingerprint(images, tmp_path) == found
-    monkeypatch.undo()
-    path = Path(images["instance_path"][0])
-    instance_map = png.read(path, "gray 16")
-    instance_map[0, 0] = 24001
-    png.write(path, instance_map)
-    assert fingerprint(images, tmp_path) == fingerprint(images) != found
+    with monkeypatch.context() as patched:
+        for name in ("image_instances", "image_digest"):  # counting, or opening a file, would fail
+            patched.setattr(f"scapes.instances.{name}", None)
+        pd.testing.assert_frame_equal(instance_table(images, tmp_path / "kept"), table)
+        assert fingerprint(images, tmp_path / "kept") == found
+    one_pixel(27000)(Path(images["instance_path"][0]))
+    assert len(instance_table(images, tmp_path / "kept")) == len(table) + 1
+    assert fingerprint(images, tmp_path / "kept") == fingerprint(images) != found
