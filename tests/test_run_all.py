@@ -1,6 +1,7 @@
 """``run_all.py``: what it does when a run or a notebook fails, what it says at the end, and how it is interrupted."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,12 +109,27 @@ def test_the_plan_needs_no_data_and_takes_grids(attempt, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_plan_says_what_is_not_there(attempt):
-    code, _, errors = attempt("--plan", "--profile", "paper", "--set", "data.cityscapes=/no/such")
-    assert code == 1
-    assert "data.cityscapes: found no images in '/no/such'" in errors
-    code, _, errors = attempt("--plan", "--only", "03", "--set", "added_images=[999]", "data.folder=/no/such")
-    assert code == 1 and "amounts: 999 added, 1 epoch: found 8 synthetic training images" in errors
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile huge", "profile 'huge': .*known profiles: demo, paper, smoke"),
+        ("--set epoch=3", "epoch.*expected.* grids"),
+        ("--only 99", "notebook '99': expected the beginning of one of 01_harmonization"),
+        ("--profile paper", "data.synthetic.root: found no images in '', expected the folder of the data set"),
+        ("--set data.folder=/dev/null/data", "/dev/null/data"),
+        ("--set figures=/dev/null/figures", "/dev/null/figures"),
+        ("--plan --profile paper --set data.cityscapes=/no/such", "data.cityscapes: found no images in '/no/such'"),
+        (
+            "--plan --only 03 --set added_images=[999] data.folder=/none",
+            "amounts: 999 added, 1 epoch: found 8 synthetic",
+        ),
+    ],
+)
+def test_nonsense_is_refused_in_one_line_before_anything_runs(attempt, tmp_path, options, message):
+    code, output, errors = attempt(*options.split())
+    assert code == 1 and "executed" not in output
+    assert re.search(message, errors.splitlines()[-1]) and "Traceback" not in errors
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_reader_that_leaves_early_is_no_error():

@@ -14,6 +14,7 @@ from scapes.labels import CLASSES
 from synlib.runs import launch
 from synlib.runs import local as processes
 from synlib.runs.launch import Outcome, Progress, in_order, train
+from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
 from tests.workers import failing, real_spec, states, variant
 
@@ -120,6 +121,8 @@ def test_folders_with_another_spec_or_a_damaged_result_stop_no_other_run(store, 
     assert re.search(r"result\.json: damaged JSON", str(error))
     assert states(error.outcomes) == ["failed", "failed", "trained"]
     assert RunSpec.load(store.run(spec).spec_path) == other
+    with pytest.raises(NotADirectoryError, match="/dev/null/runs"):
+        train(specs, RunStore("/dev/null/runs"), job)
 
 
 def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_path, monkeypatch):
