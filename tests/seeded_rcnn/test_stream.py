@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,7 @@ def die(number: int):
     ("fault", "batch_bytes", "expected", "message"),
     [
         (bad_file, 0, BadFile, "^a.png: size: found 1 x 1, expected 2 x 2$"),
+        (Path("/a.png").read_bytes, 0, FileNotFoundError, r"^\[Errno 2\] No such file or directory: '/a.png'$"),
         (die(signal.SIGKILL), 0, RuntimeError, r"killed \(out of memory\?\): lower execution.loader_workers"),
         (die(signal.SIGBUS), 0, RuntimeError, r"^shared memory \(/dev/shm\): found \d+ MB, .*docker run --shm-size"),
         (stuck, 10**15, RuntimeError, r"expected 4000000000 MB free.* fewer execution.loader_workers"),
