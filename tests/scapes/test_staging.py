@@ -10,9 +10,6 @@ import pytest
 from scapes import cityscapes
 from scapes.instances import fingerprint
 from scapes.staging import PATHS, staged
-from synlib.runs.launch import train
-from synlib.runs.store import RunStore
-from tests.workers import real_spec
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +74,3 @@ def test_without_room_or_with_another_content_nothing_is_copied(source, tmp_path
     with pytest.raises(ValueError, match=r"stage_dir: found \$NO_SUCH/data, which is \$NO_SUCH/data on this node"):
         staged(images, root, "$NO_SUCH/data", data)
     assert not list(tmp_path.rglob("*.png"))
-
-
-def test_a_worker_reads_the_copy(study, tmp_path, monkeypatch):
-    """With staging, a run has the same result, made from the copies."""
-    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
-    spec = real_spec(study, iterations=1, warmup_iterations=0)
-    on = study.data.evaluation_sets()[:1]
-    job = study.execution().replace(evaluate_on=on)
-    stores = {folder: RunStore(tmp_path / f"runs{folder}") for folder in ("", "$SCRATCH/data")}
-    for folder, store in stores.items():
-        train([spec], store, job.replace(stage_dir=folder))
-    results = [store.run(spec).read("result.json")["weights_sha256"] for store in stores.values()]
-    assert results[0] == results[1]
-    assert {path.name for path in (tmp_path / "scratch/data").iterdir() if path.is_dir()} == {
-        spec.data.real_fingerprint, on[0].data
-    }  # fmt: skip

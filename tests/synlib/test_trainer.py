@@ -168,15 +168,21 @@ def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, s
     assert run.failure().startswith("out of memory")
 
 
-@pytest.mark.parametrize("change", [{"loader_workers": 2}, {"checkpoint_period": 1000}, {"checkpoint_period": 12}])
-def test_how_a_run_is_executed_changes_no_byte(tmp_path, undisturbed, spec, job, change):
+WAYS = {"loader_workers": 2}, {"checkpoint_period": 1000}, {"checkpoint_period": 12}, {"stage_dir": "$SCRATCH/data"}
+
+
+@pytest.mark.parametrize("change", WAYS, ids=str)
+def test_how_a_run_is_executed_changes_no_byte(tmp_path, undisturbed, spec, job, monkeypatch, change):
     """Nor that it is cut off between the last checkpoint, if it is at the end, and the final weights."""
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
     run = make_run(tmp_path / "other", spec, job.replace(**change))
     for _ in range(2):
         worker.execute(run)
         assert_same_end(run, undisturbed)
         for name in ("model_final.pth", "result.json"):
             (run.path / name).unlink()
+    copies = {path.name for path in tmp_path.glob("data/*") if path.is_dir()}
+    assert copies == ({spec.data.real_fingerprint, job.evaluate_on[0].data} if "stage_dir" in change else set())
 
 
 def test_the_seed_changes_the_weights(tmp_path, spec, job):
