@@ -1,6 +1,7 @@
 """Files: of two writers of one folder the second waits and gets its turn; a PNG comes back as it was written."""
 
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -33,10 +34,7 @@ def test_waits_and_says_so(tmp_path, capfd):
 
 
 def test_parent_folder_that_may_not_be_written_to(tmp_path, monkeypatch):
-    def refuse(*args):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("scapes.files.os.open", refuse)
+    monkeypatch.setattr("scapes.files.os.open", Mock(side_effect=PermissionError(13, "Permission denied")))
     assert enter(tmp_path / "data") == "in"
 
 

@@ -31,11 +31,6 @@ SPEC = RunSpec(
 SHAPES = {f"p{level}": ShapeSpec(channels=48, stride=2**level) for level in (2, 3, 4)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def modules(*, sample_all: bool = False):
     """RPN and heads of a model; ``sample_all``: whatever may be sampled, is."""
     cfg = detectron2_config(SPEC, "cpu")

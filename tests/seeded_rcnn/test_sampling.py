@@ -1,6 +1,7 @@
 """What is drawn for an image, and what a batch teaches, does not depend on how the batch is divided."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -35,7 +36,6 @@ def sample(number: int, size: tuple[int, int] = (64, 96)) -> dict:
 
 @pytest.fixture(scope="module")
 def model():
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     return build_model(detectron2_config(SPEC, "cpu"))
 
@@ -187,10 +187,7 @@ def test_so_they_do_for_mask_rcnn(tmp_path, spec, job):
 
 @pytest.mark.parametrize(("images_per_step", "advice"), [(0, "images_per_step to 2"), (1, "a GPU with more memory")])
 def test_a_full_gpu_is_told_what_to_do(tmp_path, spec, job, monkeypatch, images_per_step, advice):
-    def full(*_):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(trainer.SeededRCNN, "forward", full)
+    monkeypatch.setattr(trainer.SeededRCNN, "forward", Mock(side_effect=torch.cuda.OutOfMemoryError("out of memory")))
     run = make_run(tmp_path / "full", spec, job.replace(images_per_step=images_per_step))
     with pytest.raises(RuntimeError, match=rf"^[14] images of \d+x\d+ px at once do not fit.*{advice}"):
         worker.execute(run)

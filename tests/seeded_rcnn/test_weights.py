@@ -3,6 +3,7 @@
 import collections
 import pickle
 import re
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,10 +141,7 @@ def test_msra_weights_reach_the_backbone_of_r50(tmp_path, r50):
 def test_without_file_or_network_the_message_says_what_to_do(monkeypatch, r50, tmp_path):
     with pytest.raises(OSError, match=r"none\.pkl"):
         weights.load_imagenet(r50, config("pointrend_r50"), str(tmp_path / "none.pkl"))
-
-    def no_network(name, *_, **__):
-        raise ConnectionError("name resolution failed")
-
+    no_network = Mock(side_effect=ConnectionError("name resolution failed"))
     monkeypatch.setattr(PathManager, "get_local_path", no_network)
     with pytest.raises(OSError, match=r"could not be downloaded \(name resolution failed\)") as caught:
         weights.load_imagenet(r50, config("pointrend_r50"))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -75,10 +76,7 @@ def test_the_lock_ends_with_its_owner_however_it_ends(run, owner):
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def test_where_there_are_no_locks_runs_are_read_and_not_trained(run, monkeypatch, capfd, number):
-    def flock(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(number, os.strerror(number))))
     expected = rf"{SPEC.run_id}/lock: cannot be locked \({os.strerror(number)}\), .*; keep `runs` where .*Lustre"
     with pytest.raises(OSError, match=expected), run.lock():
         pass

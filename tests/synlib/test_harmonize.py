@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -125,10 +126,7 @@ def test_splits_by_list(source, tmp_path):
 
 
 def test_a_file_system_without_links(source, tmp_path, monkeypatch, capsys):
-    def refuse(*_):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "symlink", refuse)
+    monkeypatch.setattr(os, "symlink", Mock(side_effect=PermissionError(1, "Operation not permitted")))
     manifest = harmonize_dataset(source, tmp_path / "out", workers=1)
     assert capsys.readouterr().err.count("this file system has no symbolic links") == 1
     monkeypatch.undo()

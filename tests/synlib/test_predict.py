@@ -35,7 +35,6 @@ def cfg():
 
 @pytest.fixture(scope="module")
 def model(cfg):
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = build_model(cfg)
     weights.load_imagenet(model, cfg)
@@ -48,10 +47,7 @@ def images(smoke_data):
 
 
 def full_masks(found: Detections) -> np.ndarray:
-    masks = np.zeros((len(found.masks), *found.size), bool)
-    for mask, (x0, y0, x1, y1), crop in zip(masks, found.boxes, found.masks, strict=True):
-        mask[y0:y1, x0:x1] = crop
-    return masks
+    return np.array([found.full_mask(index) for index in range(len(found))], bool).reshape(-1, *found.size)
 
 
 def assert_as_detectron2(raw: Instances, size: tuple[int, int]) -> Detections:

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -156,12 +157,10 @@ def test_damaged_weights_are_made_again(tmp_path, undisturbed, spec, job, damage
 
 
 def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, spec, job, monkeypatch):
-    def load(*_, **__):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-
+    lack = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
     run = make_run(tmp_path / "full", spec, job.replace(evaluate_on=()))
     (run.path / "model_final.pth").write_bytes(final(undisturbed))
-    monkeypatch.setattr(worker.weights.torch, "load", load)
+    monkeypatch.setattr(worker.weights.torch, "load", Mock(side_effect=lack))
     with pytest.raises(MemoryError, match="can't allocate memory"):
         worker.execute(run)
     assert final(run) == final(undisturbed)
