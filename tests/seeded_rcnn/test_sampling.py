@@ -16,7 +16,6 @@ from seeded_rcnn import trainer, weights
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.runs import launch
-from synlib.runs.store import RunStore
 from synlib.spec import MODELS, DataSpec, RunSpec
 from tests.workers import make_run, real_spec
 
@@ -145,44 +144,32 @@ def spec(study):
     return spec.replace(batch_size=4, input=spec.input.replace(train_short_px=(48, 56, 64)))
 
 
-@pytest.fixture(scope="module")
-def in_one_part(tmp_path_factory, spec, job):
-    run = make_run(tmp_path_factory.mktemp("runs") / "one part", spec, job)
-    worker.execute(run)
-    return run
-
-
 def losses(run) -> dict[str, float]:
     """Medians over the iterations, of each loss and of their sum."""
     (line,) = (json.loads(line) for line in (run.path / "metrics.json").read_text().splitlines())
     return {name: value for name, value in line.items() if "loss" in name}
 
 
-def assert_equal_up_to_rounding(run, expected):
+PARTS = [("pointrend_tiny", *part) for part in ((1, 1), (1, 2), (1, 3), (2, 0), (2, 1))]
+
+
+@pytest.mark.parametrize(("model", "processes", "images_per_step"), [*PARTS, ("mask_rcnn_tiny", 1, 1)])
+def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, store, spec, job, model, processes, images_per_step):
+    """Up to rounding."""
+    spec = spec.replace(model=model)
+    run, expected = store.run(spec), make_run(tmp_path / "one part", spec, job)
+    worker.execute(expected)
+    job = job.replace(processes=processes, images_per_step=images_per_step)
+    if processes == 1:
+        worker.execute(make_run(run.path, spec, job))
+    else:
+        launch.train([spec], store, job)
+    assert run.read("environment.json")["processes"] == processes
     assert losses(run) == pytest.approx(losses(expected), rel=1e-4)
-    assert len(losses(run)) == 7
+    assert len(losses(run)) == 6 + model.startswith("pointrend")
     first, second = (weights.read_weights(path / "model_final.pth")["model"] for path in (expected.path, run.path))
     for name, value in first.items():
         assert (second[name] - value).norm() <= 1e-4 * value.norm() + 1e-7, name
-
-
-@pytest.mark.parametrize(("processes", "images_per_step"), [(1, 1), (1, 2), (1, 3), (2, 0), (2, 1)])
-def test_parts_of_a_batch_teach_what_the_batch_teaches(tmp_path, spec, job, in_one_part, processes, images_per_step):
-    store = RunStore(tmp_path)
-    launch.train([spec], store, job.replace(processes=processes, images_per_step=images_per_step))
-    run = store.run(spec)
-    assert run.read("environment.json")["processes"] == processes
-    assert_equal_up_to_rounding(run, in_one_part)
-
-
-def test_so_they_do_for_mask_rcnn(tmp_path, spec, job):
-    runs = [
-        make_run(tmp_path / f"{size}", spec.replace(model="mask_rcnn_tiny"), job.replace(images_per_step=size))
-        for size in (0, 1)
-    ]
-    for run in runs:
-        worker.execute(run)
-    assert losses(runs[1]) == pytest.approx(losses(runs[0]), rel=1e-4)
 
 
 @pytest.mark.parametrize(("images_per_step", "advice"), [(0, "images_per_step to 2"), (1, "a GPU with more memory")])
