@@ -31,7 +31,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {  # notebook -> the experiments whose r
     "02_pruning_study": ("thresholds", "what_to_remove"),
     "03_mixing_study": ("ratios", "amounts", "sampling", "other_network"),
     "04_fine_tuning_study": ("pre_training", "fine_tuning", "removal", "steps"),
-    "05_summary": tuple(EXPERIMENTS),
+    "05_summary": EXPERIMENTS,
 }
 
 
@@ -46,7 +46,7 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
         Planned(experiment, name, spec, factors)
         for experiment in names
         for seed in profile.seeds
-        for name, spec, factors in EXPERIMENTS[experiment](Planner(profile, fingerprints or {}, seed))
+        for name, spec, factors in getattr(Planner(profile, fingerprints or {}, seed), experiment)()
     ]
 
 
