@@ -9,7 +9,7 @@ becomes, part 2 i + 1 the rider that is split from it.
 """
 
 from collections import Counter
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -42,122 +42,101 @@ def harmonize_maps(
 
     The instances of a class are numbered from 0 by their id in the source.
     """
-    counts: Counter = Counter()
-    segments = _find_segments(class_map, instance_map)
-    source_class = _source_classes(segments, classes, policy, counts)
-    part = _segment_parts(segments, source_class, policy, counts)
-    part_value = _number_parts(source_class, part, segments.px, counts)
-    value = _segment_values(segments, part, part_value, policy, counts)
+    image = _Segments(class_map, instance_map)
+    image.find_classes(classes, policy)
+    part = image.parts(policy)
+    value = image.values(part, image.part_values(part), policy)
 
-    instance_ids = np.repeat(value[segments.of_run], segments.run_px).reshape(class_map.shape)
+    instance_ids = np.repeat(value[image.of_run], image.run_px).reshape(class_map.shape)
     label = labels.label_of_instance(value).astype(np.uint8)
-    label_ids = np.repeat(label[segments.of_run], segments.run_px).reshape(class_map.shape)
-    return instance_ids, label_ids, counts
+    label_ids = np.repeat(label[image.of_run], image.run_px).reshape(class_map.shape)
+    return instance_ids, label_ids, image.counts
 
 
-class _Segments(NamedTuple):
-    of_run: np.ndarray  # (R,) segment of each run
-    run_px: np.ndarray  # (R,) length of each run
-    label: np.ndarray  # (S,) class in the class map
-    source: np.ndarray  # (S,) index into ids
-    px: np.ndarray  # (S,)
-    ids: np.ndarray  # (I,) ids in the instance map, ascending
-    histogram: np.ndarray  # (I, len(NAMES)) pixels of each instance by class in the class map
+class _Segments:
+    """The segments of an image, and the ``counts`` of what the rule meets in them."""
 
+    def __init__(self, class_map: np.ndarray, instance_map: np.ndarray) -> None:
+        self.counts: Counter = Counter()
+        # Runs of pixels with equal instance and class, in raster order; their lengths (R,).
+        label, ids = class_map.ravel(), instance_map.ravel()
+        change = ids[1:] != ids[:-1]
+        change |= label[1:] != label[:-1]
+        starts = np.concatenate([[0], np.flatnonzero(change) + 1])
+        self.run_px = np.diff(starts, append=len(ids))
+        # Segments: all runs with one pair of instance and class, as one number. The segment of each run (R,).
+        base = len(NAMES)
+        keys, self.of_run = np.unique(ids[starts].astype(np.int64) * base + label[starts], return_inverse=True)
+        self.label = keys % base  # (S,) class in the class map
+        self.px = np.bincount(self.of_run, self.run_px).astype(np.int64)  # (S,)
+        # Instances: all segments with one id. Ids in the map (I,), ascending; of each segment, which of them (S,).
+        self.ids, self.source = np.unique(keys // base, return_inverse=True)
+        self.histogram = np.zeros((len(self.ids), base), np.int64)  # pixels of each instance by class in the class map
+        self.histogram[self.source, self.label] = self.px
 
-def _find_segments(class_map: np.ndarray, instance_map: np.ndarray) -> _Segments:
-    # Runs of pixels with equal instance and class, in raster order.
-    label, ids = class_map.ravel(), instance_map.ravel()
-    change = ids[1:] != ids[:-1]
-    change |= label[1:] != label[:-1]
-    starts = np.concatenate([[0], np.flatnonzero(change) + 1])
-    run_px = np.diff(starts, append=len(ids))
-    # Segments: all runs with one pair of instance and class, as one number.
-    base = len(NAMES)
-    keys, of_run = np.unique(ids[starts].astype(np.int64) * base + label[starts], return_inverse=True)
-    px = np.bincount(of_run, run_px).astype(np.int64)
-    # Instances: all segments with one id.
-    ids, source = np.unique(keys // base, return_inverse=True)
-    histogram = np.zeros((len(ids), base), np.int64)
-    histogram[source, keys % base] = px
-    return _Segments(of_run, run_px, keys % base, source, px, ids, histogram)
+    def find_classes(self, classes: dict[int, int], policy: Policy) -> None:
+        """``source_class``: class of each id in the map (I,), ``_NO_CLASS`` for no instance; ``merged``: bool (I,)."""
+        # Ids that only the map or only the metadata knows.
+        self.source_class = source_class = np.array([classes.get(int(i), _NO_CLASS) for i in self.ids])
+        known = source_class != _NO_CLASS
+        self.count("before", source_class[known])
+        self.count("unknown_id", self.histogram[~known & (self.ids != 0)].argmax(1))
+        self.count("without_pixels", [classes[i] for i in classes.keys() - set(self.ids.tolist())])
+        # Persons in wheelchairs.
+        seated = (source_class == PERSON) & (2 * self.histogram[:, RIDER] > self.histogram.sum(1))
+        self.count("wheelchair", source_class[seated])
+        if policy.wheelchairs == "rider":
+            source_class[seated] = RIDER
+        # Instances that are a rider and a vehicle.
+        self.merged = np.isin(source_class, _TWO_WHEELERS) & (self.histogram[:, RIDER] > 0)
+        # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
+        asked = self.histogram.copy()
+        asked[np.ix_(self.merged, ~np.isin(np.arange(len(NAMES)), _TWO_WHEELERS))] = 0
+        differs = known & ~seated & asked.any(1) & (asked.argmax(1) != source_class)
+        self.count("disagreement", source_class[differs])
 
+    def parts(self, policy: Policy) -> np.ndarray:
+        """The rule of the paper: the part to which each segment belongs (S,), -1 for none."""
+        merged, source, source_class = self.merged, self.source, self.source_class
+        # Segments of a rider and vehicle: the rider's, and those that are neither's.
+        is_rider = merged[source] & (self.label == RIDER)
+        leftover = merged[source] & ~np.isin(self.label, (RIDER, *_TWO_WHEELERS))
+        self.count("leftover_px", source_class[source[leftover]], self.px[leftover])
+        belongs = source_class[source] != _NO_CLASS
+        if policy.leftover == "strict":
+            belongs &= ~leftover
+        # Vehicles of which nothing is left.
+        vehicle_px = np.bincount(source, self.px * (belongs & ~is_rider), len(source_class))
+        self.count("rider_added", source_class[merged])
+        self.count("vehicle_vanished", source_class[merged & (vehicle_px == 0)])
+        return np.where(belongs, 2 * source + is_rider, -1)
 
-def _source_classes(segments: _Segments, classes: dict[int, int], policy: Policy, counts: Counter) -> np.ndarray:
-    """Class of each id in the map (I,), ``_NO_CLASS`` for no instance."""
-    ids, histogram = segments.ids, segments.histogram
-    # Ids that only the map or only the metadata knows.
-    source_class = np.array([classes.get(int(i), _NO_CLASS) for i in ids])
-    known = source_class != _NO_CLASS
-    _count(counts, "before", source_class[known])
-    _count(counts, "unknown_id", histogram[~known & (ids != 0)].argmax(1))
-    _count(counts, "without_pixels", [classes[i] for i in classes.keys() - set(ids.tolist())])
-    # Persons in wheelchairs.
-    seated = (source_class == PERSON) & (2 * histogram[:, RIDER] > histogram.sum(1))
-    _count(counts, "wheelchair", source_class[seated])
-    if policy.wheelchairs == "rider":
-        source_class[seated] = RIDER
-    # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
-    asked = histogram.copy()
-    asked[np.ix_(_is_merged(segments, source_class), ~np.isin(np.arange(len(NAMES)), _TWO_WHEELERS))] = 0
-    differs = known & ~seated & asked.any(1) & (asked.argmax(1) != source_class)
-    _count(counts, "disagreement", source_class[differs])
-    return source_class
+    def part_values(self, part: np.ndarray) -> np.ndarray:
+        """Instance id in the Cityscapes encoding of each part that has pixels, uint16 (P,)."""
+        part_class = np.repeat(self.source_class, 2)
+        part_class[1::2] = RIDER
+        part_px = np.bincount(part[part >= 0], self.px[part >= 0], len(part_class))
+        value = np.zeros(len(part_class), np.uint16)
+        for label in INSTANCE_LABEL_IDS:
+            parts = np.flatnonzero((part_class == label) & (part_px > 0))
+            if len(parts) > INSTANCE_BASE:  # the smallest become group regions
+                largest = np.sort(np.argsort(-part_px[parts], kind="stable")[:INSTANCE_BASE])
+                value[np.delete(parts, largest)] = label
+                self.counts["overflow", NAMES[label]] += len(parts) - INSTANCE_BASE
+                parts = parts[largest]
+            value[parts] = label * INSTANCE_BASE + np.arange(len(parts))
+        self.count("after", part_class[value >= INSTANCE_BASE])
+        return value
 
+    def values(self, part: np.ndarray, part_value: np.ndarray, policy: Policy) -> np.ndarray:
+        """What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none."""
+        orphan = (part < 0) & np.isin(self.label, LABEL_IDS)
+        self.count("orphan_px", self.label[orphan], self.px[orphan])
+        plain = np.where(orphan & (policy.orphans == "void"), 0, self.label)
+        return np.where(part >= 0, part_value[part], plain).astype(np.uint16)
 
-def _is_merged(segments: _Segments, source_class: np.ndarray) -> np.ndarray:
-    """Which instances are a rider and a vehicle, bool (I,)."""
-    return np.isin(source_class, _TWO_WHEELERS) & (segments.histogram[:, RIDER] > 0)
-
-
-def _segment_parts(segments: _Segments, source_class: np.ndarray, policy: Policy, counts: Counter) -> np.ndarray:
-    """The rule of the paper: the part to which each segment belongs (S,), -1 for none."""
-    label, source, px = segments.label, segments.source, segments.px
-    merged = _is_merged(segments, source_class)
-    # Segments of a rider and vehicle: the rider's, and those that are neither's.
-    is_rider = merged[source] & (label == RIDER)
-    leftover = merged[source] & ~np.isin(label, (RIDER, *_TWO_WHEELERS))
-    _count(counts, "leftover_px", source_class[source[leftover]], px[leftover])
-    belongs = source_class[source] != _NO_CLASS
-    if policy.leftover == "strict":
-        belongs &= ~leftover
-    # Vehicles of which nothing is left.
-    vehicle_px = np.bincount(source, px * (belongs & ~is_rider), len(source_class))
-    _count(counts, "rider_added", source_class[merged])
-    _count(counts, "vehicle_vanished", source_class[merged & (vehicle_px == 0)])
-    return np.where(belongs, 2 * source + is_rider, -1)
-
-
-def _number_parts(source_class: np.ndarray, part: np.ndarray, px: np.ndarray, counts: Counter) -> np.ndarray:
-    """Instance id in the Cityscapes encoding of each part that has pixels, uint16 (P,)."""
-    part_class = np.repeat(source_class, 2)
-    part_class[1::2] = RIDER
-    part_px = np.bincount(part[part >= 0], px[part >= 0], len(part_class))
-    value = np.zeros(len(part_class), np.uint16)
-    for label in INSTANCE_LABEL_IDS:
-        parts = np.flatnonzero((part_class == label) & (part_px > 0))
-        if len(parts) > INSTANCE_BASE:  # the smallest become group regions
-            largest = np.sort(np.argsort(-part_px[parts], kind="stable")[:INSTANCE_BASE])
-            value[np.delete(parts, largest)] = label
-            counts["overflow", NAMES[label]] += len(parts) - INSTANCE_BASE
-            parts = parts[largest]
-        value[parts] = label * INSTANCE_BASE + np.arange(len(parts))
-    _count(counts, "after", part_class[value >= INSTANCE_BASE])
-    return value
-
-
-def _segment_values(
-    segments: _Segments, part: np.ndarray, part_value: np.ndarray, policy: Policy, counts: Counter
-) -> np.ndarray:
-    """What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none."""
-    orphan = (part < 0) & np.isin(segments.label, LABEL_IDS)
-    _count(counts, "orphan_px", segments.label[orphan], segments.px[orphan])
-    plain = np.where(orphan & (policy.orphans == "void"), 0, segments.label)
-    return np.where(part >= 0, part_value[part], plain).astype(np.uint16)
-
-
-def _count(counts: Counter, event: str, classes: np.ndarray | list[int], amounts: np.ndarray | None = None) -> None:
-    """Add ``amounts`` (default: one each) to ``counts[event, class name]``."""
-    totals = np.bincount(np.asarray(classes, np.int64), amounts)
-    for label in np.flatnonzero(totals):
-        counts[event, NAMES[label]] += int(totals[label])
+    def count(self, event: str, classes: np.ndarray | list[int], amounts: np.ndarray | None = None) -> None:
+        """Add ``amounts`` (default: one each) to ``counts[event, class name]``."""
+        totals = np.bincount(np.asarray(classes, np.int64), amounts)
+        for label in np.flatnonzero(totals):
+            self.counts[event, NAMES[label]] += int(totals[label])
