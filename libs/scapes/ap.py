@@ -13,7 +13,7 @@ every detection of a class is ignored, AP is 0 here (the official evaluator fail
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,26 +51,16 @@ def outcomes(records: Records) -> np.ndarray:
     return outcome
 
 
-@dataclass(frozen=True, eq=False)
-class AveragePrecision:
-    """AP of a data set, as fractions 0..1, and the numbers of images, ground truths and detections behind it."""
-
-    ap: np.ndarray  # float64 (8, 10), class by overlap; NaN for a class without ground truth
-    images: int
-    truths: np.ndarray  # int64 (8,), evaluated ground truths
-    predictions: np.ndarray  # int64 (8,), detections with at least a pixel
-
-    mean = property(lambda self: _nanmean(self.ap))  # over all overlaps and classes with ground truth; NaN if none
-    ap50 = property(lambda self: _nanmean(self.ap[:, 0]))  # as ``mean``, at overlap 0.5 only
+def average_precision(records: Records) -> np.ndarray:
+    """AP of a data set, float64 ``(8, 10)``, class by overlap, fractions 0..1; NaN for a class without ground truth."""
+    return weighted_ap(records, outcomes(records), np.ones((len(records.image_id), 1)))[0]
 
 
-def average_precision(records: Records) -> AveragePrecision:
-    """AP from the records of a data set."""
-    truths = np.bincount(records.truths["category"][records.truths["evaluated"]], minlength=len(CLASSES))
-    predictions = np.bincount(records.predictions["category"], minlength=len(CLASSES))
-    images = len(records.image_id)
-    ap = weighted_ap(records, outcomes(records), np.ones((images, 1)))[0]
-    return AveragePrecision(ap, images, truths, predictions)
+def counts(records: Records) -> dict[str, Any]:
+    """What is behind an AP: number of ``images``, and by class of evaluated ``truths`` and of ``predictions``."""
+    rows = {"truths": records.truths[records.truths["evaluated"]], "predictions": records.predictions}
+    by_class = {name: np.bincount(of["category"], minlength=len(CLASSES)).tolist() for name, of in rows.items()}
+    return {"images": len(records.image_id)} | by_class
 
 
 def weighted_ap(records: Records, outcome: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -115,8 +105,9 @@ def _curve_area(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray, tr
     return (precision * (recall[2:] - recall[:-2])).sum(0) / 2
 
 
-def _nanmean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
+def mean_ap(ap: np.ndarray) -> float:
+    """Mean over classes with ground truth and the overlaps in ``ap``, (8, 10) or (8,); NaN if there are none."""
+    known = ap[~np.isnan(ap)]
     return float(known.mean()) if len(known) else float("nan")
 
 
@@ -149,9 +140,9 @@ def ap_by_size(records: Records, bands_px: Bands) -> pd.DataFrame:
     """
     tables = []
     for name, (low, high) in bands_px.items():
-        found = average_precision(_restricted(records, low, high))
-        count = np.append(found.truths, found.truths.sum())
-        tables.append(pd.DataFrame({"class": NAMES, "size": name, "ap": summary(found.ap)[:, 0], "count": count}))
+        of_band = _restricted(records, low, high)
+        ap, truths = summary(average_precision(of_band))[:, 0], counts(of_band)["truths"]
+        tables.append(pd.DataFrame({"class": NAMES, "size": name, "ap": ap, "count": [*truths, sum(truths)]}))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from scapes.ap import MEAN as MEAN  # beside NAMES, for those who read intervals
-from scapes.ap import NAMES, outcomes, summary, weighted_ap
+from scapes.ap import NAMES, average_precision, outcomes, summary, weighted_ap
 from scapes.files import replacing
 from scapes.match import DAMAGE, Records, read_records
 
@@ -47,7 +47,7 @@ def draw(records: Records, *, resamples: int = RESAMPLES, seed: int = SEED) -> D
     """AP and bootstrap draws of records; on the same data set, the same seed draws the same images."""
     images = len(records.image_id)
     outcome = outcomes(records)
-    value = summary(weighted_ap(records, outcome, np.ones((images, 1))))[0, :, 0]
+    value = summary(average_precision(records))[:, 0]
     rng = np.random.default_rng([seed, zlib.crc32("\n".join(records.image_id).encode())])
     # How often each image counts in each resample, (M, B)
     weights = rng.multinomial(images, np.full(images, 1 / images), resamples).T.astype(float)

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn import functional as F
 
-from scapes.ap import average_precision
+from scapes.ap import average_precision, counts, mean_ap
 from scapes.bootstrap import read_draws
 from scapes.match import match_data_set, write_records
 from scapes.predictions import Detections, read_predictions, write_predictions
@@ -126,7 +126,6 @@ def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, A
     records = match_data_set(images, predictions, min_area_px=on.min_area_px, **alone)
     write_records(folder / "records.npz", records)
     read_draws(folder / "records.npz")  # makes and keeps draws.npz
-    result = average_precision(records)
-    known = {"ap": result.ap, "mean": result.mean, "ap50": result.ap50}
-    counts = {"images": result.images, "truths": result.truths.tolist(), "predictions": result.predictions.tolist()}
-    return {name: np.where(np.isnan(values), None, values).tolist() for name, values in known.items()} | counts
+    ap = average_precision(records)
+    known = {"ap": ap, "mean": mean_ap(ap), "ap50": mean_ap(ap[:, 0])}
+    return {name: np.where(np.isnan(values), None, values).tolist() for name, values in known.items()} | counts(records)

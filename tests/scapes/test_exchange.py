@@ -102,11 +102,11 @@ def test_the_official_evaluator_reads_the_same_predictions(tmp_path, submitted):
     write_submission(iter(detections), tmp_path / "out.zip", images)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         archive.extractall(tmp_path / "out")
-    expected = average_precision(pool(matched(paths, detections, min_area_px=4))).ap
+    expected = average_precision(pool(matched(paths, detections, min_area_px=4)))
     for place in ("out.zip", "out"):
         read = [*read_submission(tmp_path / place, images)]
         assert [item.image_id for item in read] == IDS
-        np.testing.assert_array_equal(average_precision(pool(matched(paths, read, min_area_px=4))).ap, expected)
+        np.testing.assert_array_equal(average_precision(pool(matched(paths, read, min_area_px=4))), expected)
     texts = [tmp_path / "out" / f"{image_id}.txt" for image_id in IDS]
     reference = official.evaluate_files(paths, texts, tmp_path / "out", min_area_px=4)
     np.testing.assert_allclose(expected, reference["resultApMatrix"][0], rtol=0, atol=1e-12)
