@@ -56,12 +56,13 @@ def as_detections(image_id: str, frame: np.ndarray, predictions: list) -> Detect
     return from_masks(image_id, frame.shape, category, scores, masks)
 
 
-def draw_data_set(rng: np.random.Generator, folder, images: int) -> tuple[list, list, list[Detections]]:
-    """Paths of ``images`` written maps, the predictions in the official terms, and the same as detections."""
+def draw_data_set(rng: np.random.Generator, folder, images: int | list[str]) -> tuple[list, list, list[Detections]]:
+    """Paths of the written maps of so many images, or of these, official predictions, and the same as detections."""
+    ids = range(images) if isinstance(images, int) else images
     height, width = rng.integers(4, 24, 2)
-    frames = [draw_map(rng, height, width) for _ in range(images)]
+    frames = [draw_map(rng, height, width) for _ in ids]
     predictions = [predict(rng, frame) for frame in frames]
-    paths = [folder / f"{index}.png" for index in range(images)]
+    paths = [folder / f"{image_id}.png" for image_id in ids]
     for path, frame in zip(paths, frames, strict=True):
         png.write(path, frame)
     return paths, predictions, [as_detections(p.stem, f, q) for p, f, q in zip(paths, frames, predictions, strict=True)]

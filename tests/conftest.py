@@ -84,6 +84,14 @@ def job(study):
 
 
 @pytest.fixture(scope="session")
+def spec(study):
+    """Two iterations on real images."""
+    from tests.workers import real_spec
+
+    return real_spec(study, iterations=2, warmup_iterations=0)
+
+
+@pytest.fixture(scope="session")
 def trained(study) -> SimpleNamespace:
     """``study``, ``planned``, ``results``, and the ``run`` on real images, with Table 1 trained: 2 x 4 iterations."""
     results = study.run("table1")

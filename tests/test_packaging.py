@@ -1,6 +1,5 @@
 """One set of pins, and a Detectron2 that is what its recipe says."""
 
-import ast
 import importlib.metadata
 import io
 import os
@@ -16,6 +15,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.test_layers import imported
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "packaging" / "detectron2"
@@ -81,13 +82,9 @@ def test_every_imported_package_is_asked_for():
     distributions = importlib.metadata.packages_distributions()
     sources = [*(path for name in ("synlib", "tests", "benchmarks") for path in (ROOT / name).rglob("*.py"))]
     for path in [*sources, *ROOT.glob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module]
-            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
-                owners = {canonicalize_name(owner) for owner in distributions.get(name, [])} - {"synlib"}
-                assert not owners or owners & declared, f"{path.relative_to(ROOT)} imports {name}: add {owners}"
+        for name in {name.partition(".")[0] for name in imported(path)} - sys.stdlib_module_names:
+            owners = {canonicalize_name(owner) for owner in distributions.get(name, [])} - {"synlib"}
+            assert not owners or owners & declared, f"{path.relative_to(ROOT)} imports {name}: add {owners}"
 
 
 def test_conda_environment_refers_to_the_same_pins():

@@ -113,9 +113,6 @@ def test_the_same_images_are_drawn_for_runs_on_one_set_and_others_on_another():
     one, same, another = (bootstrap.draw(records, resamples=300) for records in (first, better, other))
     np.testing.assert_array_equal(one.drawn, same.drawn)
     assert abs(np.corrcoef(one.drawn[:, -1], another.drawn[:, -1])[0, 1]) < 0.2
-    bootstrap.check_pairable([one, same], "Cityscapes")
-    with pytest.raises(ValueError, match=r"Cityscapes: found runs evaluated on 2 different"):
-        bootstrap.check_pairable([one, another], "Cityscapes")
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

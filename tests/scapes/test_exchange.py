@@ -89,11 +89,9 @@ IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
 @pytest.fixture
 def submitted(tmp_path):
     """Paths of ground truth, detections, and the image table."""
-    paths, _, detections = draw_data_set(np.random.default_rng(3), tmp_path, len(IDS))
-    fields = ("size", "category", "score", "boxes", "masks")
-    items = [Detections(i, *(getattr(d, name) for name in fields)) for i, d in zip(IDS, detections, strict=True)]
+    paths, _, detections = draw_data_set(np.random.default_rng(3), tmp_path, IDS)
     height, width = detections[0].size
-    return paths, items, pd.DataFrame({"image_id": IDS, "height": height, "width": width})
+    return paths, detections, pd.DataFrame({"image_id": IDS, "height": height, "width": width})
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")

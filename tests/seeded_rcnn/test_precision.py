@@ -20,19 +20,9 @@ from tests.workers import PATIENCE_S, make_run, real_spec, variant, wait_for
 LOSSES = ["loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point", "total_loss"]
 
 
-@pytest.fixture(scope="module")
-def spec(study):
-    return real_spec(study, iterations=6, warmup_iterations=2)
-
-
-@pytest.fixture(scope="module")
-def job(study):
-    return study.execution().replace(evaluate_on=(), checkpoint_period=3)
-
-
 def trained(folder, spec, job, *start):
     """Final losses, and the run; ``start``: checkpoints that it finds."""
-    run = make_run(folder, spec, job)
+    run = make_run(folder, variant(spec, iterations=6, warmup_iterations=2), job.replace(checkpoint_period=3))
     for checkpoint in start:
         (run.path / checkpoint.name).write_bytes(checkpoint.read_bytes())
     worker.execute(run)
@@ -84,8 +74,7 @@ def test_heads_hand_on_float32(spec, job, monkeypatch, tmp_path, model, last):
             head.register_forward_hook(lambda _module, inputs, outputs: seen.append((inputs, outputs)))
 
     monkeypatch.setattr(numerics, "prepare", watched)
-    spec = variant(spec.replace(model=model, precision="bf16"), iterations=1, warmup_iterations=0)
-    run = make_run(tmp_path / "run", spec, job)
+    run = make_run(tmp_path / "run", variant(spec.replace(model=model, precision="bf16"), iterations=1), job)
     worker.execute(run)
     assert len(seen) == 3
     given, handed_on = ({tensor.dtype for item in seen for tensor in flat(item[side])} for side in (0, 1))

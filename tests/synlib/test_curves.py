@@ -244,7 +244,7 @@ def test_figures_are_redrawn_from_their_tables(one, tmp_path, monkeypatch):
                 np.testing.assert_allclose(np.asarray(a.get_ydata(), float), np.asarray(b.get_ydata(), float))
 
 
-def test_a_study_saves_a_figure_and_its_tables(one, tmp_path):
+def test_a_study_saves_figures_with_their_tables_and_tables_as_csv_and_latex(one, tmp_path):
     of_folder = SimpleNamespace(profile=SimpleNamespace(figures_dir=tmp_path / "new"))
     results = one.results["thresholds"]
     figure = curves.figure4(results, limits(results, one.draws))
@@ -252,13 +252,9 @@ def test_a_study_saves_a_figure_and_its_tables(one, tmp_path):
     names = {path.name for path in (tmp_path / "new").iterdir()}
     assert names == {"figure4.png", "figure4.pdf", "figure4.csv", "figure4_limits.csv"}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "new" / "figure4.csv"), results)
-
-
-def test_a_study_saves_a_table_as_csv_and_latex(one, tmp_path):
-    folder = SimpleNamespace(profile=SimpleNamespace(figures_dir=tmp_path))
-    table = Study.save(folder, tables.table1(one.results["table1"])).data["Synscapes", "ours"]
-    assert pd.read_csv(tmp_path / "table1.csv", header=[0, 1])["Synscapes", "ours"].tolist() == table.tolist()
-    assert r"kept (\%)" in (tmp_path / "table1.tex").read_text()
+    table = Study.save(of_folder, tables.table1(one.results["table1"])).data["Synscapes", "ours"]
+    assert pd.read_csv(tmp_path / "new/table1.csv", header=[0, 1])["Synscapes", "ours"].tolist() == table.tolist()
+    assert r"kept (\%)" in (tmp_path / "new/table1.tex").read_text()
 
 
 def test_figures_of_the_data_carry_their_names(study):

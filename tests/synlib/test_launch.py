@@ -16,15 +16,9 @@ from synlib.runs import local as processes
 from synlib.runs.launch import Outcome, Progress, in_order, train
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
-from tests.workers import failing, real_spec, states, variant
+from tests.workers import failing, states, variant
 
 BINARY = (".pth", ".parquet", ".npz")
-
-
-@pytest.fixture(scope="module")
-def spec(study):
-    """Two iterations on real images."""
-    return real_spec(study, iterations=2, warmup_iterations=0)
 
 
 def foreign(spec):
@@ -174,20 +168,15 @@ def test_a_run_that_another_process_has_is_named_and_left_alone(store, spec, job
     assert run.read("job.json") is None
 
 
-def of_length(iterations: int, initial: str | None = None, **fields) -> RunSpec:
-    schedule = {"iterations": iterations, "warmup_iterations": 0}
-    return RunSpec(data={"real": 8}, schedule=schedule, init=f"run:{initial}" if initial else "random", **fields)
-
-
 @st.composite
 def plans(draw) -> list[RunSpec]:
     """Runs that start from nothing, or from one listed before or elsewhere."""
     runs = []
     for number in range(draw(st.integers(1, 20))):
-        initial = draw(st.sampled_from([None, "elsewhere", *(run.run_id for run in runs)]))
-        runs.append(
-            of_length(draw(st.integers(1, 20)), initial, seed=number, batch_size=draw(st.sampled_from([1, 8, 16])))
-        )
+        init = draw(st.sampled_from(["random", "run:elsewhere", *(f"run:{run.run_id}" for run in runs)]))
+        schedule = {"iterations": draw(st.integers(1, 20)), "warmup_iterations": 0}
+        batch_size = draw(st.sampled_from([1, 8, 16]))
+        runs.append(RunSpec(data={"real": 8}, schedule=schedule, init=init, seed=number, batch_size=batch_size))
     return draw(st.permutations(runs))
 
 

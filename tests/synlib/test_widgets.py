@@ -52,10 +52,6 @@ def test_the_common_slider_is_the_least_of_all_and_draws_once(removal):
     assert numbers(removal)[0][0] == 0
 
 
-def cells(html: str) -> list[str]:
-    return re.findall(r"<td[^>]*>(.*?)</td>", html)
-
-
 def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained, tmp_path):
     browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]])
     run, image, threshold = browser.children[0].children
