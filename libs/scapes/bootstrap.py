@@ -84,11 +84,10 @@ def intervals(draws: Draws) -> pd.DataFrame:
     return pd.DataFrame({"class": NAMES, "ap": draws.value, "low": low, "high": high})
 
 
-def percentiles(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends ``(...)`` of the central 95 % of ``drawn`` ``(B, ...)``; draws that are NaN are left out."""
+def percentiles(drawn: np.ndarray) -> np.ndarray:
+    """Both ends, ``(2, ...)``, of the central 95 % of ``drawn`` ``(B, ...)``; draws that are NaN are left out."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # where all are NaN, so is the result
-        low, high = np.nanquantile(drawn.astype(float), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return low, high
+        return np.nanquantile(drawn.astype(float), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
 def over_seeds(drawn: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ NAMES: tuple[str, ...] = tuple(label.name for label in sorted(_OFFICIAL, key=lam
 label_id = NAMES.index  # label_id("road") == 7
 INSTANCE_LABEL_IDS: tuple[int, ...] = tuple(label.id for label in _OFFICIAL if label.hasInstances and label.id >= 0)
 """The evaluated eight, and caravan and trailer, which have instances but are ignored in evaluation."""
+VOID_IDS = [label.id for label in _OFFICIAL if label.ignoreInEval and label.id >= 0]
 CATEGORY_OF_LABEL = np.full(256, -1, np.int8)  # -1: a label that is not evaluated
 CATEGORY_OF_LABEL[[*LABEL_IDS]] = range(len(LABEL_IDS))
 

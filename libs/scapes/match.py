@@ -28,13 +28,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from cityscapesscripts.helpers.labels import labels as _OFFICIAL_LABELS
 from numpy.lib.recfunctions import require_fields
 
 from scapes import png
 from scapes.files import replacing
 from scapes.instances import image_instances
-from scapes.labels import INSTANCE_BASE
+from scapes.labels import INSTANCE_BASE, VOID_IDS
 from scapes.parallel import map_items
 from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, check_images, images_in, read_predictions
 
@@ -60,9 +59,6 @@ PREDICTION = np.dtype(
 """One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
 
 DAMAGE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
-# Bins that pixel values fall into: first the two below, then one for each ground truth of the image
-_VOID, _OTHER, _FIRST_TRUTH = 0, 1, 2
-_VOID_IDS = [label.id for label in _OFFICIAL_LABELS if label.ignoreInEval and label.id >= 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +139,12 @@ def _band_iou(instance_map: np.ndarray, instance: np.void, detections: Detection
 
 
 def _shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray) -> np.ndarray:
-    """Pixels that each detection shares with each bin, int64 ``(N, 2 + K)``."""
-    # Look-up table from pixel values to bins, (65536,), in the type that bincount works in
-    bins = np.full(2**16, _OTHER, np.intp)
-    bins[_VOID_IDS] = _VOID
-    bins[truths["instance_id"]] = np.arange(_FIRST_TRUTH, _FIRST_TRUTH + len(truths))
-    pixels = np.zeros((len(detections), _FIRST_TRUTH + len(truths)), np.int64)
+    """Pixels that each detection shares with each ground truth, with void and with all else, int64 ``(N, K + 2)``."""
+    # Look-up table from pixel values to these, (65536,), in the type that bincount works in
+    bins = np.full(2**16, len(truths) + 1, np.intp)
+    bins[VOID_IDS] = len(truths)
+    bins[truths["instance_id"]] = np.arange(len(truths))
+    pixels = np.zeros((len(detections), len(truths) + 2), np.int64)
     for row, mask, (x0, y0, x1, y1) in zip(pixels, detections.masks, detections.boxes.tolist(), strict=True):
         row += np.bincount(bins.take(instance_map[y0:y1, x0:x1][mask]), minlength=len(row))
     return pixels
@@ -163,7 +159,7 @@ def _compare(pixels: np.ndarray, detections: Detections, truths: np.ndarray, min
     predictions["category"], predictions["score"] = detections.category[some], detections.score[some]
     predictions["area_px"] = areas
     # IoU with each ground truth of the same class, (N, K), and the best of them; column 0 stands for none
-    shared = pixels[:, _FIRST_TRUTH:]
+    shared, void = pixels[:, :-2], pixels[:, -2]
     same = predictions["category"][:, None] == truths["category"]
     iou = shared / (truths["area_px"] + areas[:, None] - shared)
     iou = np.concatenate([np.zeros((len(iou), 1)), np.where(same, iou, 0.0)], axis=1)
@@ -171,7 +167,7 @@ def _compare(pixels: np.ndarray, detections: Detections, truths: np.ndarray, min
     predictions["iou"] = iou.max(1)
     # Pixels to ignore. As in the official evaluator, a group that is also tiny counts twice
     absorbs = (truths["instance_id"] < INSTANCE_BASE).astype(int) + (truths["area_px"] < min_area_px)
-    predictions["ignored"] = (pixels[:, _VOID] + (shared * same) @ absorbs) / areas
+    predictions["ignored"] = (void + (shared * same) @ absorbs) / areas
     return predictions
 
 

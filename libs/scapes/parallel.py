@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import cv2
 from joblib import Parallel, delayed
@@ -17,14 +16,9 @@ def map_items(
     They run only a little ahead of the caller, so memory stays flat. A ``description`` shows the progress bar.
     """
     workers = workers or os.cpu_count() or 1
-    if workers == 1 or len(items) < 4 * workers:
-        results = map(function, items)
-    else:
-        pool = Parallel(n_jobs=workers, return_as="generator", batch_size=max(1, min(16, len(items) // (8 * workers))))
-
-        def call(item: Any) -> Any:
-            cv2.setNumThreads(1)  # the processes already use every core
-            return function(item)
-
-        results = pool(delayed(call)(item) for item in items)
+    jobs = 1 if len(items) < 4 * workers else workers
+    batch_size = max(1, min(16, len(items) // (8 * workers)))
+    one_thread = {"initializer": cv2.setNumThreads, "initargs": (1,)}  # the processes already use every core
+    pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=batch_size, **one_thread)
+    results = pool(delayed(function)(item) for item in items)
     yield from tqdm(results, total=len(items), desc=description, unit=f" {unit}", disable=not description, delay=1)

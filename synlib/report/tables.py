@@ -112,7 +112,7 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
         paths = [study.store.run(run).evaluation(on.name) / "predictions.parquet" for run in bar["run"].split()]
         records = [match_data_set(images, path, progress=False, **how) for path in paths if path.exists()]
         draws = [draw(each, resamples=200) for each in records]  # of seeds that have not diverged
-        low, high = 100 * np.array(percentiles(over_seeds(np.array([each.drawn[:, -1] for each in draws]))))
+        low, high = 100 * percentiles(over_seeds(np.array([each.drawn[:, -1] for each in draws])))
         ap = 100 * np.mean([each.value[-1] for each in draws])
         rows.append(bar | {"boundary AP": ap, "kept (%)": 100 * ap / (bar["ap"] or np.nan), "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["approach", "evaluated on", "ap", "boundary AP", "low", "high", "kept (%)"])
