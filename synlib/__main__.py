@@ -115,6 +115,16 @@ def evaluate(run: str, **where: Any) -> None:
     print(table.to_string(index=False, float_format="{:.1f}".format))
 
 
+@commands.command(params=[click.Argument(["run"]), click.Argument(["other"]), *STUDY])
+def compare(run: str, other: str, **where: Any) -> None:
+    """How much more AP the run OTHER has than RUN, and the fields in which their specs differ."""
+    from synlib.runs.store import RunStore
+
+    table, fields = RunStore(_profile(**where).runs_dir).compare(run, other)
+    print("AP in percent; more: of the second run, with its 95 % interval, paired over the images")
+    print(table.to_string(float_format="{:.1f}".format), fields.to_string(), sep="\n\n")
+
+
 @commands.command(params=[*PREDICTED, _path("folder")])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""

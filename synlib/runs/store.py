@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from scapes.bootstrap import Draws, intervals, read_draws
+from scapes.bootstrap import NAMES, Draws, check_pairable, intervals, percentiles, read_draws
 from scapes.labels import CLASSES
 from synlib.runs.folder import RunDir
+from synlib.section import check
 from synlib.spec import RunSpec
 
 SCORE = ["run", "evaluated on", "class"]
@@ -81,6 +82,24 @@ class RunStore:
         path = self.run(run_id).evaluation(evaluated_on) / "records.npz"
         return _draws(path) if path.exists() else read_draws(path)  # the latter says what is missing
 
+    def compare(self, first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """AP (percent) of two runs on the evaluation sets that both have, and the fields in which their specs differ.
+
+        Rows: evaluation set and class. Columns: both ids; ``more``, what the second has more; ``low``, ``high``, its
+        paired 95 % interval. Raises ValueError without a common set, or where the images of a set differ.
+        """
+        runs = [self.run(name) for name in (first, second)]
+        ids, sets = [run.path.name for run in runs], [_evaluated_on(run) for run in runs]
+        check(bool(sets[0] & sets[1]), sets, "a data set that both were evaluated on", f"runs {' and '.join(ids)}")
+        tables = {}
+        for on in sorted(sets[0] & sets[1]):
+            before, after = both = [self.draws(run_id, on) for run_id in ids]
+            check_pairable(both, f"runs {' and '.join(ids)} on {on}")
+            values = before.value, after.value, after.value - before.value, *percentiles(after.drawn - before.drawn)
+            tables[on] = pd.DataFrame(100 * np.transpose(values), NAMES, [*ids, "more", "low", "high"])
+        fields = pd.json_normalize([run.spec().to_dict() for run in runs]).set_axis(ids).T.fillna("–").astype(str)
+        return pd.concat(tables, names=["evaluated on", "class"]), fields[fields.nunique(axis=1) > 1]
+
 
 def shown(table: pd.DataFrame) -> str:
     """:meth:`RunStore.table` for a terminal: one line per run, the state last, and how runs differ if they do."""
@@ -137,6 +156,10 @@ def _all_scores(run: RunDir) -> list[dict[str, Any]]:
     found = {row["evaluated on"] for row in scores}
     wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", []) if on["name"] not in found]
     return [{"evaluated on": on, "class": name, "ap": np.nan} for on in wanted for name in (*CLASSES, "mean")] + scores
+
+
+def _evaluated_on(run: RunDir) -> set[str]:
+    return {path.parent.name for path in run.path.glob("evaluations/*/records.npz")}
 
 
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:

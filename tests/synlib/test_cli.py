@@ -87,6 +87,20 @@ def test_a_run_is_evaluated_submitted_and_exported(tmp_path, trained, folders, c
     assert isinstance(json.loads((tmp_path / "predictions.json").read_text()), list)
 
 
+def test_two_runs_are_compared_by_class_and_by_what_differs(trained, folders, capsys):
+    first, second = sorted(item.spec.run_id for item in trained.planned)
+    assert main(["compare", first[:6], second[:6], *folders]) == 0
+    said = capsys.readouterr().out
+    means = [line.split()[-6:] for line in said.splitlines() if " mean " in line]
+    store = trained.study.store
+    for on, (_, *numbers) in zip(("Cityscapes", "Synscapes"), means, strict=True):
+        a, b = (100 * store.draws(run, on).value[-1] for run in (first, second))
+        assert numbers[:3] == [f"{value:.1f}" for value in (a, b, b - a)]
+    assert re.search(r"^data.real +(4 +0|0 +4)|^data.real +(8 +0|0 +8)$", said, re.MULTILINE)
+    assert "schedule" not in said
+    assert main(["compare", first, "0123456789ab", *folders]) == 1
+
+
 NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")
 
 
