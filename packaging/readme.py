@@ -59,7 +59,7 @@ def collect(profile: str, seeds: list[int], folder: Path) -> None:
     (folder / "readme.json").write_text(json.dumps(about, indent=1) + "\n")
     claims = pd.read_csv(study.profile.figures_dir / "claims.csv", dtype={"section": str})
     for seed in study.profile.seeds if len(study.profile.seeds) > 1 else ():
-        claims[f"seed {seed}"] = verdicts.show(Study.open(profile, seeds=[seed])).tables["claims"]["verdict"]
+        claims[f"seed {seed}"] = verdicts.judged(Study.open(profile, seeds=[seed]))["verdict"]
     claims.to_csv(folder / "claims.csv", index=False)
     for name in (f"{picture}.png" for picture in PICTURES):
         shutil.copyfile(study.profile.figures_dir / name, folder / name)

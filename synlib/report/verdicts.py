@@ -45,27 +45,23 @@ def claims() -> tuple[dict[str, Any], ...]:
     return tuple({"rule": "above_zero", "unit": "AP points", "paper": None} | entry for entry in entries)
 
 
-def show(study: Study, *places: str) -> Styler:
-    """The claims of a section ("4.1"), table or figure ("Table 2"), by default all, judged from the runs that exist.
+def judged(study: Study, *places: str) -> pd.DataFrame:
+    """:func:`verdicts` from the runs of a study that exist; nothing is trained.
 
-    Nothing is trained. ``.tables["claims"]`` holds :func:`verdicts`. Raises ValueError for an unknown place.
+    ``places``: a section ("4.1"), table or figure ("Table 2"), by default all; raises ValueError for an unknown one.
     """
-    return table(_judged(study, places))
-
-
-def _judged(study: Study, places: Sequence[str]) -> pd.DataFrame:
     experiments = {runs["experiment"] for claim in _chosen(places) for runs in claim["runs"]}
     results = {name: study.results(study.planned(name)) for name in sorted(experiments)}
     ended = {name: rows for name, rows in results.items() if rows["class"].notna().any()}
     return verdicts(ended, study.store.draws, *places)
 
 
-def conclude(study: Study, *places: str) -> Markdown:
-    """The verdicts of :func:`show` in words: their count, and with numbers what is not as in the paper, or not decided.
+def conclude(judged: pd.DataFrame) -> Markdown:
+    """:func:`verdicts` in words: their count, and with numbers what is not as in the paper, or not decided.
 
     A claim that holds here holds in the paper: those are left to the table.
     """
-    judged = _judged(study, places).assign(interval=intervals)
+    judged = judged.assign(interval=intervals)
     lines = [f"**{counted(judged['verdict'])}.**"]
     for verdict, said in ((FAILS, "Does not hold here"), (OPEN, "Not decided")):
         rows = judged[judged["verdict"] == verdict].to_dict("records")
@@ -108,7 +104,7 @@ def _best(rows: pd.DataFrame, draws: DrawsOf, factor: str) -> str:
 
 
 def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
-    """One row per claim, columns :data:`COLUMNS`, by section; ``places`` as in :func:`show`.
+    """One row per claim, columns :data:`COLUMNS`, by section; ``places`` as in :func:`judged`.
 
     ``paper`` (missing where it states no number), ``ours``, ``low``, ``high``: in ``unit``. ``because``: why a claim is
     not decided, or what the verdict rests on.

@@ -136,35 +136,34 @@ def test_claims_of_one_place_read_their_experiments_only(one):
         return rows if experiment == "table1" else rows.drop_duplicates("run").assign(**nothing)
 
     study = SimpleNamespace(store=one, planned=lambda experiment: experiment, results=results)
-    shown = verdicts.show(study, "3.3")
+    shown = verdicts.table(verdicts.judged(study, "3.3"))
     assert asked == ["table1"]
     assert shown.name == "claims" and shown.caption == "2 claims: 2 hold"
     assert shown.tables["claims"]["section"].tolist() == ["3.3"] * 2
     assert list(shown.tables["claims"]) == list(verdicts.COLUMNS)
-    both = verdicts.show(study, "3.3", "Figure 6")
-    assert both.tables["claims"]["because"].tolist()[2] == "the experiment fine_tuning was not run"
-    assert both.caption == "3 claims: 2 hold, 1 not decided"
-    assert len(verdicts.show(study).data) == len(verdicts.claims()) == len(verdicts.show(study, "").data)
+    both = verdicts.judged(study, "3.3", "Figure 6")
+    assert both["because"].tolist()[2] == "the experiment fine_tuning was not run"
+    assert verdicts.table(both).caption == "3 claims: 2 hold, 1 not decided"
+    assert len(verdicts.judged(study)) == len(verdicts.claims()) == len(verdicts.judged(study, ""))
     with pytest.raises(ValueError, match=r"claims of: found \['Table 9'\], expected some of 3.3, Table 1, 4.1"):
-        verdicts.show(study, "Table 9")
+        verdicts.judged(study, "Table 9")
 
 
 def test_the_conclusion_counts_and_names_what_is_not_as_in_the_paper(one):
     """Removal on, evaluated on Cityscapes, gains here and loses in the paper; a run of Figure 5 is missing."""
     results = dict(one.results) | {"ratios": one.results["ratios"].query("real_percent != 10")}
-    store = SimpleNamespace(draws=one.draws)
-    study = SimpleNamespace(store=store, planned=lambda experiment: experiment, results=results.get)
-    judged = verdicts.verdicts(results, one.draws).set_index("claim")
-    text = verdicts.conclude(study).data
-    assert text.startswith(f"**{verdicts.table(judged.reset_index()).caption}.**")
+    judged = verdicts.verdicts(results, one.draws)
+    text = verdicts.conclude(judged).data
+    assert text.startswith(f"**{verdicts.table(judged).caption}.**")
     told = {line[2:] for line in text.splitlines() if line.startswith("- ")}
+    assert "- " not in verdicts.conclude(judged[judged["section"] == "3.3"]).data
+    judged = judged.set_index("claim")
     assert len(told) == (judged["verdict"] != HOLDS).sum() > 1
     (claim,) = judged.index[judged["verdict"] == FAILS]
     row = judged.loc[claim]
     ours = f"{row['ours']:+.1f} ({row['low']:.1f} – {row['high']:.1f}) AP points"
     assert f"{claim} (Table 2): here {ours}, in the paper +0.7; one seed." in told
     assert f"{FIRST_TENTH} (Figure 5): here no number, in the paper no number; no run with real percent 10." in told
-    assert "- " not in verdicts.conclude(study, "3.3").data
 
 
 def test_the_best_value_has_its_interval_its_runs_and_its_equals(one):
