@@ -74,6 +74,12 @@ MomentumKey = Annotated[Momentum, Field(strict=False)]
 Above0 = Annotated[Number, Field(gt=0)]
 
 
+def _each_once(given: Any, validate: Any) -> Any:
+    known = validate(given)
+    check(len(known) == len(given), list(given), "each momentum once")
+    return known
+
+
 class Grids(Section):
     """What the experiments of section 4 vary; the defaults are the paper's. Shares are percent, as in its figures."""
 
@@ -92,7 +98,7 @@ class Grids(Section):
     pretraining_images: Count = 20_000
     pretraining_epochs: Above0 = 100
     # Figure 6, momentum (text from papermill) -> learning rates; the optimum, in force in Tables 2 and 5
-    learning_rates: dict[MomentumKey, Values[Above0]] = LEARNING_RATES
+    learning_rates: Annotated[dict[MomentumKey, Values[Above0]], WrapValidator(_each_once)] = LEARNING_RATES
     tuned_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     tuned_learning_rate: Above0 = 0.005
     fine_tuning_schedule: dict[Literal[FINE_TUNING], Any] = Field(default_factory=dict)  # what differs from schedule

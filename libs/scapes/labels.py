@@ -34,6 +34,12 @@ def label_of_instance(ids: np.ndarray) -> np.ndarray:
     return np.where(ids >= INSTANCE_BASE, ids // INSTANCE_BASE, ids)
 
 
+def check_label_ids(path: str, label_ids: np.ndarray) -> None:
+    """Raise ``BadFile`` unless the pixels, unsigned integers of any shape, are official label ids."""
+    if label_ids.max() > MAX_LABEL_ID:
+        raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
+
+
 def check_instance_ids(path: str, instance_ids: np.ndarray) -> None:
     """Raise ``BadFile`` unless the values, integers (N,), are label ids or ids of instances."""
     labels = label_of_instance(instance_ids)
@@ -47,6 +53,5 @@ def check_instance_ids(path: str, instance_ids: np.ndarray) -> None:
 def read_label_ids(path: str) -> np.ndarray:
     """A class map of label ids: uint8 (H, W); raises ``BadFile`` if it is damaged or holds other values."""
     label_ids = png.read(path, "gray 8")
-    if label_ids.max() > MAX_LABEL_ID:
-        raise BadFile("value", path, f"label id {label_ids.max()}", f"label ids 0..{MAX_LABEL_ID}")
+    check_label_ids(path, label_ids)
     return label_ids

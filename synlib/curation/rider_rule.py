@@ -15,6 +15,7 @@ import numpy as np
 
 from scapes import labels
 from scapes.labels import BICYCLE, INSTANCE_BASE, INSTANCE_LABEL_IDS, LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER
+from scapes.synthetic import checked_classes
 from synlib.spec import Policy
 
 _NO_CLASS = -1
@@ -33,15 +34,20 @@ def harmonize_maps(
     """Harmonise one image.
 
     class_map: Cityscapes label ids, uint8 (H, W). instance_map: instance ids, integer (H, W), 0 = no instance.
-    classes: {instance id: label id}, from the metadata. All are as the readers of :mod:`scapes.synthetic` give them.
+    classes: {instance id: label id}, from the metadata.
 
     Returns ``instance_ids`` uint16 (H, W) in the Cityscapes encoding, ``label_ids`` uint8 (H, W) that agrees with it,
     and a ``Counter`` over (event, class name). Events: ``before`` and ``after`` count instances with pixels;
     ``rider_added``, ``vehicle_vanished``, ``wheelchair``, ``disagreement`` (with the class map), ``unknown_id``,
     ``without_pixels``, ``overflow`` count instances; ``leftover_px`` and ``orphan_px`` pixels.
 
-    The instances of a class are numbered from 0 by their id in the source.
+    The instances of a class are numbered from 0 by their id in the source. Raises ``ValueError`` for maps of different
+    shape, label ids that Cityscapes does not have, and a class without instances in the metadata.
     """
+    if class_map.shape != instance_map.shape or class_map.ndim != 2 or not class_map.size:
+        raise ValueError(f"class map {class_map.shape} and instance map {instance_map.shape}: expected equal (H, W)")
+    labels.check_label_ids("class map", class_map)
+    checked_classes(classes.items())
     image = _Segments(class_map, instance_map)
     image.find_classes(classes, policy)
     part = image.parts(policy)

@@ -89,8 +89,10 @@ class RunStore:
         paired 95 % interval. Raises ValueError without a common set, or where the images of a set differ.
         """
         runs = [self.run(name) for name in (first, second)]
-        ids, sets = [run.path.name for run in runs], [_evaluated_on(run) for run in runs]
-        check(bool(sets[0] & sets[1]), sets, "a data set that both were evaluated on", f"runs {' and '.join(ids)}")
+        ids = [run.path.name for run in runs]
+        sets = [{path.parent.name for path in run.path.glob("evaluations/*/records.npz")} for run in runs]
+        found, expected = [sorted(own) for own in sets], "a data set that both were evaluated on; `runs` lists them"
+        check(bool(sets[0] & sets[1]), found, expected, f"runs {' and '.join(ids)}")
         tables = {}
         for on in sorted(sets[0] & sets[1]):
             before, after = both = [self.draws(run_id, on) for run_id in ids]
@@ -156,10 +158,6 @@ def _all_scores(run: RunDir) -> list[dict[str, Any]]:
     found = {row["evaluated on"] for row in scores}
     wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", []) if on["name"] not in found]
     return [{"evaluated on": on, "class": name, "ap": np.nan} for on in wanted for name in (*CLASSES, "mean")] + scores
-
-
-def _evaluated_on(run: RunDir) -> set[str]:
-    return {path.parent.name for path in run.path.glob("evaluations/*/records.npz")}
 
 
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:

@@ -99,6 +99,10 @@ def test_two_runs_are_compared_by_class_and_by_what_differs(trained, folders, ca
     assert re.search(r"^data.real +(4 +0|0 +4)|^data.real +(8 +0|0 +8)$", said, re.MULTILINE)
     assert "schedule" not in said
     assert main(["compare", first, "0123456789ab", *folders]) == 1
+    said = capsys.readouterr().err
+    assert (
+        f"runs {first} and 0123456789ab: found [['Cityscapes', 'Synscapes'], []], expected a data set that both" in said
+    )
 
 
 NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")

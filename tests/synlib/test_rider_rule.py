@@ -131,3 +131,17 @@ def test_what_metadata_and_maps_do_not_agree_on_is_counted(label, classes, event
     counts = harmonize_maps(np.full((1, 1), label, np.uint8), np.ones((1, 1), int), classes)[2]
     assert counts[event, name] == 1
     assert {event for event, _ in counts} - {event} <= {"before", "after", "orphan_px"}
+
+
+@pytest.mark.parametrize(
+    ("label", "instances", "classes", "message"),
+    [
+        (34, [[0]], {}, "found label id 34"),
+        (CAR, [[1]], {1: 7}, "instance 1 has class 7"),
+        (CAR, [[1]], {0: CAR, 1: CAR}, "instance id 0"),
+        (CAR, [[1, 1]], {1: CAR}, r"class map \(1, 1\) and instance map \(1, 2\)"),
+    ],
+)
+def test_errors(label, instances, classes, message):
+    with pytest.raises(ValueError, match=message):
+        harmonize_maps(np.full((1, 1), label, np.uint8), np.array(instances), classes)

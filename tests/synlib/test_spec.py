@@ -239,6 +239,7 @@ def test_settings_are_fields_of_sections_or_bare_grids_with_each_value_once():
         ({"data": None}, "data: found None, expected a mapping of fields"),
         ({"data.toyscapes": {"height": 64, "width": 128}}, "data.toyscapes: missing field 'real'"),
         ({"removal": {"tram": 30}}, "grids.removal: found 'tram', expected 'person', 'rider'"),
+        ({"learning_rates": {"0.9": [0.1], 0.9: [0.2]}}, "learning_rates: found .*, expected each momentum once"),
         ({"fine_tuning_schedule": {"warmup_iterations": "1"}}, "grids.fine_tuning_schedule.warmup_iter.*: found '1'"),
         ({"fine_tuning_schedule": {"base_lr": 1}}, "fine_tuning_schedule: found 'base_lr', expected 'iterations'"),
         *(({name: value}, f"grids.{name}: found {value!r}, expected ") for name, value in (
