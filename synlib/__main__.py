@@ -33,6 +33,7 @@ WORKERS = click.Option(["--workers"], type=click.IntRange(1), help="processes (d
 FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
 PART = click.Option(["--part"], is_flag=True, help="a part of the data set is all that is wanted: no error")
 SORT = click.Option(["--sort"], type=click.Choice(["run", "ap"]), default="run", help="ap: the highest first")
+EXPERIMENT = click.Option(["--experiment"], help="only the profile's runs of this experiment, with their names in it")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
 HARMONIZE = [
     click.Option(["--dataset"], default="synscapes"),
@@ -154,20 +155,27 @@ def submit(run: str, target: Path, **where: Any) -> None:
     print(*(f"{name:14}{found.count(number)}" for number, name in enumerate(CLASSES)), sep="\n")
 
 
-@commands.command(params=[*STUDY, SORT, JSON])
-def runs(as_json: bool, sort: str, **where: Any) -> None:
+@commands.command(params=[*STUDY, EXPERIMENT, SORT, JSON])
+def runs(as_json: bool, sort: str, experiment: str | None, **where: Any) -> None:
     """List the runs with their state, progress, AP and size."""
+    import pandas as pd
+
     from scapes.files import size_bytes
     from synlib.runs.slurm import queue_columns
     from synlib.runs.store import AP, RunStore, readable_size, shown
 
-    store = RunStore(_profile(**where).runs_dir)
-    frame, jobs = store.table(), queue_columns(store)
+    profile = _profile(**where)
+    store = RunStore(profile.runs_dir)
+    planned = _planned(profile, experiment) if experiment else None
+    frame, jobs = store.table(planned), queue_columns(store)
+    if planned:
+        names = pd.Series([item.name for item in planned], [item.spec.run_id for item in planned])
+        frame.insert(1, "name", frame["run"].map(names.groupby(level=0).unique().str.join(", ")))
     frame["bytes"] = [size_bytes(store.root / run) for run in frame["run"]]
     if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")
-    by = {"run": ["run"], "ap": [name for name in frame if name.startswith(AP)]}[sort]
-    frame = frame.sort_values(by, ascending=sort != "ap")
+    if sort == "ap":
+        frame = frame.sort_values([name for name in frame if name.startswith(AP)], ascending=False)
     if as_json:
         print(json.dumps(frame.astype(object).where(frame.notna(), None).to_dict("records"), indent=1))
     elif frame.empty:
@@ -201,6 +209,19 @@ def _study(**where: Any) -> Any:
     from synlib.study.study import Study
 
     return Study.open(_profile(**where))
+
+
+def _planned(profile: Any, experiment: str) -> list[Any]:
+    """The runs of an experiment. Raises ValueError for an unknown one, and before it would draw or harmonise data."""
+    from synlib.study.plan import plan
+    from synlib.study.study import Study
+
+    study = Study(profile)
+    plan(profile, [experiment])  # an unknown one is told first
+    if not study.sources.ready:
+        found = f"{profile.label}: found no data of both domains yet, and ids of runs depend on them"
+        raise ValueError(f"{found}; run_all.py makes those that the profile names or draws")
+    return study.planned(experiment)
 
 
 def _predicted(run: str, on: Path, split: str, labelled: bool = True, **where: Any) -> tuple[Any, Any, Any, Path]:

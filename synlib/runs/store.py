@@ -106,12 +106,13 @@ class RunStore:
 def shown(table: pd.DataFrame) -> str:
     """:meth:`RunStore.table` for a terminal: one line per run, the state last, and how runs differ if they do."""
     differ = [name for name in ("model", "lr", "momentum", "seed") if table[name].nunique() > 1]
-    more = [name for name in table if name not in TABLE]
+    named = [name for name in table if name == "name"]
+    more = [name for name in table if name not in (*TABLE, *named)]
     done, total = (
         table[name].map("{:.0f}".format, "ignore").astype("string") for name in ("iterations done", "iterations")
     )
     text = table.assign(iterations=(done + "/" + total).fillna(""))
-    text = text[["run", "trained on", "from", *differ, "iterations", "seconds left", *more, "state"]]
+    text = text[["run", *named, "trained on", "from", *differ, "iterations", "seconds left", *more, "state"]]
     formats = {"left": tqdm.format_interval, "size": readable_size, "seed": "{:.0f}".format}
     formats |= {name: "{:.1f}".format for name in more if name.startswith(AP)}
     formats |= dict.fromkeys(["lr", "momentum"], "{:g}".format)

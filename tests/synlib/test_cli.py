@@ -105,6 +105,17 @@ def test_two_runs_are_compared_by_class_and_by_what_differs(trained, folders, ca
     )
 
 
+def test_the_runs_of_an_experiment_are_listed_with_their_names_in_it(trained, folders, capsys):
+    command = ["runs", *folders, "--set", "seeds=[0, 1]", "--json", "--experiment"]
+    assert main([*command, "table1"]) == 0
+    found = [[row[key] for key in ("run", "name", "seed", "state")] for row in json.loads(capsys.readouterr().out)]
+    assert found[:2] == [[item.spec.run_id, item.name, 0, "done"] for item in trained.planned]
+    assert [row[1:] for row in found[2:]] == [["Synscapes", 1, "planned"], ["Cityscapes", 1, "planned"]]
+    same = ["--set", "tuned_momentum=0.9", "--set", "tuned_learning_rate=0.01"]
+    assert main([*command[:-2], *same, "--experiment", "steps"]) == 0
+    assert "fine-tuned, optimized" in capsys.readouterr().out  # one run with two names
+
+
 NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")
 
 
@@ -123,6 +134,8 @@ NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")
         (["evaluate", "RUN", "--on", "~no_one/data"], "~no_one is not set"),
         (["train", "TMP/sha.yaml", *NEW, "--initial-weights", "TMP/none.pth"], "none.pth"),
         (["train", "TMP/good.yaml", *NEW, "--initial-weights", "TMP/bad.yaml"], "found 'imagenet'"),
+        (["runs", *NEW, "--experiment", "table1"], "smoke: found no data of both domains yet, and ids of runs depend"),
+        (["runs", *NEW, "--experiment", "table9"], "experiment 'table9': expected one of table1, thresholds, "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
