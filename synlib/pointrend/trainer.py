@@ -29,8 +29,8 @@ SCALARS_PERIOD = 10  # iterations between two lines of ``metrics.json``
 
 
 def report(status: Status, trainer: Trainer) -> None:
-    """Progress and memory of the main process, after an iteration."""
-    status.update(trainer.iter + 1)
+    """Progress, loss (the median of 20 iterations) and memory of the main process, after an iteration."""
+    status.update(trainer.iter + 1, trainer.storage.history("total_loss").median(20))
     # PyTorch's peak on the GPU so far; on a CPU, what this process holds now.
     used = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else psutil.Process().memory_info().rss
     trainer.storage.put_scalar("memory_gib", used / 2**30, smoothing_hint=False)

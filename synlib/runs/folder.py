@@ -115,7 +115,10 @@ class RunDir:
         return not self.has_result() and (self.failure() or "").startswith(DIVERGED)
 
     def progress(self) -> dict[str, Any]:
-        """``stage``, ``done``, ``total``, ``per_second``, ``slow`` (what is awaited) of the work at hand, or empty."""
+        """Of the work at hand: ``stage``, ``done``, ``total``, ``per_second``, ``loss``, ``slow``; or empty.
+
+        ``loss``: the total one, None outside a training; ``slow``: what is awaited.
+        """
         with contextlib.suppress(OSError, ValueError):  # a display is no reason to stop a training
             found = self.read("status.json") or {}
             return found if {"stage", "done", "total"} <= found.keys() else {}
@@ -178,10 +181,11 @@ class Status:
 
     def __init__(self, run: RunDir, stage: str, total: int, done: int = 0, *, main: bool) -> None:
         self.run, self.stage, self.total, self.first, self.main = run, stage, total, done, main
-        self.started, self.slow = time.monotonic(), ""
+        self.started, self.slow, self.loss = time.monotonic(), "", None
         self._write(done)
 
-    def update(self, done: int) -> None:
+    def update(self, done: int, loss: float | None = None) -> None:
+        self.loss = loss
         if time.monotonic() - self.written >= 1 or done == self.total:
             stop_without_launcher()
             self._write(done)
@@ -199,4 +203,4 @@ class Status:
         rate = (done - self.first) / (self.written - self.started) if done > self.first else None
         if self.main or self.slow:
             content = {"stage": self.stage, "done": done, "total": self.total, "per_second": rate}
-            self.run.write("status.json", content | {"slow": self.slow})
+            self.run.write("status.json", content | {"loss": self.loss, "slow": self.slow})

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.auto import tqdm as auto
@@ -15,7 +16,7 @@ from synlib.curation.harmonize import check_details
 from synlib.runs.folder import RunBusyError, RunDir, reason_of
 from synlib.runs.local import LocalExecutor, WorkerProcess
 from synlib.runs.slurm import SlurmError, SlurmExecutor, SlurmJob
-from synlib.runs.store import RunStore
+from synlib.runs.store import RunStore, trained_on
 from synlib.section import check
 from synlib.spec import Execution, RunSpec
 
@@ -110,12 +111,18 @@ class Progress:
         self.shown, self.ended = time.monotonic(), len(ended)
         self.bar.n, self.bar.total = self._images(ended)
         self.bar.set_description_str(self._counts(ended, queued), refresh=False)
-        form = "{}: {stage} {done}/{total}".format
         at_hand = {run.path.name: run.progress() for run in running}
         for name in {name for name, at in at_hand.items() if at.get("slow")} - self.told:
             self.bar.write(f"run {name}: {at_hand[name]['slow']}", file=sys.stderr)
             self.told.add(name)
-        self.bar.set_postfix_str("; ".join(form(n, **at) if at else f"{n}: starting" for n, at in at_hand.items()))
+        self.bar.set_postfix_str("; ".join(self._shown(name, at) for name, at in at_hand.items()))
+
+    def _shown(self, run_id: str, at_hand: dict[str, Any]) -> str:
+        """``a1b2c3 (300 real + 600 synthetic, lr 0.04): train 120/600, loss 1.23``."""
+        spec = self.specs[run_id]
+        name = f"{run_id[:6]} ({trained_on(spec.data)}, lr {spec.schedule.base_lr:g})"
+        loss = "" if at_hand.get("loss") is None else f", loss {at_hand['loss']:.3g}"
+        return f"{name}: " + ("{stage} {done}/{total}".format(**at_hand) + loss if at_hand else "starting")
 
     def _images(self, ended: Mapping[str, Outcome]) -> tuple[int, int]:
         """Images trained on, and of all: what a failed run has not done is not work that is left."""

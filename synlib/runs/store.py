@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from scapes.bootstrap import NAMES, Draws, check_pairable, intervals, percentile
 from scapes.labels import CLASSES
 from synlib.runs.folder import RunDir
 from synlib.section import check
-from synlib.spec import RunSpec
+from synlib.spec import DataSpec, RunSpec
 
 SCORE = ["run", "evaluated on", "class"]
 RESULTS = ["run", "seed", "real", "synthetic", "evaluated on", "class", "ap", "ap50", "state", "low", "high"]
@@ -177,26 +177,27 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
     ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
     data, iterations, state = spec.data, spec.schedule.iterations, run.state()
     removal = {name: fraction for name, fraction in data.removal.items() if fraction}
-    how = [v for v in (data.criterion, data.removed_as, data.sampling) if v not in ("size", "background", "shuffled")]
     at_hand = run.progress() if state == "running" else {}
     speed = at_hand.get("per_second")
     if state in ENDED_EARLY:
         state = f"failed: {run.failure()}" if state == "failed" else run.failure()
     return {
-        "state": state, "trained on": ", ".join([_trained_on(data.real_images, data.synthetic_images, removal), *how]),
-        "real": data.real_images, "synthetic": data.synthetic_images, "removal": removal,
-        "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
+        "state": state, "trained on": trained_on(data), "real": data.real_images, "synthetic": data.synthetic_images,
+        "removal": removal, "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
         "model": spec.model, "lr": spec.schedule.base_lr, "momentum": spec.schedule.momentum,
         "iterations done": run.iterations_done(iterations), "iterations": iterations,
         "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan, **ap,
     }  # fmt: skip
 
 
-def _trained_on(real: int, synthetic: int, removal: Mapping[str, float]) -> str:
-    """``300 real + 600 synthetic without 30 % (person 60 %)``."""
-    text = " + ".join(f"{count} {domain}" for count, domain in ((real, "real"), (synthetic, "synthetic")) if count)
-    if not removal:
-        return text
-    (usual, _), *_ = Counter(removal.values()).most_common(1)
-    others = [f"{name} {100 * value:.0f} %" for name, value in removal.items() if value != usual]
-    return text + f" without {100 * usual:.0f} %" + (f" ({', '.join(others)})" if others else "")
+def trained_on(data: DataSpec) -> str:
+    """``300 real + 600 synthetic without 30 % (person 60 %)``, and what else is not as usual: ``random, balanced``."""
+    counts = {"real": data.real_images, "synthetic": data.synthetic_images}
+    text = " + ".join(f"{count} {domain}" for domain, count in counts.items() if count)
+    removal = {name: fraction for name, fraction in data.removal.items() if fraction}
+    if removal:
+        (usual, _), *_ = Counter(removal.values()).most_common(1)
+        others = [f"{name} {100 * value:.0f} %" for name, value in removal.items() if value != usual]
+        text += f" without {100 * usual:.0f} %" + (f" ({', '.join(others)})" if others else "")
+    how = [v for v in (data.criterion, data.removed_as, data.sampling) if v not in ("size", "background", "shuffled")]
+    return ", ".join([text, *how])

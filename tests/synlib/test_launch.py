@@ -226,7 +226,7 @@ def test_a_log_file_gets_a_line_now_and_then(store, capsys):
 
 def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, often):
     run = store.run(LONG)
-    run.write("status.json", {"stage": "train", "done": 15, "total": 30})
+    run.write("status.json", {"stage": "train", "done": 15, "total": 30, "loss": 1.234})
     shown = Progress(BY_ID, store, {})
     shown.update({}, [run], 0)
     (run.path / "model_final.pth").touch()
@@ -235,7 +235,10 @@ def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, oft
     (run.path / "status.json").write_text("{")
     shown.update({}, [run], 0)
     lines = capsys.readouterr().err.splitlines()[1:]
-    assert lines[0] == f"0 of 2 runs done; 38 % of the training, ? left, {LONG}: train 15/30"
+    assert (
+        lines[0]
+        == f"0 of 2 runs done; 38 % of the training, ? left, {LONG[:6]} (5 real, lr 0.01): train 15/30, loss 1.23"
+    )
     assert lines[1].startswith("0 of 2 runs done; 75 % of the training, 00:0")
     assert lines[1].endswith("evaluate on Cityscapes 2/4")
     assert lines[2].endswith("starting")
@@ -255,6 +258,6 @@ def test_a_terminal_gets_one_bar(store, monkeypatch, often):
         shown.update({}, [store.run(SHORT)], 0)
         shown.update({SHORT: DONE}, [], 0)
     text = sys.stderr.getvalue()
-    assert f"{SHORT}: starting" in text
+    assert f"{SHORT[:6]} (5 real, lr 0.01): starting" in text
     assert "1 of 2 runs done:  25%" in text
     assert text.count("\n") == 1

@@ -125,12 +125,12 @@ def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, mod
     assert read_draws(second.with_name("records.npz")).drawn.shape == (1000, 9)
 
 
-def test_a_long_wait_for_images_is_in_the_status(tmp_path):
+def test_the_loss_and_a_long_wait_for_images_are_in_the_status(tmp_path):
     status = Status(run := RunDir(tmp_path), "train", 10, main=True)
-    for slow, told in (("", ""), ("no batch", "no batch"), ("", "")):
+    for slow, loss in (("", 2.5), ("no batch", 2.0), ("", None)):
         status.wait(slow)
-        status.update(10)
-        assert run.progress()["slow"] == told
+        status.update(10, loss)
+        assert (run.progress()["slow"], run.progress()["loss"]) == (slow, loss)
 
 
 def triples(found: Detections) -> list[tuple[int, float, np.ndarray]]:

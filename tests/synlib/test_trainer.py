@@ -21,6 +21,7 @@ from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.pointrend.predict import evaluate
 from synlib.runs import launch
+from synlib.runs.folder import Status
 from synlib.runs.store import RunStore
 from tests.workers import finish, make_run, real_spec, variant
 
@@ -282,9 +283,13 @@ def test_scalars_once_each_although_iterations_were_repeated(tmp_path, study, mo
         if trainer.iter == 26:
             raise KeyboardInterrupt
 
+    losses = {}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "stop_if_asked", interrupt)
+        patch.setattr(Status, "update", lambda _, done, loss: losses.update({done - 1: loss}))
         worker.execute(run)
+    written = pd.read_json(run.path / "metrics.json", lines=True).set_index("iteration")["total_loss"]
+    assert {iteration: losses[iteration] for iteration in written.index} == pytest.approx(written.to_dict())
     worker.execute(run)
     events = EventAccumulator(str(run.path), size_guidance={"scalars": 0}).Reload()
     assert len(list(run.path.glob("events.out.tfevents.*"))) == 2
