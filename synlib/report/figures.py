@@ -92,7 +92,7 @@ def glance(data: StudyData) -> Figure:
         large = instances[(instances["area_px"] > instances["area_px"].median()) & ~instances["crowd"]]
         ranked = large.groupby("image_id").agg({"category": "nunique", "area_px": "sum"})
         ranked = ranked.sort_values(["category", "area_px"], ascending=False, kind="stable")
-        pairs = [_training_image(data, domain, image_id) for image_id in ranked.index[:3]]
+        pairs = [training_image(data, domain, image_id) for image_id in ranked.index[:3]]
         painted = [paint(image, color_instances(ids), ids) for image, ids in pairs]
         rows += [(NAMES[domain], [image for image, _ in pairs]), ("instances", painted)]
     figure, axes = _grid([pictures for _, pictures in rows])
@@ -138,7 +138,7 @@ def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     height = data.images("synthetic", "train")["height"].iloc[0]
     riders = riders.assign(whole=riders["y1"] - riders["y0"] <= 0.45 * height)
     image_id = riders.sort_values(["whole", "area_px", "image_id"])["image_id"].iloc[-1]
-    image, after = _training_image(data, "synthetic", image_id)
+    image, after = training_image(data, "synthetic", image_id)
     made_from, number = cityscapes.read_manifest(data.roots["synthetic"]), int(image_id.split("_")[1])
     dataset = SYNTHETIC[made_from["dataset"]]
     raw = dataset.read_images(data.raw["synthetic"], made_from["variant"], {"train": [number]}).iloc[0]
@@ -151,8 +151,7 @@ def figure3(data: StudyData) -> Figure:
     """Figure 3 (section 4.1): :func:`removal_sample` with the labels left at each threshold."""
     image, shown, kept = removal_sample(data)
     colors, all_ = color_instances(shown), len(np.unique(shown[shown > 0]))
-    left = [np.where(np.isin(shown, chosen), shown, 0) for chosen in kept.values()]
-    panels = [paint(image, colors, ids, alpha=0.65) for ids in left]
+    panels = [paint(image, colors, np.where(np.isin(shown, chosen), shown, 0), alpha=0.65) for chosen in kept.values()]
     figure, axes = _grid([panels[:3], panels[3:]], titles=0.09)
     for axis, (threshold, chosen) in zip(axes.flat, kept.items(), strict=True):
         axis.set_title(f"{threshold} %: {len(chosen)} of {all_} labels left", loc="left", fontsize=9)
@@ -171,7 +170,7 @@ def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, n
     image_id = outlived.sort_values(["nunique", "size"], kind="stable").index[-1]
     own = table[table["image_id"] == image_id]
     left = {threshold: own.loc[kept.loc[own.index, threshold], "instance_id"].to_numpy() for threshold in kept}
-    return (*_training_image(data, "synthetic", image_id), left)
+    return (*training_image(data, "synthetic", image_id), left)
 
 
 @style()
@@ -210,7 +209,7 @@ def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figu
     return figure, axes
 
 
-def _training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+def training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
     """Image and instance ids, 0 for groups and for what has no instance."""
     image, ids = read(data.images(domain, "train").set_index("image_id").loc[image_id])
     return image, np.where(ids >= INSTANCE_BASE, ids, 0)

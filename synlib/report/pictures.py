@@ -46,6 +46,5 @@ def crop_around(mask: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of a square window around the true pixels, with a margin, as far as it fits in the frame."""
     x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
     side = min(round(1.4 * max(width, height)), *mask.shape)
-    middles = (y + height // 2, x + width // 2)
-    starts = [min(max(0, m - side // 2), length - side) for m, length in zip(middles, mask.shape, strict=True)]
-    return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+    middles = np.array([y + height // 2, x + width // 2])
+    return tuple(slice(start, start + side) for start in np.clip(middles - side // 2, 0, np.array(mask.shape) - side))

@@ -1,6 +1,5 @@
 """The study as a folder to share: executed notebooks as HTML pages, an index, figures; nothing is asked of a server."""
 
-import datetime
 import importlib.metadata
 import os
 import platform
@@ -53,11 +52,6 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
 def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
     """The executed notebook as one self-contained HTML page beside it, code folded; links ``before`` and ``after``."""
     notebook, title = _read(executed)
-    heading = title
-    for cell in notebook.cells:
-        headings = [line for line in cell.source.splitlines() if cell.cell_type == "markdown" and line.startswith("#")]
-        heading = headings[-1].lstrip("# ") if headings else heading
-        cell.metadata["alt"] = heading  # the alternative text of its figures
     html, _ = exporter().from_notebook_node(notebook, {"title": title} | neighbours)
     return _write(executed.with_suffix(".html"), html)
 
@@ -74,17 +68,14 @@ def exporter() -> nbconvert.HTMLExporter:
 def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source.
 
-    ``name``, ``title``, ``question``; ``executed``: when and how long, empty if never; ``earlier``.
+    ``name``, ``title``, ``question``; ``executed``: whether it ever was; ``notes``: papermill's, of when; ``earlier``.
     """
     path = folder / f"{name}.ipynb"
     notebook, title = _read(path if path.exists() else path_of(name))
     paragraphs = [part.strip() for cell in notebook.cells for part in cell.source.split("\n\n")]
     question = next((part.removeprefix(QUESTION) for part in paragraphs if part.startswith(QUESTION)), "")
-    notes, executed = notebook.metadata.get("papermill", {}), "at an unknown time" if path.exists() else ""
-    if path.exists() and notes.get("end_time"):
-        ended = datetime.datetime.fromisoformat(notes["end_time"])
-        executed = f"{ended:%Y-%m-%d %H:%M} UTC, in {notes['duration']:.0f} s"
-    return SimpleNamespace(name=name, title=title, question=question, executed=executed, earlier=earlier)
+    facts = {"executed": path.exists(), "earlier": earlier, "notes": notebook.metadata.get("papermill", {})}
+    return SimpleNamespace(name=name, title=title, question=question, **facts)
 
 
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:

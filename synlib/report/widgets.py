@@ -4,7 +4,6 @@ Images are uint8 (H, W, 3) RGB arrays, instance ids integer arrays (H, W).
 """
 
 import base64
-import html
 import io
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,6 +11,7 @@ from functools import lru_cache
 import cv2
 import ipywidgets
 import numpy as np
+from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
 from scapes import cityscapes
@@ -20,7 +20,7 @@ from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE, LABEL_IDS, 
 from scapes.match import Records, match_image
 from scapes.predictions import Detections, read_predictions
 from synlib.curation.prune import removed_from
-from synlib.report.figures import read
+from synlib.report.figures import read, training_image
 from synlib.report.pictures import fit, outline, paint
 from synlib.report.style import CLASS_COLORS
 from synlib.study.data import StudyData
@@ -30,6 +30,8 @@ from synlib.study.study import Study
 IMAGES = 40  # of a data set that a chooser offers
 SHOWN_PX = 960  # width of a picture; larger images are reduced to it and smaller ones magnified
 WRONG = (255, 225, 0)  # yellow: none of the classes' colours is near it
+MARK = "left: {:.2%}; bottom: {:.2%}; transform: translate(-50%, 50%); padding: .5em"  # place of a mark's box
+HTML = Environment(loader=PackageLoader("synlib.report"), autoescape=True).get_template("widgets.j2").module
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
 
 
@@ -54,7 +56,6 @@ class Explorer(ipywidgets.VBox):
 
 def removal_explorer(data: StudyData) -> Explorer:
     """Figure 3 to play with, for the images with most classes and instances. Thresholds: percent of the whole split."""
-    images = data.images("synthetic", "train").set_index("image_id")
     instances = data.instances("synthetic", "train")
     instances = instances.assign(removed_from=removed_from(instances))[~instances["crowd"]]
     richest = instances.groupby("image_id")["category"].agg(["nunique", "size"])
@@ -64,7 +65,7 @@ def removal_explorer(data: StudyData) -> Explorer:
     sliders = [ipywidgets.IntSlider(0, 0, 100, description=f"{name} (%)", **NAMED) for name in CLASSES]
     for slider, name in zip(sliders, CLASSES, strict=True):
         slider.style.handle_color = "#{:02x}{:02x}{:02x}".format(*CLASS_COLORS[name])
-    scene = lru_cache(maxsize=8)(lambda image_id: [fit(part, SHOWN_PX) for part in read(images.loc[image_id])])
+    scene = lru_cache(maxsize=8)(lambda name: [fit(a, SHOWN_PX) for a in training_image(data, "synthetic", name)])
 
     def draw() -> str:
         there = instances[instances["image_id"] == chooser.value]
@@ -121,16 +122,13 @@ class Tooltips:
         self.figure = figure
 
     def _repr_mimebundle_(self, **_) -> dict[str, str]:
-        file, width = io.BytesIO(), self.figure.bbox.width
+        file, size, boxes = io.BytesIO(), self.figure.bbox.size, []
         self.figure.savefig(file, dpi=200)
-        png, boxes = base64.b64encode(file.getvalue()).decode(), ""
         for line, texts in self.figure.tooltips.items():
-            places = 100 * line.get_transform().transform(line.get_xydata()) / self.figure.bbox.size
-            for (x, y), text in zip(places, texts, strict=True):
-                place = f"left: {x:.2f}%; bottom: {y:.2f}%; transform: translate(-50%, 50%)"
-                boxes += f'<i title="{html.escape(text)}" style="position: absolute; {place}; padding: .5em"></i>'
-        image = f'<img alt="{self.figure.name}" style="display: block; width: 100%" src="data:image/png;base64,{png}"/>'
-        shown = f'<div style="position: relative; max-width: {width:.0f}px">{image}{boxes}</div>'
+            places = line.get_transform().transform(line.get_xydata()) / size
+            boxes += [(text, MARK.format(*place)) for place, text in zip(places, texts, strict=True)]
+        png = base64.b64encode(file.getvalue()).decode()
+        shown = HTML.picture("png", png, size.round().astype(int), self.figure.name, boxes)
         return {"text/html": shown, "image/png": png, "text/plain": f"({self.figure.name})"}
 
 
@@ -176,10 +174,6 @@ def prediction_panels(
 
 
 def picture_html(image: np.ndarray, caption: str) -> str:
-    """A picture with a caption as HTML that needs nothing else; JPEG is quick: a slider waits for it."""
+    """A picture with a caption; JPEG is quick: a slider waits for it."""
     jpeg = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1]
-    source, caption = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", html.escape(caption)
-    height, width = image.shape[:2]  # known before it is decoded, so that the page does not jump
-    look = f'width="{width}" height="{height}" style="max-width:100%;height:auto" decoding="sync"'
-    picture = f'<img alt="{caption}" {look} src="{source}">'
-    return f'<figure style="margin:0">{picture}<figcaption>{caption}</figcaption></figure>'
+    return HTML.captioned(caption, "jpeg", base64.b64encode(jpeg).decode(), image.shape[1::-1])
