@@ -137,7 +137,7 @@ def coco(run: str, folder: Path, **where: Any) -> None:
     detections = exchange.coco_predictions(images, read_predictions(predictions))
     files.write_json(folder / "truth.json", truth)
     files.write_json(folder / "predictions.json", detections)
-    found = 100 * exchange.coco_ap(truth, detections).set_index(["class", "metric"])["value"].unstack(sort=False)
+    found = 100 * exchange.coco_ap(truth, detections)
     print("COCO mask AP in percent", found.to_string(float_format="{:.1f}".format), sep="\n")
 
 

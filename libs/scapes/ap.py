@@ -11,7 +11,6 @@ every detection of a class is ignored, AP is 0 here (the official evaluator fail
 """
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,14 +29,13 @@ Bands = Mapping[str, tuple[float, float]]  # name -> half-open range of area [lo
 
 def outcomes(records: Records) -> np.ndarray:
     """What becomes of each detection at each overlap, int8 ``(P, 10)``: one of the four constants above."""
-    truths, predictions = records.truths, records.predictions
+    truths, predictions, (of_truths, of_predictions) = records.truths, records.predictions, records.counts.T
     iou, ignored = predictions["iou"][:, None], predictions["ignored"][:, None]
     # Without a match: a false positive, unless too much of it lies on what is ignored
     matched = iou > OVERLAPS
     outcome = np.where(~matched & (ignored <= OVERLAPS), FALSE_POSITIVE, IGNORED).astype(np.int8)
     # From a row in the image's truths to the row in all truths, -1 if none
-    truth_image, prediction_image = records.images
-    first_truth = np.searchsorted(truth_image, prediction_image)
+    first_truth = np.repeat(np.cumsum(of_truths) - of_truths, of_predictions)
     prediction_truth = np.where(predictions["truth"] < 0, -1, first_truth + predictions["truth"])
     # With a match of evaluated ground truth (-1 finds the appended False): true once, for the highest score
     evaluated = np.append(truths["evaluated"], False)[prediction_truth]
@@ -125,8 +123,8 @@ def thirds(records: Records) -> Bands:
     areas = records.truths["area_px"][records.truths["evaluated"]]
     if not len(areas):
         raise ValueError("found no evaluated ground truth, expected some to divide into thirds")
-    ends = [0, *(1 + np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")).tolist()]
-    return dict(zip(("small", "medium", "large"), itertools.pairwise(ends), strict=True))
+    small, medium, large = (1 + np.quantile(areas, [1 / 3, 2 / 3, 1], method="lower")).tolist()
+    return {"small": (0, small), "medium": (small, medium), "large": (medium, large)}
 
 
 def ap_by_size(records: Records, bands_px: Bands) -> pd.DataFrame:
@@ -140,16 +138,11 @@ def ap_by_size(records: Records, bands_px: Bands) -> pd.DataFrame:
     """
     tables = []
     for name, (low, high) in bands_px.items():
-        of_band = _restricted(records, low, high)
-        ap, truths = summary(average_precision(of_band))[:, 0], counts(of_band)["truths"]
-        tables.append(pd.DataFrame({"class": NAMES, "size": name, "ap": ap, "count": [*truths, sum(truths)]}))
+        truths, predictions = records.truths.copy(), records.predictions.copy()
+        truths["evaluated"] &= (truths["area_px"] >= low) & (truths["area_px"] < high)
+        # Without a match, a detection counts by its own area
+        predictions["ignored"][(predictions["area_px"] < low) | (predictions["area_px"] >= high)] = 1
+        of_band = dataclasses.replace(records, truths=truths, predictions=predictions)
+        ap, count = summary(average_precision(of_band))[:, 0], counts(of_band)["truths"]
+        tables.append(pd.DataFrame({"class": NAMES, "size": name, "ap": ap, "count": [*count, sum(count)]}))
     return pd.concat(tables, ignore_index=True)
-
-
-def _restricted(records: Records, low: float, high: float) -> Records:
-    """With only the ground truth of areas ``[low, high)`` evaluated."""
-    truths, predictions = records.truths.copy(), records.predictions.copy()
-    truths["evaluated"] &= (truths["area_px"] >= low) & (truths["area_px"] < high)
-    # Without a match, a detection counts by its own area
-    predictions["ignored"][(predictions["area_px"] < low) | (predictions["area_px"] >= high)] = 1
-    return dataclasses.replace(records, truths=truths, predictions=predictions)

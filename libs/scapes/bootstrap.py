@@ -63,11 +63,10 @@ def read_draws(records_path: str | Path) -> Draws:
     A kept file that is damaged, or was made from other records, is made again. Raises ValueError naming the records
     file if it is missing or unreadable, and as :func:`draw`.
     """
-    records_path = Path(records_path)
-    kept = records_path.with_name("draws.npz")
+    kept = Path(records_path).with_name("draws.npz")
     made_from = ""
     with contextlib.suppress(*DAMAGE):  # a missing file is among them
-        made_from = f"{_VERSION} {RESAMPLES} {SEED} {hashlib.sha256(records_path.read_bytes()).hexdigest()}"
+        made_from = f"{_VERSION} {RESAMPLES} {SEED} {hashlib.sha256(Path(records_path).read_bytes()).hexdigest()}"
         with np.load(kept) as file:
             if str(file["made_from"]) == made_from:
                 return Draws(file["value"], file["drawn"], str(file["truth"]))
@@ -106,6 +105,5 @@ def over_seeds(drawn: np.ndarray) -> np.ndarray:
 
 def check_pairable(draws: Iterable[Draws], what: str) -> None:
     """Raise ValueError, with ``what`` in front, if the runs were not evaluated on the same images and ground truth."""
-    truths = {item.truth for item in draws}
-    if len(truths) > 1:
+    if len(truths := {item.truth for item in draws}) > 1:
         raise ValueError(f"{what}: found runs evaluated on {len(truths)} different sets of images, expected one")

@@ -10,16 +10,13 @@ differs from the Cityscapes one: it knows no void, and evaluates ground truth of
 metric: ``pycocotools`` (``coco.py``, ``cocoeval.py``); https://cocodataset.org/#format-data.
 """
 
-import collections
-import contextlib
 import copy
-import functools
 import re
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -83,30 +80,26 @@ def read_submission(path: str | Path, images: pd.DataFrame) -> Iterator[Detectio
     As in the official evaluator, other texts, caravans and trailers are passed over. Raises ``OSError``, or
     ``ValueError`` that names the image, text or mask with something that the server would refuse.
     """
-    with contextlib.ExitStack() as stack:
-        folder = Path(path)
-        if not folder.is_dir():
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{folder.name}-")))
+    with tempfile.TemporaryDirectory(prefix=f"{Path(path).name}-") as extracted, ThreadPool() as pool:
+        if is_file := not Path(path).is_dir():
             try:
                 with zipfile.ZipFile(path) as archive:
-                    archive.extractall(folder)
+                    archive.extractall(extracted)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise BadFile("submission", path, str(error), "a folder or a complete ZIP file") from error
-        texts = collections.defaultdict(list)
-        for text in folder.rglob("*.txt"):
-            texts[image_id_of(text.name)].append(text)
-        pool = stack.enter_context(ThreadPool())  # most of the time goes into decoding PNGs, which threads share
-        yield from pool.imap(functools.partial(_read_image, path, texts), images.itertuples())
+        texts: dict[str, list[Path]] = {}
+        for text in Path(extracted if is_file else path).rglob("*.txt"):
+            texts.setdefault(image_id_of(text.name), []).append(text)
+        # Most of the time goes into decoding PNGs, which threads share
+        yield from pool.imap(lambda image: _read_image(path, texts.get(image.image_id, []), image), images.itertuples())
 
 
-def _read_image(path: str | Path, texts: Mapping[str, list[Path]], image: Any) -> Detections:
-    """The detections of a row of an image table; ``texts``: by image id."""
-    if len(found := texts[image.image_id]) != 1:
-        raise ValueError(
-            f"{path}, image {image.image_id}: found {len(found)} texts, expected one {image.image_id}*.txt"
-        )
-    (text,), rows = found, []
-    for line in text.read_text(errors="replace").splitlines():
+def _read_image(path: str | Path, texts: list[Path], image: Any) -> Detections:
+    """The detections of a row of an image table; ``texts``: those of this image, which should be one."""
+    image_id, rows = image.image_id, []
+    if len(texts) != 1:
+        raise ValueError(f"{path}, image {image_id}: found {len(texts)} texts, expected one {image_id}*.txt")
+    for line in (text := texts[0]).read_text(errors="replace").splitlines():
         match = _LINE.fullmatch(line)
         if not match or int(match["label"]) not in INSTANCE_LABEL_IDS:
             raise ValueError(f"{path}, {text.name}: found {line!r}, expected {_EXPECTED}")
@@ -114,7 +107,7 @@ def _read_image(path: str | Path, texts: Mapping[str, list[Path]], image: Any) -
             rows.append((LABEL_IDS.index(int(match["label"])), float(match["score"]), text.parent / match["png"]))
     category, score, masks = zip(*rows, strict=True) if rows else ((), (), ())
     frames = (png.read(mask, "gray 8", "gray 1", "gray 16") for mask in masks)
-    return from_masks(image.image_id, (image.height, image.width), category, score, frames)
+    return from_masks(image_id, (image.height, image.width), category, score, frames)
 
 
 def run_lengths(mask: np.ndarray) -> dict:
@@ -156,9 +149,9 @@ def coco_predictions(images: pd.DataFrame, detections: Iterable[Detections]) -> 
 
 
 def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
-    """COCO mask AP with at most 100 detections per image: one row per metric and class, and one for the mean.
+    """COCO mask AP with at most 100 detections per image, 0..1, NaN for a class without ground truth.
 
-    Columns: class, metric (``ap``, ``ap50``, ``ap75``), value 0..1, NaN for a class without ground truth.
+    Rows: the classes, and their mean. Columns: ``ap``, ``ap50``, ``ap75``.
     """
     known = COCO(copy.deepcopy(truth))
     found = known.loadRes(copy.deepcopy(predictions)) if predictions else COCO()
@@ -170,7 +163,7 @@ def coco_ap(truth: dict, predictions: Sequence[dict]) -> pd.DataFrame:
     columns = {"ap": by_overlap.mean(1), "ap50": by_overlap[:, 0], "ap75": by_overlap[:, 5]}
     table = pd.DataFrame(columns, index=pd.Index(CLASSES, name="class"))
     table.loc[MEAN] = table.mean()  # of the classes that are not NaN
-    return table.melt(ignore_index=False, var_name="metric").reset_index()
+    return table
 
 
 def _annotate(path: str) -> list[dict]:

@@ -35,7 +35,11 @@ def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, pr
     Raises ``OSError`` for a missing file, ``BadFile`` for a truncated PNG, and for a photo of a kind that training
     cannot read or, in an image table with sizes, of another size than its labels.
     """
-    kept = Path(cache_dir) / f"fingerprint-{_stamp(images)}.txt" if cache_dir else None
+    # The cache knows the files by their paths, sizes and times of change
+    columns = images.reindex(columns=["dataset", "split", "image_id", *FILES], fill_value="").to_dict("list")
+    files = [os.stat(path) for name in FILES for path in columns[name] if path]
+    stamp = repr((columns, [(file.st_size, file.st_mtime_ns) for file in files])).encode()
+    kept = Path(cache_dir) / f"fingerprint-{hashlib.sha256(stamp).hexdigest()[:16]}.txt" if cache_dir else None
     if kept and kept.is_file() and re.fullmatch("[0-9a-f]{16}", found := kept.read_text()):
         return found
     rows = images.to_dict("records")
@@ -44,17 +48,6 @@ def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, pr
         with replacing(kept) as temporary:
             temporary.write_text(found)
     return found
-
-
-def _stamp(images: pd.DataFrame) -> str:
-    """Hash of the paths, sizes and times of change of all files of an image table; opens none of them."""
-    digest = hashlib.sha256(repr(images[["dataset", "split", "image_id"]].values.tolist()).encode())
-    for column in (name for name in FILES if name in images):
-        paths = images[column].tolist()
-        found = [os.stat(path) for path in paths if path]
-        digest.update(os.fsencode("\0".join([column, *paths, ""])))
-        digest.update(np.array([(file.st_size, file.st_mtime_ns) for file in found], np.int64).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def image_digest(image: dict) -> str:

@@ -17,8 +17,6 @@ authors define it for Cityscapes: the IoU is the smaller of that of the masks an
 mask less the mask eroded by some pixels; what lies beyond the frame erodes it too. All else is as above.
 """
 
-import itertools
-import math
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -47,16 +45,11 @@ TRUTH = np.dtype([("instance_id", np.int32), ("category", np.int8), ("area_px", 
 """One ground truth; ``evaluated`` is false for groups and for ground truth under the minimum area."""
 
 PREDICTION = np.dtype(
-    [
-        ("category", np.int8),
-        ("score", np.float32),
-        ("area_px", np.int32),
-        ("iou", np.float64),  # with the ground truth of its class that it overlaps best; 0 if none
-        ("truth", np.int16),  # that ground truth's row in the image's truths; -1 if none
-        ("ignored", np.float64),  # void + group + tiny pixels over area
-    ]
+    [("category", "i1"), ("score", "f4"), ("area_px", "i4"), ("iou", "f8"), ("truth", "i2"), ("ignored", "f8")]
 )
-"""One detection with at least a pixel. IoU over 0.5 is possible with one ground truth only: the best suffices."""
+"""One detection with at least a pixel. ``iou``: with the ground truth of its class that it overlaps best, 0 if none;
+over 0.5 with one only: the best suffices. ``truth``: that ground truth's row in the image's truths, -1 if none.
+``ignored``: void + group + tiny pixels over area."""
 
 DAMAGE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)  # what np.load raises
 
@@ -113,7 +106,7 @@ def match_image(
     pixels = _shared_pixels(instance_map, detections, truths)
     predictions = _compare(pixels, detections, truths, min_area_px)
     if band > 0:
-        width = max(1, round(band * math.hypot(*detections.size)))
+        width = max(1, round(band * np.hypot(*detections.size)))
         for row, index in zip(predictions, np.flatnonzero(pixels.sum(1)), strict=True):
             if row["iou"] > OVERLAPS[0]:  # else it matches nothing anyhow
                 of_bands = _band_iou(instance_map, instances[row["truth"]], detections, index, width)
@@ -190,7 +183,7 @@ def match_data_set(
         return [match_image(png.read(group[item.image_id], "gray 16"), item, **how) for item in items]
 
     matched = map_items(match, groups, workers=workers, description="matching" * progress, unit="groups")
-    return pool(itertools.chain.from_iterable(matched))
+    return pool(record for group in matched for record in group)
 
 
 def write_records(path: str | Path, records: Records) -> None:

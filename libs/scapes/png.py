@@ -36,7 +36,7 @@ class Header(NamedTuple):
 def read_header(path: str | Path, *kinds: str) -> Header:
     """What the first 33 bytes say; raises ``OSError``, or ``BadFile``, also for another kind of PNG than ``kinds``."""
     with open(path, "rb", buffering=0) as file:
-        return _parse_header(file.read(33), path, kinds)
+        return _check(path, kinds, file.read(33))
 
 
 def read_ends(path: str | Path, *kinds: str) -> tuple[Header, int, bytes]:
@@ -46,12 +46,10 @@ def read_ends(path: str | Path, *kinds: str) -> tuple[Header, int, bytes]:
     text follows the pixels: only of that). Raises as :func:`read_header`, and ``BadFile`` without end mark.
     """
     with open(path, "rb", buffering=0) as file:
-        header = _parse_header(file.read(33), path, kinds)
-        size = os.fstat(file.fileno()).st_size
+        head, size = file.read(33), os.fstat(file.fileno()).st_size
         file.seek(max(0, size - 20))
         tail = file.read(20)
-    _check_end(tail, size, path)
-    return header, size, tail
+    return _check(path, kinds, head, tail, size), size, tail
 
 
 def read(path: str | Path, *kinds: str) -> np.ndarray:
@@ -60,8 +58,7 @@ def read(path: str | Path, *kinds: str) -> np.ndarray:
     ``gray 8``: uint8 (H, W); ``gray 16``: uint16 (H, W); ``RGB 8``: uint8 (H, W, 3), **BGR**; ``RGBA 8``: BGRA.
     """
     data = Path(path).read_bytes()
-    _parse_header(data[:33], path, kinds)
-    _check_end(data[-20:], len(data), path)
+    _check(path, kinds, data[:33], data[-20:], len(data))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise BadFile("damaged PNG", path, f"{len(data)} bytes whose pixels cannot be decoded", "a complete PNG")
@@ -75,7 +72,8 @@ def write(path: str | Path, image: np.ndarray, *, sync: bool = True) -> None:
         temporary.write_bytes(data)
 
 
-def _parse_header(head: bytes, path: str | Path, kinds: Collection[str] = ()) -> Header:
+def _check(path: str | Path, kinds: Collection[str], head: bytes, tail: bytes = END, size: int = 0) -> Header:
+    """The header, from the first 33 bytes; ``BadFile`` if it is wrong, or ``tail`` of the ``size`` bytes no end."""
     if not head:
         raise BadFile("empty file", path, "0 bytes", "a PNG")
     if len(head) < 33 or head[:8] != SIGNATURE or head[12:16] != b"IHDR":
@@ -85,9 +83,6 @@ def _parse_header(head: bytes, path: str | Path, kinds: Collection[str] = ()) ->
     if kinds and header.kind not in kinds:
         expected = f"{' or '.join(kinds)}-bit (was it converted by another tool?)"
         raise BadFile("PNG kind", path, f"{header.kind}-bit", expected)
-    return header
-
-
-def _check_end(tail: bytes, size: int, path: str | Path) -> None:
     if not tail.endswith(END):
         raise BadFile("truncated PNG", path, f"{size} bytes without end mark", "a PNG that ends with IEND")
+    return header

@@ -99,7 +99,10 @@ def write_predictions(path: str | Path, detections: Iterable[Detections]) -> Non
     items, written = iter(detections), []
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
         while group := list(itertools.islice(items, IMAGES_PER_ROW_GROUP)):
-            writer.write_table(pa.Table.from_pylist([_row(item) for item in group], _SCHEMA))
+            rows = [(item.image_id, *item.size, item.category, item.score, item.boxes.tolist()) for item in group]
+            masks = [[np.packbits(mask).tobytes() for mask in item.masks] for item in group]
+            columns = (*zip(*rows, strict=True), masks)
+            writer.write_table(pa.Table.from_pydict(dict(zip(_SCHEMA.names, columns, strict=True)), _SCHEMA))
             written += [item.image_id for item in group]
         check_images(written, written)
 
@@ -157,9 +160,3 @@ def _opened(path: str | Path) -> Iterator[pq.ParquetFile]:
             yield file
     except pa.ArrowException as error:
         raise BadFile("predictions", path, str(error), "the Parquet file that was written there") from error
-
-
-def _row(item: Detections) -> dict:
-    masks = [np.packbits(mask).tobytes() for mask in item.masks]
-    fields = (item.image_id, *item.size, item.category, item.score, item.boxes.tolist(), masks)
-    return dict(zip(_SCHEMA.names, fields, strict=True))
