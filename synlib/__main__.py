@@ -82,7 +82,7 @@ def verify(root: Path, as_json: bool, **how: Any) -> int:
 
 @commands.command(params=[_path("source"), _path("target"), *HARMONIZE, *POLICIES])
 def harmonize(source: Path, target: Path, **given: Any) -> None:
-    """Write a Cityscapes-format copy of a synthetic data set (section 3.2)."""
+    """Write a Cityscapes-format copy of a data set: synscapes, urbansyn (section 3.2); bdd100k, vistas (their val)."""
     from scapes.synthetic import split_ids
     from synlib.curation.harmonize import count_table, harmonize_dataset
     from synlib.profile import parse_settings

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from scapes import cityscapes
+from scapes.streets import VISTAS, Streets
 
 HEIGHT, WIDTH = 12, 16
 CLASSES = {7: 32, 300: 26, 2400004: 24, 99: 28}
@@ -72,6 +73,24 @@ def write_urbansyn(root: Path, boxes: list | dict | None = None) -> Path:
     (root / "bbox2d").mkdir()
     boxes = [{"color": [1, 2, 3, 255], "label": "Car"}] if boxes is None else boxes
     (root / "bbox2d/bbox2d_0001.json").write_text(json.dumps(boxes))
+    return root
+
+
+VISTAS_NAMES = ["object--vehicle--car", "construction--flat--road", *list(VISTAS.classes)[::-1], "void--ego-vehicle"]
+
+
+def write_street(root: Path, layout: Streets) -> Path:
+    """One image, whose six columns are two cars, a group of persons, a bicycle, what is not evaluated, a road."""
+    paths = {name: Path(path) for name, path in layout.paths(root, *layout.groups, "a_1-b").items()}
+    save(paths["image_path"], photo(4, 6, 1))
+    if layout is VISTAS:
+        names = ("human--person--person-group", "object--vehicle--bicycle", "void--ego-vehicle")
+        group, bicycle, void = (256 * VISTAS_NAMES.index(name) for name in names)
+        save(paths["instance_path"], np.tile(np.array([0, 7, group, bicycle + 255, void, 256], np.uint16), (4, 1)))
+        paths["meta_path"].write_text(json.dumps({"labels": [{"name": name} for name in VISTAS_NAMES]}))
+    else:  # BGRA: id // 256, flags, class, id % 256
+        row = [[0, 0, 3, 1], [1, 12, 3, 1], [0, 2, 1, 2], [0, 8, 8, 3], [0, 1, 4, 4], [0, 0, 0, 0]]
+        save(paths["instance_path"], np.tile(np.array(row, np.uint8), (4, 1, 1)))
     return root
 
 

@@ -21,7 +21,10 @@ from scapes import files, png
 from scapes.files import BadFile
 from scapes.labels import check_instance_ids, read_label_ids
 
-FORMATS = {"leftImg8bit": "cityscapes", "img": "synscapes", "panoptic": "urbansyn"}  # folder of its own -> layout
+FORMATS = {
+    "leftImg8bit": "cityscapes", "img": "synscapes", "panoptic": "urbansyn", "labels/ins_seg": "bdd100k",
+    "validation/v2.0": "vistas",
+}  # folder of its own -> layout  # fmt: skip
 MANIFEST, PARTIAL_MANIFEST = "harmonized.json", "harmonizing.json"
 _COLUMNS = ["image_path", "instance_path", "label_path"]
 
@@ -42,10 +45,14 @@ class Layout:
     name: str
     readers: dict[str, Callable[[str], Any]]  # label_path, instance_path, more -> reader; raises BadFile
 
-    files, groups, key, example, large, lists_all = (
+    files, groups, key, example, large, lists_all, classes = (
         property(lambda self, field=field: _layouts()[self.name][field])
-        for field in ("files", "groups", "key", "example", "large", "lists_all")
+        for field in ("files", "groups", "key", "example", "large", "lists_all", "classes")
     )
+
+    def read_photo(self, path: str) -> np.ndarray:
+        """uint8 (H, W, ...), BGR where it has colours; raises ``BadFile`` or ``OSError``."""
+        return png.read(path, *png.PHOTO)
 
     def paths(self, root: str | Path, group: str, key: str) -> dict[str, str]:
         """Where the files of an image belong, by column."""

@@ -1,7 +1,8 @@
 """Check a data set on disk, file by file, and report everything that is wrong with it in one table.
 
-Cityscapes-format trees, raw Synscapes and raw UrbanSyn are recognised by their folders. The rules are the readers': a
-finding is an ``error`` when training, evaluation or harmonisation would stop or go wrong on it, else a ``note``.
+Cityscapes-format trees, raw Synscapes, UrbanSyn, BDD100K and Mapillary Vistas are recognised by their folders. The
+rules are the readers': a finding is an ``error`` when training, evaluation or harmonisation would stop or go wrong on
+it, else a ``note``.
 """
 
 import functools
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scapes import cityscapes, png
+from scapes import cityscapes
 from scapes.cityscapes import FORMATS, Layout, nearby
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
 from scapes.parallel import map_items
+from scapes.streets import STREETS
 from scapes.synthetic import SYNTHETIC, split_images
 
 COLUMNS = ["severity", "kind", "path", "found", "expected"]
@@ -51,7 +53,7 @@ def recognized(root: str | Path) -> Layout:
     """The layout of the data set in ``root``; raises ``BadFile`` if it is none of these."""
     for folder, name in FORMATS.items():
         if os.path.isdir(f"{root}/{folder}"):
-            return SYNTHETIC.get(name, cityscapes.LAYOUT)
+            return (SYNTHETIC | STREETS).get(name, cityscapes.LAYOUT)
     found = "none of the folders" if os.path.isdir(root) else "no such folder"
     raise BadFile("missing", root, found, f"one of {', '.join(FORMATS)}{nearby(root)}")
 
@@ -112,7 +114,7 @@ def _check_image(root: Path, layout: Layout, image: tuple[list[str], str]) -> li
     labels = None if groups == ["test"] else _attempt(findings, layout.read_labels, paths)
     for group in groups:
         path = layout.paths(root, group, key)["image_path"]
-        photo = _attempt(findings, png.read, path, *png.PHOTO)
+        photo = _attempt(findings, layout.read_photo, path)
         if labels and photo is not None:
             _attempt(findings, layout.check_image_size, path, photo.shape[:2], labels[0].shape, group)
     if labels:

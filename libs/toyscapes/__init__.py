@@ -1,8 +1,9 @@
-"""Draws miniature street data sets, written to disk exactly as Cityscapes, Synscapes and UrbanSyn are.
+"""Draws miniature street data sets, written to disk exactly as Cityscapes, Synscapes, UrbanSyn and others are.
 
 For whoever tests or teaches code that reads these data sets, without a download, a licence or a GPU: a "real" domain in
 Cityscapes' format, and a "synthetic" one in the format of Synscapes or UrbanSyn, with the same streets drawn in another
-look. Every image is a function of the seed, its domain and its number::
+look; and further streets of the real domain as BDD100K and Mapillary Vistas have them. Every image is a function of
+the seed, its domain and its number::
 
     from toyscapes import draw_scene, write_cityscapes, write_synscapes
 
@@ -16,6 +17,9 @@ noise of the real one's sensor; ``scene`` turns the layers into labels; ``writer
 """
 
 from toyscapes.scene import DOMAINS, Instance, Scene, draw_scene
-from toyscapes.writers import write_cityscapes, write_synscapes, write_urbansyn
+from toyscapes.writers import write_cityscapes, write_streets, write_synscapes, write_urbansyn
 
-__all__ = ["DOMAINS", "Instance", "Scene", "draw_scene", "write_cityscapes", "write_synscapes", "write_urbansyn"]
+__all__ = [
+    "DOMAINS", "Instance", "Scene", "draw_scene", "write_cityscapes", "write_streets", "write_synscapes",
+    "write_urbansyn",
+]  # fmt: skip

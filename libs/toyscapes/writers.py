@@ -1,4 +1,4 @@
-"""Writes toy streets to disk, exactly as Cityscapes, Synscapes and UrbanSyn are.
+"""Writes toy streets to disk, exactly as Cityscapes, Synscapes, UrbanSyn, BDD100K and Mapillary Vistas are.
 
 A folder is complete when ``toyscapes.json`` stands in it, which is written last and holds the parameters. Writing again
 with the same parameters does nothing, after an interruption it goes on where it stopped; other parameters are an error.
@@ -16,9 +16,11 @@ import cv2
 import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
+from scapes import labels, png
 from scapes.files import fill, naming, replacing
-from scapes.labels import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
+from scapes.labels import BICYCLE, BUS, CAR, INSTANCE_LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER, TRAIN, TRUCK
 from scapes.parallel import map_items
+from scapes.streets import STREETS, VISTAS
 from toyscapes.scene import Instance, Scene, check_look, draw_scene
 from toyscapes.stage import KERB_M
 
@@ -32,7 +34,10 @@ CITIES = {
     "test": ("berlin", "bonn", "mainz"),
 }
 _CITY_RUN = 25  # images in a row from one city
-_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000, "urbansyn": 3_000_000}  # scene index of the first image
+_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000, "urbansyn": 3_000_000, "bdd100k": 4_000_000,
+          "vistas": 5_000_000}  # scene index of the first image  # fmt: skip
+VISTAS_NAMES = ("animal--bird", "construction--structure--building", *VISTAS.classes, "void--unlabeled")
+"""Some of the classes of Mapillary Vistas, and all that :mod:`scapes.streets` knows; the place is the number."""
 
 
 def write_cityscapes(
@@ -98,6 +103,18 @@ def write_urbansyn(
     return _write(Path(root), parameters, jobs, _write_urbansyn_image, workers)
 
 
+def write_streets(
+    root: str | Path, layout: str, *, val: int, height: int, width: int, seed: int = 0, workers: int | None = None,
+    gap: float = 1.0,
+) -> dict:  # fmt: skip
+    """Write ``val`` further scenes of the real domain as the validation images of ``bdd100k`` or ``vistas``.
+
+    The layouts are those of :mod:`scapes.streets`; arguments and errors otherwise as of :func:`write_cityscapes`.
+    """
+    parameters = _parameters(layout, {"val": val}, height, width, seed, gap)
+    return _write(Path(root), parameters, range(1, val + 1), _write_street_image, workers)
+
+
 def _parameters(layout: str, counts: dict[str, int], height: int, width: int, seed: int, gap: float) -> dict:
     check_look(height, width, gap)
     for split, count in counts.items():
@@ -105,15 +122,8 @@ def _parameters(layout: str, counts: dict[str, int], height: int, width: int, se
             raise ValueError(f"{split}={count}: the number of images must be 0 or more")
     if not sum(counts.values()):
         raise ValueError("no images asked for: every split is 0")
-    return {
-        "generator": GENERATOR,
-        "layout": layout,
-        **counts,
-        "height": height,
-        "width": width,
-        "seed": seed,
-        "gap": gap,
-    }
+    look = {"height": height, "width": width, "seed": seed, "gap": gap}
+    return {"generator": GENERATOR, "layout": layout, **counts, **look}
 
 
 def _write(root: Path, parameters: dict, jobs: Sequence, write_image: Callable, workers: int | None) -> dict:
@@ -263,6 +273,40 @@ def _urbansyn_boxes(scene: Scene, panoptic: np.ndarray) -> list[dict]:
             }
         )
     return boxes
+
+
+def _write_street_image(root: Path, parameters: dict, number: int) -> None:
+    layout = STREETS[parameters["layout"]]
+    paths = layout.paths(root, *layout.groups, f"_{number:05d}-toyscapes_street")
+    last = Path(paths["instance_path"])
+    if last.exists():
+        return
+    scene = _draw("real", _FIRST[layout.name] + number, parameters)
+    _write_bytes(Path(paths["image_path"]), cv2.imencode(".jpg", scene.image[..., ::-1])[1])
+    label, single = labels.label_of_instance(scene.instance_map), scene.instance_map >= labels.INSTANCE_BASE
+    if layout is VISTAS:
+        _write_json(Path(paths["meta_path"]), {"labels": [{"name": name} for name in VISTAS_NAMES]})
+        number = scene.instance_map % labels.INSTANCE_BASE * single
+        pixels = (256 * _vistas_classes()[single.astype(int), label] + number).astype(np.uint16)
+    else:
+        numbers = np.unique(scene.instance_map, return_inverse=True)[1].reshape(label.shape)
+        category = labels.CATEGORY_OF_LABEL[label]
+        ignored = np.isin(label, INSTANCE_LABEL_IDS) & (category < 0)  # caravans, as cars
+        class_ = np.where(ignored, labels.CATEGORY_OF_LABEL[CAR], category) + 1
+        flags = (class_ > 0) * (ignored + 2 * ~single)
+        pixels = np.stack([numbers >> 8, flags, class_, numbers & 255], 2).astype(np.uint8)  # BGRA
+    png.write(last, pixels, sync=False)
+
+
+def _vistas_classes() -> np.ndarray:
+    """Number of Vistas' class for each label id, (2, 34): in a group or without instances, and as one instance."""
+    ours = [VISTAS.classes.get(name) for name in VISTAS_NAMES]
+    classes = np.full((2, len(NAMES)), VISTAS_NAMES.index("construction--structure--building"))
+    classes[:, labels.VOID_IDS] = VISTAS_NAMES.index("void--unlabeled")
+    classes[0, INSTANCE_LABEL_IDS] = VISTAS_NAMES.index("object--vehicle--vehicle-group")
+    classes[0, PERSON] = ours.index("persongroup")
+    classes[1, INSTANCE_LABEL_IDS] = [ours.index(NAMES[label]) for label in INSTANCE_LABEL_IDS]
+    return classes
 
 
 def _draw(domain: str, index: int, parameters: dict) -> Scene:

@@ -1,6 +1,7 @@
-"""Section 3.2 for a whole data set: a synthetic one, written out in the format of Cityscapes.
+"""Section 3.2 for a whole data set: a synthetic one, or other streets, written out in the format of Cityscapes.
 
-The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_NNNNNN_000000_leftImg8bit.png`` (a link or a copy), and under ``gtFine``
+The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_ID_000000_leftImg8bit.png`` (a link or a copy; of a JPEG its pixels; in
+ID, numbers have six digits, and ~ stands for _), and under ``gtFine``
 ``*_instanceIds.png``, ``*_labelIds.png`` and ``*_polygons.json``. Detectron2 takes the image size from that last file.
 It has **no polygons** (no key ``objects``, so that a tool that wants them fails instead of finding none) but the counts
 of the image, and what the metadata say of its instances. Where it stands, the image is done. The manifest
@@ -28,9 +29,12 @@ from scapes.files import FULL, check_request, fill, read_json, replacing, write_
 from scapes.instances import combine, fingerprint, image_digest
 from scapes.labels import INSTANCE_BASE, NAMES
 from scapes.parallel import map_items
+from scapes.streets import STREETS
 from scapes.synthetic import DETAILS, SYNTHETIC
 from synlib.curation.rider_rule import DECIDED, DEFAULT_POLICY, Policy, harmonize_maps
 from synlib.section import check
+
+DATASETS = SYNTHETIC | STREETS
 
 
 def harmonize_dataset(
@@ -38,7 +42,7 @@ def harmonize_dataset(
     variant: str = "rgb", splits: Mapping[str, Iterable[int | str]] | None = None, images: str = "link",
     cache_dir: str | Path | None = None, workers: int | None = None,
 ) -> dict:  # fmt: skip
-    """Write ``source``, a raw synthetic data set, to ``target`` in Cityscapes format; returns the manifest.
+    """Write ``source``, a raw data set of :data:`DATASETS`, to ``target`` in Cityscapes format; returns the manifest.
 
     variant: which of its images; the labels are enlarged to the size of larger ones. splits: what
     :func:`scapes.synthetic.split_ids` gives; default: its rule. images: ``link`` (relative symbolic links; copies where
@@ -54,9 +58,10 @@ def harmonize_dataset(
     """
     source, target = Path(source), Path(target)
     check(images in ("link", "copy"), images, "link or copy", "images")
-    check(dataset in SYNTHETIC, dataset, f"one of {', '.join(SYNTHETIC)}", "dataset")
-    table = SYNTHETIC[dataset].read_images(source, variant, splits)
-    keys = [f"{dataset}/{dataset}_{int(number):06d}_000000" for number in table["image_id"]]
+    check(dataset in DATASETS, dataset, f"one of {', '.join(DATASETS)}", "dataset")
+    table = DATASETS[dataset].read_images(source, variant, splits)
+    names = [image_id.zfill(6) if image_id.isdigit() else image_id.replace("_", "~") for image_id in table["image_id"]]
+    keys = [f"{dataset}/{dataset}_{name}_000000" for name in names]
     placed = [cityscapes.LAYOUT.paths(target, split, key) for split, key in zip(table["split"], keys, strict=True)]
     request = {"dataset": dataset, "variant": variant, "images": images, "policy": policy.to_dict() | DECIDED}
     request["number_of_images"] = table["split"].value_counts().sort_index().to_dict()
@@ -64,8 +69,8 @@ def harmonize_dataset(
     one = functools.partial(_try_one, policy=policy, mode=images, variant=variant)
     work = functools.partial(_harmonize_all, table.assign(placed=placed), target, one, workers)
     manifest = fill(target, request, work, manifest=cityscapes.MANIFEST, partial=cityscapes.PARTIAL_MANIFEST)
-    table["image_path"] = [paths["image_path"] for paths in placed]  # so it is seen that none is gone or a dead link
-    check_request(target, manifest, {"source_fingerprint": _fingerprint(table, target, cache_dir)})
+    found = _fingerprint(table, [paths["image_path"] for paths in placed], target, cache_dir)
+    check_request(target, manifest, {"source_fingerprint": found})
     return manifest
 
 
@@ -84,7 +89,9 @@ def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: in
     if failures:
         shown = "\n  ".join(failures[:10])
         raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
-    if one.keywords["mode"] == "link" and not os.path.islink(table["placed"].iloc[0]["image_path"]):
+    first = table.iloc[0]
+    linked = one.keywords["mode"] == "link" and first["image_path"].endswith(".png")
+    if linked and not os.path.islink(first["placed"]["image_path"]):
         tqdm.write(f"{target}: images are copied: this file system has no symbolic links", file=sys.stderr)
     os.sync()  # the images are on disk before the manifest says so
     return {"synlib_version": synlib.__version__, "source_fingerprint": combine(digests), "counts": _nested(counts)}
@@ -95,9 +102,14 @@ def _nested(counts: Counter) -> dict[str, dict[str, int]]:
     return {event: {name: counts[key, name] for key, name in sorted(counts) if key == event} for event in events}
 
 
-def _fingerprint(table: pd.DataFrame, target: Path, cache_dir: str | Path | None) -> str:
+def _fingerprint(table: pd.DataFrame, placed: list[str], target: Path, cache_dir: str | Path | None) -> str:
+    """Of the source, with the images where they were ``placed``: so it is seen that none is gone or a dead link."""
     try:
-        return fingerprint(table, cache_dir, progress=True)
+        if converted := not table["image_path"].iloc[0].endswith(".png"):
+            for path in placed:
+                os.stat(path)
+        images = table if converted else table.assign(image_path=placed)
+        return fingerprint(images, cache_dir, progress=True)
     except FileNotFoundError as error:
         path = error.filename
         what = f"links to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "missing"
@@ -120,11 +132,13 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
 
     ``digest``: of the input, kept. Raises ``BadFile``, ``ValueError`` or ``OSError`` naming the file that is at fault.
     """
-    dataset, paths = SYNTHETIC[image["dataset"]], image["placed"]
+    dataset, paths = DATASETS[image["dataset"]], image["placed"]
     if (done := _counts_if_complete(paths, digest)) is not None:
         return done
     class_map, instance_map, classes = dataset.read_labels(image)
-    height, width = png.read_header(image["image_path"])[:2]
+    is_png = image["image_path"].endswith(".png")
+    photo = None if is_png else dataset.read_photo(image["image_path"])
+    height, width = png.read_header(image["image_path"])[:2] if is_png else photo.shape[:2]
     dataset.check_image_size(image["image_path"], (height, width), class_map.shape, variant)
     try:
         instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
@@ -137,7 +151,10 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
         if label_map.shape != (height, width):
             label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         png.write(paths[name], label_map, sync=False)
-    _place_image(Path(image["image_path"]), Path(paths["image_path"]), mode)
+    if is_png:
+        _place_image(Path(image["image_path"]), Path(paths["image_path"]), mode)
+    else:
+        png.write(paths["image_path"], photo, sync=False)
     content = {"imgHeight": height, "imgWidth": width, "source_digest": digest, "counts": _nested(counts)}
     content["details"] = known
     write_json(paths["polygon_path"], content, sync=False)
@@ -146,6 +163,8 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
 
 def _details(image: dict, instance_ids: np.ndarray, instance_map: np.ndarray) -> dict[str, dict[str, float]]:
     """Criterion -> harmonised instance id -> what the metadata say of the instance that it is, or is a part of."""
+    if image["dataset"] not in DETAILS:
+        return {}
     source = np.zeros(1 << 16, instance_map.dtype)  # all pixels of a harmonised instance are of one in the source
     source[instance_ids] = instance_map
     ids = {str(i): str(source[i]) for i in np.flatnonzero(source).tolist() if i >= INSTANCE_BASE}

@@ -12,6 +12,7 @@ import pytest
 
 from scapes import cityscapes
 from scapes.instances import fingerprint, instance_table
+from scapes.streets import BDD100K, VISTAS
 from scapes.verify import verify_dataset
 from seeded_rcnn.mapper import InstanceMapper
 from seeded_rcnn.stream import TrainingSamples
@@ -19,7 +20,7 @@ from synlib.curation.harmonize import harmonize_dataset
 from tests import tiny_data
 from tests.faults.campaign import ANY, PNG, TEXT, content, listing, nobody, numbered, one_pixel, refusal, renamed
 
-IMAGE = re.compile("ulm_[0-9]+|[0-9]+")
+IMAGE = re.compile("ulm_[0-9]+|a_1-b|[0-9]+")
 REAL = "{}/train/ulm/ulm_000002_000019_{}"
 PHOTO = "leftImg8bit", "leftImg8bit.png"
 # A class without instances, a group of an unknown class, beyond all classes; other data sets' and tools' numbers.
@@ -89,6 +90,12 @@ SYNSCAPES = (
     File("img/instance/2.png", PNG | {"unknown instance": {"unknown": one_pixel(1, 2, 3)}}, ("unknown",)),
     File("meta/2.json", metadata(*BAD_META)),
 )
+JPEG = {name: PNG[name] for name in ("missing", "unreadable", "size")} | {
+    "not a JPEG": PNG["empty file"] | {name: PNG["not a PNG"][name] for name in ("other format", "web page")},
+    "damaged JPEG": {"truncated": CUT["truncated"]},
+}
+NO_CLASS = {"value": {"class": one_pixel(0, 0, 9, 1), "all": one_pixel(255, 255, 255, 255)}}
+BAD_CONFIG = ['{"labels": [{"name": "object--vehicle--car"}]}', '{"labels": [{}]}', '{"labels": 3}']
 USES = {
     "cityscapes": (functools.partial(tiny_data.write_cityscapes, train=2, val=1, test=2), train, CITYSCAPES),
     "synscapes": (tiny_data.write_synscapes, harmonize, SYNSCAPES),
@@ -101,6 +108,18 @@ USES = {
         File("panoptic/panoptic_0001.png", PNG, fine=("RGBA",)),
         File("bbox2d/bbox2d_0001.json", metadata(*map(json.dumps, BAD_BOXES)), fine=("empty object",)),
     )),
+    "bdd100k": (
+        functools.partial(tiny_data.write_street, layout=BDD100K), functools.partial(harmonize, dataset="bdd100k"), (
+            File("images/10k/val/a_1-b.jpg", JPEG),
+            File("labels/ins_seg/bitmasks/val/a_1-b.png", PNG | NO_CLASS, fine=("RGBA",)),
+        ),
+    ),
+    "vistas": (
+        functools.partial(tiny_data.write_street, layout=VISTAS), functools.partial(harmonize, dataset="vistas"), (
+            File("validation/v2.0/instances/a_1-b.png", PNG | {"PNG kind": KINDS, "value": {"all": one_pixel(65535)}}),
+            File("config_v2.0.json", metadata(*BAD_CONFIG)),
+        ),
+    ),
 }  # fmt: skip
 CASES = [
     pytest.param(write, use, file, kind, damage, id=f"{name}-{file.name}-{damage.encode('ascii', 'replace').decode()}")

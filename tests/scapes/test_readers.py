@@ -11,10 +11,11 @@ from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 import toyscapes
 from scapes import cityscapes, png
 from scapes.files import BadFile
-from scapes.labels import BICYCLE, CAR, MOTORCYCLE
-from scapes.synthetic import SYNSCAPES, SYNTHETIC, URBANSYN, split_images
+from scapes.labels import BICYCLE, CAR, MOTORCYCLE, PERSON
+from scapes.streets import OTHER, STREETS, VOID
+from scapes.synthetic import SYNSCAPES, URBANSYN, split_images
 from scapes.verify import summarize, verify_dataset
-from synlib.curation.harmonize import count_table, harmonize_dataset
+from synlib.curation.harmonize import DATASETS, count_table, harmonize_dataset
 from tests import tiny_data
 
 COLUMNS = ["dataset", "split", "image_id", "image_path", "instance_path", "label_path"]
@@ -95,21 +96,48 @@ def test_urbansyn_labels(tmp_path):
     assert classes == {197121: CAR, 255: BICYCLE, 9 * 65536: CAR}
 
 
-@pytest.mark.parametrize("name", SYNTHETIC)
-def test_every_synthetic_data_set_can_be_drawn_verified_and_harmonised(tmp_path, name):
+@pytest.mark.parametrize("layout", STREETS.values(), ids=STREETS)
+def test_labels_of_other_streets(tmp_path, layout):
+    """Instances, groups and what is not evaluated, by hand; in a tree, groups are regions and void is unlabelled."""
+    tiny_data.write_street(tmp_path / "raw", layout)
+    images = layout.read_images(tmp_path / "raw")
+    assert images[["dataset", "split", "image_id"]].values.tolist() == [[layout.name, "val", "a_1-b"]]
+    class_map, instance_map, classes = layout.read_labels(images.iloc[0].to_dict())
+    assert class_map.tolist() == [[CAR, CAR, PERSON, BICYCLE, VOID, OTHER]] * 4
+    first, second, _, third, *_ = instance_map[0]
+    assert classes == {first: CAR, second: CAR, third: BICYCLE} and instance_map[0, [2, 4, 5]].tolist() == [0, 0, 0]
+    manifest = harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=layout.name)
+    assert harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=layout.name) == manifest
+    (tree,) = cityscapes.read_images(tmp_path / "out", "val").itertuples()
+    assert tree.image_id == f"{layout.name}_a~1-b_000000"
+    ids = [[26000, 26001, PERSON, 33000, VOID, OTHER]] * 4
+    assert cityscapes.read_instance_ids(tree.instance_path).tolist() == ids
+    assert np.array_equal(png.read(tree.image_path, "RGB 8"), layout.read_photo(images["image_path"][0]))
+    Path(tree.image_path).unlink()
+    with pytest.raises(FileNotFoundError, match=r"a~1-b_000000_leftImg8bit.png: missing. Put it back, or remove"):
+        harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=layout.name)
+    with pytest.raises(ValueError, match=f"{layout.name}: found variant 'rgb', splits .*, expected neither"):
+        harmonize_dataset(tmp_path / "raw", tmp_path / "new", dataset=layout.name, splits={"val": [1]})
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_can_be_drawn_verified_and_harmonised(tmp_path, name):
     """The miniature counterpart of each: what an added data set has to pass."""
-    write = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}[name]
-    write(tmp_path / "raw", train=4, val=1, height=96, width=192)
+    write = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}.get(name)
+    if name in STREETS:
+        toyscapes.write_streets(tmp_path / "raw", name, val=5, height=96, width=192)
+    else:
+        write(tmp_path / "raw", train=4, val=1, height=96, width=192)
     assert "error" not in set(verify_dataset(tmp_path / "raw")["severity"])
     manifest = harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=name)
-    assert manifest["number_of_images"] == {"train": 4, "val": 1}
-    assert verify_dataset(tmp_path / "out").empty
+    assert manifest["number_of_images"] == ({"val": 5} if name in STREETS else {"train": 4, "val": 1})
+    assert verify_dataset(tmp_path / "out", part=True)["kind"].tolist() == ["part"] * (name in STREETS)
     counts = count_table(manifest)
     assert counts.loc["after"].sum() > 0
-    if name == "urbansyn":  # riders and their vehicles are two instances already
+    if name != "synscapes":  # riders and their vehicles are two instances already
         assert "rider_added" not in counts.index and counts.loc["after"].equals(counts.loc["before"])
     images = cityscapes.read_images(tmp_path / "out", "val")
-    assert images["dataset"].tolist() == [name]
+    assert set(images["dataset"]) == {name}
     assert png.read(images["instance_path"][0], "gray 16").shape == (96, 192)
 
 

@@ -13,9 +13,10 @@ from cityscapesscripts.preparation.json2instanceImg import createInstanceImage
 from PIL import Image
 
 from scapes import cityscapes
-from scapes.labels import BICYCLE, LABEL_IDS, MOTORCYCLE, RIDER
+from scapes.labels import BICYCLE, CATEGORY_OF_LABEL, LABEL_IDS, MOTORCYCLE, RIDER, label_of_instance
+from scapes.streets import STREETS
 from scapes.synthetic import SYNSCAPES, URBANSYN
-from toyscapes import DOMAINS, draw_scene, write_cityscapes, write_synscapes, write_urbansyn, writers
+from toyscapes import DOMAINS, draw_scene, write_cityscapes, write_streets, write_synscapes, write_urbansyn, writers
 
 SIZE = {"height": 96, "width": 192}
 SMALL = {"height": 64, "width": 128}
@@ -204,6 +205,24 @@ def test_image_and_labels_are_aligned():
             color = scene.image[y, inside[y]][0]
             same = (scene.image[y] == color).all(1)
             assert same[inside[y]].all() and not (same & ~near[y]).any()
+
+
+@pytest.mark.parametrize("name", STREETS)
+def test_what_is_read_of_other_streets_is_what_was_drawn(tmp_path, name):
+    layout = STREETS[name]
+    write_streets(tmp_path, name, val=6, seed=3, workers=1, **SIZE)
+    for number, row in enumerate(layout.read_images(tmp_path).to_dict("records"), start=1):
+        scene = draw_scene("real", writers._FIRST[name] + number, seed=3, **SIZE)
+        class_map, instance_map, classes = layout.read_labels(row)
+        label = label_of_instance(scene.instance_map)
+        evaluated = (scene.instance_map >= 1000) & (CATEGORY_OF_LABEL[label] >= 0)
+        assert np.array_equal(class_map[evaluated], label[evaluated])
+        assert np.array_equal(evaluated, (instance_map > 0) & (CATEGORY_OF_LABEL[class_map] >= 0))
+        pairs = np.unique([scene.instance_map[evaluated], instance_map[evaluated]], axis=1)  # one to one
+        assert all(len(set(ids)) == pairs.shape[1] for ids in pairs.tolist()) and {*pairs[1].tolist()} <= {*classes}
+        difference = layout.read_photo(row["image_path"])[..., ::-1].astype(int) - scene.image
+        assert np.abs(difference).mean() < 6  # gray levels, of JPEG
+    assert write_streets(tmp_path, name, val=6, seed=3, workers=1, **SIZE)["val"] == 6  # is there
 
 
 @pytest.mark.parametrize("write", [write_cityscapes, write_synscapes, write_urbansyn])
