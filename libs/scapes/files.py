@@ -19,35 +19,26 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room say
 
 
 @contextlib.contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """An ``OSError`` that names no file, as of a full disk, names ``path``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-
-
-@contextlib.contextmanager
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; on success it replaces ``path``, on any error it is removed.
 
     ``sync=False`` does not wait for the disk: enough against an interruption of the program, not against a loss of
-    power; for many files that can be checked and made again.
+    power; for many files that can be checked and made again. An ``OSError`` that names no file, as of a full disk,
+    names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
-        with naming(path):
-            yield temporary
-            if sync:
-                with open(temporary, "rb") as written:
-                    os.fsync(written.fileno())
-            os.replace(temporary, path)
-    except BaseException:
+        yield temporary
+        if sync:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
 
 

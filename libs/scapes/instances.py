@@ -35,7 +35,6 @@ def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, pr
     Raises ``OSError`` for a missing file, ``BadFile`` for a truncated PNG, and for a photo of a kind that training
     cannot read or, in an image table with sizes, of another size than its labels.
     """
-    # The cache knows the files by their paths, sizes and times of change
     columns = images.reindex(columns=["dataset", "split", "image_id", *FILES], fill_value="").to_dict("list")
     files = [os.stat(path) for name in FILES for path in columns[name] if path]
     stamp = repr((columns, [(file.st_size, file.st_mtime_ns) for file in files])).encode()

@@ -17,7 +17,7 @@ import numpy as np
 from cityscapesscripts.helpers.labels import id2label
 
 from scapes import labels, png
-from scapes.files import fill, naming, replacing
+from scapes.files import fill, replacing
 from scapes.labels import BICYCLE, BUS, CAR, INSTANCE_LABEL_IDS, MOTORCYCLE, NAMES, PERSON, RIDER, TRAIN, TRUCK
 from scapes.parallel import map_items
 from scapes.streets import STREETS, VISTAS
@@ -327,14 +327,9 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 def _write_json(path: Path, content: dict | list) -> None:
     """Compact JSON. As the last file of an image, ``path`` says that the others are complete."""
-    with replacing(path, sync=False) as temporary:  # waiting for the disk would take longer than drawing the image
-        temporary.write_text(json.dumps(content, separators=(",", ":")))
+    _write_bytes(path, json.dumps(content, separators=(",", ":")).encode())
 
 
 def _write_bytes(path: Path, content: bytes | np.ndarray) -> None:
-    with naming(path):
-        try:
-            path.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+    with replacing(path, sync=False) as temporary:  # waiting for the disk would take longer than drawing the image
+        temporary.write_bytes(content)
