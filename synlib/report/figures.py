@@ -107,7 +107,6 @@ def figure2(data: StudyData) -> Figure:
     image, class_map, before, after = rider_example(data)
     split = (after // INSTANCE_BASE == RIDER) & (before > 0)
     check(split.any(), "no rider split from a vehicle in its image", "one with a rider on a vehicle", "Figure 2")
-    values, counts = np.unique(before[split], return_counts=True)
     named_ids = np.where(after > 0, before, 0) + NEW * split  # what was not changed keeps its colour
     colors_before, colors_after = color_instances(np.stack([before, named_ids]))
     panels = {
@@ -115,7 +114,7 @@ def figure2(data: StudyData) -> Figure:
         "semantic labels": (color_classes(class_map), class_map.astype(int) + 1),
         "harmonised: two instances, as in Cityscapes": (colors_after, named_ids),
     }
-    window = crop_around(before == values[counts.argmax()])  # the largest instance that was split
+    window = crop_around(before == pd.Series(before[split]).mode()[0])  # the largest instance that was split
     look = {"width_ratios": [2, 1], "subplot_kw": NO_TICKS, "layout": "constrained"}
     figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), **look)
     for (left, right), (title, (colors, regions)) in zip(axes, panels.items(), strict=True):

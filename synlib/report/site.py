@@ -20,10 +20,8 @@ from synlib.profile import ROOT
 from synlib.report import verdicts
 from synlib.study.notebooks import path_of
 
-TEMPLATES = Path(__file__).parent / "templates"
 KINDS = (".png", ".pdf", ".csv", ".tex")
 PACKAGES = ("detectron2", "matplotlib", "numpy", "opencv-python-headless", "pandas", "scipy", "torch", "torchvision")
-QUESTION = "**Question.**"  # how the paragraph of a notebook starts that the index shows
 PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain"]
 """Of an output in several forms, the one that is shown; never a widget, which would need JavaScript from a server."""
 
@@ -40,12 +38,10 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         render(folder / f"{page.name}.ipynb", before=before, after=after)
     files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
-    judged = files.get("claims", {}).get("CSV")
-    claims = judged and verdicts.table(pd.read_csv(folder / judged, dtype={"section": str}))
-    html = exporter().environment.get_template("index.html.j2").render(
-        profile=profile, pages=pages, claims=claims and claims.to_html(), counted=claims and claims.caption,
-        figures=files, command=command, environment=environment(),
-    )  # fmt: skip
+    judged = folder / "figures/claims.csv"
+    claims = verdicts.table(pd.read_csv(judged, dtype={"section": str})) if judged.exists() else None
+    known = {"profile": profile, "pages": pages, "claims": claims, "figures": files, "command": command}
+    html = exporter().environment.get_template("index.html.j2").render(known, environment=environment())
     return _write(folder / "index.html", html)
 
 
@@ -59,23 +55,19 @@ def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
 def exporter() -> nbconvert.HTMLExporter:
     """Of notebooks by our own template, which also has what the index needs."""
     config = {"NbConvertBase": {"display_data_priority": PREFERRED}, "CSSHTMLHeaderPreprocessor": {"style": "default"}}
-    return nbconvert.HTMLExporter(
-        template_name="classic", template_file="notebook.html.j2", extra_loaders=[jinja2.FileSystemLoader(TEMPLATES)],
-        anchor_link_text="#", config=Config(config),
-    )  # fmt: skip
+    options = {"template_name": "classic", "template_file": "notebook.html.j2", "anchor_link_text": "#"}
+    own = [jinja2.PackageLoader("synlib.report")]
+    return nbconvert.HTMLExporter(**options, extra_loaders=own, config=Config(config))
 
 
 def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source.
 
-    ``name``, ``title``, ``question``; ``executed``: whether it ever was; ``notes``: papermill's, of when; ``earlier``.
+    ``name``, ``title``, ``notebook``, ``executed`` (whether it ever was), ``earlier``.
     """
     path = folder / f"{name}.ipynb"
     notebook, title = _read(path if path.exists() else path_of(name))
-    paragraphs = [part.strip() for cell in notebook.cells for part in cell.source.split("\n\n")]
-    question = next((part.removeprefix(QUESTION) for part in paragraphs if part.startswith(QUESTION)), "")
-    facts = {"executed": path.exists(), "earlier": earlier, "notes": notebook.metadata.get("papermill", {})}
-    return SimpleNamespace(name=name, title=title, question=question, **facts)
+    return SimpleNamespace(name=name, title=title, notebook=notebook, executed=path.exists(), earlier=earlier)
 
 
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:

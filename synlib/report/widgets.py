@@ -6,19 +6,19 @@ Images are uint8 (H, W, 3) RGB arrays, instance ids integer arrays (H, W).
 import base64
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
 import ipywidgets
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
-from scapes import cityscapes
-from scapes.ap import DUPLICATE, FALSE_POSITIVE, TRUE_POSITIVE, outcomes
+from scapes import ap, cityscapes, match, predictions
+from scapes.instances import image_instances
 from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE, LABEL_IDS, label_of_instance
-from scapes.match import Records, match_image
-from scapes.predictions import Detections, read_predictions
 from synlib.curation.prune import removed_from
 from synlib.report.figures import read, training_image
 from synlib.report.pictures import fit, outline, paint
@@ -27,10 +27,12 @@ from synlib.study.data import StudyData
 from synlib.study.plan import Planned
 from synlib.study.study import Study
 
-IMAGES = 40  # of a data set that a chooser offers
+IMAGES = 40  # of a data set that the chooser of :func:`removal_explorer` offers
 SHOWN_PX = 960  # width of a picture; larger images are reduced to it and smaller ones magnified
 WRONG = (255, 225, 0)  # yellow: none of the classes' colours is near it
-MARK = "left: {:.2%}; bottom: {:.2%}; transform: translate(-50%, 50%); padding: .5em"  # place of a mark's box
+SURE = 0.5  # the score from which detections count where images are ordered
+MISSED, FALSE = "missed", ("wrong class", "inexact", "background", "duplicate")  # kinds of false detections
+INEXACT = 0.1  # the overlap from which a detection is an inexact one of an instance of its class
 HTML = Environment(loader=PackageLoader("synlib.report"), autoescape=True).get_template("widgets.j2").module
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
 
@@ -71,65 +73,115 @@ def removal_explorer(data: StudyData) -> Explorer:
         there = instances[instances["image_id"] == chooser.value]
         removed = np.array([max(slider.value, common.value) for slider in sliders]) / 100
         kept = there[there["removed_from"] > removed[there["category"]]]
-        counts = [np.bincount(rows["category"], minlength=len(CLASSES)) for rows in (kept, there)]
-        by_class = ", ".join(f"{name} {left} of {all_}" for name, left, all_ in zip(CLASSES, *counts, strict=True))
-        said = f"{chooser.value}: {len(kept)} of {len(there)} instances are left: {by_class}."
-        return picture_html(painted(*scene(chooser.value), kept["instance_id"]), said)
+        said = HTML.kept(kept["category"].tolist(), there["category"].tolist(), CLASSES)
+        shown = jpeg(painted(*scene(chooser.value), kept["instance_id"]))
+        return HTML.explorer([(chooser.value, said, [shown])], CLASS_COLORS)
 
     return Explorer([chooser, common, *sliders], draw)
 
 
 def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
-    """:func:`prediction_panels` of the runs with predictions on all evaluation sets; FileNotFoundError without any."""
-    sets = study.data.evaluation_sets()
-    runs, rows = {}, {}
-    for item in planned:
-        run = study.store.run(item.spec)
-        if all(run.evaluation_result(on.name, on.identity()) for on in sets):  # a run of several names is offered once
-            runs.setdefault(item.spec.run_id, (f"{item.name}, seed {item.spec.seed} ({item.spec.run_id})", run))
+    """Runs with predictions on all evaluation sets, on images where the first errs most; FileNotFoundError without."""
+    sets, named = study.data.evaluation_sets()[::-1], {item.spec.run_id: item for item in reversed(planned)}
+    runs = [(f"{p.name}, seed {p.spec.seed} ({key})", study.store.run(key)) for key, p in named.items()][::-1]
+    runs = [(name, run) for name, run in runs if all(run.evaluation_result(on.name, on.identity()) for on in sets)]
     if not runs:
         raise FileNotFoundError(f"{study.store.root}: no run of this experiment has predictions; train them first")
-    for on in sets[::-1]:
-        table = cityscapes.read_images(on.root, on.split)
-        some = table.iloc[:: -(-len(table) // IMAGES)]
-        rows |= {f"{on.name}: {row['image_id']}": (on, row) for _, row in some.iterrows()}
-    chooser = ipywidgets.Dropdown(options=list(runs.values()), description="run", **NAMED)
-    image = ipywidgets.Dropdown(options=list(rows), description="image", **NAMED)
-    threshold = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01, description="score from", **NAMED)
+    first = ipywidgets.Dropdown(options=runs, description="run", **NAMED)
+    second = ipywidgets.Dropdown(options=[("none", None), *runs], description="beside it", **NAMED)
+    second.index = len(runs) if len(runs) > 1 else 0
+    chosen = ipywidgets.Dropdown(options=[(on.name, on) for on in sets], description="evaluated on", **NAMED)
+    place = ipywidgets.BoundedIntText(1, min=1, description="image (1: worst)", **NAMED)
+    score = ipywidgets.FloatSlider(SURE, min=0, max=1, step=0.01, description="score from", **NAMED)
+    images = lru_cache(lambda on: cityscapes.read_images(on.root, on.split).set_index("image_id"))
+    ranked = lru_cache(lambda run, on: errors(match.read_records(run.evaluation(on.name) / "records.npz")))
 
     @lru_cache(maxsize=8)
-    def load(run, name: str) -> tuple:
-        on, row = rows[name]
-        path, (picture, instance_ids) = run.evaluation(on.name) / "predictions.parquet", read(row)
-        (detections,) = read_predictions(path, image_ids={row["image_id"]})
-        return picture, instance_ids, detections, match_image(instance_ids, detections, min_area_px=on.min_area_px)
+    def load(run, on, image_id: str) -> tuple:
+        image, instance_ids = read(images(on).loc[image_id])
+        path = run.evaluation(on.name) / "predictions.parquet"
+        (detections,) = predictions.read_predictions(path, image_ids={image_id})
+        return image, instance_ids, compared(instance_ids, detections, on.min_area_px)
 
     def draw() -> str:
-        picture, text = prediction_panels(*load(chooser.value, image.value), threshold.value)
-        caption = "Image, ground truth, detections; outlined in yellow: missed instances, false detections."
-        return picture_html(picture, f"{chooser.label}, evaluated on {image.value}. {caption} {text}.")
+        worst, on = ranked(first.value, chosen.value), chosen.value
+        place.max = len(worst)
+        image_id, count = worst.index[place.value - 1], worst.iloc[place.value - 1]
+        text = f"image {place.value} of {len(worst)} on {on.name}, {count:.0f} errors of the first run"
+        columns = [(image_id, text, [jpeg(fit(load(first.value, on, image_id)[0], SHOWN_PX // 2))])]
+        for run in (run for run in (first, second) if run.value):
+            columns.append((run.label, *prediction_panels(*load(run.value, on, image_id), score.value)))
+        return HTML.explorer(columns, CLASS_COLORS | {"missed or false": WRONG}, score.value, INEXACT)
 
-    return Explorer([chooser, image, threshold], draw)
+    return Explorer([first, second, chosen, place, score], draw)
 
 
+def errors(records: match.Records) -> pd.Series:
+    """Missed instances and false detections with a score from :data:`SURE` on, by image id; the most come first."""
+    change = np.array([0, 1, 1, -1])[ap.outcomes(records)[:, 0]]  # ignored, false, duplicate; right: one missed less
+    weights = records.truths["evaluated"], change * (records.predictions["score"] >= SURE)
+    counts = [np.bincount(*pair, len(records.image_id)) for pair in zip(records.images, weights, strict=True)]
+    return pd.Series(sum(counts), records.image_id).sort_values(ascending=False, kind="stable")
+
+
+@dataclass
 class Tooltips:
     """A figure whose marks say what they are when the mouse is on them; the figure alone where HTML is not trusted.
 
     ``figure.tooltips``: line of marks -> text of each mark, the title of a box that nobody sees over the picture.
     """
 
-    def __init__(self, figure: Figure) -> None:
-        self.figure = figure
+    figure: Figure
 
     def _repr_mimebundle_(self, **_) -> dict[str, str]:
-        file, size, boxes = io.BytesIO(), self.figure.bbox.size, []
+        file, size, marks = io.BytesIO(), self.figure.bbox.size, []
         self.figure.savefig(file, dpi=200)
         for line, texts in self.figure.tooltips.items():
-            places = line.get_transform().transform(line.get_xydata()) / size
-            boxes += [(text, MARK.format(*place)) for place, text in zip(places, texts, strict=True)]
+            marks += zip(100 * line.get_transform().transform(line.get_xydata()) / size, texts, strict=True)
         png = base64.b64encode(file.getvalue()).decode()
-        shown = HTML.picture("png", png, size.round().astype(int), self.figure.name, boxes)
+        shown = HTML.figure(self.figure.name, "png", png, size.round().astype(int), marks)
         return {"text/html": shown, "image/png": png, "text/plain": f"({self.figure.name})"}
+
+
+def compared(instance_ids: np.ndarray, detections: predictions.Detections, min_area_px: int) -> tuple:
+    """The instances of an image and its detections with a pixel, compared at overlap 0.5: a table of each, and a map.
+
+    Columns of both: ``instance_id``, ``category``, ``area_px``, ``x0``, ``y0``, ``x1``, ``y1``. Of instances:
+    ``evaluated``, ``crowd``. Of detections: ``score``, ``truth``, ``kind`` (right, ignored or one of :data:`FALSE`).
+    The map, int32 (H, W), has the instance ids of the detections, the surest on top.
+    """
+    records = match.match_image(instance_ids, detections, min_area_px=min_area_px)
+    truths = pd.DataFrame(image_instances(instance_ids)).assign(evaluated=records.truths["evaluated"])
+    crops = [(*box, mask) for box, mask in zip(detections.boxes, detections.masks, strict=True) if mask.any()]
+    found = pd.DataFrame(records.predictions).join(pd.DataFrame(crops, columns=["x0", "y0", "x1", "y1", "mask"]))
+    found["instance_id"] = np.array(LABEL_IDS)[found["category"]] * INSTANCE_BASE + found.index
+    detected = np.zeros(instance_ids.shape, np.int32)
+    for row in found.sort_values("score", kind="stable").itertuples():
+        detected[row.y0 : row.y1, row.x0 : row.x1][row.mask] = row.instance_id
+    # As if they were of each class in turn: whether they overlap an instance of any
+    as_class = [replace(detections, category=np.full(len(detections), k)) for k in range(len(CLASSES))]
+    any_iou = np.max([match.match_image(instance_ids, other).predictions["iou"] for other in as_class], axis=0)
+    false = np.select([any_iou > match.OVERLAPS[0], found["iou"] >= INEXACT], FALSE[:2], FALSE[2])
+    outcome = ap.outcomes(records)[:, 0]  # of each, whatever less sure ones there are
+    found["kind"] = np.where(outcome == ap.FALSE_POSITIVE, false, np.array(["ignored", "", FALSE[3], "right"])[outcome])
+    return truths, found, detected
+
+
+def prediction_panels(image: np.ndarray, ids: np.ndarray, tables: tuple, score: float) -> tuple[str, list[tuple]]:
+    """How right detections with a ``score`` are, and pictures of truth and of them; ``tables``: of :func:`compared`."""
+    truths, found, detected = tables
+    found = found[found["score"] >= score]
+    is_found = truths.index.isin(found["truth"][found["kind"] == "right"])
+    truths = truths.assign(kind=np.select([is_found, truths["evaluated"]], ["found", MISSED], "not counted"))
+    text = HTML.judged(truths["kind"].tolist(), found["kind"].tolist(), FALSE)
+    return text, [panel(image, ids, truths[~truths["crowd"]]), panel(image, detected, found)]
+
+
+def panel(image: np.ndarray, ids: np.ndarray, rows: pd.DataFrame) -> tuple:
+    """The instances ``rows`` of the map ``ids`` over the image, with what they are; yellow: missed and false ones."""
+    wrong = rows["instance_id"][rows["kind"].isin([MISSED, *FALSE])]
+    picture = painted(*(fit(part, SHOWN_PX // 2) for part in (image, ids)), rows["instance_id"], wrong)
+    return *jpeg(picture), ids.shape, rows.sort_values("area_px", ascending=False)  # small ones on top of others
 
 
 def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Sequence[int] = ()) -> np.ndarray:
@@ -142,38 +194,7 @@ def painted(image: np.ndarray, ids: np.ndarray, chosen: Sequence[int], wrong: Se
     return picture
 
 
-def prediction_panels(
-    image: np.ndarray, instance_ids: np.ndarray, detections: Detections, match: Records, score: float
-) -> tuple[np.ndarray, str]:
-    """Image, ground truth and the detections of at least ``score`` side by side, and how many are right.
-
-    ``match``: of all ``detections`` with ``instance_ids``. Yellow: missed at overlap 0.5, and false detections.
-    """
-    truths, predictions = match.truths, match.predictions
-    sure = predictions["score"] >= score
-    outcome = outcomes(match)[:, 0]  # of each, whatever less sure ones there are
-    false = sure & np.isin(outcome, (FALSE_POSITIVE, DUPLICATE))
-    missed = truths["evaluated"].copy()
-    missed[predictions["truth"][sure & (outcome == TRUE_POSITIVE)]] = False
-    # Detections as an instance map, the surest on top; the match has those with a pixel
-    ids = np.array(LABEL_IDS)[predictions["category"]] * INSTANCE_BASE + np.arange(len(predictions))
-    crops = [crop for crop in zip(detections.boxes, detections.masks, strict=True) if crop[1].any()]
-    detected = np.zeros(detections.size, np.int32)
-    for k in np.argsort(predictions["score"], kind="stable"):
-        (x0, y0, x1, y1), mask = crops[k]
-        detected[y0:y1, x0:x1][mask] = ids[k]
-    plain, true_ids, detected = (fit(part, SHOWN_PX // 2) for part in (image, instance_ids, detected))
-    real = truths["instance_id"][truths["instance_id"] >= INSTANCE_BASE]  # not the groups
-    of_truth = painted(plain, true_ids, real, truths["instance_id"][missed])
-    of_model = painted(plain, detected, ids[sure], ids[false])
-    there = truths["evaluated"].sum()
-    text = f"Instances found: {there - missed.sum()} of {there}; "
-    text += f"detections with a score of {score:.2f} or more: {sure.sum()}, false ones: {false.sum()}"
-    gap = np.full((len(plain), 6, 3), 255, np.uint8)
-    return np.concatenate([plain, gap, of_truth, gap, of_model], axis=1), text
-
-
-def picture_html(image: np.ndarray, caption: str) -> str:
-    """A picture with a caption; JPEG is quick: a slider waits for it."""
-    jpeg = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1]
-    return HTML.captioned(caption, "jpeg", base64.b64encode(jpeg).decode(), image.shape[1::-1])
+def jpeg(image: np.ndarray) -> tuple:
+    """A picture for the template; JPEG is quick: a slider waits for it."""
+    file = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 92))[1]
+    return "jpeg", base64.b64encode(file).decode(), image.shape[1::-1]

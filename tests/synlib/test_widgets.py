@@ -3,6 +3,7 @@
 import base64
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,23 +12,18 @@ from matplotlib.colors import to_rgb
 
 from scapes import cityscapes, png
 from scapes.labels import CLASSES
-from scapes.match import match_image
+from scapes.match import match_image, pool
 from scapes.predictions import Detections, from_masks
 from synlib.curation.prune import prune
 from synlib.report import curves, widgets
 from synlib.report.pictures import fit
+from synlib.report.style import CLASS_COLORS
 from synlib.spec import ScheduleSpec
 from synlib.study.study import Study
 from tests.fake_results import FakeStudy
 
 HEIGHT, WIDTH = 20, 40
 VIEW = "application/vnd.jupyter.widget-view+json"
-
-
-def shown(explorer) -> np.ndarray:
-    """The picture that the browser gets."""
-    (jpeg,) = re.findall('data:image/jpeg;base64,([^"]+)', explorer.shown.value)
-    return cv2.imdecode(np.frombuffer(base64.b64decode(jpeg), np.uint8), cv2.IMREAD_COLOR)
 
 
 @pytest.fixture
@@ -52,22 +48,26 @@ def test_the_common_slider_is_the_least_of_all_and_draws_once(removal):
     assert numbers(removal)[0][0] == 0
 
 
-def test_predictions_of_each_run_set_image_and_score_can_be_seen(trained, tmp_path):
+def test_predictions_of_two_runs_are_seen_on_each_image_the_worst_first(trained, tmp_path):
     browser = widgets.prediction_browser(trained.study, [*trained.planned, trained.planned[0]])
-    run, image, threshold = browser.children[0].children
-    assert len(run.options) == len(trained.planned)
-    sets = trained.study.data.evaluation_sets()
-    images = [f"{on.name}: {i}" for on in sets[::-1] for i in cityscapes.read_images(on.root, on.split)["image_id"]]
-    assert list(image.options) == images
-    threshold.value = 0.0
-    pictures = [shown(browser)]
-    for widget, value in ((run, run.options[1][1]), (image, images[1]), (image, images[-1])):
-        widget.value = value
-        pictures.append(shown(browser))
-    assert len({picture.tobytes() for picture in pictures}) == 4
-    threshold.value = 1.0
-    assert f"{run.label}, evaluated on {images[-1]}. Image, ground truth, detections" in browser.shown.value
-    assert "score of 1.00 or more: 0," in browser.shown.value
+    first, second, chosen, place, score = browser.children[0].children
+    assert len(first.options) == len(trained.planned) == len(second.options) - 1
+    assert first.value != second.value
+    for on in trained.study.data.evaluation_sets():
+        chosen.value, seen = on, []
+        for number in range(1, 5):
+            place.value = number
+            texts = re.findall("<figcaption><b>(.*?)</b>: (.*)</figcaption>", browser.shown.value)
+            assert [title for title, _ in texts[1:]] == [first.label, second.label]
+            missed, false = (int(re.search(rf"(\d+) {what}", texts[1][1])[1]) for what in ("missed", "false"))
+            assert texts[0][1] == f"image {number} of 4 on {on.name}, {missed + false} errors of the first run"
+            seen.append((texts[0][0], missed + false))
+        assert sorted(image for image, _ in seen) == cityscapes.read_images(on.root, on.split)["image_id"].tolist()
+        assert [count for _, count in seen] == sorted((count for _, count in seen), reverse=True)
+    score.value = 1.0
+    assert browser.shown.value.count("0 detections, 0 false") == 2
+    second.label = "none"
+    assert browser.shown.value.count("<img") == 3
     empty = Study(trained.study.profile.replace(runs=str(tmp_path)), trained.study.data)
     with pytest.raises(FileNotFoundError, match="train them first"):
         widgets.prediction_browser(empty, trained.planned)
@@ -130,60 +130,79 @@ FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]
 
 
 @pytest.fixture
-def at_size(monkeypatch):
+def panels(monkeypatch):
+    """Of detections and a score: what is said, the pictures on a gray image at its size, and the titles of each."""
     monkeypatch.setattr(widgets, "SHOWN_PX", 2 * WIDTH)
+    monkeypatch.setattr(widgets, "jpeg", lambda image: ("raw", image, (WIDTH, HEIGHT)))
 
+    def made(found: Detections, score: float) -> tuple[str, list[np.ndarray], list[list[str]]]:
+        image, tables = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), widgets.compared(ground_truth(), found, 10)
+        said, shown = widgets.prediction_panels(image, ground_truth(), tables, score)
+        pages = [str(widgets.HTML.explorer([("", "", [item])], CLASS_COLORS)) for item in shown]
+        return said, [item[1] for item in shown], [re.findall('title="(.*?)"', page) for page in pages]
 
-def panels(found: Detections, score: float) -> tuple[np.ndarray, str]:
-    """On a gray image, at the size of the image."""
-    image, match = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), match_image(ground_truth(), found, min_area_px=10)
-    return widgets.prediction_panels(image, ground_truth(), found, match, score)
+    return made
 
 
 @pytest.mark.parametrize(
-    ("found", "true", "false"),
+    ("found", "true", "false", "kinds"),
     [
-        ([], 0, 0),
-        ([("car", 0.9, FIRST), ("car", 0.8, SECOND)], 2, 0),
-        ([("car", 0.7, FIRST), ("car", 0.9, FIRST)], 1, 1),  # found twice: the better score is right
-        ([("person", 0.9, np.s_[14:20, 0:6])], 0, 0),  # part of a group: ignored
-        ([("car", 0.9, np.s_[0:1, 0:1])], 0, 0),  # ground truth too small to count
+        ([], 0, 0, ""),
+        ([("car", 0.9, FIRST), ("car", 0.8, SECOND)], 2, 0, ""),
+        ([("car", 0.7, FIRST), ("car", 0.9, FIRST)], 1, 1, ": 1 duplicate"),  # the better score is right
+        ([("person", 0.9, np.s_[14:20, 0:6])], 0, 0, ""),  # part of a group: ignored
+        ([("car", 0.9, np.s_[0:1, 0:1])], 0, 0, ""),  # ground truth too small to count
+        ([("bus", 0.9, FIRST), ("bus", 0.8, np.s_[2:12, 25:35])], 0, 2, ": 1 wrong class, 1 background"),
+        ([("car", 0.9, np.s_[2:12, 25:35]), ("car", 0.8, np.s_[15:19, 30:38])], 0, 2, ": 1 inexact, 1 background"),
+        ([("car", 0.6, FIRST), ("car", 0.9, np.s_[2:12, 2:6])], 1, 1, ": 1 inexact"),
     ],
 )
-def test_detections_are_judged_as_the_official_metric_does(found, true, false):
-    _, said = panels(detections(*found), 0.0)
-    expected = f"found: {true} of 2; detections with a score of 0.00 or more: {len(found)}, false ones: {false}"
-    assert said == f"Instances {expected}"
+def test_detections_are_judged_as_the_official_metric_does(panels, found, true, false, kinds):
+    said, _, (_, titles) = panels(detections(*found), 0.0)
+    assert said.startswith(f"{true} of 2 instances found, {2 - true} missed; {len(found)} detection")
+    assert said.endswith(f", {false} false{kinds}")
+    assert sorted(title.split(":")[0] for title in titles) == sorted(f"{name} {p:.2f}" for name, p, _ in found)
 
 
-def test_panels_show_the_detections_from_a_score_on_and_mark_errors(at_size):
+def test_the_image_with_most_errors_is_the_worst():
+    found = {"a": [("car", 0.9, FIRST)], "b": [("bus", 0.9, FIRST)], "c": [("car", 0.9, FIRST), ("car", 0.4, SECOND)]}
+    found |= {"d": [("car", 0.9, FIRST), ("car", 0.8, FIRST), ("car", 0.7, SECOND)], "e": []}
+    items = [replace(detections(*of_image), image_id=name) for name, of_image in found.items()]
+    errors = widgets.errors(pool(match_image(ground_truth(), item, min_area_px=10) for item in items))
+    assert errors.to_dict() == {"b": 3, "e": 2, "a": 1, "c": 1, "d": 1}
+    assert errors.index.tolist() == ["b", "e", "a", "c", "d"]
+
+
+def test_panels_show_the_detections_from_a_score_on_and_mark_errors(panels):
     found = detections(("car", 0.9, FIRST), ("bus", 0.6, np.s_[15:19, 30:38]), ("car", 0.2, SECOND))
-    gap = WIDTH + 6
     for score, text, true_car, false_bus, weak_car in (
-        (0.0, "Instances found: 2 of 2; detections with a score of 0.00 or more: 3, false ones: 1", 1, 1, 1),
-        (0.5, "Instances found: 1 of 2; detections with a score of 0.50 or more: 2, false ones: 1", 1, 1, 0),
-        (0.8, "Instances found: 1 of 2; detections with a score of 0.80 or more: 1, false ones: 0", 1, 0, 0),
-        (1.0, "Instances found: 0 of 2; detections with a score of 1.00 or more: 0, false ones: 0", 0, 0, 0),
+        (0.0, "2 of 2 instances found, 0 missed; 3 detections, 1 false: 1 background", 1, 1, 1),
+        (0.5, "1 of 2 instances found, 1 missed; 2 detections, 1 false: 1 background", 1, 1, 0),
+        (0.8, "1 of 2 instances found, 1 missed; 1 detection, 0 false", 1, 0, 0),
+        (1.0, "0 of 2 instances found, 2 missed; 0 detections, 0 false", 0, 0, 0),
     ):
-        picture, said = panels(found, score)
+        said, (truth, predicted), (of_truth, of_predicted) = panels(found, score)
         assert said == text
-        assert picture.shape == (HEIGHT, 3 * WIDTH + 12, 3)
-        plain, truth, predicted = (picture[:, start : start + WIDTH] for start in (0, gap, 2 * gap))
-        assert (plain == 100).all()
+        assert truth.shape == predicted.shape == (HEIGHT, WIDTH, 3)
         painted = (predicted != 100).any(-1)
         assert (painted[7, 7], painted[17, 34], painted[7, 25]) == (true_car, false_bus, weak_car)
         wrong = (truth == widgets.WRONG).all(-1)
         assert (wrong[:13, :15].any(), wrong[:13, 17:].any()) == (not true_car, not weak_car)
         assert (predicted == widgets.WRONG).all(-1).any() == false_bus
         assert (truth[15:19, 1:11] == 100).all()  # a group is no instance
+        states = ["found" if is_found else "missed" for is_found in (true_car, weak_car)]
+        assert of_truth == [f"car: {state}" for state in states] + ["car: not counted"]
+        all_titles = ["car 0.90: right", "car 0.20: right", "bus 0.60: background"]  # the smallest last, on top
+        shown = [bool(there) for there in (true_car, weak_car, false_bus)]
+        assert of_predicted == [title for title, there in zip(all_titles, shown, strict=True) if there]
 
 
-def test_better_detections_cover_worse_ones(at_size):
+def test_better_detections_cover_worse_ones(panels):
     found = detections(("car", 0.9, FIRST), ("bus", 0.5, FIRST), ("train", 0.7, np.s_[0:0, 0:0]), ("car", 0.6, SECOND))
-    picture, said = panels(found, 0.4)
-    assert "or more: 3, false ones: 1" in said  # detections without a pixel do not exist
-    (only, _), predicted = panels(detections(("car", 0.9, FIRST)), 0.4), np.s_[4:11, 2 * (WIDTH + 6) + 4 :][:2]
-    assert (picture[predicted][:, :7] == only[predicted][:, :7]).all()
+    said, (_, predicted), _ = panels(found, 0.4)
+    assert "3 detections, 1 false: 1 wrong class" in said  # detections without a pixel do not exist
+    _, (_, only), _ = panels(detections(("car", 0.9, FIRST)), 0.4)
+    assert (predicted[4:11, 4:11] == only[4:11, 4:11]).all()
 
 
 @pytest.mark.parametrize("effective", [False, True])
