@@ -6,6 +6,8 @@ hollow marks show what its text and tables state.
 """
 
 import itertools
+import json
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,13 +24,18 @@ from synlib import paper
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band, published
 from synlib.report.limits import range_text
 from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
+from synlib.runs.folder import RunDir
 from synlib.runs.store import RunStore
+from synlib.section import check
 from synlib.spec import ScheduleSpec
+from synlib.study.plan import Planned
 
 MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper; a curve under another is still seen
     color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=list("so^D"), linestyle=["--", "-", ":", "-."],
     linewidth=[3, 1.5, 2.5, 1], markersize=[8, 5, 7, 4],
 )  # fmt: skip
+
+COLORS = plt.color_sequences["petroff10"]  # told apart with colour blindness, too
 
 
 @style()
@@ -160,6 +167,54 @@ def amounts(results: pd.DataFrame) -> Figure:
         axis.legend(fontsize=7, title="synthetic images added", title_fontsize=7)
     axes[0].set_ylabel("AP on Cityscapes (%)")
     return named(figure, "table3_cost", table3_cost=results)
+
+
+def diverged_and_best(results: pd.DataFrame) -> list[tuple[str, str]]:
+    """Name and id of the run with the highest AP on Cityscapes, and of those of its seed that diverged.
+
+    Where none did, the one with the lowest AP stands for them.
+    """
+    rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
+    rows = rows.sort_values("ap", ascending=False, kind="stable")  # what has none is last
+    rows = rows[rows["seed"] == rows["seed"].iloc[0]]
+    diverged = rows[rows["state"].str.startswith("diverged")]
+    chosen = pd.concat([rows.head(1), rows.tail(1) if diverged.empty else diverged])
+    return list(chosen[["trained on", "run"]].itertuples(index=False, name=None))
+
+
+@style()
+def losses(runs: Sequence[Planned | tuple[str, str]], store: RunStore) -> Figure:
+    """Total loss and learning rate against iterations, from the ``metrics.json`` of runs: planned ones, or (name, id).
+
+    A cross ends the line of a run that diverged. The title names runs without a loss; ValueError if there are no other.
+    """
+    pairs = [(run.name, run.spec) if isinstance(run, Planned) else run for run in runs]
+    table = pd.concat([_metrics(store.run(run)).assign(name=name) for name, run in pairs])
+    lacking = ", ".join(name for name, _ in pairs if name not in set(table["name"]))
+    check(len(table) > 0, lacking, "a run that has trained, with metrics.json", "runs")
+    figure, axes = plt.subplots(2, 1, figsize=(7.5, 4.8), layout="constrained", sharex=True, height_ratios=[2, 1])
+    for (_, rows), color in zip(table.groupby("run", sort=False), itertools.cycle(COLORS), strict=False):
+        look = {"color": color, "markevery": [-1], "marker": ".", "label": rows["name"].iloc[0]}
+        if rows["diverged"].any():
+            look |= {"linestyle": "--", "marker": "X", "label": f"{look['label']}, diverged"}
+        for axis, column in zip(axes, ("total_loss", "lr"), strict=True):
+            axis.plot(rows["iterations"], rows[column], **look)
+    axes[0].set(yscale="log", ylabel="total loss (median of 20)", title=f"without a loss: {lacking}" * bool(lacking))
+    axes[1].set(yscale="log", ylabel="learning rate", xscale="log", xlabel="iterations")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5, frameon=False)
+    return named(figure, "losses", losses=table)
+
+
+def _metrics(run: RunDir) -> pd.DataFrame:
+    """``run``, ``iterations``, ``total_loss``, ``lr``, ``diverged``; what was trained twice is as it was last."""
+    path = run.path / "metrics.json"
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    except ValueError as error:
+        raise ValueError(f"{path}: found {error}, expected a JSON object per line; delete the file") from error
+    table = pd.DataFrame(rows, columns=["iteration", "total_loss", "lr"]).dropna()
+    table = table.drop_duplicates("iteration", keep="last").sort_values("iteration")
+    return table.assign(run=run.path.name, iterations=table.pop("iteration") + 1, diverged=run.has_diverged())
 
 
 def _by_size(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Figures 1 and 3 to 6 from made-up results: what is in the artists, and that each can be redrawn from its CSV."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -182,6 +183,42 @@ def test_figure6_draws_a_curve_a_momentum_and_crosses(one, effective):
     results = results.assign(ap=results["ap"].mask(waiting), state=results["state"].mask(waiting, "planned"))
     lines = curves.figure6(results, BASELINE).axes[0].get_lines()
     assert sorted(x for item in lines if item.get_marker() == "X" for x in item.get_xdata()) == [0.02, 0.2]
+
+
+def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_path):
+    store, runs = (
+        RunStore(tmp_path),
+        {"good": [(9, 4), (19, 9), (19, 2), (29, 1)], "bad": [(9, 5), (12, 50)], "new": []},
+    )
+    for name, losses in runs.items():
+        rows = [{"iteration": iteration, "total_loss": loss, "lr": loss / 100} for iteration, loss in losses]
+        store.run(name).write(
+            "failure.json", {"reason": f"{'diverged' if name == 'bad' else 'stopped'} at iteration 13"}
+        )
+        lines = map(json.dumps, [*rows, {"iteration": 40, "data_time": 0.1}])  # of an iteration without a loss
+        (store.run(name).path / "metrics.json").write_text("\n".join(lines))
+    figure = curves.losses([(f"lr {name}", name) for name in runs], store)
+    loss, rate = figure.axes
+    assert line(loss, "lr good").get_xydata().tolist() == [[10, 4], [20, 2], [30, 1]]
+    assert line(rate, "lr good").get_ydata().tolist() == [0.04, 0.02, 0.01]
+    assert (end := line(loss, "lr bad, diverged")).get_xydata().tolist() == [[10, 5], [13, 50]]
+    assert (end.get_marker(), loss.get_yscale(), loss.get_title()) == ("X", "log", "without a loss: lr new")
+    with pytest.raises(ValueError, match="runs: found 'mine', expected a run that has trained, with metrics"):
+        curves.losses([("mine", "none")], store)
+    (store.run("new").path / "metrics.json").write_text('{"iter')
+    with pytest.raises(ValueError, match=r"new/metrics\.json: found Unterminated .*, expected a JSON object per line"):
+        curves.losses([("mine", "new")], store)
+
+
+def test_diverged_and_best_are_of_one_seed_and_without_diverged_ones_the_worst(three):
+    results = three.results["fine_tuning"]
+    best, *diverged = curves.diverged_and_best(results)
+    rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == "mean")]
+    assert best[1] == rows.loc[rows["ap"].idxmax(), "run"]
+    names, seed = ["lr 0.2, momentum 0", "lr 0.02, momentum 0.9"], best[1][-2:]
+    assert diverged == [(name, f"fine_tuning/{name}{seed}") for name in names]
+    done = rows[rows["ap"].notna() & (rows["seed"] == int(seed[1:]))]
+    assert [run for _, run in curves.diverged_and_best(done)] == [best[1], done.loc[done["ap"].idxmin(), "run"]]
 
 
 def test_amounts_draws_ours_and_the_papers(one):
