@@ -158,8 +158,6 @@ def submit(run: str, target: Path, **where: Any) -> None:
 @commands.command(params=[*STUDY, EXPERIMENT, SORT, JSON])
 def runs(as_json: bool, sort: str, experiment: str | None, **where: Any) -> None:
     """List the runs with their state, progress, AP and size."""
-    import pandas as pd
-
     from scapes.files import size_bytes
     from synlib.runs.slurm import queue_columns
     from synlib.runs.store import AP, RunStore, readable_size, shown
@@ -169,8 +167,10 @@ def runs(as_json: bool, sort: str, experiment: str | None, **where: Any) -> None
     planned = _planned(profile, experiment) if experiment else None
     frame, jobs = store.table(planned), queue_columns(store)
     if planned:
-        names = pd.Series([item.name for item in planned], [item.spec.run_id for item in planned])
-        frame.insert(1, "name", frame["run"].map(names.groupby(level=0).unique().str.join(", ")))
+        names = {item.spec.run_id: [] for item in planned}
+        for item in planned:
+            names[item.spec.run_id].append(item.name)
+        frame.insert(1, "name", frame["run"].map(names).str.join(", "))
     frame["bytes"] = [size_bytes(store.root / run) for run in frame["run"]]
     if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from scapes.labels import CLASSES
 from synlib.section import Count, List, LocalPath, Natural, NotNegative, Positive, Section, check
@@ -37,12 +37,6 @@ def _images(value: Any) -> int | tuple[str, ...]:
     return tuple(sorted(value)) or 0
 
 
-def _known_model(model: str) -> str:
-    models = sorted(path.stem for path in MODELS.glob("*.yaml"))
-    check(model in models, model, f"one of {', '.join(models)}")
-    return model
-
-
 def _processes(value: Any) -> Any:
     check(value == "auto" or (type(value) is int and value >= 1), value, "auto, or a number from 1 on")
     return value
@@ -51,7 +45,7 @@ def _processes(value: Any) -> Any:
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=32)]
-Model = Annotated[str, AfterValidator(_known_model)]
+Model = Literal[*sorted(path.stem for path in MODELS.glob("*.yaml"))]
 Images = Annotated[int | tuple[str, ...], BeforeValidator(_images)]
 Init = Annotated[str, Field(pattern="^(imagenet|random|run:.+|sha256:[0-9a-f]{64})$")]
 Precision = Literal["float32", "tf32", "bf16", "fp16"]

@@ -1,7 +1,7 @@
 """Run a trained model over an evaluation set: detections as cropped masks, and their AP."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,17 @@ class Photos:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0, check: Callable[[str], Any] = str
+    model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0, status: Status | None = None
 ) -> Iterator[Detections]:
-    """Yield the detections of each image of ``images``, at the size of its labels; ``check``: as in ``stream.load``."""
+    """Yield the detections of each image of ``images``, at the size of its labels; ``status`` is kept up to date."""
     model.eval()
     one_by_one = [range(index, index + 1) for index in range(len(images))]
     image_bytes = 3 * cfg.INPUT.MIN_SIZE_TEST * cfg.INPUT.MAX_SIZE_TEST
-    batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, check)
-    for row, batch in zip(images.itertuples(), batches, strict=True):
+    batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, status.wait if status else str)
+    for done, (row, batch) in enumerate(zip(images.itertuples(), batches, strict=True), 1):
         (found,) = model.inference(batch, do_postprocess=False)
+        if status:
+            status.update(min(done * comm.get_world_size(), status.total))
         yield pasted(found, row.image_id, (row.height, row.width))
 
 
@@ -96,8 +98,8 @@ def evaluate(
     folder = run.evaluation(on.name)
     status = Status(run, f"evaluate on {on.name}", len(images), main=rank == 0)
     parts = [folder / f"part-{r}.parquet" for r in range(processes)]
-    found = predict(model, cfg, images.iloc[rank::processes], job.loader_workers, status.wait)
-    write_predictions(parts[rank], _counted(found, status))
+    found = predict(model, cfg, images.iloc[rank::processes], job.loader_workers, status)
+    write_predictions(parts[rank], found)
     comm.synchronize()
     if comm.is_main_process():
         streams = [read_predictions(part) for part in parts]
@@ -109,12 +111,6 @@ def evaluate(
         for part in parts:
             part.unlink()
     comm.synchronize()
-
-
-def _counted(items: Iterator[Detections], status: Status) -> Iterator[Detections]:
-    for done, item in enumerate(items, 1):
-        status.update(min(done * comm.get_world_size(), status.total))
-        yield item
 
 
 def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, Any]:

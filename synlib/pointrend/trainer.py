@@ -94,6 +94,5 @@ def _load_initial(model: nn.Module, path: str, spec: RunSpec) -> dict[str, Any]:
         if not spec.initial_run:
             raise
         remedy = f"delete {Path(path).with_name('result.json')} and start again: that run then makes them again"
-        raise ValueError(
-            f"it starts from run {spec.initial_run}, whose final weights are missing or damaged ({error}); {remedy}"
-        ) from error
+        lack = f"it starts from run {spec.initial_run}, whose final weights are missing or damaged ({error})"
+        raise ValueError(f"{lack}; {remedy}") from error

@@ -6,7 +6,6 @@ last.
 
 import atexit
 import contextlib
-import datetime
 import logging
 import os
 import platform
@@ -48,13 +47,11 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
     Raises ValueError when a tree is missing, or its content is not what the spec was made for.
     """
     tables = {}
-    for domain, count, root, expected in (
-        ("real", spec.real_images, job.real_root, spec.real_fingerprint),
-        ("synthetic", spec.synthetic_images, job.synthetic_root, spec.synthetic_fingerprint),
-    ):
+    for domain in ("real", "synthetic"):
+        count, root = getattr(spec, f"{domain}_images"), getattr(job, f"{domain}_root")
         check(root or not count, f"no {domain} data set in the job", f"one: the run needs {count} {domain} images")
         if count:
-            images = _checked_images(root, "train", expected, job)
+            images = _checked_images(root, "train", getattr(spec, f"{domain}_fingerprint"), job)
             counted = instances.instance_table(images, job.cache_dir or None, workers=1, progress=False)
             if domain == "synthetic" and spec.criterion not in ("size", "random"):
                 counted = with_details(counted, root, spec.criterion)
@@ -156,7 +153,7 @@ def environment(cfg: CfgNode) -> dict[str, object]:
         "device": torch.cuda.get_device_name() if cfg.MODEL.DEVICE != "cpu" else platform.processor() or "cpu",
         "processes": comm.get_world_size(),
         "threads": torch.get_num_threads(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
     }
 
 

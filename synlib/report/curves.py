@@ -7,7 +7,7 @@ hollow marks show what its text and tables state.
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,8 +27,7 @@ from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.folder import RunDir
 from synlib.runs.store import RunStore
 from synlib.section import check
-from synlib.spec import ScheduleSpec
-from synlib.study.plan import Planned
+from synlib.spec import RunSpec, ScheduleSpec
 
 MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper; a curve under another is still seen
     color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=list("so^D"), linestyle=["--", "-", ":", "-."],
@@ -50,8 +49,12 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         axis.set(xlim=(-3, max(93, last + 3)), ylim=(0, None))
         text = "limit unknown"
         if pd.notna(found.loc[name, "limit"]):
-            _draw_limit(axis, found.loc[name])
-            text = f"limit {range_text(*found.loc[name, ['limit', 'below']])} %"
+            limit, below, low, high = found.loc[name, ["limit", "below", "low", "high"]].astype(float)
+            text = f"limit {range_text(limit, below)} %"
+            below, high = (axis.get_xlim()[1] if np.isnan(end) else end for end in (below, high))
+            axis.axvspan(limit, below, color="0.5", alpha=0.25, linewidth=0, zorder=1, label="the limit is in here")
+            look = {"color": "black", "linewidth": 2.5, "solid_capstyle": "butt", "label": f"its {INTERVAL}"}
+            axis.plot([low, high], [0.03] * 2, transform=axis.get_xaxis_transform(), **look)
         if name != MEAN:
             axis.axvline(paper.LIMITS[name], **PAPER, zorder=1, label="limit in the paper")
         axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
@@ -169,36 +172,21 @@ def amounts(results: pd.DataFrame) -> Figure:
     return named(figure, "table3_cost", table3_cost=results)
 
 
-def diverged_and_best(results: pd.DataFrame) -> list[tuple[str, str]]:
-    """Name and id of the run with the highest AP on Cityscapes, and of those of its seed that diverged.
-
-    Where none did, the one with the lowest AP stands for them.
-    """
-    rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == MEAN)]
-    rows = rows.sort_values("ap", ascending=False, kind="stable")  # what has none is last
-    rows = rows[rows["seed"] == rows["seed"].iloc[0]]
-    diverged = rows[rows["state"].str.startswith("diverged")]
-    chosen = pd.concat([rows.head(1), rows.tail(1) if diverged.empty else diverged])
-    return list(chosen[["trained on", "run"]].itertuples(index=False, name=None))
-
-
 @style()
-def losses(runs: Sequence[Planned | tuple[str, str]], store: RunStore) -> Figure:
-    """Total loss and learning rate against iterations, from the ``metrics.json`` of runs: planned ones, or (name, id).
+def losses(runs: Iterable[tuple[str, RunSpec | str]], store: RunStore) -> Figure:
+    """Total loss and learning rate against iterations, from the ``metrics.json`` of ``runs``: (name, spec or id).
 
     A cross ends the line of a run that diverged. The title names runs without a loss; ValueError if there are no other.
     """
-    pairs = [(run.name, run.spec) if isinstance(run, Planned) else run for run in runs]
-    table = pd.concat([_metrics(store.run(run)).assign(name=name) for name, run in pairs])
-    lacking = ", ".join(name for name, _ in pairs if name not in set(table["name"]))
+    table = pd.concat([_metrics(store.run(run)).assign(name=name) for name, run in runs])
+    lacking = ", ".join(name for name, _ in runs if name not in set(table["name"]))
     check(len(table) > 0, lacking, "a run that has trained, with metrics.json", "runs")
     figure, axes = plt.subplots(2, 1, figsize=(7.5, 4.8), layout="constrained", sharex=True, height_ratios=[2, 1])
     for (_, rows), color in zip(table.groupby("run", sort=False), itertools.cycle(COLORS), strict=False):
-        look = {"color": color, "markevery": [-1], "marker": ".", "label": rows["name"].iloc[0]}
-        if rows["diverged"].any():
-            look |= {"linestyle": "--", "marker": "X", "label": f"{look['label']}, diverged"}
+        line, marker, end = ("--", "X", ", diverged") if rows["diverged"].any() else ("-", ".", "")
+        look = {"color": color, "linestyle": line, "marker": marker, "markevery": [-1]}
         for axis, column in zip(axes, ("total_loss", "lr"), strict=True):
-            axis.plot(rows["iterations"], rows[column], **look)
+            axis.plot(rows["iterations"], rows[column], label=rows["name"].iloc[0] + end, **look)
     axes[0].set(yscale="log", ylabel="total loss (median of 20)", title=f"without a loss: {lacking}" * bool(lacking))
     axes[1].set(yscale="log", ylabel="learning rate", xscale="log", xlabel="iterations")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5, frameon=False)
@@ -223,9 +211,8 @@ def _by_size(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
     for _, row in results[(results["class"] == MEAN) & results["ap"].notna()].iterrows():
         records = read_records(store.run(row["run"]).evaluation(row["evaluated on"]) / "records.npz")
         bands = thirds(records)
-        table = ap_by_size(records, bands).query("`class` == @MEAN")
-        table = table.assign(up_to_px=[high - 1 for _, high in bands.values()])
-        tables.append(table.assign(ap=100 * table["ap"], **row.drop(["class", "ap", "low", "high"])))
+        table = ap_by_size(records, bands).query("`class` == @MEAN").assign(**row.drop(["class", "ap", "low", "high"]))
+        tables.append(table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()]))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -237,14 +224,6 @@ def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:
     if "low" in rows:
         axis.fill_between(rows[x], rows["low"], rows["high"], color=look["color"], alpha=0.2, linewidth=0, zorder=2)
     return line
-
-
-def _draw_limit(axis: Axes, row: pd.Series) -> None:
-    """Shade between which thresholds the limit of a class lies, and draw its interval at the bottom of the panel."""
-    below, high = row[["below", "high"]].astype(float).fillna(axis.get_xlim()[1])
-    axis.axvspan(row["limit"], below, color="0.5", alpha=0.25, linewidth=0, zorder=1, label="the limit is in here")
-    look = {"color": "black", "linewidth": 2.5, "solid_capstyle": "butt", "label": f"its {INTERVAL}"}
-    axis.plot([row["low"], high], [0.03] * 2, transform=axis.get_xaxis_transform(), **look)
 
 
 def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:

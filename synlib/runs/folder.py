@@ -115,10 +115,7 @@ class RunDir:
         return not self.has_result() and (self.failure() or "").startswith(DIVERGED)
 
     def progress(self) -> dict[str, Any]:
-        """Of the work at hand: ``stage``, ``done``, ``total``, ``per_second``, ``loss``, ``slow``; or empty.
-
-        ``loss``: the total one, None outside a training; ``slow``: what is awaited.
-        """
+        """``stage``, ``done``, ``total``, ``per_second``, ``loss``, ``slow`` (what is awaited) of its work, or {}."""
         with contextlib.suppress(OSError, ValueError):  # a display is no reason to stop a training
             found = self.read("status.json") or {}
             return found if {"stage", "done", "total"} <= found.keys() else {}
@@ -176,7 +173,7 @@ class RunDir:
 class Status:
     """Keeps ``status.json`` of ``run`` up to date, at most once per second, from the ``main`` process.
 
-    Raises KeyboardInterrupt when the process that launched this one has died.
+    ``loss``: the total one, None outside a training. Raises KeyboardInterrupt when the launching process has died.
     """
 
     def __init__(self, run: RunDir, stage: str, total: int, done: int = 0, *, main: bool) -> None:

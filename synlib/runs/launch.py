@@ -4,9 +4,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 from tqdm.auto import tqdm as auto
@@ -25,8 +24,7 @@ UPDATE_SECONDS, LINE_SECONDS = 1, 60  # between two updates of a bar; between tw
 LINE = "{desc}; {percentage:.0f} % of the training, {remaining} left{postfix}"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a run stands after :func:`train`.
 
     ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, ``stopped`` (it

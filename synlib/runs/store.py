@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from scapes.bootstrap import NAMES, Draws, check_pairable, intervals, percentiles, read_draws
-from scapes.labels import CLASSES
+from scapes.ap import summary
+from scapes.bootstrap import MEAN, NAMES, Draws, check_pairable, intervals, percentiles, read_draws
 from synlib.runs.folder import RunDir
 from synlib.section import check
 from synlib.spec import DataSpec, RunSpec
@@ -108,10 +108,8 @@ def shown(table: pd.DataFrame) -> str:
     differ = [name for name in ("model", "lr", "momentum", "seed") if table[name].nunique() > 1]
     named = [name for name in table if name == "name"]
     more = [name for name in table if name not in (*TABLE, *named)]
-    done, total = (
-        table[name].map("{:.0f}".format, "ignore").astype("string") for name in ("iterations done", "iterations")
-    )
-    text = table.assign(iterations=(done + "/" + total).fillna(""))
+    counts = table[["iterations done", "iterations"]].map("{:.0f}".format, "ignore").astype("string")
+    text = table.assign(iterations=(counts["iterations done"] + "/" + counts["iterations"]).fillna(""))
     text = text[["run", *named, "trained on", "from", *differ, "iterations", "seconds left", *more, "state"]]
     formats = {"left": tqdm.format_interval, "size": readable_size, "seed": "{:.0f}".format}
     formats |= {name: "{:.1f}".format for name in more if name.startswith(AP)}
@@ -136,11 +134,9 @@ def _scores(path: Path) -> list[dict[str, Any]]:
     result = RunDir(path.parents[2]).read(f"evaluations/{path.parent.name}/result.json")
     if "ap" not in result:
         return []
-    # ap: (8 classes, 10 overlaps) in fractions, None where a class has no ground truth
-    ap = 100 * np.array(result["ap"], float)
-    mean, mean50 = 100 * np.array([result["mean"], result["ap50"]], float)
-    values = [*zip(CLASSES, ap.mean(1), ap[:, 0], strict=True), ("mean", mean, mean50)]
-    return [{"evaluated on": path.parent.name, "class": name, "ap": a, "ap50": b} for name, a, b in values]
+    # (8 classes, 10 overlaps) in fractions, None where a class has no ground truth -> (9, 2) with the mean, in percent
+    values = dict(zip(NAMES, 100 * summary(np.array(result["ap"], float)), strict=True))
+    return [{"evaluated on": path.parent.name, "class": name, "ap": a, "ap50": b} for name, (a, b) in values.items()]
 
 
 @_cached
@@ -158,7 +154,7 @@ def _all_scores(run: RunDir) -> list[dict[str, Any]]:
         return scores
     found = {row["evaluated on"] for row in scores}
     wanted = [on["name"] for on in (run.read("job.json") or {}).get("evaluate_on", []) if on["name"] not in found]
-    return [{"evaluated on": on, "class": name, "ap": np.nan} for on in wanted for name in (*CLASSES, "mean")] + scores
+    return [{"evaluated on": on, "class": name, "ap": np.nan} for on in wanted for name in NAMES] + scores
 
 
 def _row(run: RunDir, planned: RunSpec | None = None) -> dict[str, Any]:
@@ -174,7 +170,7 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
         return {"state": "no run: it has no spec.yaml"}
     if spec.run_id != run.path.name:
         return {"state": f"of another version: its spec is run {spec.run_id} here"}
-    ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == "mean"}
+    ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == MEAN}
     data, iterations, state = spec.data, spec.schedule.iterations, run.state()
     removal = {name: fraction for name, fraction in data.removal.items() if fraction}
     at_hand = run.progress() if state == "running" else {}

@@ -210,17 +210,6 @@ def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_
         curves.losses([("mine", "new")], store)
 
 
-def test_diverged_and_best_are_of_one_seed_and_without_diverged_ones_the_worst(three):
-    results = three.results["fine_tuning"]
-    best, *diverged = curves.diverged_and_best(results)
-    rows = results[(results["evaluated on"] == "Cityscapes") & (results["class"] == "mean")]
-    assert best[1] == rows.loc[rows["ap"].idxmax(), "run"]
-    names, seed = ["lr 0.2, momentum 0", "lr 0.02, momentum 0.9"], best[1][-2:]
-    assert diverged == [(name, f"fine_tuning/{name}{seed}") for name in names]
-    done = rows[rows["ap"].notna() & (rows["seed"] == int(seed[1:]))]
-    assert [run for _, run in curves.diverged_and_best(done)] == [best[1], done.loc[done["ap"].idxmin(), "run"]]
-
-
 def test_amounts_draws_ours_and_the_papers(one):
     results = one.results["amounts"]
     ours, published = curves.amounts(results).axes
