@@ -78,7 +78,9 @@ def pool(records: Iterable[Records]) -> Records:
     records = sorted(records, key=lambda record: record.image_id[0])
     if not records:
         raise ValueError("found no images, expected at least one")
-    pooled = Records(*map(np.concatenate, zip(*(vars(record).values() for record in records), strict=True)))
+    columns = zip(*(vars(record).values() for record in records), strict=True)
+    known = (None, None, TRUTH, PREDICTION, None)  # types that NumPy would else work out anew for each image
+    pooled = Records(*(np.concatenate(column, dtype=dtype) for column, dtype in zip(columns, known, strict=True)))
     check_images(pooled.image_id, pooled.image_id)
     if len(areas := np.unique(pooled.min_area_px)) > 1:
         raise ValueError(f"found records made with min_area_px = {areas.tolist()}, expected one value")
