@@ -60,8 +60,7 @@ def predict(
 def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
     """What a model ``found`` in an image, at ``size`` (height, width) in px, each mask cut to its box.
 
-    Masks are pasted on the model's device, and leave it together; the pixels equal those of Detectron2's
-    ``detector_postprocess``.
+    Masks are pasted on the model's device, and leave it together; pixels are as of Detectron2's detector_postprocess.
     """
     boxes = Boxes(found.pred_boxes.tensor.clone())
     boxes.scale(size[1] / found.image_size[1], size[0] / found.image_size[0])

@@ -25,8 +25,6 @@ from synlib.curation.compose import TrainingSet
 from synlib.runs.folder import RunDir, Status
 from synlib.spec import Execution, RunSpec
 
-SCALARS_PERIOD = 10  # iterations between two lines of ``metrics.json``
-
 
 def report(status: Status, trainer: Trainer) -> None:
     """Progress, loss (the median of 20 iterations) and memory of the main process, after an iteration."""
@@ -54,7 +52,7 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     if main:  # what an earlier execution wrote to TensorBoard from iteration `start` on is void
         writers = [JSONWriter(str(run.path / "metrics.json")), TensorboardXWriter(str(run.path), purge_step=start)]
         progress = hooks.CallbackHook(after_step=functools.partial(report, status))
-        trainer.register_hooks([progress, hooks.PeriodicWriter(writers, SCALARS_PERIOD)])
+        trainer.register_hooks([progress, hooks.PeriodicWriter(writers, period=10)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)
     samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
     if spec.data.sampling == "balanced":

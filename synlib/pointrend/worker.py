@@ -1,7 +1,6 @@
 """Execute the run in a folder: ``python -m synlib.pointrend.worker RUN_FOLDER``, alone or as a process of torchrun.
 
-Reads ``spec.yaml`` and ``job.json``; trains, or continues from the newest checkpoint; evaluates; writes ``result.json``
-last.
+Reads ``spec.yaml``, ``job.json``; trains, or continues from the newest checkpoint; evaluates; ends with ``result.json``.
 """
 
 import atexit
@@ -42,10 +41,7 @@ CLUSTER_PATIENCE_S = 180  # file servers take up to two minutes to notice that t
 
 
 def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
-    """Read both domains' tables, check that they are the data of ``spec``, and compose.
-
-    Raises ValueError when a tree is missing, or its content is not what the spec was made for.
-    """
+    """Both domains' tables, composed. ValueError when a tree is missing, or is not what ``spec`` was made for."""
     tables = {}
     for domain in ("real", "synthetic"):
         count, root = getattr(spec, f"{domain}_images"), getattr(job, f"{domain}_root")
@@ -91,10 +87,7 @@ def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.
 
 
 def execute(run: RunDir) -> None:
-    """Do all of the run in ``run``, and leave ``result.json`` or, on an error, ``failure.json``.
-
-    Raises whatever went wrong, after writing it down.
-    """
+    """Do all of the run in ``run``, and leave ``result.json`` or ``failure.json``, which says what was raised."""
     spec, job = run.spec(), Execution(**run.read("job.json"))
     started = time.time()
     try:

@@ -34,8 +34,6 @@ MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper; a curve u
     linewidth=[3, 1.5, 2.5, 1], markersize=[8, 5, 7, 4],
 )  # fmt: skip
 
-COLORS = plt.color_sequences["petroff10"]  # told apart with colour blindness, too
-
 
 @style()
 def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
@@ -182,7 +180,8 @@ def losses(runs: Iterable[tuple[str, RunSpec | str]], store: RunStore) -> Figure
     lacking = ", ".join(name for name, _ in runs if name not in set(table["name"]))
     check(len(table) > 0, lacking, "a run that has trained, with metrics.json", "runs")
     figure, axes = plt.subplots(2, 1, figsize=(7.5, 4.8), layout="constrained", sharex=True, height_ratios=[2, 1])
-    for (_, rows), color in zip(table.groupby("run", sort=False), itertools.cycle(COLORS), strict=False):
+    colors = itertools.cycle(plt.color_sequences["petroff10"])  # told apart with colour blindness, too
+    for (_, rows), color in zip(table.groupby("run", sort=False), colors, strict=False):
         line, marker, end = ("--", "X", ", diverged") if rows["diverged"].any() else ("-", ".", "")
         look = {"color": color, "linestyle": line, "marker": marker, "markevery": [-1]}
         for axis, column in zip(axes, ("total_loss", "lr"), strict=True):

@@ -1,8 +1,7 @@
 """Bring runs to their results on a Slurm cluster: one job per run, found again by a later call, never submitted twice.
 
 A run's job is found in the queue by its working directory, the run's folder. A caller submits only while it holds the
-run's lock and the queue has no job there; Slurm runs jobs of one name, the run's id, one after the other; and a worker
-takes the run's lock.
+run's lock, as a worker does, and the queue has no job there; jobs of one name, the run's id, run one after the other.
 """
 
 import contextlib

@@ -50,8 +50,7 @@ class RunStore:
         without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``, ``iterations``;
         ``epochs``, ``model``, ``lr``, ``momentum``, ``seed``; ``seconds left`` of what a running run does now; ``AP
         NAME``, the mean in percent, for each evaluation set that any of the runs has a result on. A folder without a
-        run, with a damaged one or one of another version raises nothing: its ``state`` says so, and the other columns
-        are missing values.
+        run, with a damaged one or one of another version has a ``state`` that says so, and no other values.
         """
         if planned is None:
             specs = {path.name: None for path in sorted(self.root.glob("[!.]*")) if path.is_dir()}
