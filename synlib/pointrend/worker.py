@@ -1,6 +1,6 @@
 """Execute the run in a folder: ``python -m synlib.pointrend.worker RUN_FOLDER``, alone or as a process of torchrun.
 
-Reads ``spec.yaml``, ``job.json``; trains, or continues from the newest checkpoint; evaluates; ends with ``result.json``.
+Reads ``spec.yaml``, ``job.json``; trains, or goes on from the newest checkpoint; evaluates; ends with ``result.json``.
 """
 
 import atexit
