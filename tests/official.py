@@ -12,7 +12,7 @@ Replaced, in memory and for the length of a call, is only what keeps it from run
 
 import copy
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,24 +21,25 @@ import numpy as np
 from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling as evaluator
 from PIL import Image
 
+Paths = Sequence[str | Path]
 Prediction = tuple[int, float, np.ndarray]
 """Label id, score, and mask over the whole frame, bool ``(H, W)``."""
 
 
-def evaluate_files(
-    truth_paths: Sequence[str | Path], text_paths: Sequence[str | Path], folder: str | Path, *, min_area_px: int = 100
-) -> dict:
+def evaluate_files(truths: Paths, texts: Paths, folder: str | Path, *, min_area_px: int = 100, **replaced: Any) -> dict:
     """The official evaluator's result dictionary: ``resultApMatrix`` is AP ``(1, 8, 10)``, ``averages`` what it prints.
 
-    ``truth_paths``: the ``*_instanceIds.png`` of each image; ``text_paths``: its prediction text, which names PNGs in
-    ``folder``; ``min_area_px``: ``minRegionSizes[0]``. It raises IndexError, if all predictions of a class are ignored.
+    ``truths``: the ``*_instanceIds.png`` of each image; ``texts``: its prediction text, which names PNGs in ``folder``;
+    ``min_area_px``: ``minRegionSizes[0]``; ``replaced``: of the evaluator's module. It raises IndexError, if all
+    predictions of a class are ignored.
     """
-    return _run(truth_paths, [str(path) for path in text_paths], folder, min_area_px, {})
+    args = arguments(folder)
+    args.minRegionSizes = np.array([min_area_px, *args.minRegionSizes[1:]])
+    with runnable(**replaced):
+        return evaluator.evaluateImgLists([str(path) for path in texts], [str(path) for path in truths], args)
 
 
-def evaluate_masks(
-    truth_paths: Sequence[str | Path], predictions: Sequence[Sequence[Prediction]], *, min_area_px: int
-) -> dict:
+def evaluate_masks(truths: Paths, predictions: Sequence[Sequence[Prediction]], *, min_area_px: int) -> dict:
     """As :func:`evaluate_files`, with the predictions of each image in memory."""
     flat = {f"{image}/{i}": item for image, items in enumerate(predictions) for i, item in enumerate(items)}
     infos = {str(image): {} for image in range(len(predictions))}
@@ -49,16 +50,7 @@ def evaluate_masks(
         return Image.fromarray(flat[path][2].astype(np.uint8)) if path in flat else Image.open(path)
 
     replaced = {"Image": _with(Image, open=read), "readPredInfo": lambda image, args: infos[image]}
-    return _run(truth_paths, list(infos), "", min_area_px, replaced)
-
-
-def _run(
-    truth_paths: Sequence[str | Path], predictions: list[str], folder: str | Path, min_area_px: int, replaced: Mapping
-) -> dict:
-    args = arguments(folder)
-    args.minRegionSizes = np.array([min_area_px, *args.minRegionSizes[1:]])
-    with runnable(**replaced):
-        return evaluator.evaluateImgLists(predictions, [str(path) for path in truth_paths], args)
+    return evaluate_files(truths, list(infos), "", min_area_px=min_area_px, **replaced)
 
 
 def runnable(**replaced: Any) -> Any:

@@ -45,9 +45,7 @@ def test_truth_holds_every_instance(tmp_path, data_set):
     write_json(tmp_path / "truth.json", truth)
     assert json.loads((tmp_path / "truth.json").read_text()) == truth
     assert [image["file_name"] for image in truth["images"]] == [f"munster/{i}.png" for i in images["image_id"]]
-    assert {category["id"]: category["name"] for category in truth["categories"]} == dict(
-        zip(LABEL_IDS, CLASSES, strict=True)
-    )
+    assert [(item["id"], item["name"]) for item in truth["categories"]] == list(zip(LABEL_IDS, CLASSES, strict=True))
     assert len(truth["annotations"]) == len(instances)
     expected = instances.to_dict("records")
     for annotation, row in zip(truth["annotations"], expected, strict=True):
