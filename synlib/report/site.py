@@ -34,22 +34,20 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
     notebooks that ``command`` executed; pages and figures of others stay as they are.
     """
     pages = [describe(folder, name, earlier=name not in now) for name in names]
-    executed = [page for page in pages if page.executed]
+    executed, html = [page for page in pages if page.executed], {}
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
-        render(folder / f"{page.name}.ipynb", before=before, after=after)
+        links = {"title": page.title, "before": before, "after": after}
+        html[folder / f"{page.name}.html"], _ = exporter().from_notebook_node(page.notebook, links)
     files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
     judged = folder / "figures/claims.csv"
     claims = verdicts.table(pd.read_csv(judged, dtype={"section": str})) if judged.exists() else None
     known = {"profile": profile, "pages": pages, "claims": claims, "figures": files, "command": command}
-    html = exporter().environment.get_template("index.html.j2").render(known, environment=environment())
-    return _write(folder / "index.html", html)
-
-
-def render(executed: Path, **neighbours: SimpleNamespace | None) -> Path:
-    """The executed notebook as one self-contained HTML page beside it, code folded; links ``before`` and ``after``."""
-    notebook, title = _read(executed)
-    html, _ = exporter().from_notebook_node(notebook, {"title": title} | neighbours)
-    return _write(executed.with_suffix(".html"), html)
+    index = exporter().environment.get_template("index.html.j2")
+    html[folder / "index.html"] = index.render(known, environment=environment())
+    for path, content in html.items():
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return folder / "index.html"
 
 
 def exporter() -> nbconvert.HTMLExporter:
@@ -61,13 +59,20 @@ def exporter() -> nbconvert.HTMLExporter:
 
 
 def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
-    """What the index says of notebook ``name``: of its executed copy in ``folder``, otherwise of its source.
+    """What pages and index say of notebook ``name``: of its executed copy in ``folder``, otherwise of its source.
 
-    ``name``, ``title``, ``notebook``, ``executed`` (whether it ever was), ``earlier``.
+    ``name``, ``title``, ``notebook`` (without the state of its widgets, of which programs may save a part),
+    ``executed`` (whether it ever was), ``earlier``. Raises ValueError for a file that is no notebook.
     """
-    path = folder / f"{name}.ipynb"
-    notebook, title = _read(path if path.exists() else path_of(name))
-    return SimpleNamespace(name=name, title=title, notebook=notebook, executed=path.exists(), earlier=earlier)
+    copy = folder / f"{name}.ipynb"
+    path = copy if copy.exists() else path_of(name)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.pop("widgets", None)
+        title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
+    except (ValueError, LookupError, AttributeError, nbformat.ValidationError) as error:  # also of other JSON
+        raise ValueError(f"{path}: found no notebook ({error}), expected one; execute it again") from error
+    return SimpleNamespace(name=name, title=title, notebook=notebook, executed=path == copy, earlier=earlier)
 
 
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:
@@ -106,19 +111,3 @@ def commit(root: Path = ROOT) -> str:
     place = [f"--git-dir={root}/.git", f"--work-tree={root}"]  # of no folder above
     command = ["git", *place, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip() if shutil.which("git") else ""
-
-
-def _write(path: Path, html: str) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
-    return path
-
-
-def _read(path: Path) -> tuple[nbformat.NotebookNode, str]:
-    """A notebook without the state of its widgets, of which programs may save a part, and its title."""
-    try:
-        notebook = nbformat.read(path, as_version=4)
-        notebook.metadata.pop("widgets", None)
-        return notebook, notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
-    except (ValueError, LookupError, AttributeError, nbformat.ValidationError) as error:  # also of other JSON
-        raise ValueError(f"{path}: found no notebook ({error}), expected one; execute it again") from error

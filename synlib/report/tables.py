@@ -7,12 +7,10 @@ Tables 1 to 5 are made from results (:mod:`synlib.report.frames`) of the experim
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from pandas.io.formats.style import Styler
 
 from scapes import cityscapes
@@ -144,9 +142,8 @@ def instance_counts(data: StudyData) -> Styler:
 
 def harmonization_counts(data: StudyData) -> Styler:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
-    names = yaml.safe_load(Path(__file__).with_name("events.yaml").read_text(encoding="utf-8"))
     table = count_table(cityscapes.read_manifest(data.roots["synthetic"])).reindex(columns=CLASSES, fill_value=0)
-    return shown(table.loc[[event for event in names if event in table.index]].rename(index=names))
+    return shown(table.loc[[event for event in paper.EVENTS if event in table.index]].rename(index=paper.EVENTS))
 
 
 def limits(found: pd.DataFrame, profile: Profile) -> Styler:
