@@ -118,7 +118,7 @@ STEPS = {
         train, lambda place: run_folder(place, 1, True), "synlib.pointrend.predict.pasted",
         "result.json", "predictions.parquet",
     ),
-    "reporting": Step(report, notebooks, "synlib.report.site._write", "index.html", "*.html"),
+    "reporting": Step(report, notebooks, "synlib.report.site.replacing", "index.html", "*.html"),
 }  # fmt: skip
 RUNS = ("training", "evaluating")
 
