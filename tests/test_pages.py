@@ -7,10 +7,12 @@ import shutil
 import subprocess
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from synlib.report import curves, figures, site, tables, verdicts, widgets
+from synlib.report.style import CLASS_COLORS
 from synlib.spec import ScheduleSpec
 from tests.fake_results import FakeStudy
 
@@ -42,12 +44,14 @@ def report(tmp_path_factory):
     shown = [getattr(tables, name)(study.results[of]) for name, of in names.items()]
     shown += [judged, tables.per_class(study.results["fine_tuning"]), figures.figure1(study.results)]
     shown += [widgets.Tooltips(curves.figure6(study.results["fine_tuning"], ScheduleSpec()))]
+    columns = [("image_000000_000000", "some words", [widgets.jpeg(np.zeros((240, 480, 3), np.uint8))])] * 3
+    shown += [widgets.Explorer([], lambda: widgets.HTML.explorer(columns, CLASS_COLORS, 0.5))]
     outputs = [new_output("execute_result", data(item)) for item in shown]
     cells = [new_markdown_cell("# 1 · First"), new_code_cell("1", outputs=outputs)]
     nbformat.write(new_notebook(cells=cells), folder / "01_harmonization.ipynb")
     (folder / "of").mkdir()
     judged.tables["claims"].to_csv(folder / "of/claims.csv", index=False)
-    shown[-2].savefig(folder / "of/figure1.png")
+    shown[-3].savefig(folder / "of/figure1.png")
     site.build(folder, ["01_harmonization"], profile="demo", command="run", figures=folder / "of", now=[])
     return folder
 
