@@ -39,7 +39,7 @@ def fingerprint(images: pd.DataFrame, cache_dir: str | Path | None = None, *, pr
     files = [os.stat(path) for name in FILES for path in columns[name] if path]
     stamp = repr((columns, [(file.st_size, file.st_mtime_ns) for file in files])).encode()
     kept = Path(cache_dir) / f"fingerprint-{hashlib.sha256(stamp).hexdigest()[:16]}.txt" if cache_dir else None
-    if kept and kept.is_file() and re.fullmatch("[0-9a-f]{16}", found := kept.read_text()):
+    if kept and kept.is_file() and re.fullmatch("[0-9a-f]{16}", found := kept.read_text(errors="replace")):
         return found
     rows = images.to_dict("records")
     found = combine(map_items(image_digest, rows, workers=1, description="comparing files" if progress else ""))

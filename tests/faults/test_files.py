@@ -1,6 +1,7 @@
 """Every file that the study keeps or a user writes x every damage: a sentence that names it, or it is made again."""
 
 import contextlib
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
@@ -80,6 +81,7 @@ def of_run(read: Callable[[RunDir], Any]) -> Callable[[Path], Any]:
 
 SAME = object()
 ALWAYS = dict.fromkeys([name for damages in TEXT.values() for name in damages], SAME)
+REPLACED = {name: SAME for name in ALWAYS if name not in ("folder", "no permission")}
 RUN = f"runs/{SPEC.run_id}/"
 
 
@@ -135,10 +137,10 @@ READERS = {
     "instance table": Reader(
         "tables/*.parquet",
         lambda path: table(path.parents[1]),
-        {name: SAME for name in ALWAYS if name not in ("folder", "no permission")},
+        REPLACED,
         names=lambda path: [path.parent],
     ),
-    "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), ALWAYS),
+    "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), REPLACED),
     "submission": Reader("out.zip", submission, damages=BINARY),
     "final weights": Reader(RUN + "model_final.pth", lambda path: len(weights.read_weights(path)), damages=BINARY),
     "ImageNet weights": Reader("R-50.pkl", lambda path: len(weights.read_weights(path)["model"]), damages=BINARY),
@@ -155,8 +157,8 @@ def test_a_damaged_file(place, kept, name, kind, damage):
     reader = READERS[name]
     root = shutil.copytree(kept, place / "kept", symlinks=True)
     root.chmod(0o755)  # pytest's folders are of its user alone
-    (path,) = root.glob(reader.file)
-    before = reader.read(path)
+    before = reader.read(next(root.glob(reader.file)))
+    path = max(root.glob(reader.file), key=os.path.getctime)  # of fingerprints, the one that was made in this place
     reader.damages[kind][damage](path)
     there = listing(root)
     with nobody() if damage == "no permission" else contextlib.nullcontext():
