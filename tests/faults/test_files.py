@@ -27,7 +27,8 @@ from tests import tiny_data
 from tests.faults.campaign import BINARY, TEXT, listing, nobody, refusal
 
 SPEC = RunSpec(data=DataSpec(real=5))
-EVALUATION = f"runs/{SPEC.run_id}/evaluations/Cityscapes"
+RUN = f"runs/{SPEC.run_id}/"
+EVALUATION = RUN + "evaluations/Cityscapes/"
 TOY = {"train": 1, "val": 1, "height": 64, "width": 128, "workers": 1}
 
 
@@ -75,14 +76,14 @@ def submission(path: Path) -> Any:
     return [item.score.tolist() for item in exchange.read_submission(path, images)]
 
 
-def of_run(read: Callable[[RunDir], Any]) -> Callable[[Path], Any]:
-    return lambda path: read(RunDir(next(folder for folder in path.parents if folder.name == SPEC.run_id)))
+def of_run(read: Callable[..., Any], *given: str) -> Callable[[Path], Any]:
+    return lambda path: read(RunDir(next(folder for folder in path.parents if folder.name == SPEC.run_id)), *given)
 
 
 SAME = object()
 ALWAYS = dict.fromkeys([name for damages in TEXT.values() for name in damages], SAME)
 REPLACED = {name: SAME for name in ALWAYS if name not in ("folder", "no permission")}
-RUN = f"runs/{SPEC.run_id}/"
+GONE = {"missing": None, "link to nothing": None}
 
 
 class Reader(NamedTuple):
@@ -92,64 +93,43 @@ class Reader(NamedTuple):
     read: Callable[[Path], Any]
     gives: Mapping[str, Any] = {}
     damages: dict[str, dict[str, Callable[[Path], None]]] = TEXT
-    names: Callable[[Path], list[Path]] = lambda path: []  # what a sentence may name instead
+    folder: bool = False  # a sentence may name its folder instead
 
 
 READERS = {
-    "predictions": Reader(
-        f"{EVALUATION}/predictions.parquet", lambda path: len(list(read_predictions(path))), damages=BINARY
-    ),
-    "records": Reader(f"{EVALUATION}/records.npz", lambda path: len(read_records(path).image_id), damages=BINARY),
-    "draws of records": Reader(f"{EVALUATION}/records.npz", lambda path: read_draws(path).truth, damages=BINARY),
+    "predictions": Reader(EVALUATION + "predictions.parquet", lambda path: [*read_predictions(path)], damages=BINARY),
+    "records": Reader(EVALUATION + "records.npz", read_records, damages=BINARY),
+    "draws of records": Reader(EVALUATION + "records.npz", read_draws, damages=BINARY),
     "draws": Reader(
-        f"{EVALUATION}/draws.npz", lambda path: read_draws(path.with_name("records.npz")).truth, ALWAYS, BINARY
+        EVALUATION + "draws.npz", lambda path: read_draws(path.with_name("records.npz")).truth, ALWAYS, BINARY
     ),
     "evaluation": Reader(
-        f"{EVALUATION}/result.json",
+        EVALUATION + "result.json",
         of_run(lambda run: run.evaluation_result("Cityscapes", {"split": "val"})),
-        dict.fromkeys(("missing", "link to nothing", "empty object")),
+        GONE | {"empty object": None},
     ),
-    "spec": Reader(
-        RUN + "spec.yaml",
-        of_run(lambda run: run.check(SPEC)),
-        dict.fromkeys(("missing", "link to nothing", "link to itself")),
-    ),
+    "spec": Reader(RUN + "spec.yaml", of_run(lambda run: run.check(SPEC)), GONE | {"link to itself": None}),
     **{
-        f"run's {name}": Reader(
-            f"{RUN}{name}.json",
-            of_run(lambda run, name=name: run.read(f"{name}.json")),
-            {"missing": None, "link to nothing": None, "empty object": {}},
-        )
+        f"run's {name}": Reader(f"{RUN}{name}.json", of_run(RunDir.read, f"{name}.json"), GONE | {"empty object": {}})
         for name in ("job", "result", "slurm")
     },
     "progress": Reader(RUN + "status.json", of_run(RunDir.progress), {name: {} for name in ALWAYS}),
-    "manifest": Reader(
-        "harmonized/harmonized.json", lambda path: harmonized(path.parents[1]), names=lambda path: [path.parent]
-    ),
+    "manifest": Reader("harmonized/harmonized.json", lambda path: harmonized(path.parents[1]), folder=True),
     "manifest of a tree": Reader(
         "harmonized/harmonized.json", lambda path: len(cityscapes.read_images(path.parent, "train")), {"missing": 4}
     ),
     "toy manifest": Reader(
-        "toy/toyscapes.json",
-        lambda path: toyscapes.write_cityscapes(path.parent, **TOY),
-        names=lambda path: [path.parent],
+        "toy/toyscapes.json", lambda path: toyscapes.write_cityscapes(path.parent, **TOY), folder=True
     ),
-    "instance table": Reader(
-        "tables/*.parquet",
-        lambda path: table(path.parents[1]),
-        REPLACED,
-        names=lambda path: [path.parent],
-    ),
+    "instance table": Reader("tables/*.parquet", lambda path: table(path.parents[1]), REPLACED, folder=True),
     "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), REPLACED),
     "submission": Reader("out.zip", submission, damages=BINARY),
-    "final weights": Reader(RUN + "model_final.pth", lambda path: len(weights.read_weights(path)), damages=BINARY),
-    "ImageNet weights": Reader("R-50.pkl", lambda path: len(weights.read_weights(path)["model"]), damages=BINARY),
+    "final weights": Reader(RUN + "model_final.pth", weights.read_weights, damages=BINARY),
+    "ImageNet weights": Reader("R-50.pkl", weights.read_weights, damages=BINARY),
     "profile": Reader("mine.yaml", Profile.load),
     "spec of a user": Reader("train.yaml", RunSpec.load),
 }
-CASES = [
-    (name, kind, damage) for name, reader in READERS.items() for kind, of in reader.damages.items() for damage in of
-]
+CASES = [(name, kind, how) for name, reader in READERS.items() for kind, of in reader.damages.items() for how in of]
 
 
 @pytest.mark.parametrize(("name", "kind", "damage"), CASES, ids=map("-".join, CASES))
@@ -165,6 +145,6 @@ def test_a_damaged_file(place, kept, name, kind, damage):
         if damage in reader.gives:
             assert reader.read(path) == (before if reader.gives[damage] is SAME else reader.gives[damage])
         else:
-            refusal(lambda: reader.read(path), path, *reader.names(path))
+            refusal(lambda: reader.read(path), path, *[path.parent] * reader.folder)
     if damage not in reader.gives:
         assert listing(root) == there

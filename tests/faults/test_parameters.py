@@ -45,9 +45,7 @@ def wrong() -> Iterator[tuple[str, Any]]:
 def right() -> Iterator[tuple[str, Any, Any]]:
     """Parameter, value, and the plain value that it must mean if it is not refused."""
     for name, (good, _) in LISTS.items():
-        yield from (
-            (name, value, good) for value in [tuple(good), np.array(good), list(np.array(good)), pd.Series(good)]
-        )
+        yield from ((name, value, good) for value in [tuple(good), np.array(good), [*np.array(good)], pd.Series(good)])
         yield from ((name, value, None) for value in [None, [], ()])
     yield from ((name, range(0, 3), [0, 1, 2]) for name in LISTS if name != "epochs")
     yield "learning_rates", {"0.9": [0.001, 0.01]}, MAPPINGS["learning_rates"][0]  # as papermill hands it over

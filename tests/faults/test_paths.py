@@ -1,6 +1,7 @@
 """Every option that takes a path x every way to write one: it means that folder, and one without rights is told."""
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Callable
@@ -52,17 +53,23 @@ def command(*arguments: object) -> str:
     return said.getvalue()
 
 
-def smoke(place: Path, **settings: str) -> Profile:
-    """Profile smoke with settings whose dots are written ``__``."""
-    folders = {"data.folder": place / "derived", "runs": place / "runs"}
-    given = folders | {name.replace("__", "."): value for name, value in settings.items()}
+def smoke(place: Path, **settings: object) -> Profile:
+    given = {"data.folder": place / "derived", "runs": place / "runs"} | settings
     return Profile.load("smoke").with_settings({name: str(value) for name, value in given.items()})
+
+
+real_data = functools.partial(tiny_data.write_cityscapes, train=2, val=1)
+raw_data = tiny_data.write_synscapes
 
 
 def of_study(place: Path, **settings: str) -> Study:
     """Of 3 real and 5 synthetic images."""
-    real, raw = tiny_data.write_cityscapes(place / "real", train=2, val=1), tiny_data.write_synscapes(place / "raw")
-    return Study.open(smoke(place, **{"data__cityscapes": str(real), "data__synthetic__root": str(raw)} | settings))
+    domains = {"data.cityscapes": real_data(place / "real"), "data.synthetic.root": raw_data(place / "raw")}
+    return Study.open(smoke(place, **domains | settings))
+
+
+def with_setting(name: str, use: Callable[[Study], Path | None]) -> Callable[[Path, str], Path | None]:
+    return lambda place, value: use(of_study(place, **{name: value}))
 
 
 def stage(place: Path, value: str) -> Path:
@@ -104,35 +111,25 @@ def listed(place: Path, value: str) -> None:
     assert SPEC.run_id in command("runs", "--runs", value)
 
 
-def sample(place: Path, value: str) -> None:
-    images = of_study(place, data__cityscapes=value).sources.images("real", "train")
+def sample(study: Study) -> None:
+    images = study.sources.images("real", "train")
     table = instance_table(images, workers=1)
     assert TrainingSamples(images, table, InstanceMapper([], "BGR"), 0)[0]["instances"]
 
 
 OPTIONS = {
-    "data.cityscapes": Option(
-        lambda place, value: of_study(place, data__cityscapes=value).sources.roots["real"],
-        lambda path: tiny_data.write_cityscapes(path, train=2, val=1),
-    ),
-    "training on data.cityscapes": Option(sample, lambda path: tiny_data.write_cityscapes(path, train=2, val=1)),
+    "data.cityscapes": Option(with_setting("data.cityscapes", lambda study: study.sources.roots["real"]), real_data),
+    "training on data.cityscapes": Option(with_setting("data.cityscapes", sample), real_data),
     "data.synthetic.root": Option(
-        lambda place, value: of_study(place, data__synthetic__root=value).sources.raw["synthetic"],
-        tiny_data.write_synscapes,
+        with_setting("data.synthetic.root", lambda study: study.sources.raw["synthetic"]), raw_data
     ),
     "execution.imagenet_weights": Option(
-        lambda place, value: Path(of_study(place, execution__imagenet_weights=value).execution().imagenet_weights),
-        Path.touch,
+        with_setting("execution.imagenet_weights", lambda study: Path(study.execution().imagenet_weights)), Path.touch
     ),
-    "--on": Option(
-        lambda place, value: Path(of_study(place).sources.evaluation_set(value).root),
-        lambda path: tiny_data.write_cityscapes(path, val=1),
-    ),
-    "verify ROOT": Option(
-        lambda place, value: command("verify", value), lambda path: tiny_data.write_cityscapes(path, train=2, val=1)
-    ),
+    "--on": Option(lambda place, value: Path(of_study(place).sources.evaluation_set(value).root), real_data),
+    "verify ROOT": Option(lambda place, value: command("verify", value), real_data),
     "harmonize SOURCE": Option(
-        lambda place, value: command("harmonize", value, place / "out", "--workers", "1"), tiny_data.write_synscapes
+        lambda place, value: command("harmonize", value, place / "out", "--workers", "1"), raw_data
     ),
     "--profile": Option(
         lambda place, value: command("toyscapes", "--profile", f"{value}/m.yaml", "--set", f"data.folder={place}/toy"),
@@ -140,7 +137,7 @@ OPTIONS = {
     ),
     "--runs": Option(listed, lambda path: RunStore(path).run(SPEC).create(SPEC)),
     "harmonize TARGET": Option(
-        lambda place, value: command("harmonize", tiny_data.write_synscapes(place / "raw"), value, "--workers", "1"),
+        lambda place, value: command("harmonize", raw_data(place / "raw"), value, "--workers", "1"),
         left="harmonized.json",
     ),
     "--set data.folder": Option(draw, left="cityscapes/toyscapes.json"),
