@@ -156,11 +156,9 @@ def test_an_interrupt_is_one_line_and_stops_all_processes(trained, smoke_data, t
     command = [sys.executable, ROOT / "run_all.py", "--profile", tmp_path / "mine.yaml", "--only", "01"]
     command += ["--set", "execution.device=cpu", *(f"{name}={folder}" for name, folder in folders.items())]
     said = tmp_path / "said"
-    with said.open("w") as stream:
-        command += [where] if where != "notebook" else []
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stream, start_new_session=True
-        )
+    command += [where] if where != "notebook" else []
+    with said.open("w") as err, open(os.devnull, "w") as out:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=err, start_new_session=True)
     try:
         if where == "notebook":
             wait_for(lambda: "1/" in said.read_text(), process)  # the first cell is done

@@ -147,11 +147,10 @@ def test_frames_and_what_the_model_makes_of_them(pair):
 
 
 CHOSEN = torch.tensor([True, False, True, False, True])
+ITEMS = [2, slice(1, 3), slice(0, 0), torch.tensor([4, 0, 0, 2]), CHOSEN, CHOSEN & False]
 
 
-@pytest.mark.parametrize(
-    "item", [2, slice(1, 3), slice(0, 0), torch.tensor([4, 0, 0, 2]), CHOSEN, CHOSEN & False], ids=str
-)
+@pytest.mark.parametrize("item", ITEMS, ids=str)
 def test_selecting(pair, item):
     ours, theirs = (masks[item] for masks in pair)
     assert torch.equal(ours.tensor, theirs.tensor)

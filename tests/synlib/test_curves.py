@@ -61,13 +61,11 @@ def test_figure4_draws_each_class_with_its_band_and_limit(one):
         ap = line(axis, "AP")
         np.testing.assert_allclose(ap.get_xdata(), expected.index)
         np.testing.assert_allclose(ap.get_ydata(), expected["ap"])
-        drawn = band(axis.collections[0])
-        assert drawn[40] == pytest.approx(tuple(expected.loc[40, ["low", "high"]]))
+        assert band(axis.collections[0])[40] == pytest.approx(tuple(expected.loc[40, ["low", "high"]]))
         limit, below, *interval = found.set_index("class").loc[name, ["limit", "below", "low", "high"]]
         (shade,) = [patch for patch in axis.patches if patch.get_label() == "the limit is in here"]
-        assert shade.get_extents().transformed(axis.transData.inverted()).intervalx.tolist() == pytest.approx(
-            [limit, below]
-        )
+        drawn = shade.get_extents().transformed(axis.transData.inverted())
+        assert drawn.intervalx.tolist() == pytest.approx([limit, below])
         assert line(axis, "its 95 % interval").get_xdata().tolist() == interval
         assert f"limit {limit:.0f} – {below:.0f} %" in axis.get_title(loc="left")
         if name != "mean":
@@ -146,11 +144,8 @@ def test_figure5_draws_both_curves_and_the_papers_marks(one):
 def test_bands_of_several_seeds_are_their_range(three):
     results = three.results["ratios"]
     figure = curves.figure5(results)
-    rows = results[
-        (results["class"] == "mean") & (results["evaluated on"] == "Cityscapes") & (results["real_percent"] == 50)
-    ]
-    drawn = band(figure.axes[0].collections[0])[50]
-    assert drawn == pytest.approx((rows["ap"].min(), rows["ap"].max()))
+    ap = results.query("`class` == 'mean' and `evaluated on` == 'Cityscapes' and real_percent == 50")["ap"]
+    assert band(figure.axes[0].collections[0])[50] == pytest.approx((ap.min(), ap.max()))
     (legend,) = figure.legends
     assert "band: range over 3 seeds" in [text.get_text() for text in legend.get_texts()]
     (legend,) = curves.figure5(results[results["seed"] == 0]).legends
@@ -186,15 +181,12 @@ def test_figure6_draws_a_curve_a_momentum_and_crosses(one, effective):
 
 
 def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_path):
-    store, runs = (
-        RunStore(tmp_path),
-        {"good": [(9, 4), (19, 9), (19, 2), (29, 1)], "bad": [(9, 5), (12, 50)], "new": []},
-    )
+    store = RunStore(tmp_path)
+    runs = {"good": [(9, 4), (19, 9), (19, 2), (29, 1)], "bad": [(9, 5), (12, 50)], "new": []}
     for name, losses in runs.items():
         rows = [{"iteration": iteration, "total_loss": loss, "lr": loss / 100} for iteration, loss in losses]
-        store.run(name).write(
-            "failure.json", {"reason": f"{'diverged' if name == 'bad' else 'stopped'} at iteration 13"}
-        )
+        reason = f"{'diverged' if name == 'bad' else 'stopped'} at iteration 13"
+        store.run(name).write("failure.json", {"reason": reason})
         lines = map(json.dumps, [*rows, {"iteration": 40, "data_time": 0.1}])  # of an iteration without a loss
         (store.run(name).path / "metrics.json").write_text("\n".join(lines))
     figure = curves.losses([(f"lr {name}", name) for name in runs], store)
@@ -213,7 +205,7 @@ def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_
 def test_amounts_draws_ours_and_the_papers(one):
     results = one.results["amounts"]
     ours, published = curves.amounts(results).axes
-    rows = results[(results["class"] == "mean") & (results["evaluated on"] == "Cityscapes") & (results["added"] == 300)]
+    rows = results.query("`class` == 'mean' and `evaluated on` == 'Cityscapes' and added == 300")
     rows = rows.sort_values("iterations")
     np.testing.assert_allclose(line(ours, "300").get_xydata(), rows[["iterations", "ap"]])
     np.testing.assert_allclose(line(published, "20,000").get_ydata(), [row[20_000] for row in paper.TABLE3.values()])
@@ -235,9 +227,9 @@ def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
     marks = np.concatenate([item.get_xdata() for item in axis.get_lines() if item.get_marker() == "|"])
     assert set(marks) >= {35.7, 11.8, 40.9, 41.0, 39.6, 29.6, 14.2, 42.0}
     if len(seeds) > 1:
-        rows = study.results["steps"]
-        rows = rows[(rows["step"] == "basic") & (rows["class"] == "mean") & (rows["evaluated on"] == "Cityscapes")]
-        first = bars[(bars["approach"] == "real-world training") & (bars["evaluated on"] == "Cityscapes")].iloc[0]
+        basic = "step == 'basic' and `class` == 'mean' and `evaluated on` == 'Cityscapes'"
+        rows = study.results["steps"].query(basic)
+        first = bars.query("approach == 'real-world training' and `evaluated on` == 'Cityscapes'").iloc[0]
         assert (first["low"], first["high"]) == (rows["ap"].min(), rows["ap"].max())
         assert set(first["run"].split()) == set(rows["run"])
 

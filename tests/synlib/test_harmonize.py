@@ -49,9 +49,8 @@ def test_tree_holds_what_the_rule_makes(source, tmp_path, variant, scale):
             polygons = json.loads(Path(image.instance_path.replace("instanceIds.png", "polygons.json")).read_text())
             assert (polygons["imgHeight"], polygons["imgWidth"]) == label_ids.shape and "objects" not in polygons
             total += counts
-    assert manifest["counts"]["after"] == {
-        name: total["after", name] for name in ("car", "motorcycle", "person", "rider")
-    }
+    after = {name: total["after", name] for name in ("car", "motorcycle", "person", "rider")}
+    assert manifest["counts"]["after"] == after
     assert manifest["number_of_images"] == {"train": 4, "val": 1}
     assert manifest["policy"]["orphans"] == "group"
     assert json.loads((tmp_path / "out/harmonized.json").read_text()) == manifest
@@ -59,9 +58,8 @@ def test_tree_holds_what_the_rule_makes(source, tmp_path, variant, scale):
     assert table.loc["after", "rider"] == table.loc["rider_added", "motorcycle"] == 5
     assert table.loc["without_pixels", "bus"] == 5
     assert verify_dataset(tmp_path / "out").empty
-    with pytest.raises(
-        ValueError, match=r"out: found 'occlusion of 0 of \d+ instances', expected of all; if .* delete it"
-    ):
+    message = r"out: found 'occlusion of 0 of \d+ instances', expected of all; if .* delete it"
+    with pytest.raises(ValueError, match=message):
         check_details(tmp_path / "out", "occlusion")  # its metadata have none; nor has a tree of an earlier version
 
 

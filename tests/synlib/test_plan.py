@@ -68,10 +68,8 @@ def test_tables_2_and_5_are_made_of_runs_that_the_figures_show(name):
     shown = distinct([item for e in ("table1", "amounts", "pre_training", "fine_tuning") for item in of(e, profile)])
     steps = {item.factors["step"]: item.spec.run_id for item in of("steps", profile)}
     assert set(steps.values()) <= set(shown)
-    new = [item for item in of("removal", profile) if item.spec.run_id not in shown]
-    assert [(item.factors["approach"], item.factors["removal"]) for item in new] == [
-        ("mixing", "off"), ("fine-tuning", "off"),
-    ]  # fmt: skip
+    new = [item.factors for item in of("removal", profile) if item.spec.run_id not in shown]
+    assert new == [{"approach": approach, "removal": "off"} for approach in ("mixing", "fine-tuning")]
 
 
 def test_shared_runs_are_listed_once_with_all_their_uses_and_each_seed_is_a_run_of_its_own():

@@ -49,9 +49,8 @@ def folder(tmp_path, monkeypatch):
     state = {"application/vnd.jupyter.widget-state+json": {"version_major": 2, "version_minor": 0}}
     folder = tmp_path / "reports" / "demo"
     folder.mkdir(parents=True)
-    nbformat.write(
-        new_notebook(cells=cells, metadata={"papermill": notes, "widgets": state}), folder / "01_first.ipynb"
-    )
+    notebook = new_notebook(cells=cells, metadata={"papermill": notes, "widgets": state})
+    nbformat.write(notebook, folder / "01_first.ipynb")
     figures = tmp_path / "figures"
     figures.mkdir()
     for name in ("b.png", "b.pdf", "b.csv", "a.png", "notes.txt"):

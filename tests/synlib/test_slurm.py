@@ -211,9 +211,8 @@ def test_a_job_that_waits_for_a_person_is_not_waited_for_and_an_unknown_reason_i
 def test_the_call_ends_when_the_rest_waits_for_a_person(fake, store, capsys):
     """What starts from a held run would wait for ever; Slurm itself cancels what waits for a run that failed."""
     train([HEIR, SPEC], store, **on())
-    (fake / "queue").write_text(
-        row(store, SPEC, 11, "PENDING", "JobHeldUser") + row(store, HEIR, 12, "PENDING", "Dependency")
-    )
+    held, waits = row(store, SPEC, 11, "PENDING", "JobHeldUser"), row(store, HEIR, 12, "PENDING", "Dependency")
+    (fake / "queue").write_text(held + waits)
     error = failing("run .* held: job 11 is held", [HEIR, SPEC], store, **on() | {"wait": True})
     assert states(error.outcomes) == ["held", "held"]
     assert error.outcomes[0].reason == "job 12 waits for the job of the run that it starts from (Dependency)"

@@ -115,9 +115,8 @@ def test_table3_names_ours_and_the_papers(one):
     results = one.results["amounts"]
     table = tables.table3(results).data
     assert table.columns.tolist() == ["0 images", "300 images", "600 images (paper: 20k)"]
-    assert table.index.get_level_values(0).unique().tolist() == [
-        "8 epochs (paper: 33)", "12 epochs (paper: 50)", "16 epochs (paper: 66)",
-    ]  # fmt: skip
+    epochs = ["8 epochs (paper: 33)", "12 epochs (paper: 50)", "16 epochs (paper: 66)"]
+    assert table.index.get_level_values(0).unique().tolist() == epochs
     expected = cell(results, epochs=12.0, added=600)
     column = table.loc["12 epochs (paper: 50)", "600 images (paper: 20k)"]
     assert column.tolist() == [expected["ap"], shown(expected), 40.9]

@@ -160,10 +160,8 @@ def test_same_scene_at_every_size(domain):
         small, large = (draw_scene(domain, index, height=h, width=2 * h) for h in (96, 384))
         shrunk = cv2.resize(large.class_map, (192, 96), interpolation=cv2.INTER_NEAREST)
         assert (shrunk == small.class_map).mean() > 0.9
-        light = [
-            cv2.resize(scene.image, (24, 12), interpolation=cv2.INTER_AREA).astype(int) for scene in (small, large)
-        ]
-        assert np.abs(light[0] - light[1]).mean() < 8
+        light = (cv2.resize(scene.image, (24, 12), interpolation=cv2.INTER_AREA) for scene in (small, large))
+        assert np.abs(np.subtract(*light, dtype=int)).mean() < 8
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
