@@ -1,9 +1,4 @@
-"""The training set of a run: which images, and which of their instances, from the tables of both domains.
-
-Section 4.2 of the paper: how many real and synthetic images, and which. Images are ranked by a hash of (seed, domain,
-name) and the first n are taken: the choice does not depend on the order of the list, and with the same seed a set with
-more images of a domain contains every set with fewer.
-"""
+"""The training set of a run: which images, and which of their instances, from the tables of both domains."""
 
 import hashlib
 from collections.abc import Iterable
@@ -72,7 +67,10 @@ def _keys(table: pd.DataFrame) -> pd.MultiIndex:
 
 
 def choose(ids: Iterable[str], wanted: int | tuple[str, ...], *, seed: int, domain: str) -> list[str]:
-    """``wanted`` images of a pool without replacement, in the order of their ranks; or exactly those of a tuple of ids.
+    """``wanted`` images of a pool without replacement (section 4.2), or exactly those of a tuple of ids.
+
+    They are the first by a hash of (seed, domain, name): the choice does not depend on the order of the pool, and with
+    the same seed more images of a domain contain every choice of fewer.
 
     Raises ``ValueError`` if the pool is smaller than the number asked for, lacks a given image, or lists one twice.
     """

@@ -125,12 +125,10 @@ class _Segments:
         value = np.zeros(len(part_class), np.uint16)
         for label in INSTANCE_LABEL_IDS:
             parts = np.flatnonzero((part_class == label) & (part_px > 0))
-            if len(parts) > INSTANCE_BASE:  # the smallest become group regions
-                largest = np.sort(np.argsort(-part_px[parts], kind="stable")[:INSTANCE_BASE])
-                value[np.delete(parts, largest)] = label
-                self.counts["overflow", NAMES[label]] += len(parts) - INSTANCE_BASE
-                parts = parts[largest]
-            value[parts] = label * INSTANCE_BASE + np.arange(len(parts))
+            largest = np.sort(parts[np.argsort(-part_px[parts], kind="stable")[:INSTANCE_BASE]])
+            value[parts] = label  # the smallest, if there are more, become group regions
+            value[largest] = label * INSTANCE_BASE + np.arange(len(largest))
+            self.count("overflow", [label] * (len(parts) - len(largest)))
         self.count("after", part_class[value >= INSTANCE_BASE])
         return value
 

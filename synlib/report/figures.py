@@ -26,12 +26,21 @@ NEW = 1 << 24  # added to the id of a merged instance for the rider that is spli
 
 @style()
 def figure1(results: Mapping[str, pd.DataFrame]) -> Figure:
-    """Figure 1: processing steps, and AP of each of :func:`approaches` on Cityscapes (blue) and Synscapes (orange)."""
-    bars = approaches(results)
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), width_ratios=[1.35, 1], sharey=True, layout="constrained")
-    _pipeline(axes[0])
-    _bars(axes[1], bars)
-    axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=7.5, ncols=3, frameon=False)
+    """Figure 1: steps, and for :func:`approaches` AP, its interval and the paper's AP (black), Cityscapes in blue."""
+    bars, look = approaches(results), {"width_ratios": [1.35, 1], "sharey": True, "layout": "constrained"}
+    figure, (steps, axis) = plt.subplots(1, 2, figsize=(9.5, 3.6), **look)
+    _pipeline(steps)
+    y = np.arange(len(paper.FIGURE1))[::-1]  # the first at the top
+    for on, shift, hatch, label in (("Cityscapes", 0.19, "", "paper"), ("Synscapes", -0.19, "//", None)):
+        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(paper.FIGURE1)]
+        error = [(rows["ap"] - rows["low"]).clip(lower=0), (rows["high"] - rows["ap"]).clip(lower=0)]
+        look = {"color": DOMAIN_COLORS[on], "hatch": hatch, "edgecolor": "white", "label": f"on {on}"}
+        axis.barh(y + shift, rows["ap"], 0.36, xerr=error, capsize=2, error_kw={"linewidth": 1}, **look)
+        axis.plot(rows["paper"], y + shift, "k|", markersize=13, markeredgewidth=1.6, label=label)
+    axis.set(xlim=(0, None), ylim=(-0.6, len(paper.FIGURE1) - 0.4), xlabel=f"AP (%), {band(bars)}")
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(left=False, labelleft=False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=7.5, ncols=3, frameon=False)
     return named(figure, "figure1", figure1=bars)
 
 
@@ -48,20 +57,6 @@ def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     theirs = chosen(published()).rename(columns={"ap": "paper"})[["approach", "evaluated on", "paper"]]
     table = across_seeds(chosen(results), ["approach"]).merge(theirs)
     return table[["approach", "evaluated on", "ap", "low", "high", "seeds", "run", "paper"]]
-
-
-def _bars(axis: Axes, bars: pd.DataFrame) -> None:
-    """AP and its interval for each approach, the first at the top, and the paper's AP as a black mark."""
-    y = np.arange(len(paper.FIGURE1))[::-1]
-    for on, shift, hatch, label in (("Cityscapes", 0.19, "", "paper"), ("Synscapes", -0.19, "//", None)):
-        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(paper.FIGURE1)]
-        error = [(rows["ap"] - rows["low"]).clip(lower=0), (rows["high"] - rows["ap"]).clip(lower=0)]
-        look = {"color": DOMAIN_COLORS[on], "hatch": hatch, "edgecolor": "white", "label": f"on {on}"}
-        axis.barh(y + shift, rows["ap"], 0.36, xerr=error, capsize=2, error_kw={"linewidth": 1}, **look)
-        axis.plot(rows["paper"], y + shift, "k|", markersize=13, markeredgewidth=1.6, label=label)
-    axis.set(xlim=(0, None), ylim=(-0.6, len(paper.FIGURE1) - 0.4), xlabel=f"AP (%), {band(bars)}")
-    axis.grid(axis="y", visible=False)
-    axis.tick_params(left=False, labelleft=False)
 
 
 def _pipeline(axis: Axes) -> None:

@@ -33,29 +33,25 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
     whose :data:`KINDS` of files are copied to ``folder/figures``; its ``claims.csv`` is shown as a table. ``now``: the
     notebooks that ``command`` executed; pages and figures of others stay as they are.
     """
+    config = {"NbConvertBase": {"display_data_priority": PREFERRED}, "CSSHTMLHeaderPreprocessor": {"style": "default"}}
+    look = {"template_name": "classic", "template_file": "notebook.html.j2", "anchor_link_text": "#"}
+    own = [jinja2.PackageLoader("synlib.report")]  # of pages, and of what the index needs
+    exporter = nbconvert.HTMLExporter(**look, extra_loaders=own, config=Config(config))
     pages = [describe(folder, name, earlier=name not in now) for name in names]
     executed, html = [page for page in pages if page.executed], {}
     for before, page, after in zip([None, *executed], executed, [*executed[1:], None], strict=False):
         links = {"title": page.title, "before": before, "after": after}
-        html[folder / f"{page.name}.html"], _ = exporter().from_notebook_node(page.notebook, links)
+        html[folder / f"{page.name}.html"], _ = exporter.from_notebook_node(page.notebook, links)
     files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
     judged = folder / "figures/claims.csv"
     claims = verdicts.table(pd.read_csv(judged, dtype={"section": str})) if judged.exists() else None
     known = {"profile": profile, "pages": pages, "claims": claims, "figures": files, "command": command}
-    index = exporter().environment.get_template("index.html.j2")
+    index = exporter.environment.get_template("index.html.j2")
     html[folder / "index.html"] = index.render(known, environment=environment())
     for path, content in html.items():
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     return folder / "index.html"
-
-
-def exporter() -> nbconvert.HTMLExporter:
-    """Of notebooks by our own template, which also has what the index needs."""
-    config = {"NbConvertBase": {"display_data_priority": PREFERRED}, "CSSHTMLHeaderPreprocessor": {"style": "default"}}
-    options = {"template_name": "classic", "template_file": "notebook.html.j2", "anchor_link_text": "#"}
-    own = [jinja2.PackageLoader("synlib.report")]
-    return nbconvert.HTMLExporter(**options, extra_loaders=own, config=Config(config))
 
 
 def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:

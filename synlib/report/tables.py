@@ -87,12 +87,12 @@ def table4(results: pd.DataFrame) -> Styler:
 def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame:
     """The row of ``runs`` (columns ``ap``, ``iterations``) with the highest AP that takes no more than ``iterations``.
 
-    One row per number of ``iterations``, which rise; missing values where every run takes more; the shortest of equals.
+    One row per number of ``iterations``; missing values where every run takes more; the shortest of equals. Column
+    ``taken``: the run's own.
     """
-    ranked = runs.dropna(subset="ap").astype({"iterations": float}).sort_values(["iterations", "ap"])
-    better = ranked[ranked["ap"] > ranked["ap"].cummax().shift(fill_value=-np.inf)]  # than all that take no longer
-    allowed = pd.DataFrame({"iterations": np.array(iterations, float)})
-    return pd.merge_asof(allowed, better.assign(taken=better["iterations"]), on="iterations")
+    ranked = runs.dropna(subset="ap").sort_values(["ap", "iterations"], ascending=[False, True])
+    best = {place: ranked[ranked["iterations"] <= allowed].head(1) for place, allowed in enumerate(iterations)}
+    return pd.concat(best).droplevel(1).reindex(range(len(iterations))).rename(columns={"iterations": "taken"})
 
 
 def table5(results: pd.DataFrame) -> Styler:
@@ -114,9 +114,8 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
         ap = 100 * np.mean([each.value[-1] for each in draws])
         rows.append(bar | {"boundary AP": ap, "kept (%)": 100 * ap / (bar["ap"] or np.nan), "low": low, "high": high})
     table = pd.DataFrame(rows, columns=["approach", "evaluated on", "ap", "boundary AP", "low", "high", "kept (%)"])
-    table.insert(4, INTERVAL, intervals(table))
-    table = table.set_index(["approach", "evaluated on"]).drop(columns=["low", "high"]).rename(columns={"ap": "AP"})
-    return shown(table, "boundary")
+    table = table.set_index(["approach", "evaluated on"]).assign(**{INTERVAL: intervals}).rename(columns={"ap": "AP"})
+    return shown(table[["AP", "boundary AP", INTERVAL, "kept (%)"]], "boundary")
 
 
 def per_class(results: pd.DataFrame) -> Styler:
@@ -152,13 +151,13 @@ def limits(found: pd.DataFrame, profile: Profile) -> Styler:
     Column ``removed from here on``: the percentages that ``profile`` removes from section 4.2 on.
     """
     chosen = [np.nan if name == MEAN else profile.grids.removal.get(name, 0) for name in found["class"]]
-    apart = [found["low"] > found["paper"], found["high"] <= found["paper"]]
-    against = pd.Series(np.select(apart, ["higher", "lower"], "not told apart"), found.index)
+    unknown = found["low"].isna() | found["paper"].isna()
+    told = {"–": unknown, "higher": found["low"] > found["paper"], "lower": found["high"] <= found["paper"]}
     columns = {
         "limit (% removed)": list(map(range_text, found["limit"], found["below"])),
         INTERVAL: list(map(range_text, found["low"], found["high"])),
         "limit in the paper": found["paper"],
-        "against the paper": against.where(found["low"].notna() & found["paper"].notna(), "–"),
+        "against the paper": np.select([*told.values()], [*told], "not told apart"),
         "removed from here on": chosen,
         "AP at the limit": found["ap"],
     }

@@ -28,12 +28,11 @@ class Planner:
 
         ``removal``: ``off``, ``on`` (chosen in section 4.1) or a fraction of each class. ``epochs`` 0: the baseline's.
         """
-        profile = self.profile
-        fractions = {"off": 0.0, "on": profile.grids.removal_fractions()}.get(removal, removal)
+        fractions = {"off": 0.0, "on": self.grids.removal_fractions()}.get(removal, removal)
         data = DataSpec(real=real, synthetic=synthetic, removal=fractions, seed=self.seed, **self.fingerprints)
         if epochs:
-            changes["schedule"] = profile.schedule.model_dump(exclude={"iterations"}) | {"epochs": epochs}
-        common = {name: getattr(profile, name) for name in COMMON}
+            changes["schedule"] = self.profile.schedule.model_dump(exclude={"iterations"}) | {"epochs": epochs}
+        common = {name: getattr(self.profile, name) for name in COMMON}
         return RunSpec(**common | {"data": data, "seed": self.seed} | changes)
 
     def mixed(self, added: int, epochs: float, removal: str = "on") -> RunSpec:
@@ -54,9 +53,8 @@ class Planner:
 
     def table1(self) -> Runs:
         """Table 1 (section 3.3): the baseline trained on each domain alone, with equally many images."""
-        images = self.profile.baseline_images
-        yield "Synscapes", self.run(synthetic=images), {}
-        yield "Cityscapes", self.run(real=images), {}
+        yield "Synscapes", self.run(synthetic=self.profile.baseline_images), {}
+        yield "Cityscapes", self.run(real=self.profile.baseline_images), {}
 
     def thresholds(self) -> Runs:
         """Figure 4 (section 4.1): the baseline on synthetic images, without the smallest instances of each class."""
@@ -117,14 +115,13 @@ class Planner:
 
     def steps(self) -> Runs:
         """Table 5 (section 4.3): the steps of the fine-tuning approach."""
-        profile, baseline, grids = self.profile, self.profile.schedule, self.grids
         for step, spec in {
-            "basic": self.run(real=profile.baseline_images),
-            "3k": self.run(synthetic=profile.baseline_images),
+            "basic": self.run(real=self.profile.baseline_images),
+            "3k": self.run(synthetic=self.profile.baseline_images),
             "20k": self.pretrained("off"),
             "pruned": self.pretrained("on"),
-            "fine-tuned": self.fine_tuned(baseline.base_lr, baseline.momentum),
-            "optimized": self.fine_tuned(grids.tuned_learning_rate, grids.tuned_momentum),
+            "fine-tuned": self.fine_tuned(self.profile.schedule.base_lr, self.profile.schedule.momentum),
+            "optimized": self.fine_tuned(self.grids.tuned_learning_rate, self.grids.tuned_momentum),
         }.items():
             yield step, spec, {"step": step}
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import IPython
+
 from synlib.profile import ROOT
 from synlib.study.plan import NOTEBOOKS
 
 # An interrupted kernel would report its closed sockets and its callbacks that were cut off
 QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
-
-ASSIGNED = r"(?m)^(\w+) ="  # names that a cell of assignments, one on each line, gives values to
 
 
 def select(prefixes: Sequence[str]) -> list[str]:
@@ -33,22 +33,18 @@ def refuse_unknown_parameters() -> None:
 
     Papermill's cell begins with ``# Parameters`` and follows the notebook's own; a reader's variables do not matter.
     """
-    from IPython import get_ipython
-
-    shell = get_ipython()
+    shell = IPython.get_ipython()
     for own, given in itertools.pairwise(shell.user_ns.get("In", []) if shell else []):
         if given.startswith("# Parameters\n"):
-            known = re.findall(ASSIGNED, own)
-            for name in re.findall(ASSIGNED, given):
+            known, named = (re.findall(r"(?m)^(\w+) =", cell) for cell in (own, given))  # an assignment on each line
+            for name in named:
                 if name not in known:
                     raise ValueError(f"parameter {name!r}: expected one of {', '.join(known)}")
 
 
 def show_sharply() -> None:
     """In a notebook, figures have twice the pixels of the place that they take."""
-    from IPython import get_ipython
-
-    if get_ipython():
+    if IPython.get_ipython():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("retina", bbox_inches=None)  # figures are laid out; else each is drawn once more
@@ -62,7 +58,6 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
     source, target, failed = path_of(name), folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +66,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
         papermill.execute_notebook(source, failed, dict(parameters), cwd=os.getcwd(), progress_bar=bar, **kernel)
         failed.replace(target)
         return target
-    except PapermillExecutionError as error:
+    except papermill.PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
         raise RuntimeError(f"notebook {name}, {problem} (see {failed})") from error
     except DeadKernelError as error:
