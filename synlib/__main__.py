@@ -62,9 +62,8 @@ def commands() -> None:
 def toyscapes(**profile: Any) -> None:
     """Draw the embedded data set of a profile in both data sets' formats."""
     data = _study(**profile).data
-    for domain, folder in data.raw.items():
-        print(f"{domain}: {folder}")
-    print(f"harmonised: {data.roots['synthetic']}")
+    for name, folder in (data.raw | {"harmonised": data.roots["synthetic"]}).items():
+        print(f"{name}: {folder}")
 
 
 @commands.command(params=[_path("root"), FULL, PART, JSON, WORKERS])
@@ -192,11 +191,8 @@ def cancel(run: tuple[str, ...], **where: Any) -> None:
     from synlib.runs.store import RunStore
 
     store = RunStore(_profile(**where).runs_dir)
-    cancelled = slurm.cancel(store, run)
-    for run_id, job in cancelled.items():
-        print(f"run {run_id}: job {job.id} cancelled")
-    if not cancelled:
-        print(f"{store.root}: none of its runs has a job in the queue")
+    lines = [f"run {run_id}: job {job.id} cancelled" for run_id, job in slurm.cancel(store, run).items()]
+    print(*lines or [f"{store.root}: none of its runs has a job in the queue"], sep="\n")
 
 
 def _profile(profile: str, settings: Sequence[str], runs: str = "") -> Any:

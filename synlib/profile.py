@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, WrapValidator, model_validator
+from pydantic import Field, NonNegativeInt, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, LocalPath, Natural, Section, Values, check, expanded, plain
+from synlib.section import Count, List, LocalPath, Section, Values, check, expanded, plain
 from synlib.spec import Criterion, ExecutionSettings, Init, InputSpec, Model, Momentum, Policy, Precision, ScheduleSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +47,7 @@ class Synthetic(Section):
     format: Literal["synscapes", "urbansyn", "cityscapes"] = "synscapes"  # cityscapes: taken as it is
     variant: str = "rgb"  # folder of its images; Synscapes: rgb or rgb-2k
     # Image ids, or [first, last]; empty: the first four fifths are ``train``
-    split: dict[Literal["train", "val"], List[Natural]] = Field(default_factory=dict)
+    split: dict[Literal["train", "val"], List[NonNegativeInt]] = Field(default_factory=dict)
     policy: Policy = Policy()
 
     @model_validator(mode="after")
@@ -89,7 +89,7 @@ class Grids(Section):
     removed_by: Values[Criterion] = ("random", "occlusion")  # beyond the paper: what else to remove as much of
     ratios: Values[Percent] = tuple(range(0, 101, 10))  # Figure 5: percent of real images
     # Table 3: synthetic images beside all real ones, and epochs; the cell that stands for mixing in Table 2, Figure 1
-    added_images: Values[Natural] = (0, 3000, 6000, 9000, 12_000, 20_000)
+    added_images: Values[NonNegativeInt] = (0, 3000, 6000, 9000, 12_000, 20_000)
     epochs: Values[Above0] = (33, 50, 66)
     mixed_images: Count = 20_000
     mixed_epochs: Above0 = 50
@@ -120,7 +120,7 @@ class Profile(Section):
     init: Init = "imagenet"
     precision: Precision = "float32"
     batch_size: Count = 8
-    seeds: Values[Natural] = (0,)
+    seeds: Values[NonNegativeInt] = (0,)
     grids: Grids = Grids()
     execution: ExecutionSettings = ExecutionSettings()
     runs: LocalPath = ""  # folder; empty: runs of the compendium

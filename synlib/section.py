@@ -12,10 +12,7 @@ from scapes.files import replacing
 
 T = TypeVar("T")
 List = Annotated[tuple[T, ...], Field(strict=False)]  # a list in a file, a tuple in Python
-Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 Values = Annotated[List[T], Field(min_length=1), AfterValidator(lambda values: tuple(dict.fromkeys(values)))]
 """Values of a factor, each once."""
 

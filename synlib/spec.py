@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic.types import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from scapes.labels import CLASSES
-from synlib.section import Count, List, LocalPath, Natural, NotNegative, Positive, Section, check
+from synlib.section import Count, List, LocalPath, Section, check
 
 MODELS = Path(__file__).resolve().parent / "pointrend" / "configs"  # importing what reads them would load PyTorch
 RECIPE = 2  # raised by hand when a change of the code alters what a spec produces: old runs are not taken for new ones
@@ -64,7 +65,7 @@ class DataSpec(Section):
     removal: Annotated[dict[Literal[CLASSES], Fraction], BeforeValidator(_of_every_class)] = _of_every_class(0.0)
     removed_as: Literal["background", "ignore"] = "background"  # ignore: nothing is learned from their pixels
     emptied: Literal["keep", "drop"] = "keep"  # images without an instance: negatives, or left out
-    seed: Natural = 0
+    seed: NonNegativeInt = 0
     # Beyond the paper; at their defaults in no file and no run id. What goes first; whether the domains take turns.
     criterion: Annotated[Criterion, Field(exclude_if="size".__eq__)] = "size"
     sampling: Annotated[Literal["shuffled", "balanced"], Field(exclude_if="shuffled".__eq__)] = "shuffled"
@@ -97,13 +98,13 @@ class ScheduleSpec(Section):
     """Optimisation by SGD; the defaults are the paper's baseline (section 3.3)."""
 
     iterations: Count = 24_000
-    base_lr: Positive = 0.01
+    base_lr: PositiveFloat = 0.01
     momentum: Momentum = 0.9
-    weight_decay: NotNegative = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     policy: Literal["steps", "cosine"] = "steps"
     steps: List[Annotated[float, Field(gt=0, le=1)]] = (0.75, 11 / 12)  # fractions of the run, where the rate is x 0.1
-    warmup_iterations: Natural | None = None  # None: 1,000 (Detectron2's), or a tenth of a shorter run
-    clip_gradient_norm: NotNegative = 0.0  # 0: no clipping
+    warmup_iterations: NonNegativeInt | None = None  # None: 1,000 (Detectron2's), or a tenth of a shorter run
+    clip_gradient_norm: NonNegativeFloat = 0.0  # 0: no clipping
 
     @model_validator(mode="after")
     def _steps_and_warmup(self) -> Self:
@@ -199,8 +200,8 @@ class Slurm(Section):
     """What one training asks of a Slurm cluster, in sbatch's words; what is empty or 0 is left to its defaults."""
 
     nodes: Count = 1
-    gpus: Natural = 0  # of all nodes together; a training has one process for each
-    cpus: Natural = 0  # of all nodes together; 0: enough for processes and loaders
+    gpus: NonNegativeInt = 0  # of all nodes together; a training has one process for each
+    cpus: NonNegativeInt = 0  # of all nodes together; 0: enough for processes and loaders
     mem: str = ""  # of a node: 64G
     time: str = ""  # 12:00:00
     partition: str = ""
@@ -214,16 +215,16 @@ class ExecutionSettings(Section):
     """How trainings are executed. ``processes``, ``images_per_step``, ``device`` change results by rounding only."""
 
     processes: Processes = "auto"  # of one training, each on a GPU; auto: as the machine, or Slurm's job, has them
-    loader_workers: Natural = 4  # of each process
+    loader_workers: NonNegativeInt = 4  # of each process
     threads: Count = 4  # CPU threads of each process
     checkpoint_period: Count = 1000  # iterations
-    images_per_step: Natural = 0  # of a process, at once; gradients add up over its share; 0: all at once
+    images_per_step: NonNegativeInt = 0  # of a process, at once; gradients add up over its share; 0: all at once
     deterministic: bool = False  # GPU algorithms that repeat bit by bit, where there are any; slower
     compile: bool | Literal["auto"] = False  # backbone and RPN head, kept in the run folder; auto: on a GPU, if it can
     imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first
-    seconds_per_iteration: Positive = 0.24  # for the plan's estimates, where it does not know better
-    seconds_by_gpu: dict[str, dict[Precision, Positive]] = Field(default_factory=dict)  # GPU's name -> as measured
+    seconds_per_iteration: PositiveFloat = 0.24  # for the plan's estimates, where it does not know better
+    seconds_by_gpu: dict[str, dict[Precision, PositiveFloat]] = Field(default_factory=dict)  # GPU's name -> as measured
     device: Literal["", "cpu", "cuda"] = ""  # empty: CUDA if there is one
     executor: Literal["local", "slurm"] = "local"  # this machine, or a cluster
     slurm: Slurm = Slurm()

@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
-from torch import nn
 from torch.nn import functional as F
 
 from scapes.ap import average_precision, counts, mean_ap
@@ -43,7 +42,7 @@ class Photos:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0, status: Status | None = None
+    model: torch.nn.Module, cfg: CfgNode, images: pd.DataFrame, loader_workers: int = 0, status: Status | None = None
 ) -> Iterator[Detections]:
     """Yield the detections of each image of ``images``, at the size of its labels; ``status`` is kept up to date."""
     model.eval()
@@ -70,10 +69,8 @@ def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections
     masks, limit = found.pred_masks[kept], low.new_tensor(size[::-1])
     edges = torch.cat([(low.floor() - 1).clamp(min=0), torch.minimum(high.ceil() + 1, limit)], 1).int().cpu().numpy()
     # Where the centres of all columns and of all rows lie in each box, from -1 to 1: (detections, px).
-    x, y = (
-        (torch.arange(size[1 - axis], device=low.device) + 0.5 - low[:, [axis]]) / (high - low)[:, [axis]] * 2 - 1
-        for axis in (0, 1)
-    )
+    centres = [torch.arange(length, device=low.device) + 0.5 for length in size[::-1]]
+    x, y = ((centre - low[:, [axis]]) / (high - low)[:, [axis]] * 2 - 1 for axis, centre in enumerate(centres))
     crops = [masks.new_zeros(0, dtype=torch.bool)]
     for index, (x0, y0, x1, y1) in enumerate(edges.tolist()):
         grid = torch.stack(torch.broadcast_tensors(x[index, None, x0:x1], y[index, y0:y1, None]), -1)
@@ -87,7 +84,7 @@ def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections
 
 @torch.compiler.set_stance("force_eager")  # as it was trained, but for what is compiled: images may have many sizes
 def evaluate(
-    model: nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, job: Execution
+    model: torch.nn.Module, cfg: CfgNode, on: EvaluationSet, images: pd.DataFrame, run: RunDir, job: Execution
 ) -> None:
     """Predict on ``images``, keep the predictions, and write ``evaluations/NAME/result.json`` last.
 

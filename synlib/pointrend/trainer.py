@@ -4,7 +4,6 @@ What makes a run a function of its spec: the order of samples and every random d
 sample's position, so that a killed run continues as if it had never stopped, and processes share a batch like one.
 """
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils import comm
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
-from torch import nn
 
 from seeded_rcnn import mapper, numerics, stream, weights
 from seeded_rcnn.trainer import Trainer
@@ -51,7 +49,7 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     status = Status(run, "train", iterations, start, main=main)
     if main:  # what an earlier execution wrote to TensorBoard from iteration `start` on is void
         writers = [JSONWriter(str(run.path / "metrics.json")), TensorboardXWriter(str(run.path), purge_step=start)]
-        progress = hooks.CallbackHook(after_step=functools.partial(report, status))
+        progress = hooks.CallbackHook(after_step=lambda trainer: report(status, trainer))
         trainer.register_hooks([progress, hooks.PeriodicWriter(writers, period=10)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)
     samples = stream.TrainingSamples(data.images, data.instances, to_sample, spec.seed)
@@ -69,7 +67,7 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
     return trainer
 
 
-def _starting_model(spec: RunSpec, cfg: CfgNode, job: Execution) -> tuple[nn.Module, dict[str, Any] | None]:
+def _starting_model(spec: RunSpec, cfg: CfgNode, job: Execution) -> tuple[torch.nn.Module, dict[str, Any] | None]:
     """The model before its first iteration, on its device; and what of the weights that ``spec.init`` names it took."""
     torch.manual_seed(spec.seed)
     model, loaded = build_model(cfg), None
@@ -82,7 +80,7 @@ def _starting_model(spec: RunSpec, cfg: CfgNode, job: Execution) -> tuple[nn.Mod
     return create_ddp_model(model, device_ids=gpus, broadcast_buffers=False), loaded
 
 
-def _load_initial(model: nn.Module, path: str, spec: RunSpec) -> dict[str, Any]:
+def _load_initial(model: torch.nn.Module, path: str, spec: RunSpec) -> dict[str, Any]:
     """Raises ValueError when ``path`` is another checkpoint than the spec's or, with the remedy, a run's is damaged."""
     if not spec.initial_run and (found := f"sha256:{weights.sha256(path)}") != spec.init:
         raise ValueError(f"{path}: found {found}, expected {spec.init}: another file than the run was planned with")

@@ -20,7 +20,6 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch import distributed, nn
 
 import synlib
 from scapes import cityscapes, instances, staging
@@ -66,7 +65,7 @@ def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.
     return staging.staged(images, root, job.stage_dir, found, stop_without_launcher) if job.stage_dir else images
 
 
-def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[nn.Module, dict[str, Any]]:
+def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Train to the last iteration; returns the model, and what ``result.json`` says of this execution's training.
 
     That is the iterations ``trained``, the ``training_seconds`` without start-up and evaluation, ``initial_weights``.
@@ -114,7 +113,7 @@ def execute(run: RunDir) -> None:
         raise
 
 
-def finished_model(cfg: CfgNode, run: RunDir) -> nn.Module | None:
+def finished_model(cfg: CfgNode, run: RunDir) -> torch.nn.Module | None:
     """The model of a run that is trained; None if it is still to be trained.
 
     Deletes damaged final weights, and ``result.json``, which has their hash: training from the newest checkpoint makes
@@ -157,8 +156,8 @@ def join_process_group(device: str) -> None:
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
-    distributed.init_process_group("nccl" if gpus >= int(os.environ["LOCAL_WORLD_SIZE"]) else "gloo")
-    atexit.register(distributed.destroy_process_group)
+    torch.distributed.init_process_group("nccl" if gpus >= int(os.environ["LOCAL_WORLD_SIZE"]) else "gloo")
+    atexit.register(torch.distributed.destroy_process_group)
 
 
 def main(folder: str) -> int:

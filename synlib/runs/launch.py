@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-from tqdm.auto import tqdm as auto
+from tqdm.auto import tqdm
 from tqdm.notebook import tqdm as notebook_bar
 
 from synlib.curation.harmonize import check_details
@@ -92,14 +91,14 @@ class Progress:
     def __init__(self, specs: Mapping[str, RunSpec], store: RunStore, ended: Mapping[str, Outcome]) -> None:
         self.specs = {run_id: spec for run_id, spec in specs.items() if run_id not in ended}
         self.store, self.runs = store, len(specs)
-        live = sys.stderr.isatty() or issubclass(auto, notebook_bar)
+        live = sys.stderr.isatty() or issubclass(tqdm, notebook_bar)
         self.period_s = UPDATE_SECONDS if live else LINE_SECONDS
         # In a file, each state of the bar is a line of its own.
         lines = SimpleNamespace(write=lambda text: text.strip() and print(text.strip(), file=sys.stderr, flush=True))
         form = {"dynamic_ncols": True} if live else {"file": lines, "bar_format": LINE}
         form |= {"desc": self._counts(ended), "unit": "image", "unit_scale": True, "smoothing": 0}
         done, total = self._images(ended)
-        self.bar = auto(total=total, initial=done, **form)
+        self.bar = tqdm(total=total, initial=done, **form)
         self.shown, self.ended, self.told = time.monotonic(), len(ended), set[str]()
 
     def update(self, ended: Mapping[str, Outcome], running: Collection[RunDir], queued: int) -> None:
@@ -119,7 +118,7 @@ class Progress:
         """``a1b2c3 (300 real + 600 synthetic, lr 0.04): train 120/600, loss 1.23``."""
         spec = self.specs[run_id]
         name = f"{run_id[:6]} ({trained_on(spec.data)}, lr {spec.schedule.base_lr:g})"
-        loss = "" if at_hand.get("loss") is None else f", loss {at_hand['loss']:.3g}"
+        loss = "" if at_hand.get("loss") is None else f", loss {at_hand['loss']:.2f}"
         return f"{name}: " + ("{stage} {done}/{total}".format(**at_hand) + loss if at_hand else "starting")
 
     def _images(self, ended: Mapping[str, Outcome]) -> tuple[int, int]:
