@@ -7,7 +7,7 @@ hollow marks show what its text and tables state.
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -171,7 +171,7 @@ def amounts(results: pd.DataFrame) -> Figure:
 
 
 @style()
-def losses(runs: Iterable[tuple[str, RunSpec | str]], store: RunStore) -> Figure:
+def losses(runs: Collection[tuple[str, RunSpec | str]], store: RunStore) -> Figure:
     """Total loss and learning rate against iterations, from the ``metrics.json`` of ``runs``: (name, spec or id).
 
     A cross ends the line of a run that diverged. The title names runs without a loss; ValueError if there are no other.
@@ -187,6 +187,7 @@ def losses(runs: Iterable[tuple[str, RunSpec | str]], store: RunStore) -> Figure
         for axis, column in zip(axes, ("total_loss", "lr"), strict=True):
             axis.plot(rows["iterations"], rows[column], label=rows["name"].iloc[0] + end, **look)
     axes[0].set(yscale="log", ylabel="total loss (median of 20)", title=f"without a loss: {lacking}" * bool(lacking))
+    axes[0].yaxis.set_minor_formatter(plt.LogFormatter())  # 2, 3, 4 within a decade
     axes[1].set(yscale="log", ylabel="learning rate", xscale="log", xlabel="iterations")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5, frameon=False)
     return named(figure, "losses", losses=table)
