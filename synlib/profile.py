@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, NonNegativeInt, WrapValidator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, WrapValidator, model_validator
 
 from scapes.labels import CLASSES
 from synlib.section import Count, List, LocalPath, Section, Values, check, expanded, plain
@@ -36,6 +36,7 @@ class Toyscapes(Section):
     width: int
     real: ToyPart
     synthetic: ToyPart
+    streets: NonNegativeInt = 0  # images of each of the other data sets to evaluate on
     seed: int = 0
     gap: float = 1.0  # between the looks of the two domains: 0 (none) to 2
 
@@ -57,12 +58,20 @@ class Synthetic(Section):
         return self
 
 
+def _evaluation_name(name: str) -> str:
+    fits = re.fullmatch(r"\w[\w .+-]*", name) and name not in ("Cityscapes", "Synscapes")
+    check(bool(fits), name, "a name for tables and folders, such as BDD100K, and neither Cityscapes nor Synscapes")
+    return name
+
+
 class DataSource(Section):
     """A domain is the folder that is named; else drawn, where there is ``toyscapes``; else it is not there."""
 
     toyscapes: Toyscapes | None = None
     cityscapes: LocalPath = ""  # the folder of leftImg8bit and gtFine
     synthetic: Synthetic = Synthetic()
+    # Other streets: name -> tree in Cityscapes' format; empty: drawn, where ``toyscapes`` has ``streets``
+    also_evaluate_on: dict[Annotated[str, AfterValidator(_evaluation_name)], LocalPath] = Field(default_factory=dict)
     min_area_px: int = 100  # smaller ground truth is not evaluated
     folder: LocalPath = ""  # of derived data; empty: data/PROFILE of the compendium
 

@@ -118,6 +118,14 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
     return shown(table[["AP", "boundary AP", INTERVAL, "kept (%)"]], "boundary")
 
 
+def matrix(results: pd.DataFrame) -> Styler:
+    """AP and its interval by what was trained on (rows) and evaluated on (columns); several seeds: their range."""
+    table = across_seeds(results, ["trained on"])
+    text = table["ap"].map("{:.1f}".format, na_action="ignore") + " (" + intervals(table, table["seeds"].max()) + ")"
+    table = table.assign(text=text.fillna("–")).pivot(index="trained on", columns="evaluated on", values="text")
+    return shown(table.loc[results["trained on"].unique(), results["evaluated on"].dropna().unique()], "matrix")
+
+
 def per_class(results: pd.DataFrame) -> Styler:
     """AP by class (columns) for each training and evaluation set, averaged over seeds, with a bar of its length."""
     rows = ["trained on", "evaluated on"]

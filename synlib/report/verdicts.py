@@ -30,6 +30,7 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 VERDICTS = {HOLDS: ("✓", "#bfe8d4", "hold"), FAILS: ("✗", "#ffd0ad", "do not hold"), OPEN: ("?", "#dde2e7", OPEN)}
 """Sign, background and plural of a verdict; dark letters on them can be read on dark pages, too."""
 CHOICES = {"min": min, "max": max, "between": statistics.median_high}  # word in a claim -> function of all values
+HOME = "Cityscapes"  # where the paper's claims about real streets are asked
 _MEAN = NAMES.index(MEAN)
 
 Claim = Mapping[str, Any]  # or one of the runs it weighs; claims.yaml explains their keys
@@ -109,8 +110,45 @@ def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     ``paper`` (missing where it states no number), ``ours``, ``low``, ``high``: in ``unit``. ``because``: why a claim is
     not decided, or what the verdict rests on.
     """
+    return _judge(_chosen(places), results, draws)
+
+
+def elsewhere(results: Results, draws: DrawsOf, sets: Sequence[str]) -> pd.DataFrame:
+    """:func:`verdicts` on what ``results`` tell of Cityscapes alone, and the same asked of other evaluation ``sets``.
+
+    Columns: ``evaluated on``, and :data:`COLUMNS`; claims in their order for Cityscapes, then for each of ``sets``.
+    """
+    known = [c for c in claims() if {r["experiment"] in results and r["evaluated_on"] for r in c["runs"]} == {HOME}]
+    found = []
+    for on in (HOME, *sets):
+        asked = [claim | {"runs": [runs | {"evaluated_on": on} for runs in claim["runs"]]} for claim in known]
+        found.append(_judge(asked, results, draws).assign(**{"evaluated on": on}))
+    found = pd.concat(found, ignore_index=True)
+    return found.assign(claim=found["claim"].str.replace(f",? (evaluated )?on {HOME}$", "", regex=True))
+
+
+def elsewhere_table(found: pd.DataFrame) -> Styler:
+    """:func:`elsewhere` for display: one row per claim, one column per evaluation set."""
+    texts = found["ours"].map(" {:+.1f} (".format) + intervals(found) + ")"
+    cells = found.assign(cell=_signs(found) + texts.where(found["ours"].notna(), " –"))
+    order = [found[name].unique() for name in ("claim", "evaluated on")]
+    table = cells.pivot(index="claim", columns="evaluated on", values="cell").loc[*order]
+    return named(_colored(shown(table), list(table)), "other_streets", other_streets=found)
+
+
+def carried_over(found: pd.DataFrame) -> Markdown:
+    """:func:`elsewhere` in words: how many of the claims that hold on Cityscapes hold on each other set."""
+    of = dict(list(found.groupby("evaluated on", sort=False)))
+    home = of.pop(HOME)
+    held = home.loc[home["verdict"] == HOLDS, "claim"]
+    lines = [f"**On {HOME}: {counted(home['verdict'])}.** Of the {len(held)} that hold:\n"]
+    lines += [f"- on {on}: {counted(rows.loc[rows['claim'].isin(held), 'verdict'])}" for on, rows in of.items()]
+    return Markdown("\n".join(lines if of else [*lines, "no other set: `data.also_evaluate_on` names none"]))
+
+
+def _judge(asked: Sequence[Claim], results: Results, draws: DrawsOf) -> pd.DataFrame:
     rows = []
-    for claim in _chosen(places):
+    for claim in asked:
         try:
             found, above, because = RULES[claim["rule"]](claim, results, draws)
         except Missing as error:
@@ -125,16 +163,24 @@ def table(judged: pd.DataFrame) -> Styler:
 
     ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
     """
-    signs = judged["verdict"].map({verdict: sign for verdict, (sign, _, _) in VERDICTS.items()})
     units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
-             "verdict": signs + " " + judged["verdict"], INTERVAL: intervals(judged)}  # fmt: skip
+             "verdict": _signs(judged) + " " + judged["verdict"], INTERVAL: intervals(judged)}  # fmt: skip
     columns = ["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]
-    colors = {sign: f"background: {color}; color: #1c2126; font-weight: bold" for sign, color, _ in VERDICTS.values()}
-    styled = shown(judged.assign(**texts)[columns]).map(lambda text: colors[text[0]], subset=["verdict"])
+    styled = _colored(shown(judged.assign(**texts)[columns]), ["verdict"])
     left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
     styled.set_table_styles(dict.fromkeys(["section", "claim", "verdict", "because"], left))
     return named(styled.set_caption(counted(judged["verdict"])), "claims", claims=judged)
+
+
+def _signs(found: pd.DataFrame) -> pd.Series:
+    return found["verdict"].map({verdict: sign for verdict, (sign, _, _) in VERDICTS.items()})
+
+
+def _colored(styled: Styler, columns: Sequence[str]) -> Styler:
+    """With the background of the verdict whose sign the texts of ``columns`` begin with."""
+    colors = {sign: f"background: {color}; color: #1c2126; font-weight: bold" for sign, color, _ in VERDICTS.values()}
+    return styled.map(lambda text: colors[text[0]], subset=columns)
 
 
 def counted(found: pd.Series) -> str:
@@ -217,7 +263,8 @@ def _select(runs: Claim, results: Results) -> pd.DataFrame:
         rows = rows[rows[factor] == value]
     found = rows[rows["evaluated on"] == on]
     if found.empty:
-        raise Missing(f"{' '.join(rows['trained on'].unique())}: no result on {on}")
+        names = rows["trained on"].unique() if "trained on" in rows else ["the paper"]
+        raise Missing(f"{' '.join(names)}: no result on {on}")
     return found
 
 

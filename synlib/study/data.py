@@ -20,13 +20,16 @@ DOMAINS = ("synthetic", "real")
 NAMES = {"real": "Cityscapes", "synthetic": "Synscapes"}
 FIELDS = {"real": "data.cityscapes", "synthetic": "data.synthetic.root"}  # of the profile, with a domain's folder
 WRITERS = {"synscapes": toyscapes.write_synscapes, "urbansyn": toyscapes.write_urbansyn}
+STREETS = {"bdd100k": ("BDD100K", 0.6), "vistas": ("Vistas", 1.9)}
+"""Layout of other streets that are drawn -> name, and gap of its look, which is neither domain's."""
 
 
 class StudyData:
     """Where the data of a study lie, and their tables, each read once.
 
     ``raw``: domain -> the data set as it is distributed; ``roots``: domain -> Cityscapes-format tree, which
-    :meth:`make` makes. Both only have the domains that the profile names.
+    :meth:`make` makes. Both only have the domains that the profile names. ``others``: name -> such a tree of streets
+    that are only evaluated on; ``streets``: the layout of each that is drawn -> its tree.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -46,13 +49,18 @@ class StudyData:
             train, val = toys.synthetic.train, toys.synthetic.val
             splits = {"train": [1, train], "val": [train + 1, train + val]}
         self.splits = split_ids(splits)
+        others, drawn = self.source.also_evaluate_on, STREETS if toys and toys.streets else {}
+        self.streets = {} if others else {layout: folder / f"{layout}-harmonized" for layout in drawn}
+        self.others = {name: Path(path) for name, path in others.items()}
+        self.others |= {STREETS[layout][0]: root for layout, root in self.streets.items()}
         self._known: dict[tuple[str, str, Callable], Any] = {}
 
     @property
     def ready(self) -> bool:
         """Whether both domains are there, and nothing is left to be drawn or harmonised."""
         marks = [path / TOY_MANIFEST for path in self.drawn.values()]
-        marks += [self.roots["synthetic"] / cityscapes.MANIFEST] if self.harmonizes else []
+        made = [*self.streets.values(), *([self.roots["synthetic"]] if self.harmonizes else [])]
+        marks += [root / cityscapes.MANIFEST for root in made]
         return len(self.roots) == len(DOMAINS) and all(mark.exists() for mark in marks)
 
     def counts(self, domain: str) -> Mapping[str, int]:
@@ -77,6 +85,10 @@ class StudyData:
                 root = str(self.raw.get(domain, ""))
                 found = f"found no images in {root!r}, expected the folder of the data set"
                 raise FileNotFoundError(f"{FIELDS[domain]}: {found}{root and nearby(root)}")
+        for name, root in self.source.also_evaluate_on.items():
+            if not cityscapes.LAYOUT.scan(root, "val")[0]:
+                found = f"found no images of val in {root!r}, expected a tree that `python -m synlib harmonize` wrote"
+                raise FileNotFoundError(f"data.also_evaluate_on.{name}: {found}{nearby(root)}")
 
     def make(self) -> None:
         """Draw and harmonise what is not there yet."""
@@ -89,10 +101,14 @@ class StudyData:
         if self.harmonizes:
             how = {"dataset": source.format, "variant": source.variant, "policy": source.policy, "splits": self.splits}
             harmonize_dataset(self.raw["synthetic"], self.roots["synthetic"], **how, cache_dir=self.cache_dir)
+        for layout, root in self.streets.items():
+            look = {"gap": STREETS[layout][1]} | size
+            toyscapes.write_streets(raw := root.with_name(layout), layout, val=toys.streets, **look)
+            harmonize_dataset(raw, root, dataset=layout, cache_dir=self.cache_dir)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
-        """Image table of a split."""
-        return self._once(domain, split, cityscapes.read_images, self.roots[domain], split)
+        """Image table of a split; ``domain``, here and below, may be a name of ``others``."""
+        return self._once(domain, split, cityscapes.read_images, (self.roots | self.others)[domain], split)
 
     def instances(self, domain: str, split: str = "train") -> pd.DataFrame:
         """Instance table of a split, counted by all cores at first, and kept on disk."""
@@ -110,17 +126,19 @@ class StudyData:
         return found.copy() if isinstance(found, pd.DataFrame) else found
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
-        """The ``val`` splits of the domains that have one, named as in the paper's tables."""
-        return tuple(self.evaluation_set(NAMES[domain]) for domain in self.roots if self.counts(domain).get("val"))
+        """The ``val`` splits of the domains that have one, named as in the paper's tables, and of ``others``."""
+        own = [NAMES[domain] for domain in self.roots if self.counts(domain).get("val")]
+        return tuple(self.evaluation_set(name) for name in (*own, *self.others))
 
     def evaluation_set(self, name: str, split: str = "val") -> EvaluationSet:
-        """A split of ``Cityscapes``, ``Synscapes``, or of the Cityscapes-format tree at the path ``name``.
+        """A split of ``Cityscapes``, ``Synscapes``, one of ``others``, or of the Cityscapes-format tree at a path.
 
         Raises FileNotFoundError without such a split, ValueError if ``name`` is neither a name nor a folder.
         """
-        domains = {NAMES[domain]: domain for domain in self.roots}
+        domains = {NAMES[domain]: domain for domain in self.roots} | {other: other for other in self.others}
         if name in domains:
-            root, data, own = self.roots[domains[name]], self.fingerprint(domains[name], split), name
+            key, own = domains[name], name
+            root, data = (self.roots | self.others)[key], self.fingerprint(key, split)
         elif name and (root := Path(expanded(name)).resolve()).is_dir():
             data = _fingerprint(cityscapes.read_images(root, split), self.cache_dir)
             own = f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets

@@ -32,6 +32,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {  # notebook -> the experiments whose r
     "03_mixing_study": ("ratios", "amounts", "sampling", "other_network"),
     "04_fine_tuning_study": ("pre_training", "fine_tuning", "removal", "steps"),
     "05_summary": EXPERIMENTS,
+    "06_other_streets": ("table1", "removal", "steps"),
 }
 
 

@@ -87,8 +87,8 @@ class Study:
         """Train what has no result yet of an experiment, and return its :meth:`results`."""
         return self.run_all([experiment])[experiment]
 
-    def run_all(self, experiments: Iterable[str] = EXPERIMENTS) -> dict[str, pd.DataFrame]:
-        """:meth:`run` for experiments together: experiment -> results."""
+    def run_all(self, experiments: Iterable[str] = EXPERIMENTS, *also: str) -> dict[str, pd.DataFrame]:
+        """:meth:`run` for experiments together: experiment -> results; ``also`` as of :meth:`results`."""
         planned = {name: self.planned(name) for name in experiments}
         specs = [item.spec for items in planned.values() for item in items]
         try:
@@ -97,13 +97,16 @@ class Study:
             said = ["interrupted; run the cell again: it goes on from here"]
             interrupt._render_traceback_ = lambda: said  # IPython shows this
             raise
-        return {name: self.results(items) for name, items in planned.items()}
+        return {name: self.results(items, *also) for name, items in planned.items()}
 
-    def results(self, planned: Sequence[Planned]) -> pd.DataFrame:
-        """Results as :mod:`synlib.report.frames` describes them, on this study's evaluation sets."""
+    def results(self, planned: Sequence[Planned], *also: str) -> pd.DataFrame:
+        """Results as :mod:`synlib.report.frames` describes them, on the ``val`` splits of both domains.
+
+        ``also``: names of further evaluation sets, such as those of ``data.others``.
+        """
         rows = [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
         frame = self.store.frame(item.spec for item in planned)
-        own = frame["evaluated on"].isin(NAMES.values()) | frame["evaluated on"].isna()
+        own = frame["evaluated on"].isin([*NAMES.values(), *also]) | frame["evaluated on"].isna()
         return pd.DataFrame(rows).merge(frame[own], on="run")
 
     def save(self, shown: Any) -> Any:
