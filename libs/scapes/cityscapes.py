@@ -128,10 +128,10 @@ class Layout:
 
 
 def nearby(root: str | Path) -> str:
-    """``; did you mean FOLDER?`` where a folder above or in ``root`` is a data set, else an empty text."""
+    """``; did you mean FOLDER or ...?`` where folders above or in ``root`` are data sets, else an empty text."""
     near = [Path(root).parent, *sorted(Path(root).glob("*"))]
-    found = [path for path in near if any((path / folder).is_dir() for folder in FORMATS)]
-    return f"; did you mean {found[0]}?" if found else ""
+    found = [str(path) for path in near if any((path / folder).is_dir() for folder in FORMATS)]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def read_images(root: str | Path, split: str, columns: Sequence[str] = ()) -> pd.DataFrame:

@@ -119,11 +119,16 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
 
 
 def matrix(results: pd.DataFrame) -> Styler:
-    """AP and its interval by what was trained on (rows) and evaluated on (columns); several seeds: their range."""
+    """AP and its interval by what was trained on (rows) and evaluated on (columns); several seeds: their range.
+
+    A run of several names has one row, and the first of them; both domains come before other evaluation sets.
+    """
+    results = results.drop_duplicates(["run", "evaluated on", "class"])
     table = across_seeds(results, ["trained on"])
     text = table["ap"].map("{:.1f}".format, na_action="ignore") + " (" + intervals(table, table["seeds"].max()) + ")"
     table = table.assign(text=text.fillna("–")).pivot(index="trained on", columns="evaluated on", values="text")
-    return shown(table.loc[results["trained on"].unique(), results["evaluated on"].dropna().unique()], "matrix")
+    order = sorted(table, key=lambda on: on not in NAMES.values())
+    return shown(table.loc[results["trained on"].unique(), order], "matrix")
 
 
 def per_class(results: pd.DataFrame) -> Styler:

@@ -7,7 +7,7 @@ for all runs, and with several seeds the same trainings. With one seed, it does 
 
 import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
     return _judge(_chosen(places), results, draws)
 
 
-def elsewhere(results: Results, draws: DrawsOf, sets: Sequence[str]) -> pd.DataFrame:
+def elsewhere(results: Results, draws: DrawsOf, sets: Iterable[str]) -> pd.DataFrame:
     """:func:`verdicts` on what ``results`` tell of Cityscapes alone, and the same asked of other evaluation ``sets``.
 
     Columns: ``evaluated on``, and :data:`COLUMNS`; claims in their order for Cityscapes, then for each of ``sets``.
@@ -187,7 +187,7 @@ def counted(found: pd.Series) -> str:
     """Such as ``5 claims: 4 hold, 1 not decided``."""
     counts = {verdict: (found == verdict).sum() for verdict in VERDICTS}
     parts = [f"{count} {VERDICTS[v][2] if count > 1 else v}" for v, count in counts.items() if count]
-    return f"{len(found)} claim{'s' * (len(found) != 1)}: {', '.join(parts)}"
+    return f"{len(found)} claim{'s' * (len(found) != 1)}{': ' * bool(parts)}{', '.join(parts)}"
 
 
 def _chosen(places: Sequence[str]) -> list[Claim]:

@@ -55,6 +55,10 @@ def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_
         ({"data.cityscapes": "DATA"}, "data.cityscapes: found no images in '.*', .*; did you mean .*/cityscapes?"),
         ({"data.synthetic.root": "DATA/none"}, "none/img/rgb: no such folder"),
         ({"data.toyscapes": None}, "data.synthetic.root: found no images in ''"),
+        (
+            {"data.also_evaluate_on": {"Mine": "DATA/bdd100k"}},
+            "on.Mine: found no images of val in '.*', expected a tree",
+        ),
         ({"data.synthetic.policy": {"orphans": "gone"}}, "data.synthetic.policy.orphans: found 'gone'"),
         ({"data.synthetic.split": {"train": [1, 4], "val": [5, 8]}}, "found 4 synthetic training images"),
         ({"data.synthetic.format": "cityscapes"}, "data.synthetic.format: found 'cityscapes', expected it with a root"),
@@ -66,6 +70,14 @@ def test_what_the_data_lack_is_told_before_any_are_made(smoke_data, tmp_path, se
     for folder, ready in ((tmp_path / "data", False), (smoke_data, True)):
         assert Study(Profile.load("smoke").with_settings({"data.folder": str(folder)})).sources.ready == ready
     assert not (tmp_path / "data").exists()
+
+
+def test_other_streets_that_are_named_are_taken_and_none_are_drawn(smoke_data, study, tmp_path):
+    named = opened(smoke_data, tmp_path, {"data.also_evaluate_on": {"Mine": "DATA/vistas-harmonized"}})
+    drawn, own = study.data.evaluation_sets(), named.data.evaluation_sets()
+    assert [on.name for on in drawn] == ["Synscapes", "Cityscapes", "BDD100K", "Vistas"]
+    assert [(on.name, on.identity()) for on in own[2:]] == [("Mine", drawn[3].identity())]
+    assert not list((tmp_path / "data").glob("vistas*"))
 
 
 def test_an_evaluation_set_in_another_numbering_is_told_before_any_training(tmp_path):
@@ -86,7 +98,7 @@ def test_each_split_is_listed_and_fingerprinted_once(study):
         opened.planned(*EXPERIMENTS)
         opened.execution()
         opened.execution()
-    assert (read.call_count, fingerprint.call_count) == (4, 4)
+    assert (read.call_count, fingerprint.call_count) == (6, 6)
 
 
 def test_the_plan_knows_what_is_done(trained):

@@ -304,3 +304,30 @@ def test_different_evaluation_sets_may_differ_in_their_images():
         total((1, "Cityscapes", {0: first}), (-1, "Cityscapes", {0: second}))
     with pytest.raises(Missing, match="no seed with results for every run compared"):
         total((1, "val", {0: first}), (-1, "val", {1: first}))
+
+
+def test_claims_about_cityscapes_are_asked_of_other_sets():
+    """Where all AP is as on Cityscapes the verdicts are, too; where it is the other way round, so are they."""
+    study = FakeStudy()
+    rows = pd.concat([study.results["removal"], study.results["steps"]])
+    home = rows[rows["evaluated on"] == "Cityscapes"]
+    rows = pd.concat([rows, *(home.assign(**{"evaluated on": on}) for on in ("Same", "Opposite"))])
+    results = dict(list(rows.groupby("experiment")))
+
+    def draws(run, on):
+        found = study.draws(run, on if on in ("Cityscapes", "Synscapes") else "Cityscapes")
+        return found if on != "Opposite" else Draws(1 - found.value, 1 - found.drawn, found.truth)
+
+    found = verdicts.elsewhere(results, draws, ("Same", "Opposite", "Unknown"))
+    of = {on: own.set_index("claim") for on, own in found.groupby("evaluated on")}
+    assert "Mixing beats fine-tuning" in of["Same"].index and not of["Same"].index.str.contains("Synscapes").any()
+    assert {HOLDS, FAILS} <= set(of["Cityscapes"]["verdict"]) and (of["Unknown"]["verdict"] == OPEN).all()
+    assert of["Same"]["verdict"].equals(of["Cityscapes"]["verdict"])
+    opposite = of["Cityscapes"]["verdict"].map({HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN})
+    assert of["Opposite"]["verdict"].equals(opposite)
+    np.testing.assert_allclose(of["Opposite"]["ours"], -of["Same"]["ours"])
+    held = (of["Cityscapes"]["verdict"] == HOLDS).sum()
+    assert f"- on Opposite: {held} claims: {held} do not hold" in verdicts.carried_over(found).data
+    shown = verdicts.elsewhere_table(found)
+    assert shown.data.columns.tolist() == ["Cityscapes", "Same", "Opposite", "Unknown"]
+    assert shown.data.loc["Mixing beats fine-tuning", "Unknown"] == "? –"
