@@ -51,9 +51,10 @@ def predict(
     batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, status.wait if status else str)
     for done, (row, batch) in enumerate(zip(images.itertuples(), batches, strict=True), 1):
         (found,) = model.inference(batch, do_postprocess=False)
-        if status:
+        detections = pasted(found, row.image_id, (row.height, row.width))
+        if status:  # after all work on the image: a launcher that has died meanwhile is noticed
             status.update(min(done * comm.get_world_size(), status.total))
-        yield pasted(found, row.image_id, (row.height, row.width))
+        yield detections
 
 
 def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
