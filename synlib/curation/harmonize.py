@@ -87,8 +87,8 @@ def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: in
         digests.append(digest)
         failures += [failure] if failure else []
     if failures:
-        shown = "\n  ".join(failures[:10])
-        raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
+        found = f"{len(failures)} of {len(table)} images could not be harmonised:"
+        raise ValueError("\n  ".join([found, *failures[:10]]))
     first = table.iloc[0]
     linked = one.keywords["mode"] == "link" and first["image_path"].endswith(".png")
     if linked and not os.path.islink(first["placed"]["image_path"]):
@@ -136,9 +136,8 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
     if (done := _counts_if_complete(paths, digest)) is not None:
         return done
     class_map, instance_map, classes = dataset.read_labels(image)
-    is_png = image["image_path"].endswith(".png")
-    photo = None if is_png else dataset.read_photo(image["image_path"])
-    height, width = png.read_header(image["image_path"])[:2] if is_png else photo.shape[:2]
+    photo = None if image["image_path"].endswith(".png") else dataset.read_photo(image["image_path"])
+    height, width = png.read_header(image["image_path"])[:2] if photo is None else photo.shape[:2]
     dataset.check_image_size(image["image_path"], (height, width), class_map.shape, variant)
     try:
         instance_ids, label_ids, counts = harmonize_maps(class_map, instance_map, classes, policy)
@@ -148,10 +147,9 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
     for criterion, values in known.items():
         counts.update((f"with_{criterion}", NAMES[int(i) // INSTANCE_BASE]) for i in values)
     for name, label_map in {"instance_path": instance_ids, "label_path": label_ids}.items():
-        if label_map.shape != (height, width):
-            label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # or the same again
         png.write(paths[name], label_map, sync=False)
-    if is_png:
+    if photo is None:
         _place_image(Path(image["image_path"]), Path(paths["image_path"]), mode)
     else:
         png.write(paths["image_path"], photo, sync=False)

@@ -51,12 +51,15 @@ def harmonize_maps(
     image = _Segments(class_map, instance_map)
     image.find_classes(classes, policy)
     part = image.parts(policy)
-    value = image.values(part, image.part_values(part), policy)
-
-    instance_ids = np.repeat(value[image.of_run], image.run_px).reshape(class_map.shape)
+    part_value = image.part_values(part)
+    # What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none.
+    orphan = (part < 0) & np.isin(image.label, LABEL_IDS)
+    image.count("orphan_px", image.label[orphan], image.px[orphan])
+    plain = np.where(orphan & (policy.orphans == "void"), 0, image.label)
+    value = np.where(part >= 0, part_value[part], plain).astype(np.uint16)
     label = labels.label_of_instance(value).astype(np.uint8)
-    label_ids = np.repeat(label[image.of_run], image.run_px).reshape(class_map.shape)
-    return instance_ids, label_ids, image.counts
+    maps = [np.repeat(own[image.of_run], image.run_px).reshape(class_map.shape) for own in (value, label)]
+    return *maps, image.counts
 
 
 class _Segments:
@@ -131,13 +134,6 @@ class _Segments:
             self.count("overflow", [label] * (len(parts) - len(largest)))
         self.count("after", part_class[value >= INSTANCE_BASE])
         return value
-
-    def values(self, part: np.ndarray, part_value: np.ndarray, policy: Policy) -> np.ndarray:
-        """What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none."""
-        orphan = (part < 0) & np.isin(self.label, LABEL_IDS)
-        self.count("orphan_px", self.label[orphan], self.px[orphan])
-        plain = np.where(orphan & (policy.orphans == "void"), 0, self.label)
-        return np.where(part >= 0, part_value[part], plain).astype(np.uint16)
 
     def count(self, event: str, classes: np.ndarray | list[int], amounts: np.ndarray | None = None) -> None:
         """Add ``amounts`` (default: one each) to ``counts[event, class name]``."""

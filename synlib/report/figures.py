@@ -85,9 +85,8 @@ def glance(data: StudyData) -> Figure:
     for domain in DOMAINS:
         instances = data.instances(domain, "train")
         large = instances[(instances["area_px"] > instances["area_px"].median()) & ~instances["crowd"]]
-        ranked = large.groupby("image_id").agg({"category": "nunique", "area_px": "sum"})
-        ranked = ranked.sort_values(["category", "area_px"], ascending=False, kind="stable")
-        pairs = [training_image(data, domain, image_id) for image_id in ranked.index[:3]]
+        shown = large.groupby("image_id").agg({"category": "nunique", "area_px": "sum"})
+        pairs = [training_image(data, domain, name) for name in shown.nlargest(3, ["category", "area_px"]).index]
         painted = [paint(image, color_instances(ids), ids) for image, ids in pairs]
         rows += [(NAMES[domain], [image for image, _ in pairs]), ("instances", painted)]
     figure, axes = _grid([pictures for _, pictures in rows])
@@ -177,12 +176,11 @@ def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure
         tables[NAMES[domain]] = size_distribution(instances, data.images(domain, "train"), keep)
     distribution = pd.concat(tables, names=["domain"]).reset_index("domain")
     figure, axes = plt.subplots(2, 4, figsize=(9.5, 4.2), sharex=True, layout="constrained")
-    classes = distribution.groupby("class", sort=False)
-    for (name, table), axis in zip(classes, axes.flat, strict=True):
+    for (name, table), axis in zip(distribution.groupby("class", sort=False), axes.flat, strict=True):
         for (domain, stage), bins in table.groupby(["domain", "stage"], sort=False):
-            look = {"color": DOMAIN_COLORS[domain], "linestyle": "-" if stage == "before" else "--"}
-            label = domain + ("" if stage == "before" else ", after removal")
-            axis.step(100 * bins["area_to"], bins["per_image"], **look, label=label)
+            line, more = {"before": ("-", ""), "after": ("--", ", after removal")}[stage]
+            look = {"color": DOMAIN_COLORS[domain], "label": domain + more}
+            axis.step(100 * bins["area_to"], bins["per_image"], line, **look)
         axis.set(xscale="log", ylim=(0, None), title=name)
     figure.supxlabel("area (% of the image)", fontsize=9)
     figure.supylabel("instances per image", fontsize=9)

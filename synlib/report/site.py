@@ -71,22 +71,19 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     return SimpleNamespace(name=name, title=title, notebook=notebook, executed=path == copy, earlier=earlier)
 
 
-def copy_figures(source: Path, folder: Path, *, keep: bool) -> dict[str, dict[str, str]]:
+def copy_figures(source: Path, folder: Path, *, keep: bool) -> list[Path]:
     """Copy figures and tables to ``folder/figures``; what else is there is removed, unless ``keep``.
 
-    Returns what is there then: name -> "PNG", "PDF", "CSV", "TEX" -> file, relative to ``folder``; figures first.
+    Returns the files that are there then, in the order of :data:`KINDS`: figures first.
     """
     given = {path.name: path for path in source.glob("*") if path.suffix in KINDS}
     for name, path in given.items():
         with replacing(folder / "figures" / name) as temporary:
             shutil.copyfile(path, temporary)
-    found: dict[str, dict[str, str]] = {}
-    for path in [path for suffix in KINDS for path in sorted(folder.glob(f"figures/*{suffix}"))]:
-        if path.name in given or keep:
-            found.setdefault(path.stem, {})[path.suffix[1:].upper()] = f"figures/{path.name}"
-        else:
+    for path in folder.glob("figures/*"):
+        if path.suffix in KINDS and path.name not in given and not keep:
             path.unlink()
-    return found
+    return [path for suffix in KINDS for path in sorted(folder.glob(f"figures/*{suffix}"))]
 
 
 def environment() -> dict[str, str]:

@@ -244,8 +244,7 @@ def _stand_for(ours: Iterable[float], published: Iterable[float]) -> dict[float,
     if len(ours) == len(published):
         return dict(zip(ours, published, strict=True))
     equal = {value: near for value in ours for near in published if math.isclose(value, near, rel_tol=0.02)}
-    ends = {ours[0]: published[0], ours[-1]: published[-1]}
-    return equal if len(equal) == len(ours) or len(ours) == 1 else ends
+    return equal if len(equal) == len(ours) or len(ours) == 1 else {ours[0]: published[0], ours[-1]: published[-1]}
 
 
 def _label(ours: float, papers: float | None, unit: str) -> str:

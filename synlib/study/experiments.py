@@ -41,8 +41,7 @@ class Planner:
 
     def pretrained(self, removal: str) -> RunSpec:
         """Trained on synthetic images only, for long (section 4.3)."""
-        images, epochs = self.grids.pretraining_images, self.grids.pretraining_epochs
-        return self.run(synthetic=images, removal=removal, epochs=epochs)
+        return self.run(synthetic=self.grids.pretraining_images, removal=removal, epochs=self.grids.pretraining_epochs)
 
     def fine_tuned(self, learning_rate: float, momentum: float, removal: str = "on") -> RunSpec:
         """Trained on the real images from the weights of :meth:`pretrained` (section 4.3)."""
@@ -128,8 +127,7 @@ class Planner:
     def other_network(self) -> Runs:
         """Beyond the paper: Table 1 and mixing with another network."""
         model, grids = self.grids.other_model, self.grids
-        mixed = self.mixed(grids.mixed_images, grids.mixed_epochs)
-        for name, spec, _ in (*self.table1(), ("mixed", mixed, {})):
+        for name, spec, _ in (*self.table1(), ("mixed", self.mixed(grids.mixed_images, grids.mixed_epochs), {})):
             yield f"{model}: {name}", spec.replace(model=model), {"images": name}
 
 

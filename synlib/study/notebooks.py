@@ -1,7 +1,6 @@
 """Execute notebooks with papermill; parameters are checked before anything runs."""
 
 import itertools
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         bar, kernel = {"desc": name, "unit": "cell"}, {"kernel_name": "python3", "extra_arguments": QUIET}
-        papermill.execute_notebook(source, failed, dict(parameters), cwd=os.getcwd(), progress_bar=bar, **kernel)
+        papermill.execute_notebook(source, failed, dict(parameters), progress_bar=bar, **kernel)
         failed.replace(target)
         return target
     except papermill.PapermillExecutionError as error:

@@ -13,7 +13,6 @@ from synlib.runs.store import RunStore
 from synlib.spec import ExecutionSettings, RunSpec
 from synlib.study.experiments import EXPERIMENTS, Planner
 
-COLUMNS = ("run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state")
 MEASURED_ITERATIONS = 20  # with fewer, a training's first iterations, which are slow, would decide
 
 
@@ -52,7 +51,7 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row per distinct run, with :data:`COLUMNS`; ``attrs["rate"]``: :func:`seconds_per_iteration`, for its hours.
+    """One row per distinct run, with its cost; ``attrs["rate"]``: :func:`seconds_per_iteration`, for its hours.
 
     Without a ``store``, neither ids nor states are known.
     """
@@ -63,12 +62,11 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
     if not store:
         started = table["from"].isin(uses)
         table = table.assign(run="?", state="no data yet", **{"from": table["from"].mask(started, "?")})
-    rate = seconds_per_iteration(planned, profile, store)
-    hours = table["iterations"] * rate[0] / 3600
-    table = table.assign(**{"used by": [", ".join(names) for names in uses.values()], "hours": hours})
-    table["GPU hours"] = hours * gpus_of(profile.execution)
-    table.attrs["rate"] = rate
-    return table[list(COLUMNS)]
+    table["used by"] = [", ".join(names) for names in uses.values()]
+    table.attrs["rate"] = rate = seconds_per_iteration(planned, profile, store)
+    table["hours"] = table["iterations"] * rate[0] / 3600
+    table["GPU hours"] = table["hours"] * gpus_of(profile.execution)
+    return table[["run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state"]]
 
 
 def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
@@ -78,8 +76,7 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
     formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
     iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
     total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"
-    total += f"; {seconds:.3g} s an iteration, {source}"
-    return table.to_string(index=False, formatters=formats) + "\n" + total
+    return f"{table.to_string(index=False, formatters=formats)}\n{total}; {seconds:.3g} s an iteration, {source}"
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, str]:

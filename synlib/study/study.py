@@ -17,7 +17,6 @@ from synlib.study import plan
 from synlib.study.data import DOMAINS, FIELDS, NAMES, StudyData
 from synlib.study.experiments import COMMON, EXPERIMENTS
 from synlib.study.notebooks import refuse_unknown_parameters, show_sharply
-from synlib.study.plan import Planned
 
 
 class Study:
@@ -65,7 +64,7 @@ class Study:
             print(f"called Synscapes in tables and figures: {study.sources.raw.get('synthetic', 'nothing')}")
         return study
 
-    def planned(self, *experiments: str) -> list[Planned]:
+    def planned(self, *experiments: str) -> list[plan.Planned]:
         """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are.
 
         Images are counted first: what the plan lacks is told before any data are drawn or harmonised.
@@ -93,13 +92,12 @@ class Study:
         specs = [item.spec for items in planned.values() for item in items]
         try:
             launch.train(specs, self.store, self.execution(), jobs=self.jobs)
-        except KeyboardInterrupt as interrupt:
-            said = ["interrupted; run the cell again: it goes on from here"]
-            interrupt._render_traceback_ = lambda: said  # IPython shows this
+        except KeyboardInterrupt as interrupt:  # of which IPython shows what this function returns
+            interrupt._render_traceback_ = lambda: ["interrupted; run the cell again: it goes on from here"]
             raise
         return {name: self.results(items, *also) for name, items in planned.items()}
 
-    def results(self, planned: Sequence[Planned], *also: str) -> pd.DataFrame:
+    def results(self, planned: Sequence[plan.Planned], *also: str) -> pd.DataFrame:
         """Results as :mod:`synlib.report.frames` describes them, on the ``val`` splits of both domains.
 
         ``also``: names of further evaluation sets, such as those of ``data.others``.
@@ -140,9 +138,8 @@ class Study:
         run = self.store.run(run_id)
         if not (run.path / "result.json").exists():
             raise FileNotFoundError(f"{run.path}: no finished run; `python -m synlib runs` lists those that are there")
-        made = run.read(f"evaluations/{on.name}/result.json")
+        found = (run.read(f"evaluations/{on.name}/result.json") or {"identity": on.identity()}).get("identity")
         expected = f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
-        found = made.get("identity") if made else on.identity()
         check(found == on.identity(), found, expected, f"run {run_id} has a result on other data named {on.name}")
         launch.train([run.spec()], self.store, self.execution().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
