@@ -84,14 +84,6 @@ def test_importing_a_module_only_defines(path):
             assert ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING"), f"{path}:{node.lineno}"
 
 
-def modules_after(*names: str) -> set[str]:
-    script = f"import sys\nimport {', '.join(names)}\nprint(*sys.modules)"
-    run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode == 0, run.stderr
-    assert run.stderr == ""
-    return set(run.stdout.split())
-
-
 NAMES = [dotted(path) for path in MODULES if path.name != "__main__.py"]
 
 
@@ -105,4 +97,7 @@ NAMES = [dotted(path) for path in MODULES if path.name != "__main__.py"]
     ids=["notebooks and plans", "scapes", "the command line"],
 )
 def test_nobody_waits_for_what_is_not_used(names, unwanted):
-    assert not modules_after(*names) & set(unwanted)
+    script = f"import sys\nimport {', '.join(names)}\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert not set(run.stdout.split()) & set(unwanted)

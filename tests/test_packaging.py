@@ -132,27 +132,26 @@ def test_missing_operations_explain_themselves_when_called():
 
 
 def test_an_archive_or_a_text_that_is_not_as_expected_stops_the_build(backend, monkeypatch, tmp_path):
+    def stops(message: str) -> None:
+        with pytest.raises(SystemExit, match=message):
+            backend.build_wheel(str(tmp_path))
+
     sdist = tmp_path / "other.tar.gz"
     monkeypatch.setenv(backend.SDIST_VARIABLE, str(sdist))
-    with pytest.raises(SystemExit, match=r"other\.tar\.gz, which is not a file"):
-        backend.build_wheel(str(tmp_path))
+    stops(r"other\.tar\.gz, which is not a file")
     sdist.write_bytes(sdist_of({"LICENSE": "a licence", "detectron2/__init__.py": "nothing to replace"}))
-    with pytest.raises(SystemExit, match=r"other\.tar\.gz has the SHA-256 .* expected 5d2e9e51"):
-        backend.build_wheel(str(tmp_path))
+    stops(r"other\.tar\.gz has the SHA-256 .* expected 5d2e9e51")
     monkeypatch.setattr(backend, "SDIST_SHA256", backend.hashlib.sha256(sdist.read_bytes()).hexdigest())
-    with pytest.raises(SystemExit, match=r"detectron2/__init__\.py: expected the text .* found it 0 time"):
-        backend.build_wheel(str(tmp_path))
+    stops(r"detectron2/__init__\.py: expected the text .* found it 0 time")
     assert not list(tmp_path.glob("*.whl"))
     # What pip finds.
     monkeypatch.undo()
     monkeypatch.delenv(backend.SDIST_VARIABLE, raising=False)
     for name, value in {"NO_INDEX": "1", "CONFIG_FILE": os.devnull, "FIND_LINKS": str(tmp_path)}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
-    with pytest.raises(SystemExit, match=r"could not download pb1-detectron2 0\.6\. Check the network"):
-        backend.build_wheel(str(tmp_path))
+    stops(r"could not download pb1-detectron2 0\.6\. Check the network")
     (tmp_path / "pb1-detectron2-0.6.tar.gz").write_bytes(b"served by mistake")
-    with pytest.raises(SystemExit, match="does not have the SHA-256 5d2e9e51"):
-        backend.build_wheel(str(tmp_path))
+    stops("does not have the SHA-256 5d2e9e51")
 
 
 def test_wheel_is_complete_and_repeatable(backend, monkeypatch):

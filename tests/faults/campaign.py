@@ -69,10 +69,6 @@ def pixels(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]
     return damage
 
 
-def other_depth(image: np.ndarray) -> np.ndarray:
-    return image.astype(np.uint16 if image.dtype == np.uint8 else np.uint8)
-
-
 def gray(image: np.ndarray) -> np.ndarray:
     """uint8 (H, W)."""
     return (image if image.ndim == 2 else image[..., 0]).astype(np.uint8)
@@ -145,7 +141,7 @@ PNG = ANY | {
     "not a PNG": {"other format": OTHER, "web page": content("<html>" * 20), "JPEG": content(b"\xff\xd8\xff" * 20)},
     "size": {"another size": pixels(lambda image: image[:-3])},
     "PNG kind": {
-        "another depth": pixels(other_depth),
+        "another depth": pixels(lambda image: image.astype(np.uint16 if image.dtype == np.uint8 else np.uint8)),
         "gray 16": pixels(lambda image: gray(image).astype(np.uint16) * 257),
         **{name: converted(mode) for name, mode in MODES.items()},
     },

@@ -95,12 +95,8 @@ class Step(NamedTuple):
     same: str = "**/*"  # files that are the same, byte by byte, if it was stopped
 
 
-def nothing(place: Path) -> None:
-    (place / "in").mkdir()
-
-
 STEPS = {
-    "drawing": Step(draw, nothing, "toyscapes.writers._write_json", "toyscapes.json"),
+    "drawing": Step(draw, lambda place: (place / "in").mkdir(), "toyscapes.writers._write_json", "toyscapes.json"),
     "harmonizing": Step(
         harmonize, lambda place: tiny_data.write_synscapes(place / "in"), "synlib.curation.harmonize.write_json",
         "harmonized.json",
@@ -123,11 +119,6 @@ STEPS = {
 RUNS = ("training", "evaluating")
 
 
-def full_disk() -> None:
-    """A limit on the size of files stands for it; the reason of a failure fits."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (480, 480))
-
-
 def launcher_dies() -> None:
     os.kill(int(os.environ[LAUNCHER_VARIABLE]), signal.SIGKILL)
     while psutil.pid_exists(int(os.environ[LAUNCHER_VARIABLE])):
@@ -139,7 +130,8 @@ FAULTS = {
     "SIGINT": lambda: os.kill(os.getpid(), signal.SIGINT),
     "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "full disk": full_disk,
+    # A limit on the size of files stands for it; the reason of a failure fits.
+    "full disk": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (480, 480)),
     "launcher dies": launcher_dies,
 }
 CODES = {"SIGINT": 130, "SIGTERM": -signal.SIGTERM, "SIGKILL": -signal.SIGKILL, "full disk": 1, "launcher dies": 130}

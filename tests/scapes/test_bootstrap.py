@@ -1,6 +1,7 @@
 """Draws: weights against repeated images, coverage where AP is known, and what is kept beside the records."""
 
 import dataclasses
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,14 +13,10 @@ from scapes.match import pool, write_records
 from tests.cases import draw_data_set, matched, simulate
 
 
-def drawn_records(seed, folder, images=5):
-    paths, _, detections = draw_data_set(np.random.default_rng(seed), folder, images)
-    return matched(paths, detections, min_area_px=4)
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_a_weight_is_as_good_as_a_repeated_image(tmp_path, seed):
-    records = drawn_records(seed, tmp_path)
+    paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 5)
+    records = matched(paths, detections, min_area_px=4)
     pooled = pool(records)
     weights = np.random.default_rng(seed).integers(0, 4, (len(records), 6)).astype(float)
     found = weighted_ap(pooled, outcomes(pooled), weights)
@@ -66,39 +63,26 @@ def test_intervals_have_classes_and_mean(recwarn):
     assert not recwarn.list
 
 
-@pytest.fixture
-def records(tmp_path, monkeypatch):
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 20)
-    path = tmp_path / "records.npz"
-    write_records(path, pool(simulate(np.random.default_rng(0), 30)))
-    return path
-
-
-@pytest.fixture
-def resampled(monkeypatch):
-    """How often images were drawn."""
-    calls = []
-    original = bootstrap.draw
-    monkeypatch.setattr(bootstrap, "draw", lambda *a, **k: calls.append(1) or original(*a, **k))
-    return calls
-
-
 def bits(draws):
     return draws.value.tobytes(), draws.drawn.tobytes(), draws.truth
 
 
-def test_other_records_or_settings_are_drawn_anew(records, resampled, monkeypatch):
+def test_other_records_or_settings_are_drawn_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 20)
+    monkeypatch.setattr(bootstrap, "draw", draw := Mock(wraps=bootstrap.draw))
+    records = tmp_path / "records.npz"
+    write_records(records, pool(simulate(np.random.default_rng(0), 30)))
     first = bootstrap.read_draws(records)
     assert (first.drawn.shape, first.drawn.dtype) == ((20, 9), np.float32)
     assert bits(first) == bits(bootstrap.read_draws(records))
-    assert len(resampled) == 1
+    assert draw.call_count == 1
     monkeypatch.setattr(bootstrap, "SEED", 1)
     assert bits(first) != bits(bootstrap.read_draws(records))
     monkeypatch.setattr(bootstrap, "RESAMPLES", 21)
     assert bootstrap.read_draws(records).drawn.shape == (21, 9)
     write_records(records, pool(simulate(np.random.default_rng(1), 30)))
     changed = bootstrap.read_draws(records)
-    assert len(resampled) == 4
+    assert draw.call_count == 4
     assert changed.truth != first.truth
 
 

@@ -16,17 +16,14 @@ from seeded_rcnn.mapper import InstanceMapper
 from seeded_rcnn.stream import TrainingSamples
 from synlib.curation.compose import IGNORED, compose
 from synlib.pointrend.config import detectron2_config
-from synlib.spec import DataSpec, InputSpec, RunSpec, ScheduleSpec
+from synlib.spec import DataSpec, InputSpec, RunSpec
 
 HEIGHT, WIDTH = 64, 128
 BACKGROUND = 8
 SPEC = RunSpec(
     model="pointrend_tiny",
     data=DataSpec(synthetic=8, removal=0.5, removed_as="ignore"),
-    schedule=ScheduleSpec(iterations=3, warmup_iterations=1),
     input=InputSpec(train_short_px=(64,), test_short_px=64, max_long_px=128),
-    init="random",
-    batch_size=2,
 )
 SHAPES = {f"p{level}": ShapeSpec(channels=48, stride=2**level) for level in (2, 3, 4)}
 

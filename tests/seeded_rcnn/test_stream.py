@@ -1,11 +1,13 @@
 """Which sample comes when, and how it is augmented, is a function of (seed, position) and of nothing else."""
 
 import faulthandler
+import functools
 import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -89,12 +91,8 @@ def test_augmentation_and_seeds_of_the_model_differ_from_position_to_position_an
     assert not seeds & {seed for item in second for seed in item["seeds"]}
 
 
-def bad_file():
-    raise BadFile("size", "a.png", "1 x 1", "2 x 2")
-
-
-def stuck():
-    time.sleep(60)
+BAD_FILE = Mock(side_effect=BadFile("size", "a.png", "1 x 1", "2 x 2"))
+STUCK = functools.partial(time.sleep, 60)
 
 
 def die(number: int):
@@ -104,13 +102,13 @@ def die(number: int):
 @pytest.mark.parametrize(
     ("fault", "batch_bytes", "expected", "message"),
     [
-        (bad_file, 0, BadFile, "^a.png: size: found 1 x 1, expected 2 x 2$"),
+        (BAD_FILE, 0, BadFile, "^a.png: size: found 1 x 1, expected 2 x 2$"),
         (Path("/a.png").read_bytes, 0, FileNotFoundError, r"^\[Errno 2\] No such file or directory: '/a.png'$"),
         (die(signal.SIGKILL), 0, RuntimeError, r"killed \(out of memory\?\): lower execution.loader_workers"),
         (die(signal.SIGBUS), 0, RuntimeError, r"^shared memory \(/dev/shm\): found \d+ MB, .*docker run --shm-size"),
-        (stuck, 10**15, RuntimeError, r"expected 4000000000 MB free.* fewer execution.loader_workers"),
-        (stuck, 0, TimeoutError, r"no batch for 1 s: still reading image \d or its labels; check its disk"),
-        (stuck, 0, KeyboardInterrupt, "asked"),
+        (STUCK, 10**15, RuntimeError, r"expected 4000000000 MB free.* fewer execution.loader_workers"),
+        (STUCK, 0, TimeoutError, r"no batch for 1 s: still reading image \d or its labels; check its disk"),
+        (STUCK, 0, KeyboardInterrupt, "asked"),
     ],
 )
 def test_a_wait_for_data_ends(monkeypatch, fault, batch_bytes, expected, message):

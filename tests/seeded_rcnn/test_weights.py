@@ -21,14 +21,11 @@ from synlib.pointrend.config import detectron2_config
 from synlib.spec import DataSpec, RunSpec
 
 
-class Payload:
-    """Unpickled, it would create a file."""
-
-    def __init__(self, target) -> None:
-        self.target = target
+class Payload(str):
+    """A path; unpickled, it would create that file."""
 
     def __reduce__(self):
-        return open, (str(self.target), "w")
+        return open, (str(self), "w")
 
 
 def config(model: str):

@@ -132,16 +132,11 @@ def test_every_image_is_chosen_about_equally_often():
     assert set(some_of(30)) not in (set(some_of(30, seed=1)), set(some_of(30, domain="synthetic")))
 
 
-@pytest.mark.parametrize(
-    ("number", "pool", "message"),
-    [
-        (61, IDS, "real images: found 60, expected at least 61"),
-        (1, [*IDS, IDS[3]], "real images: found '1 twice', expected each once"),
-    ],
-)
-def test_pools_that_do_not_do(number, pool, message):
-    with pytest.raises(ValueError, match=message):
-        some_of(number, pool)
+def test_pools_that_do_not_do():
+    with pytest.raises(ValueError, match="real images: found 60, expected at least 61"):
+        some_of(61)
+    with pytest.raises(ValueError, match="real images: found '1 twice', expected each once"):
+        some_of(1, [*IDS, IDS[3]])
 
 
 BY_CLASS = st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]))

@@ -30,11 +30,6 @@ def closed():
     pyplot.close("all")
 
 
-@pytest.fixture(scope="module")
-def three():
-    return FakeStudy(seeds=(0, 1, 2))
-
-
 def line(axis, label) -> Line2D:
     (found,) = [item for item in axis.get_lines() if item.get_label() == label]
     return found
@@ -141,8 +136,8 @@ def test_figure5_draws_both_curves_and_the_papers_marks(one):
     assert len({curve.get_marker() for curve in axis.get_lines()}) == 2
 
 
-def test_bands_of_several_seeds_are_their_range(three):
-    results = three.results["ratios"]
+def test_bands_of_several_seeds_are_their_range():
+    results = FakeStudy((0, 1, 2)).results["ratios"]
     figure = curves.figure5(results)
     ap = results.query("`class` == 'mean' and `evaluated on` == 'Cityscapes' and real_percent == 50")["ap"]
     assert band(figure.axes[0].collections[0])[50] == pytest.approx((ap.min(), ap.max()))

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from cityscapesscripts.evaluation.instances2dict import instances2dict
 from cityscapesscripts.helpers.csHelpers import getCsFileInfo
+from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict, _get_cityscapes_files
+from pycocotools import mask as coco_mask
 
 from scapes import cityscapes, png
 from scapes.instances import instance_table
@@ -78,10 +80,6 @@ def test_occlusion_and_distance_are_those_of_the_source(smoke_data):
 
 @pytest.mark.parametrize("variant", ["rgb", "rgb-2k"])
 def test_other_readers_agree(source, tmp_path, variant):
-    pytest.importorskip("detectron2")
-    from detectron2.data.datasets.cityscapes import _cityscapes_files_to_dict, _get_cityscapes_files
-    from pycocotools import mask as coco_mask
-
     harmonize_dataset(source, tmp_path / "out", variant=variant)
     images = cityscapes.read_images(tmp_path / "out", "train").set_index("image_path")
     table = instance_table(images.reset_index(), progress=False)
@@ -133,12 +131,11 @@ def test_a_file_system_without_links(source, tmp_path, monkeypatch, capsys):
 
 
 def test_two_at_once_do_every_image_once(source, tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr(harmonize, "harmonize_maps", lambda *args: done.append(args) or harmonize_maps(*args))
+    monkeypatch.setattr(harmonize, "harmonize_maps", done := Mock(wraps=harmonize_maps))
     with ThreadPoolExecutor(2) as pool:
         manifests = [pool.submit(harmonize_dataset, source, tmp_path / "out", workers=1) for _ in range(2)]
     assert manifests[0].result() == manifests[1].result()
-    assert len(done) == 5
+    assert done.call_count == 5
     assert verify_dataset(tmp_path / "out").empty
 
 
@@ -189,10 +186,9 @@ def test_bad_images_can_be_replaced_and_the_work_goes_on(source, tmp_path, monke
     (source / "meta/4.json").write_text(meta)
     (source / "img/instance/2.png").write_bytes(good)
     (source / "img/class/4.png").write_bytes((source / "img/class/3.png").read_bytes())
-    redone = []
-    monkeypatch.setattr(harmonize, "harmonize_maps", lambda *args: redone.append(args) or harmonize_maps(*args))
+    monkeypatch.setattr(harmonize, "harmonize_maps", redone := Mock(wraps=harmonize_maps))
     harmonize_dataset(source, tmp_path / "out", images="copy", workers=1)
-    assert len(redone) == 2
+    assert redone.call_count == 2
     found = listing(tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / "resumed")
     harmonize_dataset(source, tmp_path / "out", images="copy", workers=1)

@@ -21,11 +21,6 @@ from tests.workers import failing, states, variant
 BINARY = (".pth", ".parquet", ".npz")
 
 
-def foreign(spec):
-    """``spec`` for data that are not there."""
-    return spec.replace(data=spec.data.replace(real_fingerprint="0" * 16))
-
-
 def modified(folder) -> dict:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
@@ -52,7 +47,8 @@ def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, stu
 
 
 def test_a_failed_run_says_why_stops_the_others_unless_told_to_keep_going_and_is_tried_again(store, spec, job):
-    bad, good, another = foreign(spec), variant(spec, iterations=1), spec.replace(seed=5)
+    bad = spec.replace(data=spec.data.replace(real_fingerprint="0" * 16))  # for data that are not there
+    good, another = variant(spec, iterations=1), spec.replace(seed=5)
     error = failing(f"^run {bad.run_id} failed: .*changed since the run was planned", [good, another, bad], store, job)
     assert len(str(error).splitlines()) == 1
     assert states(error.outcomes)[0] == "not started"
@@ -199,11 +195,6 @@ SHORT, LONG = BY_ID
 DONE, FAILED = Outcome("", "done"), Outcome("", "failed")
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def often(monkeypatch):
     for name in ("UPDATE_SECONDS", "LINE_SECONDS"):
@@ -252,12 +243,13 @@ def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, oft
 
 
 def test_a_terminal_gets_one_bar(store, monkeypatch, often):
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stderr", terminal := io.StringIO())
+    terminal.isatty = lambda: True
     shown = Progress(BY_ID, store, {})
     with shown.bar:
         shown.update({}, [store.run(SHORT)], 0)
         shown.update({SHORT: DONE}, [], 0)
-    text = sys.stderr.getvalue()
+    text = terminal.getvalue()
     assert f"{SHORT[:6]} (5 real, lr 0.01): starting" in text
     assert "1 of 2 runs done:  25%" in text
     assert text.count("\n") == 1

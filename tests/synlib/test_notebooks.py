@@ -39,14 +39,6 @@ def set_options(settings: dict[str, str]) -> list[str]:
     return ["--set", *(f"{name}={value}" for name, value in settings.items())]
 
 
-@pytest.fixture
-def own_profile(settings, tmp_path) -> Path:
-    """The settings as a profile of one's own, for papermill."""
-    path = tmp_path / "own.yaml"
-    Profile.load("smoke").with_settings(settings).save(path)
-    return path
-
-
 def code_cells(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
@@ -91,8 +83,9 @@ def test_stored_without_results_it_begins_with_prose_and_a_short_first_screen(pa
 
 
 @pytest.mark.parametrize("folder", [".", "notebooks"])
-def test_papermill_alone_executes_a_notebook_from_anywhere(trained, own_profile, tmp_path, folder):
-    output = tmp_path / "out.ipynb"
+def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tmp_path, folder):
+    own_profile, output = tmp_path / "own.yaml", tmp_path / "out.ipynb"
+    Profile.load("smoke").with_settings(settings).save(own_profile)
     source = os.path.relpath(ROOT / "notebooks" / "01_harmonization.ipynb", ROOT / folder)
     command = [sys.executable, "-m", "papermill", source, str(output), "-p", "profile", str(own_profile)]
     before = {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*.pth")}

@@ -20,18 +20,14 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 NAMES = ["01_first", "02_second"]
 
 
-def picture(height=30, width=600) -> str:
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return base64.b64encode(cv2.imencode(".png", image)[1].tobytes()).decode()
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A report folder with the first of two notebooks executed, which holds every kind of output; and figures."""
     monkeypatch.setattr(site, "path_of", lambda name: tmp_path / f"{name}.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# 2 · Second")]), tmp_path / "02_second.ipynb")
+    picture = base64.b64encode(cv2.imencode(".png", np.zeros((30, 600), np.uint8))[1].tobytes()).decode()
     outputs = [
-        new_output("execute_result", {"image/png": picture(), "text/plain": "<Figure>"}),
+        new_output("execute_result", {"image/png": picture, "text/plain": "<Figure>"}),
         new_output("execute_result", {"text/html": "<style>td {color: red}</style><b>bold</b>", "text/plain": "BOLD"}),
         new_output("display_data", {WIDGET: {"model_id": "1"}, "text/html": "<i>still</i>", "text/plain": "VBox()"}),
         new_output("display_data", {"application/javascript": "alert(1)", "text/plain": "plain words"}),
