@@ -81,14 +81,14 @@ def count_table(manifest: dict) -> pd.DataFrame:
 
 def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: int | None) -> dict:
     """Call ``one`` for each image; returns what the manifest says of the result."""
-    counts, digests, failures = Counter(), [], []
-    for found, digest, failure in map_items(one, table.to_dict("records"), workers=workers, description="harmonising"):
-        counts.update({(event, name): number for event in found for name, number in found[event].items()})
-        digests.append(digest)
-        failures += [failure] if failure else []
-    if failures:
-        found = f"{len(failures)} of {len(table)} images could not be harmonised:"
-        raise ValueError("\n  ".join([found, *failures[:10]]))
+    results = map_items(one, table.to_dict("records"), workers=workers, description="harmonising")
+    found, digests, reasons = zip(*results, strict=True)
+    if failures := [reason for reason in reasons if reason]:
+        told = f"{len(failures)} of {len(table)} images could not be harmonised:"
+        raise ValueError("\n  ".join([told, *failures[:10]]))
+    counts = Counter()
+    for of_image in found:
+        counts.update({(event, name): n for event, of_class in of_image.items() for name, n in of_class.items()})
     first = table.iloc[0]
     linked = one.keywords["mode"] == "link" and first["image_path"].endswith(".png")
     if linked and not os.path.islink(first["placed"]["image_path"]):
@@ -108,8 +108,7 @@ def _fingerprint(table: pd.DataFrame, placed: list[str], target: Path, cache_dir
         if converted := not table["image_path"].iloc[0].endswith(".png"):
             for path in placed:
                 os.stat(path)
-        images = table if converted else table.assign(image_path=placed)
-        return fingerprint(images, cache_dir, progress=True)
+        return fingerprint(table if converted else table.assign(image_path=placed), cache_dir, progress=True)
     except FileNotFoundError as error:
         path = error.filename
         what = f"links to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "missing"
@@ -154,8 +153,7 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
     else:
         png.write(paths["image_path"], photo, sync=False)
     content = {"imgHeight": height, "imgWidth": width, "source_digest": digest, "counts": _nested(counts)}
-    content["details"] = known
-    write_json(paths["polygon_path"], content, sync=False)
+    write_json(paths["polygon_path"], content | {"details": known}, sync=False)
     return content["counts"]
 
 

@@ -51,12 +51,11 @@ def harmonize_maps(
     image = _Segments(class_map, instance_map)
     image.find_classes(classes, policy)
     part = image.parts(policy)
-    part_value = image.part_values(part)
     # What the pixels of each segment become, uint16 (S,): the id of its part, or its class where it has none.
     orphan = (part < 0) & np.isin(image.label, LABEL_IDS)
     image.count("orphan_px", image.label[orphan], image.px[orphan])
     plain = np.where(orphan & (policy.orphans == "void"), 0, image.label)
-    value = np.where(part >= 0, part_value[part], plain).astype(np.uint16)
+    value = np.where(part >= 0, image.part_values(part)[part], plain).astype(np.uint16)
     label = labels.label_of_instance(value).astype(np.uint8)
     maps = [np.repeat(own[image.of_run], image.run_px).reshape(class_map.shape) for own in (value, label)]
     return *maps, image.counts
@@ -94,8 +93,7 @@ class _Segments:
         # Persons in wheelchairs.
         seated = (source_class == PERSON) & (2 * self.histogram[:, RIDER] > self.histogram.sum(1))
         self.count("wheelchair", source_class[seated])
-        if policy.wheelchairs == "rider":
-            source_class[seated] = RIDER
+        source_class[seated & (policy.wheelchairs == "rider")] = RIDER
         # Instances that are a rider and a vehicle.
         self.merged = np.isin(source_class, _TWO_WHEELERS) & (self.histogram[:, RIDER] > 0)
         # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
@@ -111,9 +109,7 @@ class _Segments:
         is_rider = merged[source] & (self.label == RIDER)
         leftover = merged[source] & ~np.isin(self.label, (RIDER, *_TWO_WHEELERS))
         self.count("leftover_px", source_class[source[leftover]], self.px[leftover])
-        belongs = source_class[source] != _NO_CLASS
-        if policy.leftover == "strict":
-            belongs &= ~leftover
+        belongs = (source_class[source] != _NO_CLASS) & ~(leftover & (policy.leftover == "strict"))
         # Vehicles of which nothing is left.
         vehicle_px = np.bincount(source, self.px * (belongs & ~is_rider), len(source_class))
         self.count("rider_added", source_class[merged])

@@ -179,8 +179,7 @@ def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure
     for (name, table), axis in zip(distribution.groupby("class", sort=False), axes.flat, strict=True):
         for (domain, stage), bins in table.groupby(["domain", "stage"], sort=False):
             line, more = {"before": ("-", ""), "after": ("--", ", after removal")}[stage]
-            look = {"color": DOMAIN_COLORS[domain], "label": domain + more}
-            axis.step(100 * bins["area_to"], bins["per_image"], line, **look)
+            axis.step(100 * bins["area_to"], bins["per_image"], line, color=DOMAIN_COLORS[domain], label=domain + more)
         axis.set(xscale="log", ylim=(0, None), title=name)
     figure.supxlabel("area (% of the image)", fontsize=9)
     figure.supylabel("instances per image", fontsize=9)
@@ -193,8 +192,7 @@ def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figu
     """Pictures of one size close together; ``titles``: room above each, as a fraction of its width."""
     (height, width), columns = rows[0][0].shape[:2], len(rows[0])
     size = (9.5, 9.5 / columns * len(rows) * (height / width * 1.03 + titles))
-    look = {"squeeze": False, "subplot_kw": NO_TICKS, "layout": "constrained"}
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, **look)
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, subplot_kw=NO_TICKS, layout="constrained")
     for axis, picture in zip(axes.flat, itertools.chain(*rows), strict=True):
         axis.imshow(picture, interpolation="nearest")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
