@@ -81,14 +81,14 @@ def count_table(manifest: dict) -> pd.DataFrame:
 
 def _harmonize_all(table: pd.DataFrame, target: Path, one: Callable, workers: int | None) -> dict:
     """Call ``one`` for each image; returns what the manifest says of the result."""
-    results = map_items(one, table.to_dict("records"), workers=workers, description="harmonising")
-    found, digests, reasons = zip(*results, strict=True)
-    if failures := [reason for reason in reasons if reason]:
-        told = f"{len(failures)} of {len(table)} images could not be harmonised:"
-        raise ValueError("\n  ".join([told, *failures[:10]]))
-    counts = Counter()
-    for of_image in found:
-        counts.update({(event, name): n for event, of_class in of_image.items() for name, n in of_class.items()})
+    counts, digests, failures = Counter(), [], []
+    for found, digest, failure in map_items(one, table.to_dict("records"), workers=workers, description="harmonising"):
+        counts.update({(event, name): number for event in found for name, number in found[event].items()})
+        digests.append(digest)
+        failures += [failure] if failure else []
+    if failures:
+        shown = "\n  ".join(failures[:10])
+        raise ValueError(f"{len(failures)} of {len(table)} images could not be harmonised:\n  {shown}")
     first = table.iloc[0]
     linked = one.keywords["mode"] == "link" and first["image_path"].endswith(".png")
     if linked and not os.path.islink(first["placed"]["image_path"]):
@@ -146,7 +146,7 @@ def harmonize_one(image: dict, digest: str, *, policy: Policy, mode: str, varian
     for criterion, values in known.items():
         counts.update((f"with_{criterion}", NAMES[int(i) // INSTANCE_BASE]) for i in values)
     for name, label_map in {"instance_path": instance_ids, "label_path": label_ids}.items():
-        label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # or the same again
+        label_map = cv2.resize(label_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # often a copy
         png.write(paths[name], label_map, sync=False)
     if photo is None:
         _place_image(Path(image["image_path"]), Path(paths["image_path"]), mode)

@@ -40,9 +40,8 @@ def removed_from(instances: pd.DataFrame, criterion: str = "size", seed: int = 0
     candidates["random"] = np.random.default_rng([seed, len(CLASSES)]).random(len(candidates))
     order = candidates["area_px"] if criterion == "size" else -candidates[criterion]
     of_class = order.groupby(candidates["category"])
-    limits = np.full(len(instances), np.inf)
-    limits[candidates.index] = (of_class.rank("first") - 0.5 - 1e-9) / of_class.transform("size")
-    return pd.Series(limits, index=instances.index)
+    limits = (of_class.rank("first") - 0.5 - 1e-9) / of_class.transform("size")
+    return limits.reindex(range(len(instances)), fill_value=np.inf).set_axis(instances.index).rename(None)
 
 
 def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
@@ -50,8 +49,7 @@ def prune_report(instances: pd.DataFrame, keep: pd.Series) -> pd.DataFrame:
 
     Columns: ``before``, ``after``, ``removed (%)``, ``largest removed (px)`` (0 if none), ``images left without`` any.
     """
-    counted = instances.assign(keep=keep)[~instances["crowd"]]
-    counted["gone_px"] = counted["area_px"].where(~counted["keep"], 0)
+    counted = instances.assign(keep=keep, gone_px=instances["area_px"].where(~keep, 0))[~instances["crowd"]]
     names = counted["category"].map(dict(enumerate(CLASSES)))
     rows = pd.concat([counted.assign(name=names), counted.assign(name="all")])
     of_name = {"before": ("keep", "size"), "after": ("keep", "sum"), "largest removed (px)": ("gone_px", "max")}

@@ -87,8 +87,7 @@ def table4(results: pd.DataFrame) -> Styler:
 def best_within(runs: pd.DataFrame, iterations: Sequence[float]) -> pd.DataFrame:
     """The row of ``runs`` (columns ``ap``, ``iterations``) with the highest AP that takes no more than ``iterations``.
 
-    One row per number of ``iterations``; missing values where every run takes more; the shortest of equals. Column
-    ``taken``: the run's own.
+    One row per number of ``iterations``, ``taken`` by the shortest of equals; missing values where all runs take more.
     """
     ranked = runs.dropna(subset="ap").sort_values(["ap", "iterations"], ascending=[False, True])
     best = {place: ranked[ranked["iterations"] <= allowed].head(1) for place, allowed in enumerate(iterations)}
