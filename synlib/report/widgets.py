@@ -82,7 +82,8 @@ def removal_explorer(data: StudyData) -> Explorer:
 
 def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
     """Runs with predictions on all evaluation sets, on images where the first errs most; FileNotFoundError without."""
-    sets, named = study.data.evaluation_sets()[::-1], {item.spec.run_id: item for item in reversed(planned)}
+    sets = sorted(study.data.evaluation_sets(), key=lambda on: on.name != "Cityscapes")
+    named = {item.spec.run_id: item for item in reversed(planned)}
     runs = [(f"{p.name}, seed {p.spec.seed} ({key})", study.store.run(key)) for key, p in named.items()][::-1]
     runs = [(name, run) for name, run in runs if all(run.evaluation_result(on.name, on.identity()) for on in sets)]
     if not runs:
