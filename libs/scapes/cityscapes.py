@@ -1,15 +1,13 @@
 """Where the files of a data set are, and what reads its labels; and the format of Cityscapes (fine annotations).
 
-``layouts.yaml`` says where the files of each data set are. Other data sets are harmonised to Cityscapes' format: such a
-tree has ``harmonizing.json`` while it is made, then its manifest ``harmonized.json``.
+Other data sets are harmonised to Cityscapes' format: such a tree has ``harmonizing.json`` while it is made, then its
+manifest ``harmonized.json``.
 """
 
-import functools
 import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +19,22 @@ from scapes import files, png
 from scapes.files import BadFile
 from scapes.labels import check_instance_ids, read_label_ids
 
-FORMATS = {
-    "leftImg8bit": "cityscapes", "img": "synscapes", "panoptic": "urbansyn", "labels/ins_seg": "bdd100k",
-    "validation/v2.0": "vistas",
-}  # folder of its own -> layout  # fmt: skip
+_LAYOUTS = yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
+FORMATS = {layout["own_folder"]: name for name, layout in _LAYOUTS.items()}
 MANIFEST, PARTIAL_MANIFEST = "harmonized.json", "harmonizing.json"
 _COLUMNS = ["image_path", "instance_path", "label_path"]
 
 
-@functools.cache
-def _layouts() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True)
 class Layout:
-    """Folders, names and readers of one data set; all but the readers is in ``layouts.yaml``.
+    """Folders, names and readers of one data set. Its other attributes are the fields of ``layouts.yaml``.
 
     Each has the columns ``image_path``, ``label_path`` (class map) and ``instance_path`` (instance map). Its groups are
     splits where ``label_path`` has a ``{group}``, else variants of the same images.
     """
 
-    name: str
-    readers: dict[str, Callable[[str], Any]]  # label_path, instance_path, more -> reader; raises BadFile
-
-    files, groups, key, example, large, lists_all, classes = (
-        property(lambda self, field=field: _layouts()[self.name][field])
-        for field in ("files", "groups", "key", "example", "large", "lists_all", "classes")
-    )
+    def __init__(self, name: str, **readers: Callable[[str], Any]):
+        """``readers``: of ``label_path``, ``instance_path`` and more files, in this order; they raise ``BadFile``."""
+        vars(self).update(_LAYOUTS[name], name=name, readers=readers)
 
     def read_photo(self, path: str) -> np.ndarray:
         """uint8 (H, W, ...), BGR where it has colours; raises ``BadFile`` or ``OSError``."""
@@ -94,7 +80,7 @@ class Layout:
             what = "no images" if os.path.isdir(folder) else "no such folder"
             others = [other for other in self.groups if self.scan(root, other, column)[0]]
             hint = f"; only {', '.join(others)} is there" if others else nearby(root)
-            formats = [name for first, name in FORMATS.items() if os.path.isdir(f"{root}/{first}")]
+            formats = formats_in(root)
             hint += f"; there is a data set in {formats[0]} format" if formats and self.name not in formats else ""
             raise FileNotFoundError(f"{folder}: {what}; expected {expected}{hint}")
         return list(keys)
@@ -127,10 +113,15 @@ class Layout:
             raise BadFile("size", path, f"(height, width) {size}", expected)
 
 
+def formats_in(root: str | Path) -> list[str]:
+    """Names of the layouts whose own folder is in ``root``."""
+    return [name for folder, name in FORMATS.items() if os.path.isdir(f"{root}/{folder}")]
+
+
 def nearby(root: str | Path) -> str:
     """``; did you mean FOLDER or ...?`` where folders above or in ``root`` are data sets, else an empty text."""
     near = [Path(root).parent, *sorted(Path(root).glob("*"))]
-    found = [str(path) for path in near if any((path / folder).is_dir() for folder in FORMATS)]
+    found = [str(path) for path in near if formats_in(path)]
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
@@ -188,4 +179,4 @@ def dataset_name(root: str | Path) -> str:
     return "cityscapes"
 
 
-LAYOUT = Layout("cityscapes", {"label_path": read_label_ids, "instance_path": read_instance_ids})
+LAYOUT = Layout("cityscapes", label_path=read_label_ids, instance_path=read_instance_ids)

@@ -11,11 +11,10 @@ from PIL import Image, UnidentifiedImageError
 from scapes import png
 from scapes.cityscapes import Layout
 from scapes.files import BadFile, read_json
-from scapes.labels import label_id
+from scapes.labels import INSTANCE_LABEL_IDS, NAMES, label_id
 
-VOID = 0  # label id of pixels where nothing is evaluated
+VOID = label_id("unlabeled")  # where nothing is evaluated
 OTHER = label_id("building")  # of all that is not named: a class without instances, so that a detection there is false
-GROUP = "group"  # how the name of a class ends whose instances are not told apart
 
 
 class Streets(Layout):
@@ -56,13 +55,11 @@ class Streets(Layout):
 
 
 def _read_bdd100k(image: dict) -> tuple[np.ndarray, np.ndarray]:
-    path = image["instance_path"]
-    low, attributes, number, high = np.moveaxis(png.read(path, "RGBA 8").astype(np.int32), 2, 0)  # B, G, R, A
-    labels, _ = _labels(BDD100K, [0, *BDD100K.classes])
-    if number.max() >= len(labels):
-        raise BadFile("value", path, f"class {number.max()}", f"classes 0..{len(labels) - 1}")
-    told_apart = (number > 0) & (attributes & 3 == 0)  # neither crowd nor ignore
-    class_map = np.where(attributes & 1, VOID, labels[number]).astype(np.uint8)
+    pixels = png.read(image["instance_path"], "RGBA 8").astype(np.int32)
+    low, attributes, number, high = np.moveaxis(pixels, 2, 0)  # B, G, R, A
+    class_map, told_apart = _classes(BDD100K, [0, *BDD100K.classes], number, image)
+    class_map[attributes & 1 > 0] = VOID
+    told_apart &= attributes & 3 == 0  # neither crowd nor ignore
     return class_map, np.where(told_apart, number << 16 | low << 8 | high, 0)
 
 
@@ -74,23 +71,23 @@ def _read_vistas(image: dict) -> tuple[np.ndarray, np.ndarray]:
         return names
 
     expected = 'config_v2.0.json of the data set, {"labels": [{"name": ...}, ...]}'
-    labels, told_apart = _labels(VISTAS, read_json(image["meta_path"], "metadata", expected, parse))
-    path = image["instance_path"]
-    values = png.read(path, "gray 16").astype(np.int32)
-    number = values // 256
-    if number.max() >= len(labels):
-        raise BadFile("value", path, f"class {number.max()}", f"classes 0..{len(labels) - 1} of {image['meta_path']}")
-    return labels[number], np.where(told_apart[number], values + 1, 0)  # an instance may be number 0 of class 0
+    names = read_json(image["meta_path"], "metadata", expected, parse)
+    values = png.read(image["instance_path"], "gray 16").astype(np.int32)
+    class_map, told_apart = _classes(VISTAS, names, values // 256, image)
+    return class_map, np.where(told_apart, values + 1, 0)  # an instance may be number 0 of class 0
 
 
-def _labels(layout: Streets, names: list) -> tuple[np.ndarray, np.ndarray]:
-    """Label id of each of a data set's classes ``names``, uint8 (N,), and whether its instances are told apart."""
-    ours = [layout.classes.get(name, "void" if str(name).startswith("void") else "") for name in names]
-    labels = {"void": VOID, "": OTHER}
-    ids = [labels[name] if name in labels else label_id(name.removesuffix(GROUP)) for name in ours]
-    return np.array(ids, np.uint8), np.array([not name.endswith(GROUP) and name not in labels for name in ours])
+def _classes(layout: Streets, names: list, number: np.ndarray, image: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Label ids, uint8 (H, W), of pixels that have the ``number`` of a class in ``names``, int32 (H, W), and whether
+    its instances are told apart, bool (H, W). Raises ``BadFile`` for a number beyond the names."""
+    if number.max() >= len(names):
+        expected = f"classes 0..{len(names) - 1}" + (f" of {image['meta_path']}" if "meta_path" in image else "")
+        raise BadFile("value", image["instance_path"], f"class {number.max()}", expected)
+    ours = [layout.classes.get(name, NAMES[VOID if str(name).startswith("void") else OTHER]) for name in names]
+    ids = np.array([label_id(name.removesuffix("group")) for name in ours], np.uint8)
+    return ids[number], (np.isin(ids, INSTANCE_LABEL_IDS) & ~np.char.endswith(ours, "group"))[number]
 
 
-BDD100K = Streets("bdd100k", {"instance_path": _read_bdd100k})
-VISTAS = Streets("vistas", {"instance_path": _read_vistas})
+BDD100K = Streets("bdd100k", instance_path=_read_bdd100k)
+VISTAS = Streets("vistas", instance_path=_read_vistas)
 STREETS = {layout.name: layout for layout in (BDD100K, VISTAS)}

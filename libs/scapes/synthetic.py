@@ -5,7 +5,6 @@ Split: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are
 5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.
 """
 
-import functools
 import operator
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -72,9 +71,9 @@ def split_images(
     return images
 
 
-def read_instance_map(path: str, kinds: tuple[str, ...] = ("RGB 8",)) -> np.ndarray:
+def read_instance_map(path: str, kind: str = "RGB 8", *others: str) -> np.ndarray:
     """Instance ids R + 256 G + 65536 B, int32 (H, W), 0 where there is no instance; raises ``BadFile``."""
-    image = png.read(path, *kinds)
+    image = png.read(path, kind, *others)
     # In one pass: the four bytes R, G, B, A of a pixel, seen as one little-endian integer.
     order = cv2.COLOR_BGR2RGBA if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     return cv2.cvtColor(image, order).view("<i4")[..., 0] & 0xFFFFFF
@@ -102,15 +101,6 @@ def _read_synscapes_meta(path: str) -> dict[int, int]:
 def _synscapes_details(meta: dict) -> dict[str, dict[str, float]]:
     occluded, boxes = (meta["instance"].get(name, {}) for name in ("occluded", "bbox2d"))
     return {"occlusion": occluded, "distance": {i: box["zmin"] for i, box in boxes.items() if "zmin" in box}}
-
-
-SYNSCAPES = NumberedDataset(
-    "synscapes", {"label_path": read_label_ids, "instance_path": read_instance_map, "meta_path": _read_synscapes_meta}
-)
-
-
-def _read_train_ids(path: str) -> np.ndarray:
-    return LABEL_OF_TRAIN_ID[png.read(path, "gray 8")]
 
 
 def _read_boxes(path: str) -> dict[int, int]:
@@ -141,11 +131,15 @@ class _UrbanSyn(NumberedDataset):
         return class_map, instance_map, {i: c for i, c in commonest.items() if i and c in INSTANCE_LABEL_IDS} | classes
 
 
-_READ_PANOPTIC = functools.partial(read_instance_map, kinds=("RGB 8", "RGBA 8"))
-URBANSYN = _UrbanSyn(
-    "urbansyn", {"label_path": _read_train_ids, "instance_path": _READ_PANOPTIC, "meta_path": _read_boxes}
+SYNSCAPES = NumberedDataset(
+    "synscapes", label_path=read_label_ids, instance_path=read_instance_map, meta_path=_read_synscapes_meta
 )
-
+URBANSYN = _UrbanSyn(
+    "urbansyn",
+    label_path=lambda path: LABEL_OF_TRAIN_ID[png.read(path, "gray 8")],
+    instance_path=lambda path: read_instance_map(path, "RGB 8", "RGBA 8"),
+    meta_path=_read_boxes,
+)
 SYNTHETIC = {dataset.name: dataset for dataset in (SYNSCAPES, URBANSYN)}  # what can be harmonised
 DETAILS = {"synscapes": _synscapes_details, "urbansyn": _urbansyn_details}  # metadata -> criterion -> id -> value
 

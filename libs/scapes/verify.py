@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from scapes import cityscapes
-from scapes.cityscapes import FORMATS, Layout, nearby
+from scapes.cityscapes import FORMATS, Layout, formats_in, nearby
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
 from scapes.parallel import map_items
@@ -38,24 +38,18 @@ def verify_dataset(
     half of them are there. ``part``: neither that nor an empty split is an error. ``workers``: processes, default one
     per core.
     """
-    findings, items = [], []
-    if layout := _attempt(findings, recognized, root):
+    if formats := formats_in(root):
+        layout = (SYNTHETIC | STREETS).get(formats[0], cityscapes.LAYOUT)
         findings, items = _survey(root, layout, full, part)
-    check = functools.partial(_check_image, root, layout)
-    for found in map_items(check, items, workers=workers, description="verifying"):
-        findings += found
+        check = functools.partial(_check_image, root, layout)
+        for found in map_items(check, items, workers=workers, description="verifying"):
+            findings += found
+    else:
+        found = "none of the folders" if os.path.isdir(root) else "no such folder"
+        findings = [BadFile("missing", root, found, f"one of {', '.join(FORMATS)}{nearby(root)}")]
     rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, f.found, f.expected) for f in findings]
     rows = [[str(field).encode(errors="backslashreplace").decode() for field in row] for row in rows]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
-
-
-def recognized(root: str | Path) -> Layout:
-    """The layout of the data set in ``root``; raises ``BadFile`` if it is none of these."""
-    for folder, name in FORMATS.items():
-        if os.path.isdir(f"{root}/{folder}"):
-            return (SYNTHETIC | STREETS).get(name, cityscapes.LAYOUT)
-    found = "none of the folders" if os.path.isdir(root) else "no such folder"
-    raise BadFile("missing", root, found, f"one of {', '.join(FORMATS)}{nearby(root)}")
 
 
 def summarize(findings: pd.DataFrame) -> str:
