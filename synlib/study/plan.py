@@ -60,8 +60,7 @@ def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | Non
         uses.setdefault(item.spec.run_id, {})[f"{item.experiment}: {item.name}"] = None
     table = (store or RunStore(profile.runs_dir)).table(planned)
     if not store:
-        started = table["from"].isin(uses)
-        table = table.assign(run="?", state="no data yet", **{"from": table["from"].mask(started, "?")})
+        table = table.replace({"from": dict.fromkeys(uses, "?")}).assign(run="?", state="no data yet")
     table["used by"] = [", ".join(names) for names in uses.values()]
     table.attrs["rate"] = rate = seconds_per_iteration(planned, profile, store)
     table["hours"] = table["iterations"] * rate[0] / 3600
