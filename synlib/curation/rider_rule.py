@@ -68,8 +68,7 @@ class _Segments:
         self.counts: Counter = Counter()
         # Runs of pixels with equal instance and class, in raster order; their lengths (R,).
         label, ids = class_map.ravel(), instance_map.ravel()
-        change = ids[1:] != ids[:-1]
-        change |= label[1:] != label[:-1]
+        change = (ids[1:] != ids[:-1]) | (label[1:] != label[:-1])
         starts = np.concatenate([[0], np.flatnonzero(change) + 1])
         self.run_px = np.diff(starts, append=len(ids))
         # Segments: all runs with one pair of instance and class, as one number. The segment of each run (R,).
@@ -97,8 +96,7 @@ class _Segments:
         # Instances that are a rider and a vehicle.
         self.merged = np.isin(source_class, _TWO_WHEELERS) & (self.histogram[:, RIDER] > 0)
         # The commonest class of each instance in the class map; of a rider and vehicle, only the vehicle is asked.
-        asked = self.histogram.copy()
-        asked[np.ix_(self.merged, ~np.isin(np.arange(len(NAMES)), _TWO_WHEELERS))] = 0
+        asked = np.where(self.merged[:, None] & ~np.isin(np.arange(len(NAMES)), _TWO_WHEELERS), 0, self.histogram)
         differs = known & ~seated & asked.any(1) & (asked.argmax(1) != source_class)
         self.count("disagreement", source_class[differs])
 

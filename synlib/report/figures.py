@@ -20,7 +20,7 @@ from synlib.report.style import DOMAIN_COLORS, named, style
 from synlib.section import check
 from synlib.study.data import DOMAINS, NAMES, StudyData
 
-NO_TICKS = {"xticks": [], "yticks": []}
+BARE = {"xticks": [], "yticks": []}  # axes of a picture
 NEW = 1 << 24  # added to the id of a merged instance for the rider that is split from it; raw ids are below
 
 
@@ -109,8 +109,7 @@ def figure2(data: StudyData) -> Figure:
         "harmonised: two instances, as in Cityscapes": (colors_after, named_ids),
     }
     window = crop_around(before == pd.Series(before[split]).mode()[0])  # the largest instance that was split
-    look = {"width_ratios": [2, 1], "subplot_kw": NO_TICKS, "layout": "constrained"}
-    figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), **look)
+    figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), width_ratios=[2, 1], subplot_kw=BARE, layout="constrained")
     for (left, right), (title, (colors, regions)) in zip(axes, panels.items(), strict=True):
         shown = paint(image, colors, regions, alpha=0.7)
         left.imshow(shown, interpolation="nearest")
@@ -192,7 +191,7 @@ def _grid(rows: Sequence[Sequence[np.ndarray]], titles: float = 0) -> tuple[Figu
     """Pictures of one size close together; ``titles``: room above each, as a fraction of its width."""
     (height, width), columns = rows[0][0].shape[:2], len(rows[0])
     size = (9.5, 9.5 / columns * len(rows) * (height / width * 1.03 + titles))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, subplot_kw=NO_TICKS, layout="constrained")
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, subplot_kw=BARE, layout="constrained")
     for axis, picture in zip(axes.flat, itertools.chain(*rows), strict=True):
         axis.imshow(picture, interpolation="nearest")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)

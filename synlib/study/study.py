@@ -55,8 +55,7 @@ class Study:
         show_sharply()
         jobs = plain(jobs)
         check(type(jobs) is int and jobs > 0, jobs, "an integer from 1 on", "jobs")
-        given = {name: plain(value) for name, value in {"seeds": seeds, **grids}.items()}
-        given = {name: value for name, value in given.items() if value not in (None, [], {})}
+        given = {name: own for name, own in plain({"seeds": seeds, **grids}).items() if own not in (None, [], {})}
         loaded = profile if isinstance(profile, Profile) else Profile.load(profile)
         study = cls(loaded.with_settings(given), jobs)
         study.sources.check()
