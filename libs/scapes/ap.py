@@ -130,8 +130,7 @@ def thirds(records: Records) -> Bands:
 def ap_by_size(records: Records, bands_px: Bands) -> pd.DataFrame:
     """AP of the ground truth of each band of area: one row per band and class, and one for the mean over classes.
 
-    As in COCO, ground truth outside the band absorbs detections, and a detection that matches nothing counts as a false
-    positive only if its own area is inside the band.
+    As in COCO, ground truth outside the band absorbs detections, and a detection outside it without a match is ignored.
 
     Columns: ``class``, ``size`` (the band's name), ``ap`` (fraction 0..1, over the ten overlaps; NaN where a class has
     no ground truth in the band), ``count`` (evaluated ground truths in the band).

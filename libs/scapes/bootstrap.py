@@ -60,8 +60,7 @@ def draw(records: Records, *, resamples: int = RESAMPLES, seed: int = SEED) -> D
 def read_draws(records_path: str | Path) -> Draws:
     """:func:`draw` of a records file, kept in ``draws.npz`` beside it where that folder may be written to.
 
-    A kept file that is damaged, or was made from other records, is made again. Raises ValueError naming the records
-    file if it is missing or unreadable, and as :func:`draw`.
+    A kept file that is damaged, or of other records, is made again. Raises as :func:`scapes.match.read_records`.
     """
     kept = Path(records_path).with_name("draws.npz")
     made_from = ""
@@ -92,9 +91,8 @@ def percentiles(drawn: np.ndarray) -> np.ndarray:
 def over_seeds(drawn: np.ndarray) -> np.ndarray:
     """Draws ``(S, B, ...)`` of S trainings -> draws ``(B, ...)`` of their mean, in which the seeds vary as well.
 
-    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal S and B. With a single
-    training the interval is over images alone. With two or three, percentiles are narrower than the t distribution:
-    take such an interval as a lower bound.
+    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal S and B. For one training
+    the interval is over images alone. For two or three, percentiles are narrower than the t distribution: a lower bound.
     """
     trainings, resamples = drawn.shape[:2]
     if trainings == 1:

@@ -1,7 +1,6 @@
 """Where the files of a data set are, and what reads its labels; and the format of Cityscapes (fine annotations).
 
-Other data sets are harmonised to Cityscapes' format: such a tree has ``harmonizing.json`` while it is made, then its
-manifest ``harmonized.json``.
+A tree that is harmonised to this format has ``harmonizing.json`` at first, then its manifest ``harmonized.json``.
 """
 
 import glob
@@ -47,21 +46,17 @@ class Layout:
     def path(self, root: str | Path, group: str, key: str, column: str) -> str:
         return f"{root}/{self.files[column].format(group=group, key=key)}"
 
-    def folder(self, root: str | Path, group: str) -> str:
-        return os.path.dirname(self._around(root, group, "image_path")[0])
-
-    def _around(self, root: str | Path, group: str, column: str) -> list[str]:
-        """What the paths of a column have before and after the key."""
-        return self.path(root, group, "\n", column).split("\n")
+    def folder(self, root: str | Path, group: str, column: str = "image_path") -> str:
+        return os.path.dirname(self.path(root, group, "", column))
 
     def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[dict[str, str], list[str]]:
         """{key: path} of the files of a column, sorted, and paths of files that end alike but have no key.
 
         Hidden files and those whose names end otherwise are ignored.
         """
-        before, after = self._around(root, group, column)
+        before, after = self.path(root, group, "\n", column).split("\n")  # of the key
         folders = re.sub("[^/]+", "*", self.example)  # as deep as keys go
-        listed = sorted(glob.glob(f"{glob.escape(os.path.dirname(before))}/{folders}{after}"))
+        listed = sorted(glob.glob(f"{glob.escape(self.folder(root, group, column))}/{folders}{after}"))
         matches = map(re.compile(f"{re.escape(before)}({self.key}){re.escape(after)}").fullmatch, listed)
         keys = {match[1]: match[0] for match in matches if match and match[1].isprintable()}  # not in Latin-1
         return keys, sorted({*listed}.difference(keys.values()))
@@ -71,9 +66,9 @@ class Layout:
 
         Raises ``FileNotFoundError`` without any of them, ``BadFile`` for a name that ends alike but has another form.
         """
-        before, after = self._around(root, group, column)
-        folder, expected = os.path.dirname(before), f"names like {os.path.basename(before)}{self.example}{after}"
         keys, odd = self.scan(root, group, column)
+        folder, example = self.folder(root, group, column), self.path(root, group, self.example, column)
+        expected = f"names like {example.removeprefix(f'{folder}/')}"
         if odd:
             raise BadFile("name", odd[0], f"{len(odd)} such names", expected)
         if not keys:
@@ -105,11 +100,9 @@ class Layout:
 
     def check_image_size(self, path: str, size: tuple[int, int], labels: tuple[int, int], group: str = "") -> None:
         """Raise ``BadFile`` unless the (height, width) of a file is as of the class map, ``labels``."""
-        larger = group in self.large
-        if larger and size[0] > labels[0] and abs(size[0] - size[1] * labels[0] / labels[1]) <= 1:
-            return
-        if size != labels:
-            expected = f"{labels} as the class map" + (" or larger in proportion" if larger else "")
+        in_proportion = size[0] > labels[0] and abs(size[0] - size[1] * labels[0] / labels[1]) <= 1
+        if size != labels and not (group in self.large and in_proportion):
+            expected = f"{labels} as the class map" + " or larger in proportion" * (group in self.large)
             raise BadFile("size", path, f"(height, width) {size}", expected)
 
 

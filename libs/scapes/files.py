@@ -22,9 +22,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk without room say
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; on success it replaces ``path``, on any error it is removed.
 
-    ``sync=False`` does not wait for the disk: enough against an interruption of the program, not against a loss of
-    power; for many files that can be checked and made again. An ``OSError`` that names no file, as of a full disk,
-    names ``path``.
+    ``sync=False`` does not wait for the disk: enough if the program is interrupted, not if power is lost; for many
+    files that can be checked and made again. An ``OSError`` that names no file, as of a full disk, names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +80,7 @@ def fill(folder: str | Path, request: dict, work: Callable[[], dict], *, manifes
     The file ``manifest`` is written last: ``request`` (JSON values) and what ``work`` returned. Until then, ``partial``
     holds the request: the same one goes on where it stopped. A second process waits for the first.
 
-    Raises ``FileExistsError`` if the folder holds something else or was made for another request, ``BadFile`` for a
-    damaged manifest.
+    Raises ``FileExistsError`` for a folder of something else or another request, ``BadFile`` for a damaged manifest.
     """
     finished, begun = Path(folder) / manifest, Path(folder) / partial
     if not finished.is_file():

@@ -1,9 +1,8 @@
 """The instance table: one row per instance of the eight classes, counted in parallel and kept as Parquet.
 
 Columns: ``dataset``, ``split``, ``image_id``; ``instance_id`` int32, the value in ``*_gtFine_instanceIds.png`` (a
-group: the plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32, pixels **at the
-resolution of the label map**; ``x0, y0, x1, y1`` int32, half-open box in pixels of the label map; ``crowd`` bool, a
-group of instances not told apart.
+group: the plain label id); ``category`` int8, index into ``labels.CLASSES``; ``area_px`` int32 and the half-open box
+``x0, y0, x1, y1`` int32 in pixels **of the label map**; ``crowd`` bool, a group of instances not told apart.
 """
 
 import contextlib
@@ -75,8 +74,7 @@ def instance_table(
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
     ``cache_dir``: where the table is kept, by the :func:`fingerprint` of the images; a damaged one is replaced.
-    ``workers``: processes, default one per core. Raises ``BadFile`` if an instance map is damaged, not 16-bit, or holds
-    what is no instance id.
+    ``workers``: processes, default one per core. Raises ``BadFile``: a map is damaged, not 16-bit, or has other ids.
     """
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"

@@ -95,8 +95,7 @@ def match_image(
     ``instance_map``: uint16 ``(H, W)`` as in ``*_gtFine_instanceIds.png``. ``min_area_px``: see :data:`MIN_AREA_PX`.
     ``band``: for boundary AP, see above; a fraction of the image's diagonal.
 
-    Raises ValueError if the map is not uint16, of another size than the detections, or holds what is no Cityscapes
-    instance id.
+    Raises ValueError if the map is not uint16, of another size than the detections, or holds what is no instance id.
     """
     where = f"image {detections.image_id}"
     if instance_map.dtype != np.uint16 or instance_map.shape != detections.size:
@@ -171,9 +170,8 @@ def match_data_set(
 ) -> Records:
     """The records of a data set, ordered by image id: the same from any number of ``workers`` (default one per core).
 
-    ``images``: image table with ``image_id`` and ``instance_path``. ``path``: file of predictions. ``how``:
-    ``min_area_px`` and ``band`` of :func:`match_image`. Raises ValueError at once if the predictions lack an image or
-    have one that is not in ``images``; all else as there.
+    ``images``: image table with ``image_id`` and ``instance_path``. ``path``: file of predictions. ``how``: options of
+    :func:`match_image`. Raises as that, and ValueError at once if the predictions are not of exactly these images.
     """
     there = images_in(path)
     check_images(there, images["image_id"])

@@ -1,7 +1,6 @@
 """PNG files as arrays: complete, of the expected kind, or an error that names the file.
 
-All label maps are read here: image libraries return half of a truncated file, expand palettes and drop to eight bits
-without a word.
+All label maps are read here: image libraries silently return half of a file, expand palettes and drop to eight bits.
 """
 
 import os

@@ -1,5 +1,4 @@
-"""Raw synthetic data sets: their images are numbered and have no official split. To add one, describe it as these two
-are, and in ``layouts.yaml``.
+"""Raw synthetic data sets, of numbered images without an official split; to add one: here and in ``layouts.yaml``.
 
 Split: with M the largest number in the folder, images up to ``ceil(0.8 M)`` are ``train``, the rest ``val``: 20,000 +
 5,000 of Synscapes. It does not depend on a missing file. Lists of numbers override it.

@@ -1,8 +1,7 @@
 """Check a data set on disk, file by file, and report everything that is wrong with it in one table.
 
-Cityscapes-format trees, raw Synscapes, UrbanSyn, BDD100K and Mapillary Vistas are recognised by their folders. The
-rules are the readers': a finding is an ``error`` when training, evaluation or harmonisation would stop or go wrong on
-it, else a ``note``.
+Trees as of Cityscapes, raw Synscapes, UrbanSyn, BDD100K and Mapillary Vistas are recognised by their folders. The rules
+are the readers': what training, evaluation or harmonisation would stop or go wrong on is an ``error``, else a ``note``.
 """
 
 import functools
@@ -34,9 +33,8 @@ def verify_dataset(
 
     Checked: ``train`` and ``val`` have images, and every image its labels; files are complete and of the right kind;
     sizes and values agree; instance maps agree with label maps (Cityscapes) or metadata (synthetic); harmonised trees
-    are finished. ``full``: the number of images must be that of the full data set; else that is checked where more than
-    half of them are there. ``part``: neither that nor an empty split is an error. ``workers``: processes, default one
-    per core.
+    are finished; no image of the full data set is missing, where more than half of them are there or with ``full``.
+    ``part``: neither that nor an empty split is an error. ``workers``: processes, default one per core.
     """
     if formats := formats_in(root):
         layout = (SYNTHETIC | STREETS).get(formats[0], cityscapes.LAYOUT)
