@@ -92,7 +92,7 @@ def over_seeds(drawn: np.ndarray) -> np.ndarray:
     """Draws ``(S, B, ...)`` of S trainings -> draws ``(B, ...)`` of their mean, in which the seeds vary as well.
 
     Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal S and B. For one training
-    the interval is over images alone. For two or three, percentiles are narrower than the t distribution: a lower bound.
+    the interval is over images alone; for two or three it is a lower bound: narrower than of the t distribution.
     """
     trainings, resamples = drawn.shape[:2]
     if trainings == 1:

@@ -1,7 +1,7 @@
 """The eight evaluated classes and their numbers, from the official table ``cityscapesscripts/helpers/labels.py``.
 
 - ``label id``: a pixel of a class map (24 person ... 33 bicycle).
-- ``category``: 0..7, index into :data:`CLASSES`, in tables and models, as of Detectron2's ``load_cityscapes_instances``.
+- ``category``: 0..7, index into :data:`CLASSES`, in tables and models as in Detectron2's ``load_cityscapes_instances``.
 - ``instance id``: a pixel of ``*_gtFine_instanceIds.png``: ``label id * 1000 + n`` with n = 0..999 for an instance, the
   plain label id otherwise.
 """
