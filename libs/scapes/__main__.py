@@ -11,7 +11,7 @@ import pandas as pd
 
 from scapes.bootstrap import RESAMPLES, Draws, draw, intervals
 from scapes.cityscapes import read_images
-from scapes.exchange import read_submission
+from scapes.exchange import read_coco, read_submission
 from scapes.match import BAND, match_data_set
 from scapes.predictions import write_predictions
 
@@ -21,14 +21,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m scapes", description=__doc__)
     parser.add_argument("command", choices=["ap"])
     parser.add_argument("truth", metavar="GROUND_TRUTH", help="Cityscapes root, for val, or gtFine/SPLIT in one")
-    parser.add_argument("predictions", metavar="PREDICTIONS", help="as for the test server, or .parquet of scapes")
+    parser.add_argument("predictions", metavar="PREDICTIONS", help="as for the test server, COCO .json or .parquet")
     parser.add_argument("--against", metavar="OTHER", help="subtract these predictions: paired bootstrap")
+    parser.add_argument("--annotations", metavar="FILE", help="for a .json: COCO file that says what its ids are")
     parser.add_argument("--bootstrap", type=int, default=RESAMPLES, metavar="N", help="resamples (%(default)s)")
     parser.add_argument("--boundary", type=float, nargs="?", const=BAND, default=0.0, metavar="BAND",
                         help="boundary AP; width of bands as a fraction of the diagonal (%(const)s)")  # fmt: skip
     given = parser.parse_args(arguments)
     if given.bootstrap < 1 or not 0 <= given.boundary < 1:
         parser.error(f"found --bootstrap {given.bootstrap} --boundary {given.boundary:g}, expected >= 1 and in [0, 1)")
+    if not given.annotations and any(str(path).endswith(".json") for path in (given.predictions, given.against)):
+        parser.error("found COCO results without --annotations, expected the COCO file that says what their ids are")
     try:
         place = Path(os.path.abspath(given.truth))
         root, split = (place.parents[1], place.name) if place.parent.name == "gtFine" else (place, "val")
@@ -49,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _draws(path: str, images: pd.DataFrame, given: argparse.Namespace) -> Draws:
     with tempfile.TemporaryDirectory() as folder:
         if not path.endswith(".parquet"):
-            path, items = f"{folder}/predictions.parquet", read_submission(path, images)
+            coco = path.endswith(".json")
+            items = read_coco(path, images, given.annotations) if coco else read_submission(path, images)
+            path = f"{folder}/predictions.parquet"
             write_predictions(path, items)
         records = match_data_set(images, path, band=given.boundary)
     return draw(records, resamples=given.bootstrap)

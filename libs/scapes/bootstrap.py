@@ -91,8 +91,8 @@ def percentiles(drawn: np.ndarray) -> np.ndarray:
 def over_seeds(drawn: np.ndarray) -> np.ndarray:
     """Draws ``(S, B, ...)`` of S trainings -> draws ``(B, ...)`` of their mean, in which the seeds vary as well.
 
-    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal S and B. For one training
-    the interval is over images alone; for two or three it is a lower bound: narrower than of the t distribution.
+    Each draw averages S - 1 of the trainings, drawn with replacement, the same ones for equal S and B. One training:
+    an interval over images alone. Two or three: percentiles are narrower than the t distribution, so a lower bound.
     """
     trainings, resamples = drawn.shape[:2]
     if trainings == 1:

@@ -25,13 +25,14 @@ import cv2
 import numpy as np
 import pandas as pd
 from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval.mask_api_new_cpp import toUncompressedRLE
 from pycocotools import mask as coco_mask
 from tqdm.auto import tqdm
 
 from scapes import png
 from scapes.bootstrap import MEAN
 from scapes.cityscapes import image_id_of
-from scapes.files import BadFile, replacing
+from scapes.files import BadFile, read_json, replacing, unique
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, INSTANCE_LABEL_IDS, LABEL_IDS
 from scapes.parallel import map_items
@@ -42,6 +43,8 @@ _IMAGE_ID = re.compile(r"[^_/\\ ]+_\d{6}_\d{6}")
 _NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 _LINE = re.compile(rf"(?P<png>(?!/|.*\.\.)[^ ]+) (?P<label>[0-9]+)(\.0*)? (?P<score>{_NUMBER})")
 _EXPECTED = f"PNG LABEL_ID SCORE: a relative path without '..', one of {LABEL_IDS}, and a finite number"
+_ANNOTATIONS = "images with id and file_name, all of the split, and categories with id and name"
+_RESULTS = "a list of image_id and category_id, of the annotations, score and full RLE"
 _FAST = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # small and quick for masks
 
 
@@ -108,6 +111,43 @@ def _read_image(path: str | Path, texts: list[Path], image: Any) -> Detections:
     category, score, masks = zip(*rows, strict=True) if rows else ((), (), ())
     frames = (png.read(mask, "gray 8", "gray 1", "gray 16") for mask in masks)
     return from_masks(image_id, (image.height, image.width), category, score, frames)
+
+
+def read_coco(path: str | Path, images: pd.DataFrame, annotations: str | Path) -> Iterator[Detections]:
+    """Yield the detections of each of ``images`` from a JSON file of COCO results; an image may have none.
+
+    ``annotations``: the COCO file that says which file and class an id is. Raises ``OSError`` or ``BadFile``.
+    """
+    found: dict[str, list[tuple]] = {image_id: [] for image_id in images["image_id"]}
+
+    def parse(content: dict) -> tuple[dict, dict]:
+        files = unique([(item["id"], image_id_of(item["file_name"])) for item in content["images"]])
+        if missing := found.keys() - files.values():
+            raise ValueError(f"no image {min(missing)}")
+        return files, unique([(item["id"], item["name"]) for item in content["categories"]])
+
+    files, names = read_json(annotations, "COCO annotations", _ANNOTATIONS, parse)
+    results = read_json(path, "COCO results", _RESULTS, list.copy)  # of a list only
+    try:
+        for item in results:
+            image_id, name = files.get(item["image_id"]), names.get(item["category_id"])
+            if image_id not in found or name not in CLASSES:
+                raise ValueError(f"image_id {item['image_id']!r}, category_id {item['category_id']!r}")
+            found[image_id].append((CLASSES.index(name), item["score"], item["segmentation"]))
+        for image in images.itertuples():
+            category, score, masks = zip(*found[image.image_id], strict=True) if found[image.image_id] else ((), (), ())
+            yield from_masks(image.image_id, (image.height, image.width), category, score, map(_decoded, masks))
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise BadFile("COCO results", path, f"{type(error).__name__}: {error}", _RESULTS) from error
+
+
+def _decoded(rle: dict) -> np.ndarray:
+    """bool ``(H, W)`` of run lengths, a list or compressed. (pycocotools does not see that a text is cut off.)"""
+    counts = rle["counts"] if isinstance(rle["counts"], list) else toUncompressedRLE([rle])[0]["counts"]
+    height, width = rle["size"]
+    if sum(counts) != height * width:
+        raise ValueError(f"run lengths of {sum(counts)} pixels, of {height} x {width}")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 
 
 def run_lengths(mask: np.ndarray) -> dict:

@@ -118,13 +118,13 @@ def read_manifest(path: Path) -> dict:
 def read_json(path: str | Path, kind: str, expected: str, parse: Callable[[Any], Any]) -> Any:
     """``parse(content)`` of a JSON file; raises ``OSError``, or ``BadFile`` of this ``kind``, also where it fails."""
     try:
-        return parse(json.loads(Path(path).read_bytes(), object_pairs_hook=_unique))
+        return parse(json.loads(Path(path).read_bytes(), object_pairs_hook=unique))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadFile(kind, path, f"{type(error).__name__}: {error}", expected) from error
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object; a key that stands twice is an error."""
+def unique(pairs: list[tuple[Any, Any]]) -> dict:
+    """The pairs as a dictionary; raises ``ValueError`` for a key that stands twice."""
     if len(unique := dict(pairs)) < len(pairs):
         raise ValueError(f"key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")
     return unique

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import toyscapes
-from scapes import cityscapes, exchange
+from scapes import cityscapes, exchange, files
 from scapes.bootstrap import read_draws
 from scapes.instances import fingerprint, instance_table
 from scapes.match import match_data_set, read_records, write_records
@@ -55,6 +55,8 @@ def kept(tmp_path_factory) -> Path:
     write_records(root / EVALUATION / "records.npz", records)
     read_draws(root / EVALUATION / "records.npz")
     exchange.write_submission(found, root / "out.zip", images)
+    files.write_json(root / "truth.json", exchange.coco_truth(images))
+    files.write_json(root / "found.json", exchange.coco_predictions(images, found))
     torch.save({"model": {"weight": torch.ones(2, 2)}, "iteration": 3}, run.path / "model_final.pth")
     (root / "R-50.pkl").write_bytes(pickle.dumps({"conv1_w": np.ones(3)}))
     shutil.copy(ROOT / "profiles/smoke.yaml", root / "mine.yaml")
@@ -74,6 +76,12 @@ def table(root: Path) -> int:
 def submission(path: Path) -> Any:
     images = cityscapes.read_images(path.parent / "real", "val")
     return [item.score.tolist() for item in exchange.read_submission(path, images)]
+
+
+def coco(path: Path) -> Any:
+    images = cityscapes.read_images(path.parent / "real", "val")
+    found = exchange.read_coco(path.with_name("found.json"), images, path.with_name("truth.json"))
+    return [item.score.tolist() for item in found]
 
 
 def of_run(read: Callable[..., Any], *given: str) -> Callable[[Path], Any]:
@@ -124,6 +132,8 @@ READERS = {
     "instance table": Reader("tables/*.parquet", lambda path: table(path.parents[1]), REPLACED, folder=True),
     "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), REPLACED),
     "submission": Reader("out.zip", submission, damages=BINARY),
+    "COCO results": Reader("found.json", coco),
+    "COCO annotations": Reader("truth.json", coco),
     "final weights": Reader(RUN + "model_final.pth", weights.read_weights, damages=BINARY),
     "ImageNet weights": Reader("R-50.pkl", weights.read_weights, damages=BINARY),
     "profile": Reader("mine.yaml", Profile.load),

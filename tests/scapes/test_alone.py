@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pycocotools import mask as coco_mask
 
-from scapes import png
+from scapes import exchange, png
 from scapes.__main__ import main
-from scapes.labels import CLASSES
+from scapes.cityscapes import read_images
+from scapes.files import write_json
+from scapes.labels import CLASSES, LABEL_IDS
 from scapes.synthetic import split_images
 from tests import official
 from tests.cases import draw_data_set
@@ -43,6 +47,23 @@ def write_case(rng: np.random.Generator, folder: Path) -> list[str]:
     return [f"{100 * ap:.1f}" for ap in (*(found["classes"][name]["ap"] for name in CLASSES), found["allAp"])]
 
 
+def write_coco(folder: Path) -> None:
+    """The same predictions as COCO results, with compressed and with plain run lengths, and what their ids are."""
+    images = read_images(folder, "val", ["instance_path"])
+    images["image_path"] = [f"val/ulm/{image_id}_leftImg8bit.png" for image_id in images["image_id"]]
+    truth, plain = exchange.coco_truth(images), []
+    truth["categories"] = [{"id": 8 - number, "name": name} for number, name in enumerate(CLASSES)]
+    found = exchange.coco_predictions(images, exchange.read_submission(folder / "found", images))
+    for item in found:
+        item["category_id"] = 8 - LABEL_IDS.index(item["category_id"])
+        pixels = coco_mask.decode(item["segmentation"]).ravel(order="F")
+        ends = np.flatnonzero(np.diff(pixels, prepend=0, append=2))
+        counts = np.diff(ends, prepend=0).tolist()
+        plain.append(item | {"segmentation": item["segmentation"] | {"counts": counts}})
+    for name, content in (("truth", truth), ("found", found), ("plain", plain)):
+        write_json(folder / f"{name}.json", content)
+
+
 def test_the_command_prints_the_official_ap(tmp_path, capsys):
     compared = 0
     for seed in range(40):
@@ -51,11 +72,20 @@ def test_the_command_prints_the_official_ap(tmp_path, capsys):
             expected = write_case(np.random.default_rng(seed), place)
         except IndexError:  # the official evaluator fails where all predictions of a class are ignored
             continue
-        assert main(["ap", str(place / "gtFine/val"), str(place / "found"), "--bootstrap", "2"]) == 0
-        rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
-        assert [row[1].replace("-", "nan") for row in rows] == expected, seed
+        ap = ["ap", str(place / "gtFine/val"), "--bootstrap", "2"]
+        assert main([*ap, str(place / "found")]) == 0
+        printed = capsys.readouterr().out
+        assert [line.split()[1].replace("-", "nan") for line in printed.splitlines()[2:]] == expected, seed
+        write_coco(place)
+        for file in ("found.json", "plain.json"):
+            assert main([*ap, str(place / file), "--annotations", str(place / "truth.json")]) == 0
+            assert capsys.readouterr().out == printed, (seed, file)
         compared += 1
     assert compared > 10
+    for given in (["found.json"], ["found", "--against", "found.json"]):
+        with pytest.raises(SystemExit):
+            main([*ap, *given])
+        assert "found COCO results without --annotations, expected" in capsys.readouterr().err
 
 
 def test_the_wheel_is_complete_and_needs_what_it_declares(tmp_path):

@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 
 from scapes import png
 from scapes.ap import average_precision
-from scapes.exchange import MEAN, coco_ap, coco_predictions, coco_truth, read_submission, write_submission
-from scapes.files import write_json
+from scapes.exchange import MEAN, coco_ap, coco_predictions, coco_truth, read_coco, read_submission, write_submission
+from scapes.files import BadFile, write_json
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, LABEL_IDS
 from scapes.match import pool
@@ -146,3 +146,43 @@ def test_what_the_server_would_refuse_is_named(tmp_path, text, message):
         list(read_submission(tmp_path / "bad.zip", images))
     with pytest.raises(ValueError, match=rf"image {IDS[0]}: found a mask of \(3, 4\) pixels"):
         list(read_submission(tmp_path / "good.zip", images.assign(height=5)))
+
+
+RLE = {"size": [3, 4], "counts": [3, 2, 7]}
+RESULT = {"image_id": 7, "category_id": 1, "score": 0.5, "segmentation": RLE}
+ANNOTATIONS = {"images": [{"id": 7, "file_name": f"{IDS[0]}.png"}], "categories": [{"id": 1, "name": "car"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "annotations", "message"),
+    [
+        ({"image_id": 8}, ANNOTATIONS, "image_id 8, category_id 1, expected .*, of the annotations"),
+        ({"image_id": IDS[0]}, ANNOTATIONS, f"image_id '{IDS[0]}', category_id 1"),
+        ({"category_id": 26}, ANNOTATIONS, "image_id 7, category_id 26"),
+        ({}, ANNOTATIONS | {"categories": [{"id": 1, "name": "dog"}]}, "image_id 7, category_id 1"),
+        (
+            {},
+            ANNOTATIONS | {"images": []},
+            f"annotations: found .*no image {IDS[0]}, expected .*all of the split",
+        ),
+        ({}, ANNOTATIONS | {"images": 2 * ANNOTATIONS["images"]}, "annotations: found .*key 7 stands twice"),
+        ({}, ANNOTATIONS | {"images": [{"id": 7, "file_name": 7}]}, "annotations: found TypeError"),
+        ({}, [], "annotations: found TypeError.* expected images with id and file_name"),
+        ({"score": float("nan")}, ANNOTATIONS, f"image {IDS[0]}, detection 0: found nan as score"),
+        ({"segmentation": RLE | {"size": [4, 3]}}, ANNOTATIONS, rf"image {IDS[0]}: found a mask of \(4, 3\) pixels"),
+        ({"segmentation": RLE | {"counts": [3, 2]}}, ANNOTATIONS, "run lengths of 5 pixels, of 3 x 4"),
+        ({"segmentation": RLE | {"counts": "3"}}, ANNOTATIONS, "run lengths of 3 pixels, of 3 x 4"),
+        ({"segmentation": RLE | {"counts": "plain words"}}, ANNOTATIONS, "RLE"),
+        ({"segmentation": [[0, 0, 2, 0, 2, 2]]}, ANNOTATIONS, "TypeError: list indices"),
+    ],
+)
+def test_what_is_wrong_with_coco_results_is_named(tmp_path, change, annotations, message):
+    images = pd.DataFrame({"image_id": IDS[:1], "height": 3, "width": 4})
+    for name, content in (("found", [RESULT]), ("annotations", ANNOTATIONS)):
+        write_json(tmp_path / f"{name}.json", content)
+    (item,) = read_coco(tmp_path / "found.json", images, tmp_path / "annotations.json")
+    assert (item.image_id, item.category.tolist(), item.boxes.tolist()) == (IDS[0], [2], [[1, 0, 2, 2]])
+    for name, content in (("found", [RESULT | change]), ("annotations", annotations)):
+        write_json(tmp_path / f"{name}.json", content)
+    with pytest.raises(BadFile, match=f"^{tmp_path}/[a-z]*.json: COCO .*{message}"):
+        list(read_coco(tmp_path / "found.json", images, tmp_path / "annotations.json"))
