@@ -41,7 +41,7 @@ class Streets(Layout):
                 return np.array(Image.open(file, formats=["JPEG"]).convert("RGB"))[..., ::-1]
             except UnidentifiedImageError as error:
                 raise BadFile("not a JPEG", path, "another format, or nothing", "a JPEG photo") from error
-            except (OSError, SyntaxError) as error:  # of Pillow; the second for some broken headers
+            except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # of Pillow: also broken headers
                 raise BadFile("damaged JPEG", path, str(error), "a complete JPEG photo") from error
 
     def read_labels(self, image: dict) -> tuple[np.ndarray, np.ndarray, dict[int, int]]:
@@ -56,16 +56,16 @@ class Streets(Layout):
 
 def _read_bdd100k(image: dict) -> tuple[np.ndarray, np.ndarray]:
     pixels = png.read(image["instance_path"], "RGBA 8").astype(np.int32)
-    low, attributes, number, high = np.moveaxis(pixels, 2, 0)  # B, G, R, A
+    high, attributes, number, low = np.moveaxis(pixels, 2, 0)  # B, G, R, A
     class_map, told_apart = _classes(BDD100K, [0, *BDD100K.classes], number, image)
     class_map[attributes & 1 > 0] = VOID
     told_apart &= attributes & 3 == 0  # neither crowd nor ignore
-    return class_map, np.where(told_apart, number << 16 | low << 8 | high, 0)
+    return class_map, np.where(told_apart, number << 16 | high << 8 | low, 0)
 
 
 def _read_vistas(image: dict) -> tuple[np.ndarray, np.ndarray]:
     def parse(config: dict) -> list[str]:
-        names = [label["name"] for label in config["labels"]]
+        names = [str(label["name"]) for label in config["labels"]]
         if lacking := [name for name in VISTAS.classes if name not in names]:
             raise ValueError(f"no class {lacking[0]}")
         return names

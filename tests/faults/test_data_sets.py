@@ -59,6 +59,12 @@ class File(NamedTuple):
     fine: tuple[str, ...] = ()
 
 
+def of_65535_px(path: Path) -> None:
+    """Its header says so, of height and width."""
+    head, frame, rest = path.read_bytes().partition(b"\xff\xc0")
+    path.write_bytes(head + frame + rest[:3] + b"\xff" * 4 + rest[7:])
+
+
 def train(root: Path, out: Path) -> None:
     """What a training reads of a Cityscapes-format tree."""
     images = cityscapes.read_images(root, "train")
@@ -92,7 +98,7 @@ SYNSCAPES = (
 )
 JPEG = {name: PNG[name] for name in ("missing", "unreadable", "size")} | {
     "not a JPEG": PNG["empty file"] | {name: PNG["not a PNG"][name] for name in ("other format", "web page")},
-    "damaged JPEG": {"truncated": CUT["truncated"]},
+    "damaged JPEG": {"truncated": CUT["truncated"], "65,535 px": of_65535_px},
 }
 NO_CLASS = {"value": {"class": one_pixel(0, 0, 9, 1), "all": one_pixel(255, 255, 255, 255)}}
 BAD_CONFIG = ['{"labels": [{"name": "object--vehicle--car"}]}', '{"labels": [{}]}', '{"labels": 3}']
