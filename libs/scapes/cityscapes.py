@@ -25,11 +25,7 @@ _COLUMNS = ["image_path", "instance_path", "label_path"]
 
 
 class Layout:
-    """Folders, names and readers of one data set. Its other attributes are the fields of ``layouts.yaml``.
-
-    Each has the columns ``image_path``, ``label_path`` (class map) and ``instance_path`` (instance map). Its groups are
-    splits where ``label_path`` has a ``{group}``, else variants of the same images.
-    """
+    """Folders, names and readers of one data set. Its other attributes are what ``layouts.yaml`` says of it."""
 
     def __init__(self, name: str, **readers: Callable[[str], Any]):
         """``readers``: of ``label_path``, ``instance_path`` and more files, in this order; they raise ``BadFile``."""
@@ -50,10 +46,7 @@ class Layout:
         return os.path.dirname(self.path(root, group, "", column))
 
     def scan(self, root: str | Path, group: str, column: str = "image_path") -> tuple[dict[str, str], list[str]]:
-        """{key: path} of the files of a column, sorted, and paths of files that end alike but have no key.
-
-        Hidden files and those whose names end otherwise are ignored.
-        """
+        """{key: path} of a column's files, sorted, and paths, not of hidden files, that end alike but have no key."""
         before, after = self.path(root, group, "\n", column).split("\n")  # of the key
         folders = re.sub("[^/]+", "*", self.example)  # as deep as keys go
         listed = sorted(glob.glob(f"{glob.escape(self.folder(root, group, column))}/{folders}{after}"))
@@ -62,10 +55,7 @@ class Layout:
         return keys, sorted({*listed}.difference(keys.values()))
 
     def keys(self, root: str | Path, group: str, column: str = "image_path") -> list[str]:
-        """Keys of all files of a column, sorted.
-
-        Raises ``FileNotFoundError`` without any of them, ``BadFile`` for a name that ends alike but has another form.
-        """
+        """Keys of a column's files, sorted. ``FileNotFoundError`` without any, ``BadFile`` for a name of another form."""
         keys, odd = self.scan(root, group, column)
         folder, example = self.folder(root, group, column), self.path(root, group, self.example, column)
         expected = f"names like {example.removeprefix(f'{folder}/')}"
@@ -90,10 +80,7 @@ class Layout:
         return pd.DataFrame({column: [paths[key] for key in keys] for column, paths in found.items()})
 
     def read_labels(self, image: dict) -> tuple:
-        """Class map uint8 (H, W) and instance map of a row of the image table.
-
-        Raises ``BadFile`` if a file is damaged or of the wrong kind, or the maps differ in size.
-        """
+        """Class map uint8 (H, W) and instance map of an image. Raises ``BadFile``, also if they differ in size."""
         class_map, instance_map, *more = (read(image[column]) for column, read in self.readers.items())
         self.check_image_size(image["instance_path"], instance_map.shape, class_map.shape)
         return class_map, instance_map, *more

@@ -108,9 +108,8 @@ def _read_image(path: str | Path, texts: list[Path], image: Any) -> Detections:
             raise ValueError(f"{path}, {text.name}: found {line!r}, expected {_EXPECTED}")
         if int(match["label"]) in LABEL_IDS:
             rows.append((LABEL_IDS.index(int(match["label"])), float(match["score"]), text.parent / match["png"]))
-    category, score, masks = zip(*rows, strict=True) if rows else ((), (), ())
-    frames = (png.read(mask, "gray 8", "gray 1", "gray 16") for mask in masks)
-    return from_masks(image_id, (image.height, image.width), category, score, frames)
+    frames = (png.read(mask, "gray 8", "gray 1", "gray 16") for _, _, mask in rows)
+    return from_masks(image_id, (image.height, image.width), [row[0] for row in rows], [row[1] for row in rows], frames)
 
 
 def read_coco(path: str | Path, images: pd.DataFrame, annotations: str | Path) -> Iterator[Detections]:
@@ -157,10 +156,7 @@ def run_lengths(mask: np.ndarray) -> dict:
 
 
 def coco_truth(images: pd.DataFrame) -> dict:
-    """Ground truth as a COCO dictionary, from the image table. Row k gets the image id k + 1.
-
-    ``file_name`` is the end of ``image_path``: ``CITY/..._leftImg8bit.png``.
-    """
+    """Ground truth as a COCO dictionary; row k of the images has the id k + 1, and a ``file_name`` with its city."""
     names = ["/".join(Path(path).parts[-2:]) for path in images["image_path"]]
     files = images.assign(id=range(1, len(images) + 1), file_name=names)
     found = map_items(_annotate, images["instance_path"].tolist(), description="encoding ground truth")
