@@ -59,8 +59,9 @@ class Synthetic(Section):
 
 
 def _evaluation_name(name: str) -> str:
-    fits = re.fullmatch(r"\w[\w .+-]*", name) and name not in ("Cityscapes", "Synscapes")
-    check(bool(fits), name, "a name for tables and folders, such as BDD100K, and neither Cityscapes nor Synscapes")
+    own = ("cityscapes", "synscapes", "real", "synthetic")  # folders' names may not differ in case alone
+    fits = re.fullmatch(r"\w[\w .+-]*", name) and name.lower() not in own
+    check(bool(fits), name, f"a name for tables and folders, such as BDD100K, and none of {', '.join(own)}")
     return name
 
 

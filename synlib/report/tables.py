@@ -124,10 +124,11 @@ def matrix(results: pd.DataFrame) -> Styler:
     """
     results = results.drop_duplicates(["run", "evaluated on", "class"])
     table = across_seeds(results, ["trained on"])
-    text = table["ap"].map("{:.1f}".format, na_action="ignore") + " (" + intervals(table, table["seeds"].max()) + ")"
-    table = table.assign(text=text.fillna("–")).pivot(index="trained on", columns="evaluated on", values="text")
+    text = table["ap"].map("{:.1f} (".format) + intervals(table, table["seeds"].max()) + ")"
+    table["text"] = text.where(table["ap"].notna())
+    table = table.pivot(index="trained on", columns="evaluated on", values="text")
     order = sorted(table, key=lambda on: on not in NAMES.values())
-    return shown(table.loc[results["trained on"].unique(), order], "matrix")
+    return shown(table.reindex(results["trained on"].unique(), columns=order).fillna("–"), "matrix")
 
 
 def per_class(results: pd.DataFrame) -> Styler:

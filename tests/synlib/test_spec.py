@@ -237,7 +237,7 @@ def test_settings_are_fields_of_sections_or_bare_grids_with_each_value_once():
         ({"data.synthetic.policy": {"orphan": "void"}}, "data.synthetic.policy: unknown field 'orphan'; expected"),
         ({"data.synthetic.format": "kitti"}, "data.synthetic.format: found 'kitti', expected 'synscapes', 'urbansyn'"),
         *(({"data.also_evaluate_on": {name: "/x"}}, f"also_evaluate_on: found '{name}', expected a name for tables and")
-          for name in ("Cityscapes", "a/b", "..")),
+          for name in ("Cityscapes", "synscapes", "real", "a/b", "..")),
         ({"data": None}, "data: found None, expected a mapping of fields"),
         ({"data.toyscapes": {"height": 64, "width": 128}}, "data.toyscapes: missing field 'real'"),
         ({"removal": {"tram": 30}}, "grids.removal: found 'tram', expected 'person', 'rider'"),

@@ -204,6 +204,22 @@ def test_removed_instances_stand_above_the_papers(study):
     assert cells_of(styled)[-5:] == ["137,255", "70,744", "48.5", "–", "–"]
 
 
+def test_the_matrix_has_a_row_per_run_and_a_dash_where_it_has_no_result(one):
+    own = one.results["table1"]
+    real = own[own["trained on"] == "Cityscapes"]
+    other_name = real.assign(**{"trained on": "basic"})
+    there = real[real["evaluated on"] == "Cityscapes"].assign(**{"evaluated on": "BDD100K"})
+    lost = real.head(1).assign(run="lost", ap=np.nan, **{"trained on": "lost", "evaluated on": np.nan, "class": np.nan})
+    table = tables.matrix(pd.concat([own, other_name, there, lost])).data
+    assert table.index.tolist() == ["Synscapes", "Cityscapes", "lost"]
+    assert table.columns.tolist() == ["Cityscapes", "Synscapes", "BDD100K"]
+    expected = cell(own, **{"trained on": "Cityscapes"})
+    text = f"{expected['ap']:.1f} ({shown(expected)})"
+    assert (table.loc["Cityscapes", "Cityscapes"], table["BDD100K"].tolist()) == (text, ["–", text, "–"])
+    diverged = own.assign(ap=np.nan, low=np.nan, high=np.nan, state="diverged at iteration 3")
+    assert (tables.matrix(diverged).data == "–").all(axis=None)
+
+
 def test_claims_show_sign_and_interval(one):
     judged = verdicts.verdicts(one.results, one.draws)
     judged.loc[0, ["verdict", "ours", "low", "high"]] = [OPEN, np.nan, np.nan, np.nan]
