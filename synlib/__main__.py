@@ -60,9 +60,9 @@ def commands() -> None:
 
 @commands.command(params=PROFILE)
 def toyscapes(**profile: Any) -> None:
-    """Draw the embedded data set of a profile in both data sets' formats."""
+    """Draw the embedded data sets of a profile in their own formats, and harmonise them."""
     data = _study(**profile).data
-    for name, folder in (data.raw | {"harmonised": data.roots["synthetic"]}).items():
+    for name, folder in (data.raw | {"harmonised": data.roots["synthetic"]} | data.others).items():
         print(f"{name}: {folder}")
 
 

@@ -176,12 +176,12 @@ def losses(runs: Collection[tuple[str, RunSpec | str]], store: RunStore) -> Figu
 
     A cross ends the line of a run that diverged. The title names runs without a loss; ValueError if there are no other.
     """
-    table = pd.concat([_metrics(store.run(run)).assign(name=name) for name, run in runs])
-    lacking = ", ".join(name for name, _ in runs if name not in set(table["name"]))
-    check(len(table) > 0, lacking, "a run that has trained, with metrics.json", "runs")
+    tables = [_metrics(store.run(run)).assign(name=name) for name, run in runs]
+    lacking = ", ".join(name for (name, _), rows in zip(runs, tables, strict=True) if rows.empty)
+    check(any(map(len, tables)), lacking, "a run that has trained, with metrics.json", "runs")
     figure, axes = plt.subplots(2, 1, figsize=(7.5, 4.8), layout="constrained", sharex=True, height_ratios=[2, 1])
     colors = itertools.cycle(plt.color_sequences["petroff10"])  # told apart with colour blindness, too
-    for (_, rows), color in zip(table.groupby("run", sort=False), colors, strict=False):
+    for rows, color in zip(filter(len, tables), colors, strict=False):
         line, marker, end = ("--", "X", ", diverged") if rows["diverged"].any() else ("-", ".", "")
         look = {"color": color, "linestyle": line, "marker": marker, "markevery": [-1]}
         for axis, column in zip(axes, ("total_loss", "lr"), strict=True):
@@ -190,7 +190,7 @@ def losses(runs: Collection[tuple[str, RunSpec | str]], store: RunStore) -> Figu
     axes[0].yaxis.set_minor_formatter(plt.LogFormatter())  # 2, 3, 4 within a decade
     axes[1].set(yscale="log", ylabel="learning rate", xscale="log", xlabel="iterations")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5, frameon=False)
-    return named(figure, "losses", losses=table)
+    return named(figure, "losses", losses=pd.concat(tables))
 
 
 def _metrics(run: RunDir) -> pd.DataFrame:

@@ -143,7 +143,7 @@ def carried_over(found: pd.DataFrame) -> Markdown:
     held = home.loc[home["verdict"] == HOLDS, "claim"]
     lines = [f"**On {HOME}: {counted(home['verdict'])}.** Of the {len(held)} that hold:\n"]
     lines += [f"- on {on}: {counted(rows.loc[rows['claim'].isin(held), 'verdict'])}" for on, rows in of.items()]
-    return Markdown("\n".join(lines if of else [*lines, "no other set: `data.also_evaluate_on` names none"]))
+    return Markdown("\n".join(lines if of else [*lines, "- on other streets: `data.also_evaluate_on` names none"]))
 
 
 def _judge(asked: Sequence[Claim], results: Results, draws: DrawsOf) -> pd.DataFrame:

@@ -35,7 +35,8 @@ def test_help_names_every_command_and_its_options(capsys):
 def test_toyscapes_says_where_the_data_are(smoke, smoke_data, capsys):
     before = {path: path.stat().st_mtime_ns for path in smoke_data.rglob("*.png")}
     assert main(["toyscapes", *smoke]) == 0
-    assert f"real: {smoke_data / 'cityscapes'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"real: {smoke_data / 'cityscapes'}" in said and f"Vistas: {smoke_data / 'vistas-harmonized'}" in said
     assert {path: path.stat().st_mtime_ns for path in smoke_data.rglob("*.png")} == before
 
 

@@ -190,8 +190,13 @@ def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_
     assert line(rate, "lr good").get_ydata().tolist() == [0.04, 0.02, 0.01]
     assert (end := line(loss, "lr bad, diverged")).get_xydata().tolist() == [[10, 5], [13, 50]]
     assert (end.get_marker(), loss.get_yscale(), loss.get_title()) == ("X", "log", "without a loss: lr new")
+    loss = curves.losses([("one", "good"), ("two", "good"), ("one", "none")], store).axes[0]  # of one run, of one name
+    assert [line(loss, name).get_ydata().tolist() for name in ("one", "two")] == [[4, 2, 1]] * 2
+    assert loss.get_title() == "without a loss: one"
     with pytest.raises(ValueError, match="runs: found 'mine', expected a run that has trained, with metrics"):
         curves.losses([("mine", "none")], store)
+    with pytest.raises(ValueError, match="runs: found '', expected a run that has trained"):
+        curves.losses([], store)
     (store.run("new").path / "metrics.json").write_text('{"iter')
     with pytest.raises(ValueError, match=r"new/metrics\.json: found Unterminated .*, expected a JSON object per line"):
         curves.losses([("mine", "new")], store)

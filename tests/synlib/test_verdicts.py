@@ -328,6 +328,8 @@ def test_claims_about_cityscapes_are_asked_of_other_sets():
     np.testing.assert_allclose(of["Opposite"]["ours"], -of["Same"]["ours"])
     held = (of["Cityscapes"]["verdict"] == HOLDS).sum()
     assert f"- on Opposite: {held} claims: {held} do not hold" in verdicts.carried_over(found).data
+    alone = verdicts.carried_over(verdicts.elsewhere(results, draws, ())).data
+    assert f"Of the {held} that hold:" in alone and "- on other streets: `data.also_evaluate_on` names none" in alone
     shown = verdicts.elsewhere_table(found)
     assert shown.data.columns.tolist() == ["Cityscapes", "Same", "Opposite", "Unknown"]
     assert shown.data.loc["Mixing beats fine-tuning", "Unknown"] == "? –"
