@@ -55,7 +55,7 @@ class Layout:
         return keys, sorted({*listed}.difference(keys.values()))
 
     def keys(self, root: str | Path, group: str, column: str = "image_path") -> list[str]:
-        """Keys of a column's files, sorted. ``FileNotFoundError`` without any, ``BadFile`` for a name of another form."""
+        """Sorted keys of a column's files; ``FileNotFoundError`` without any, ``BadFile`` for names of another form."""
         keys, odd = self.scan(root, group, column)
         folder, example = self.folder(root, group, column), self.path(root, group, self.example, column)
         expected = f"names like {example.removeprefix(f'{folder}/')}"

@@ -1,4 +1,4 @@
-"""Detected instances of an image as cropped masks, and the Parquet file that keeps those of a whole data set.
+"""Detected instances of an image as cropped masks, and the Parquet file of a whole data set, one bit per pixel.
 
 Shapes: N detections of one image of H x W pixels.
 """
@@ -92,10 +92,7 @@ def from_masks(
 
 
 def write_predictions(path: str | Path, detections: Iterable[Detections]) -> None:
-    """Write one row per image as they come, also for images without detections; masks take one bit per pixel.
-
-    Raises ValueError if an image comes twice; the file is then not written.
-    """
+    """Write a row per image as they come, also without detections; ValueError, and no file, if an image comes twice."""
     items, written = iter(detections), []
     with replacing(path) as temporary, pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
         while group := list(itertools.islice(items, IMAGES_PER_ROW_GROUP)):
