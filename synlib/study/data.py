@@ -57,10 +57,9 @@ class StudyData:
 
     @property
     def ready(self) -> bool:
-        """Whether both domains are there, and nothing is left to be drawn or harmonised."""
+        """Whether both domains are there, drawn and harmonised; ids of runs do not depend on other streets."""
         marks = [path / TOY_MANIFEST for path in self.drawn.values()]
-        made = [*self.streets.values(), *([self.roots["synthetic"]] if self.harmonizes else [])]
-        marks += [root / cityscapes.MANIFEST for root in made]
+        marks += [self.roots["synthetic"] / cityscapes.MANIFEST] if self.harmonizes else []
         return len(self.roots) == len(DOMAINS) and all(mark.exists() for mark in marks)
 
     def counts(self, domain: str) -> Mapping[str, int]:

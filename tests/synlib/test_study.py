@@ -78,6 +78,10 @@ def test_other_streets_that_are_named_are_taken_and_none_are_drawn(smoke_data, s
     assert [on.name for on in drawn] == ["Synscapes", "Cityscapes", "BDD100K", "Vistas"]
     assert [(on.name, on.identity()) for on in own[2:]] == [("Mine", drawn[3].identity())]
     assert not list((tmp_path / "data").glob("vistas*"))
+    (part := tmp_path / "part").mkdir()
+    for name in ("cityscapes", "synscapes", "synscapes-harmonized"):  # of an earlier version, which had no others
+        (part / name).symlink_to(smoke_data / name)
+    assert Study(Profile.load("smoke").with_settings({"data.folder": str(part)})).sources.ready
 
 
 def test_an_evaluation_set_in_another_numbering_is_told_before_any_training(tmp_path):
