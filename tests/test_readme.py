@@ -17,6 +17,8 @@ def test_readme_shows_the_numbers_and_pictures_that_are_in_figures():
     assert readme.main(["--check"]) == 0
     shown = re.findall(r"\]\((figures/[^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert shown and all((ROOT / path).is_file() for path in shown)
+    for path in ROOT.glob("*.md"):  # no mark of a conflict is left
+        assert not re.search("^(<{7}|={7}|>{7})", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
 @pytest.mark.parametrize(("name", "number"), [("claims.csv", ",holds,"), ("readme.csv", "14"), ("readme.json", "30")])

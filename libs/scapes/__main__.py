@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("truth", metavar="GROUND_TRUTH", help="Cityscapes root, for val, or gtFine/SPLIT in one")
     parser.add_argument("predictions", metavar="PREDICTIONS", help="as for the test server, COCO .json or .parquet")
     parser.add_argument("--against", metavar="OTHER", help="subtract these predictions: paired bootstrap")
-    parser.add_argument("--annotations", metavar="FILE", help="for a .json: COCO file that says what its ids are")
+    parser.add_argument("--annotations", metavar="FILE", help="for .json, OTHER too: COCO file that says what ids are")
     parser.add_argument("--bootstrap", type=int, default=RESAMPLES, metavar="N", help="resamples (%(default)s)")
     parser.add_argument("--boundary", type=float, nargs="?", const=BAND, default=0.0, metavar="BAND",
                         help="boundary AP; width of bands as a fraction of the diagonal (%(const)s)")  # fmt: skip

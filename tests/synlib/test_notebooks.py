@@ -121,7 +121,7 @@ def test_variables_of_a_reader_are_no_parameters(monkeypatch):
         refuse_unknown_parameters()
 
 
-def test_run_all_executes_and_renders_every_notebook_and_trains_nothing_twice(trained, run_all, settings, tmp_path):
+def test_run_all_executes_every_notebook_and_trains_nothing_twice(trained, run_all, settings, tmp_path, capsys):
     """All runs are there: those that are not of Table 1 with the results of one that is."""
     store, of_profile = RunStore(tmp_path / "runs"), settings | {"runs": str(tmp_path / "runs")}
     for item in trained.study.planned(*EXPERIMENTS):
@@ -133,6 +133,8 @@ def test_run_all_executes_and_renders_every_notebook_and_trains_nothing_twice(tr
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
     assert run_all.main(["--profile", "smoke", "--report", *set_options(of_profile)]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    output = capsys.readouterr().out
+    assert all(path.name in output for path in store.root.iterdir())
     for name in PLANNED:
         html = (tmp_path / f"reports/{name}.html").read_text()
         assert [item for item in Resources(html).found if not item.startswith("data:")] == []
