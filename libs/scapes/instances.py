@@ -74,7 +74,7 @@ def instance_table(
     """Instance table of the images of a Cityscapes-format tree, sorted as ``images`` and by ``instance_id``.
 
     ``cache_dir``: where the table is kept, by the :func:`fingerprint` of the images; a damaged one is replaced.
-    ``workers``: processes, default one per core. Raises ``BadFile``: a map is damaged, not 16-bit, or has other ids.
+    ``workers``: processes, default one per core. Raises ``BadFile``: a map is damaged, not 16-bit, or has a wrong id.
     """
     if cache_dir is not None:
         cached = Path(cache_dir) / f"instances-{_TABLE_VERSION}-{fingerprint(images, cache_dir)}.parquet"

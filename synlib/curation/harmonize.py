@@ -193,9 +193,8 @@ def with_details(instances: pd.DataFrame, root: str | Path, criterion: str) -> p
 def _counts_if_complete(paths: dict[str, str], digest: str) -> dict | None:
     """The counts of an image that is done; None if a file is missing, not whole (loss of power), or of other input."""
     try:
-        for name in ("instance_path", "label_path"):
+        for name in ("instance_path", "label_path", "image_path"):
             png.read_ends(paths[name])
-        os.stat(paths["image_path"])
         content = json.loads(Path(paths["polygon_path"]).read_bytes())
         return content["counts"] if content["source_digest"] == digest else None
     except (OSError, ValueError, LookupError):

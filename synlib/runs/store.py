@@ -25,6 +25,7 @@ TABLE = (
 ENDED_EARLY = ("failed", "diverged")
 readable_size = functools.partial(tqdm.format_sizeof, suffix="B", divisor=1024)  # 1536 -> "1.50kB"
 AP = "AP "  # and the name of an evaluation set: the column with the mean AP on it
+HOME = AP + "Cityscapes"  # the first of them, by which runs are sorted
 
 
 class RunStore:
@@ -57,7 +58,7 @@ class RunStore:
         else:
             specs = {spec.run_id: spec for spec in (getattr(item, "spec", item) for item in planned)}
         rows = [_row(self.run(run_id), spec) for run_id, spec in specs.items()]
-        ap = sorted({name for row in rows for name in row}.difference(TABLE))
+        ap = sorted({name for row in rows for name in row}.difference(TABLE), key=lambda name: (name != HOME, name))
         return pd.DataFrame(rows, columns=[*TABLE, *ap], dtype=None if rows else object)
 
     def frame(self, specs: Iterable[RunSpec]) -> pd.DataFrame:

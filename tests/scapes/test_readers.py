@@ -112,6 +112,9 @@ def test_labels_of_other_streets(tmp_path, layout):
     assert tree.image_id == f"{layout.name}_a~1-b_000000"
     ids = [[26000, 26001, PERSON, 33000, VOID, OTHER]] * 4
     assert cityscapes.read_instance_ids(tree.instance_path).tolist() == ids
+    Path(tree.image_path).write_bytes(b"")  # power was lost before the tree was finished
+    (tmp_path / "out/harmonized.json").rename(tmp_path / "out/harmonizing.json")
+    assert harmonize_dataset(tmp_path / "raw", tmp_path / "out", dataset=layout.name) == manifest
     assert np.array_equal(png.read(tree.image_path, "RGB 8"), layout.read_photo(images["image_path"][0]))
     Path(tree.image_path).unlink()
     with pytest.raises(FileNotFoundError, match=r"a~1-b_000000_leftImg8bit.png: missing. Put it back, or remove"):

@@ -110,7 +110,9 @@ def test_two_runs_are_compared_by_class_and_by_what_differs(trained, folders, ca
 def test_the_runs_of_an_experiment_are_listed_with_their_names_in_it(trained, folders, capsys):
     command = ["runs", *folders, "--set", "seeds=[0, 1]", "--json", "--experiment"]
     assert main([*command, "table1"]) == 0
-    found = [[row[key] for key in ("run", "name", "seed", "state")] for row in json.loads(capsys.readouterr().out)]
+    rows = json.loads(capsys.readouterr().out)
+    assert [key for key in rows[0] if key.startswith("AP ")][:2] == ["AP Cityscapes", "AP BDD100K"]  # by which it sorts
+    found = [[row[key] for key in ("run", "name", "seed", "state")] for row in rows]
     assert found[:2] == [[item.spec.run_id, item.name, 0, "done"] for item in trained.planned]
     assert [row[1:] for row in found[2:]] == [["Synscapes", 1, "planned"], ["Cityscapes", 1, "planned"]]
     same = ["--set", "tuned_momentum=0.9", "--set", "tuned_learning_rate=0.01"]
