@@ -28,7 +28,8 @@ from instance_table import HEIGHT, WIDTH, write_tree
 from pycocotools import mask as coco_mask
 
 from scapes import cityscapes, png
-from scapes.instances import image_instances
+from scapes.instances import fingerprint, image_instances
+from scapes.staging import staged
 from seeded_rcnn.mapper import InstanceMapper, read_instance_map, read_photo
 
 
@@ -99,7 +100,10 @@ def main() -> None:
     peer = DatasetMapper(
         True, augmentations=augmentations, image_format="BGR", use_instance_mask=True, instance_mask_format="bitmask"
     )
-    names = "Detectron2", "synlib", "synlib and all masks expanded", "decoding the two PNG files alone"
+    names = (
+        "Detectron2", "synlib", "synlib and all masks expanded", "decoding the two PNG files alone",
+        "synlib, from staged arrays (execution.stage_as)",
+    )  # fmt: skip
     seconds: dict[str, list[float]] = {name: [] for name in names}
     same = True
     with tempfile.TemporaryDirectory() as folder:
@@ -107,6 +111,10 @@ def main() -> None:
         samples = samples_of(Path(folder), 40, 52)
         if not samples:
             raise ValueError(f"--images {options.images}: none of them has 40 to 52 instances; draw more")
+        images = cityscapes.read_images(folder, "train")
+        copies = staged(images, folder, f"{folder}/staged", fingerprint(images), arrays=True)
+        columns = ["image_path", "instance_path"]
+        copy_of = dict(zip(images[columns].to_numpy().flat, copies[columns].to_numpy().flat, strict=True))
         for number, (annotated, row) in enumerate(samples * options.rounds):
             np.random.seed(number)
             theirs = digest(timed(seconds[names[0]], peer, annotated))
@@ -115,7 +123,9 @@ def main() -> None:
             timed(seconds[names[2]], lambda ours=ours: ours["instances"].gt_masks.tensor)
             seconds[names[2]][-1] += seconds[names[1]][-1]
             timed(seconds[names[3]], decode, row)
-            same = same and digest(ours) == theirs
+            np.random.seed(number)
+            from_arrays = timed(seconds[names[4]], mapper, row | {name: copy_of[row[name]] for name in columns})
+            same = same and digest(ours) == theirs == digest(from_arrays)
     count = np.mean([len(row["instance_id"]) for _, row in samples])
     print(f"{WIDTH}x{HEIGHT}, {len(samples)} images of {count:.0f} instances on average, {options.rounds} rounds")
     medians = {name: float(np.median(values)) for name, values in seconds.items()}
@@ -123,6 +133,7 @@ def main() -> None:
         print(f"{name}: {1000 * median:.1f} ms an image (median)")
     speedups = [medians[names[0]] / medians[name] for name in names]
     print(f"speedup with the masks expanded on the CPU {speedups[2]:.1f}x")
+    print(f"from staged arrays: {1 / medians[names[4]]:.0f} images/s a loading process")
     print(f"speedup {speedups[1]:.1f}x, identical {same}")
 
 

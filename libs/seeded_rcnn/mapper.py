@@ -95,19 +95,19 @@ def _masks(ids: np.ndarray, instance_map: np.ndarray, transforms: T.TransformLis
 
 
 def read_photo(path: str, image_format: str) -> np.ndarray:
-    """uint8 (H, W, 3), channels in the order of ``image_format``: "RGB" or "BGR".
+    """uint8 (H, W, 3), channels in the order of ``image_format``: "RGB" or "BGR", as ``.npy`` files hold it.
 
     OpenCV reads PNG files of 8-bit RGB faster than Detectron2, and as BGR without a view that is slow to resize.
     """
-    if not path.endswith(".png") or png.read_header(path).kind != "RGB 8":
-        return read_image(path, image_format)
-    image = png.read(path, "RGB 8")
-    return image if image_format == "BGR" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if path.endswith(".npy") or (path.endswith(".png") and png.read_header(path).kind == "RGB 8"):
+        image = np.load(path) if path.endswith(".npy") else png.read(path, "RGB 8")
+        return image if image_format == "BGR" else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return read_image(path, image_format)
 
 
 def read_instance_map(path: str, size: tuple[int, int]) -> np.ndarray:
-    """A Cityscapes ``instanceIds`` PNG as uint16 (H, W). Raises ValueError, naming the file, when it is not one."""
-    instance_map = png.read(path, "gray 16")
+    """A Cityscapes ``instanceIds`` PNG, or its ``.npy``, as uint16 (H, W); raises BadFile when it is not one."""
+    instance_map = np.load(path) if path.endswith(".npy") else png.read(path, "gray 16")
     if instance_map.shape != tuple(size):
         raise BadFile("size", path, instance_map.shape, f"{tuple(size)}, the height and width of its image in px")
     return instance_map

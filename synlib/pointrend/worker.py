@@ -46,11 +46,11 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
         count, root = getattr(spec, f"{domain}_images"), getattr(job, f"{domain}_root")
         check(root or not count, f"no {domain} data set in the job", f"one: the run needs {count} {domain} images")
         if count:
-            images = _checked_images(root, "train", getattr(spec, f"{domain}_fingerprint"), job)
+            images, found = _checked_images(root, "train", getattr(spec, f"{domain}_fingerprint"), job)
             counted = instances.instance_table(images, job.cache_dir or None, workers=1, progress=False)
             if domain == "synthetic" and spec.criterion not in ("size", "random"):
                 counted = with_details(counted, root, spec.criterion)
-            tables[domain] = images, counted
+            tables[domain] = _staged(images, root, found, job, arrays=job.stage_as == "arrays"), counted
     data = compose(spec, **tables)
     ignored = int(data.instances["crowd"].sum())
     counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
@@ -58,11 +58,16 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
     return data
 
 
-def _checked_images(root: str, split: str, expected: str, job: Execution) -> pd.DataFrame:
+def _checked_images(root: str, split: str, expected: str, job: Execution) -> tuple[pd.DataFrame, str]:
     images = cityscapes.read_images(root, split)
     found = instances.fingerprint(images, job.cache_dir or None)
     check(found == (expected or found), found, f"{expected} in {split}: changed since the run was planned", root)
-    return staging.staged(images, root, job.stage_dir, found, stop_without_launcher) if job.stage_dir else images
+    return images, found
+
+
+def _staged(images: pd.DataFrame, root: str, data: str, job: Execution, arrays: bool = False) -> pd.DataFrame:
+    how = {"check": stop_without_launcher, "arrays": arrays}
+    return staging.staged(images, root, job.stage_dir, data, **how) if job.stage_dir else images
 
 
 def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -101,7 +106,8 @@ def execute(run: RunDir) -> None:
             model, training = train(spec, cfg, job, run)
         for on in job.evaluate_on:
             if run.evaluation_result(on.name, on.identity()) is None:  # not yet, or of other data or settings
-                evaluate(model, cfg, on, _checked_images(on.root, on.split, on.data, job), run, job)
+                images, data = _checked_images(on.root, on.split, on.data, job)
+                evaluate(model, cfg, on, _staged(images, on.root, data, job), run, job)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
             result = {"weights_sha256": weights.sha256(run.path / FINAL), "spec": spec.to_dict(), **training}

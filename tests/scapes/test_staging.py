@@ -5,9 +5,10 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from scapes import cityscapes
+from scapes import cityscapes, png
 from scapes.instances import fingerprint
 from scapes.staging import PATHS, staged
 
@@ -50,6 +51,20 @@ def test_the_copy_is_the_data_set(source, tmp_path):
     cut.write_bytes(content[:-16] + bytes(4) + content[-12:])
     with pytest.raises(ValueError, match=f"expected {data}; delete the folder"):
         staged(images, root, tmp_path, data)
+
+
+def test_arrays_are_the_pixels_and_a_cut_one_is_made_again(source, tmp_path):
+    root, images, data = source
+    copies = staged(images, root, tmp_path, data, arrays=True)
+    for name in ("image_path", "instance_path"):
+        assert copies[name].str.endswith(".png.npy").all()
+        assert all(map(np.array_equal, map(np.load, copies[name]), map(png.read, images[name])))
+    assert copies["label_path"].str.endswith("labelIds.png").all()
+    (tmp_path / data).joinpath(cut := copies["image_path"][0]).write_bytes(b"half")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.np?") if str(path) != cut}
+    assert staged(images, root, tmp_path, data, arrays=True).equals(copies)
+    assert np.array_equal(np.load(cut), png.read(images["image_path"][0]))
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
 def test_many_trainings_make_one_copy(source, tmp_path):

@@ -168,7 +168,10 @@ def test_final_weights_that_there_is_no_memory_for_stay(tmp_path, undisturbed, s
     assert run.failure().startswith("out of memory")
 
 
-WAYS = {"loader_workers": 2}, {"checkpoint_period": 1000}, {"checkpoint_period": 12}, {"stage_dir": "$SCRATCH/data"}
+WAYS = (
+    {"loader_workers": 2}, {"checkpoint_period": 1000}, {"checkpoint_period": 12}, {"stage_dir": "$SCRATCH/data"},
+    {"stage_dir": "$SCRATCH/data", "stage_as": "arrays"},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("change", WAYS, ids=str)
