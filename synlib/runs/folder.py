@@ -2,7 +2,7 @@
 
 ``spec.yaml`` (what), ``job.json`` (with which paths and devices), ``environment.json`` (versions), ``log.txt``,
 ``output.txt`` (what the processes printed), ``config.yaml`` (Detectron2's), ``metrics.json`` (scalars),
-``events.out.tfevents.*`` (for TensorBoard), ``model_*.pth`` (checkpoints), ``status.json`` (progress),
+``tensorboard/`` (what it shows), ``model_*.pth`` (checkpoints), ``status.json`` (progress),
 ``failure.json``, ``evaluations/NAME/{predictions.parquet,records.npz,draws.npz,result.json}``, ``lock``, and
 ``result.json``, written last: a run that has it is done.
 """

@@ -294,8 +294,9 @@ def test_scalars_once_each_although_iterations_were_repeated(tmp_path, study, mo
     written = pd.read_json(run.path / "metrics.json", lines=True).set_index("iteration")["total_loss"]
     assert {iteration: losses[iteration] for iteration in written.index} == pytest.approx(written.to_dict())
     worker.execute(run)
-    events = EventAccumulator(str(run.path), size_guidance={"scalars": 0}).Reload()
-    assert len(list(run.path.glob("events.out.tfevents.*"))) == 2
+    (named,) = (run.path / "tensorboard").iterdir()
+    assert named.name == "8 real, lr 0.01, momentum 0.9" and len(list(named.glob("events.out.tfevents.*"))) == 2
+    events = EventAccumulator(str(named), size_guidance={"scalars": 0}).Reload()
     assert {"total_loss", "lr", "data_time", "time", "memory_gib"} <= set(events.Tags()["scalars"])
     for tag in ("total_loss", "lr"):
         assert [scalar.step for scalar in events.Scalars(tag)] == [9, 19, 29, 39]
