@@ -25,11 +25,14 @@ def staged(
 ) -> pd.DataFrame:  # fmt: skip
     """``images``, an image table of the tree ``root``, with the paths of their copies in ``folder/DATA``.
 
-    ``data``: fingerprint of ``images``. Missing files are copied and compared with their source; other processes on the
-    node wait, and call ``check``, which may raise. Variables in ``folder`` (``/scratch/$USER``) are this node's.
-    ``arrays``: photos and instance maps as ``.npy`` files, which load much faster and take more room. Raises
-    ``OSError`` when there is no room, ``ValueError`` when the copy is another one or ``folder`` no absolute path here.
+    Without a ``folder`` it is as it was. ``data``: fingerprint of ``images``. Missing files are copied and compared
+    with their source; other processes on the node wait, and call ``check``, which may raise. Variables in ``folder``
+    (``/scratch/$USER``) are this node's. ``arrays``: photos and instance maps as ``.npy`` files, which load much faster
+    and take more room. Raises ``OSError`` when there is no room, ``ValueError`` when the copy is another one or
+    ``folder`` no absolute path here.
     """
+    if not folder:
+        return images
     on_node = Path(os.path.expandvars(folder)).expanduser()
     if not on_node.is_absolute():
         raise ValueError(f"stage_dir: found {folder}, which is {on_node} on this node, expected an absolute path")

@@ -49,11 +49,8 @@ def build_trainer(spec: RunSpec, cfg: CfgNode, data: TrainingSet, job: Execution
         checkpointer.save("model_final", iteration=start - 1)
     status = Status(run, "train", iterations, start, main=main)
     if main:  # what an earlier execution wrote to TensorBoard from iteration `start` on is void
-        name = f"{trained_on(spec.data)}, lr {spec.schedule.base_lr:g}, momentum {spec.schedule.momentum:g}"
-        events = TensorboardXWriter(
-            str(run.path / "tensorboard" / name), purge_step=start
-        )  # it shows the folder's name
-        writers = [JSONWriter(str(run.path / "metrics.json")), events]
+        shown = run.path / "tensorboard" / f"{trained_on(spec.data)}, lr {spec.schedule.base_lr:g}"  # by this name
+        writers = [JSONWriter(str(run.path / "metrics.json")), TensorboardXWriter(str(shown), purge_step=start)]
         progress = hooks.CallbackHook(after_step=lambda trainer: report(status, trainer))
         trainer.register_hooks([progress, hooks.PeriodicWriter(writers, period=10)])
     to_sample = mapper.InstanceMapper(build_augmentation(cfg, is_train=True), cfg.INPUT.FORMAT)

@@ -50,7 +50,8 @@ def training_set(spec: DataSpec, job: Execution) -> TrainingSet:
             counted = instances.instance_table(images, job.cache_dir or None, workers=1, progress=False)
             if domain == "synthetic" and spec.criterion not in ("size", "random"):
                 counted = with_details(counted, root, spec.criterion)
-            tables[domain] = _staged(images, root, found, job, arrays=job.stage_as == "arrays"), counted
+            how = {"check": stop_without_launcher, "arrays": job.stage_as == "arrays"}
+            tables[domain] = staging.staged(images, root, job.stage_dir, found, **how), counted
     data = compose(spec, **tables)
     ignored = int(data.instances["crowd"].sum())
     counts = (len(data.images), len(data.instances) - ignored, data.emptied, ignored)
@@ -63,11 +64,6 @@ def _checked_images(root: str, split: str, expected: str, job: Execution) -> tup
     found = instances.fingerprint(images, job.cache_dir or None)
     check(found == (expected or found), found, f"{expected} in {split}: changed since the run was planned", root)
     return images, found
-
-
-def _staged(images: pd.DataFrame, root: str, data: str, job: Execution, arrays: bool = False) -> pd.DataFrame:
-    how = {"check": stop_without_launcher, "arrays": arrays}
-    return staging.staged(images, root, job.stage_dir, data, **how) if job.stage_dir else images
 
 
 def train(spec: RunSpec, cfg: CfgNode, job: Execution, run: RunDir) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -107,7 +103,8 @@ def execute(run: RunDir) -> None:
         for on in job.evaluate_on:
             if run.evaluation_result(on.name, on.identity()) is None:  # not yet, or of other data or settings
                 images, data = _checked_images(on.root, on.split, on.data, job)
-                evaluate(model, cfg, on, _staged(images, on.root, data, job), run, job)
+                images = staging.staged(images, on.root, job.stage_dir, data, stop_without_launcher)
+                evaluate(model, cfg, on, images, run, job)
         run.check(spec)
         if comm.is_main_process() and run.read("result.json") is None:
             result = {"weights_sha256": weights.sha256(run.path / FINAL), "spec": spec.to_dict(), **training}

@@ -6,7 +6,6 @@ hollow marks show what its text and tables state.
 """
 
 import itertools
-import json
 from collections.abc import Collection
 
 import matplotlib.pyplot as plt
@@ -197,10 +196,10 @@ def _metrics(run: RunDir) -> pd.DataFrame:
     """``run``, ``iterations``, ``total_loss``, ``lr``, ``diverged``; what was trained twice is as it was last."""
     path = run.path / "metrics.json"
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        table = pd.read_json(path, lines=True) if path.exists() else pd.DataFrame()
     except ValueError as error:
         raise ValueError(f"{path}: found {error}, expected a JSON object per line; delete the file") from error
-    table = pd.DataFrame(rows, columns=["iteration", "total_loss", "lr"]).dropna()
+    table = table.reindex(columns=["iteration", "total_loss", "lr"]).dropna()
     table = table.drop_duplicates("iteration", keep="last").sort_values("iteration")
     return table.assign(run=run.path.name, iterations=table.pop("iteration") + 1, diverged=run.has_diverged())
 

@@ -100,10 +100,9 @@ class StudyData:
         if self.harmonizes:
             how = {"dataset": source.format, "variant": source.variant, "policy": source.policy, "splits": self.splits}
             harmonize_dataset(self.raw["synthetic"], self.roots["synthetic"], **how, cache_dir=self.cache_dir)
-        for layout, root in self.streets.items():
-            look = {"gap": STREETS[layout][1]} | size
-            toyscapes.write_streets(raw := root.with_name(layout), layout, val=toys.streets, **look)
-            harmonize_dataset(raw, root, dataset=layout, cache_dir=self.cache_dir)
+        for name, root in self.streets.items():
+            toyscapes.write_streets(raw := root.with_name(name), name, val=toys.streets, gap=STREETS[name][1], **size)
+            harmonize_dataset(raw, root, dataset=name, cache_dir=self.cache_dir)
 
     def images(self, domain: str, split: str) -> pd.DataFrame:
         """Image table of a split; ``domain``, here and below, may be a name of ``others``."""
@@ -135,9 +134,8 @@ class StudyData:
         Raises FileNotFoundError without such a split, ValueError if ``name`` is neither a name nor a folder.
         """
         domains = {NAMES[domain]: domain for domain in self.roots} | {other: other for other in self.others}
-        if name in domains:
-            key, own = domains[name], name
-            root, data = (self.roots | self.others)[key], self.fingerprint(key, split)
+        if key := domains.get(name):
+            root, data, own = (self.roots | self.others)[key], self.fingerprint(key, split), name
         elif name and (root := Path(expanded(name)).resolve()).is_dir():
             data = _fingerprint(cityscapes.read_images(root, split), self.cache_dir)
             own = f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets

@@ -97,10 +97,7 @@ class Study:
         return {name: self.results(items, *also) for name, items in planned.items()}
 
     def results(self, planned: Sequence[plan.Planned], *also: str) -> pd.DataFrame:
-        """Results as :mod:`synlib.report.frames` describes them, on the ``val`` splits of both domains.
-
-        ``also``: names of further evaluation sets, such as those of ``data.others``.
-        """
+        """Results as :mod:`synlib.report.frames` describes them, on both domains and the evaluation sets ``also``."""
         rows = [{"experiment": p.experiment, "trained on": p.name, "run": p.spec.run_id} | p.factors for p in planned]
         frame = self.store.frame(item.spec for item in planned)
         own = frame["evaluated on"].isin([*NAMES.values(), *also]) | frame["evaluated on"].isna()

@@ -198,7 +198,7 @@ def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_
     with pytest.raises(ValueError, match="runs: found '', expected a run that has trained"):
         curves.losses([], store)
     (store.run("new").path / "metrics.json").write_text('{"iter')
-    with pytest.raises(ValueError, match=r"new/metrics\.json: found Unterminated .*, expected a JSON object per line"):
+    with pytest.raises(ValueError, match=r"new/metrics\.json: found Unmatched .*, expected a JSON object per line"):
         curves.losses([("mine", "new")], store)
 
 
