@@ -18,8 +18,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from scapes import png
 from scapes.files import BadFile
 
-MAX_INSTANCES = 255
-"""More instances than fit 8 bits take several passes: Detectron2 resizes 8-bit masks, and pixels must equal its."""
+MAX_INSTANCES = 255  # in 8 bits; more take several passes: Detectron2 resizes 8-bit masks, and pixels must equal its
 
 
 class LabelMasks(BitMasks):

@@ -94,8 +94,7 @@ def load(
             check("")
             yield [samples[position] for position in batch]
         return
-    ahead = 2 * workers  # batches that are kept ready
-    needed = ahead * batch_bytes
+    ahead, needed = 2 * workers, 2 * workers * batch_bytes  # batches that are kept ready, their bytes
     total, _, free = shutil.disk_usage(SHARED_MEMORY if os.path.isdir(SHARED_MEMORY) else "/")
     lack = RuntimeError(
         f"shared memory ({SHARED_MEMORY}): found {total / 1e6:.0f} MB, expected {needed / 1e6:.0f} MB free for batches "
@@ -119,7 +118,9 @@ def load(
                 coming.append(pool.submit(_batch, later))
             yield awaited.result()
     except futures.process.BrokenProcessPool as error:
-        if any(process.exitcode == -signal.SIGBUS for process in pool._processes.values()):
+        while not (codes := {process.exitcode for process in pool._processes.values()} - {None}):
+            time.sleep(0.01)  # that one has died is known before why
+        if -signal.SIGBUS in codes:
             raise lack from error
         raise RuntimeError("a loading process was killed (out of memory?): lower execution.loader_workers") from error
     except RuntimeError as error:
