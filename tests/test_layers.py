@@ -80,6 +80,7 @@ def test_importing_a_module_only_defines(path):
         assert isinstance(node, allowed), f"{path}:{node.lineno}"
         if isinstance(node, ast.Expr):
             assert isinstance(node.value, ast.Constant), f"{path}:{node.lineno}: a call at import time"
+        assert not isinstance(node, ast.Assign) or "read_text" not in ast.unparse(node), f"{path}:{node.lineno}"
         if isinstance(node, ast.If):
             assert ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING"), f"{path}:{node.lineno}"
 

@@ -3,6 +3,7 @@
 A tree that is harmonised to this format has ``harmonizing.json`` at first, then its manifest ``harmonized.json``.
 """
 
+import functools
 import glob
 import os
 import re
@@ -18,18 +19,27 @@ from scapes import files, png
 from scapes.files import BadFile
 from scapes.labels import check_instance_ids, read_label_ids
 
-_LAYOUTS = yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
-FORMATS = {layout["own_folder"]: name for name, layout in _LAYOUTS.items()}
 MANIFEST, PARTIAL_MANIFEST = "harmonized.json", "harmonizing.json"
 _COLUMNS = ["image_path", "instance_path", "label_path"]
 
 
+@functools.cache
+def layouts() -> dict[str, dict[str, Any]]:
+    """What ``layouts.yaml`` says of each data set, by name."""
+    return yaml.safe_load(Path(__file__).with_name("layouts.yaml").read_text(encoding="utf-8"))
+
+
 class Layout:
-    """Folders, names and readers of one data set. Its other attributes are what ``layouts.yaml`` says of it."""
+    """Folders, names and readers of one data set. Its other attributes are what :func:`layouts` says of it."""
+
+    files, groups, key, example, large, lists_all, classes = (
+        property(lambda self, field=field: layouts()[self.name][field])
+        for field in ("files", "groups", "key", "example", "large", "lists_all", "classes")
+    )
 
     def __init__(self, name: str, **readers: Callable[[str], Any]):
         """``readers``: of ``label_path``, ``instance_path`` and more files, in this order; they raise ``BadFile``."""
-        vars(self).update(_LAYOUTS[name], name=name, readers=readers)
+        self.name, self.readers = name, readers
 
     def read_photo(self, path: str) -> np.ndarray:
         """uint8 (H, W, ...), BGR where it has colours; raises ``BadFile`` or ``OSError``."""
@@ -95,7 +105,7 @@ class Layout:
 
 def formats_in(root: str | Path) -> list[str]:
     """Names of the layouts whose own folder is in ``root``."""
-    return [name for folder, name in FORMATS.items() if os.path.isdir(f"{root}/{folder}")]
+    return [name for name, layout in layouts().items() if os.path.isdir(f"{root}/{layout['own_folder']}")]
 
 
 def nearby(root: str | Path) -> str:

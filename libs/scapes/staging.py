@@ -23,13 +23,12 @@ def staged(
     images: pd.DataFrame, root: str | Path, folder: str | Path, data: str, check: Callable | None = None,
     *, arrays: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """``images``, an image table of the tree ``root``, with the paths of their copies in ``folder/DATA``.
+    """``images``, an image table of the tree ``root``, with the paths of copies in ``folder/DATA``; no folder: as is.
 
-    Without a ``folder`` it is as it was. ``data``: fingerprint of ``images``. Missing files are copied and compared
-    with their source; other processes on the node wait, and call ``check``, which may raise. Variables in ``folder``
-    (``/scratch/$USER``) are this node's. ``arrays``: photos and instance maps as ``.npy`` files, which load much faster
-    and take more room. Raises ``OSError`` when there is no room, ``ValueError`` when the copy is another one or
-    ``folder`` no absolute path here.
+    ``data``: fingerprint of ``images``. Missing files are copied and compared with their source; other processes on the
+    node wait, and call ``check``, which may raise. Variables in ``folder`` (``/scratch/$USER``) are this node's.
+    ``arrays``: photos and instance maps as ``.npy`` files: larger, and loaded much faster. Raises ``OSError`` without
+    room, ``ValueError`` when the copy is another one or ``folder`` no absolute path here.
     """
     if not folder:
         return images

@@ -21,10 +21,7 @@ class Streets(Layout):
     """A layout of which the only group is the validation split."""
 
     def read_images(self, root: str, variant: str = "rgb", splits: object = None) -> pd.DataFrame:
-        """Image table as of :meth:`scapes.synthetic.NumberedDataset.read_images`; ``image_id``: the files' names.
-
-        Raises as :meth:`keys` and :meth:`table`, and ``ValueError`` for a ``variant`` or ``splits``, which it has not.
-        """
+        """As :meth:`scapes.synthetic.NumberedDataset.read_images`, but of names and without options (ValueError)."""
         if variant != "rgb" or splits:
             found = f"variant {variant!r}, splits {splits}"
             raise ValueError(f"{self.name}: found {found}, expected neither: its validation split is taken as it is")

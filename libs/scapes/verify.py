@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scapes import cityscapes
-from scapes.cityscapes import FORMATS, Layout, formats_in, nearby
+from scapes.cityscapes import Layout, formats_in, layouts, nearby
 from scapes.files import BadFile
 from scapes.labels import label_of_instance
 from scapes.parallel import map_items
@@ -44,7 +44,8 @@ def verify_dataset(
             findings += found
     else:
         found = "none of the folders" if os.path.isdir(root) else "no such folder"
-        findings = [BadFile("missing", root, found, f"one of {', '.join(FORMATS)}{nearby(root)}")]
+        known = ", ".join(layout["own_folder"] for layout in layouts().values())
+        findings = [BadFile("missing", root, found, f"one of {known}{nearby(root)}")]
     rows = [("note" if f.kind in NOTES else "error", f.kind, f.path, f.found, f.expected) for f in findings]
     rows = [[str(field).encode(errors="backslashreplace").decode() for field in row] for row in rows]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)

@@ -5,6 +5,7 @@ run's lock, as a worker does, and the queue has no job there; jobs of one name, 
 """
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -32,7 +33,10 @@ VISIBLE_SECONDS = {"COMPLETED": 90, "GONE": 90, "FAILED": 10, "DependencyNeverSa
 """How long until the files of a job that ended so are seen here: a network file system looks again after a minute."""
 
 
-WORDS = yaml.safe_load(Path(__file__).with_name("slurm.yaml").read_text())  # what Slurm's words mean
+@functools.cache
+def words() -> dict[str, Any]:
+    """What Slurm's words mean."""
+    return yaml.safe_load(Path(__file__).with_name("slurm.yaml").read_text())
 
 
 class SlurmError(RuntimeError):
@@ -52,13 +56,13 @@ class QueuedJob(NamedTuple):
     @property
     def phase(self) -> str:
         """``over``, ``runs``, ``waits``; ``held`` or ``never``: a person has to act; ``unknown``: perhaps."""
-        phase, reason = WORDS["states"].get(self.state, "unknown"), self.reason.replace("_", " ")
-        fits = (name for name, forms in WORDS["reasons"].items() if re.fullmatch("|".join(forms), reason, re.I))
+        phase, reason = words()["states"].get(self.state, "unknown"), self.reason.replace("_", " ")
+        fits = (name for name, forms in words()["reasons"].items() if re.fullmatch("|".join(forms), reason, re.I))
         return next(fits, "unknown") if phase == "waits" else phase
 
     def text(self, of: str) -> str:
         """What is said of the job in a phase, or of one that is over in a state."""
-        return f"job {self.id} " + WORDS["texts"][of].format(**self._asdict())
+        return f"job {self.id} " + words()["texts"][of].format(**self._asdict())
 
 
 def command(*line: str) -> str:
@@ -125,7 +129,7 @@ class SlurmJob:
         with contextlib.suppress(OSError):
             text = self.run.output_path.read_text(errors="replace")
             said = "".join(text.rpartition(f"job {self.id} on ")[1:])  # without what earlier jobs of the run have left
-        if state == "FAILED" and re.search(WORDS["out_of_memory"], said, re.IGNORECASE):
+        if state == "FAILED" and re.search(words()["out_of_memory"], said, re.IGNORECASE):
             state = "OUT_OF_MEMORY"
         end = self.job.text(state) + ("" if why in ("", "None") else f" ({why})")
         if failure := self.run.failure():
