@@ -223,7 +223,7 @@ class ExecutionSettings(Section):
     compile: bool | Literal["auto"] = False  # backbone and RPN head, kept in the run folder; auto: on a GPU, if it can
     imagenet_weights: LocalPath = ""  # file of the backbone's weights; empty: downloaded
     stage_dir: str = ""  # folder on the worker's own disk, such as /tmp/$USER, to which data sets are copied first
-    stage_as: Literal["files", "arrays"] = "files"  # arrays: training images decoded; twice as fast, 10 MB for 2 MP
+    stage_as: Literal["files", "arrays"] = "files"  # arrays: training images decoded, read twice as fast
     seconds_per_iteration: PositiveFloat = 0.24  # for the plan's estimates, where it does not know better
     seconds_by_gpu: dict[str, dict[Precision, PositiveFloat]] = Field(default_factory=dict)  # GPU's name -> as measured
     device: Literal["", "cpu", "cuda"] = ""  # empty: CUDA if there is one

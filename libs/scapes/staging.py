@@ -69,7 +69,7 @@ def _size(path: str) -> int:
 
 
 def _copy(source: str, copy: str) -> None:
-    with replacing(copy, sync=False) as temporary:
+    with replacing(copy, sync=copy.endswith(".npy")) as temporary:  # only files are compared again at each use
         if copy.endswith(".npy"):
             with open(temporary, "wb") as file:
                 np.save(file, pixels := png.read(source))

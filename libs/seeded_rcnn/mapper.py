@@ -94,7 +94,7 @@ def _masks(ids: np.ndarray, instance_map: np.ndarray, transforms: T.TransformLis
 
 
 def read_photo(path: str, image_format: str) -> np.ndarray:
-    """uint8 (H, W, 3), channels in the order of ``image_format``: "RGB" or "BGR", as ``.npy`` files hold it.
+    """uint8 (H, W, 3), channels in the order of ``image_format``: "RGB" or "BGR". ``.npy`` files hold BGR.
 
     OpenCV reads PNG files of 8-bit RGB faster than Detectron2, and as BGR without a view that is slow to resize.
     """

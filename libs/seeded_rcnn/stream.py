@@ -118,9 +118,9 @@ def load(
                 coming.append(pool.submit(_batch, later))
             yield awaited.result()
     except futures.process.BrokenProcessPool as error:
-        while not (codes := {process.exitcode for process in pool._processes.values()} - {None}):
-            time.sleep(0.01)  # that one has died is known before why
-        if -signal.SIGBUS in codes:
+        for process in list(pool._processes.values()):
+            process.join(0.1)  # that one has died is known before why; the others live on
+        if any(process.exitcode == -signal.SIGBUS for process in pool._processes.values()):
             raise lack from error
         raise RuntimeError("a loading process was killed (out of memory?): lower execution.loader_workers") from error
     except RuntimeError as error:

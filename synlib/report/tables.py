@@ -118,7 +118,10 @@ def boundary(bars: pd.DataFrame, study: Study) -> Styler:
 
 
 def matrix(results: pd.DataFrame) -> Styler:
-    """AP, interval (of several seeds: range) by training (rows, a run once) and evaluation set (both domains first)."""
+    """AP and its interval by what was trained on (rows) and evaluated on (columns); several seeds: their range.
+
+    A run of several names has one row, and the first of them; both domains come before other evaluation sets.
+    """
     results = results.drop_duplicates(["run", "evaluated on", "class"])
     table = across_seeds(results, ["trained on"])
     text = table["ap"].map("{:.1f} (".format) + intervals(table, table["seeds"].max()) + ")"

@@ -231,6 +231,7 @@ def test_settings_are_fields_of_sections_or_bare_grids_with_each_value_once():
         ({"execution.processes": 0}, "execution.processes: found 0, expected auto, or a number from 1 on"),
         ({"execution.threads": 0}, "execution.threads: found 0, expected at least 1"),
         ({"execution.device": "CPU"}, "execution.device: found 'CPU', expected '', 'cpu' or 'cuda'"),
+        ({"execution.stage_as": "arrays"}, "execution.*stage_as: found .arrays., expected a stage_dir to keep them in"),
         ({"runs": "$NOTHING/runs"}, r"runs: found '\$NOTHING/runs', expected .*; \$NOTHING is not set"),
         ({"data.cityscapes": "~no_one/cs"}, "data.cityscapes: found '~no_one/cs', expected .*; ~no_one is not set"),
         ({"data.synthetic.split": {"test": [1]}}, "data.synthetic.split: found 'test', expected 'train' or 'val'"),
