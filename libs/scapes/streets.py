@@ -21,7 +21,7 @@ class Streets(Layout):
     """A layout of which the only group is the validation split."""
 
     def read_images(self, root: str, variant: str = "rgb", splits: object = None) -> pd.DataFrame:
-        """As :meth:`scapes.synthetic.NumberedDataset.read_images`, but of names and without options (ValueError)."""
+        """Image table as of ``NumberedDataset.read_images``; image ids: names of files. ValueError for an option."""
         if variant != "rgb" or splits:
             found = f"variant {variant!r}, splits {splits}"
             raise ValueError(f"{self.name}: found {found}, expected neither: its validation split is taken as it is")

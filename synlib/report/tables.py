@@ -125,8 +125,7 @@ def matrix(results: pd.DataFrame) -> Styler:
     results = results.drop_duplicates(["run", "evaluated on", "class"])
     table = across_seeds(results, ["trained on"])
     text = table["ap"].map("{:.1f} (".format) + intervals(table, table["seeds"].max()) + ")"
-    table["text"] = text.where(table["ap"].notna())
-    table = table.pivot(index="trained on", columns="evaluated on", values="text")
+    table = table.assign(text=text.where(table["ap"].notna())).pivot(index="trained on", columns="evaluated on")["text"]
     order = sorted(table, key=lambda on: on not in NAMES.values())
     return shown(table.reindex(results["trained on"].unique(), columns=order).fillna("–"), "matrix")
 
