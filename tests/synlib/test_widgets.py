@@ -61,9 +61,12 @@ def test_predictions_of_two_runs_are_seen_on_each_image_the_worst_first(trained,
             assert [title for title, _ in texts[1:]] == [first.label, second.label]
             missed, false = (int(re.search(rf"(\d+) {what}", texts[1][1])[1]) for what in ("missed", "false"))
             assert texts[0][1] == f"image {number} of 4 on {on.name}, {missed + false} errors of the first run"
-            seen.append((texts[0][0], missed + false))
-        assert sorted(image for image, _ in seen) == cityscapes.read_images(on.root, on.split)["image_id"].tolist()
-        assert [count for _, count in seen] == sorted((count for _, count in seen), reverse=True)
+            seen.append((texts[0][0], missed + false, re.search('base64,([^"]+)', browser.shown.value)[1]))
+        images, counts, photos = zip(*seen, strict=True)
+        assert sorted(images) == cityscapes.read_images(on.root, on.split)["image_id"].tolist()
+        assert list(counts) == sorted(counts, reverse=True) and len(set(photos)) == 4
+    first.value = second.value
+    assert browser.shown.value.count(f"<b>{second.label}</b>") == 2
     score.value = 1.0
     assert browser.shown.value.count("0 detections, 0 false") == 2
     second.label = "none"
