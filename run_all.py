@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from synlib.cli import exit_code
 
-WORDS = {"done": "done before", "trained": "trained now", "diverged": "diverged", "failed": "failed",
+WORDS = {"done": "done before", "trained": "trained or evaluated now", "diverged": "diverged", "failed": "failed",
          "not started": "not started", "stopped": "stopped", "queued": "in the queue", "held": "held"}  # fmt: skip
 
 

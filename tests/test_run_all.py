@@ -65,7 +65,7 @@ def test_all_is_done_and_reports_are_named_when_they_were_made(attempt, ids, tmp
     code, output, errors = attempt("--only", "01", "02")
     assert code == 0
     assert "notebooks: 2 of 2 executed: 01_harmonization, 02_pruning_study" in output
-    assert "trained now)" in output and "time: 0:00:0" in output and f"reports: {reports}\n" in output
+    assert "evaluated now)" in output and "time: 0:00:0" in output and f"reports: {reports}\n" in output
     assert "notebook" not in errors
     monkeypatch.setattr("run_all.report", lambda profile, *_: profile.reports_dir / "index.html")
     assert f"reports: {reports / 'index.html'}\n" in attempt("--only", "01", "--report")[1]
