@@ -131,7 +131,7 @@ def elsewhere_table(found: pd.DataFrame) -> Styler:
     """:func:`elsewhere` for display: one row per claim, one column per evaluation set."""
     texts = found["ours"].map(" {:+.1f} (".format) + intervals(found) + ")"
     cells = found.assign(cell=_signs(found) + texts.where(found["ours"].notna(), " –"))
-    table = cells.pivot_table("cell", "claim", "evaluated on", aggfunc="first", sort=False)
+    table = cells.set_index(["claim", "evaluated on"])["cell"].unstack(sort=False)  # refuses a claim that stands twice
     return named(_colored(shown(table), list(table)), "other_streets", other_streets=found)
 
 
