@@ -94,7 +94,7 @@ def test_two_runs_are_compared_by_class_and_by_what_differs(trained, folders, ca
     said = capsys.readouterr().out
     means = [line.split()[-6:] for line in said.splitlines() if " mean " in line]
     store = trained.study.store
-    for on, (_, *numbers) in zip(("BDD100K", "Cityscapes", "Synscapes", "Vistas"), means, strict=True):
+    for on, (_, *numbers) in zip(("Cityscapes", "BDD100K", "Synscapes", "Vistas"), means, strict=True):
         a, b = (100 * store.draws(run, on).value[-1] for run in (first, second))
         assert numbers[:3] == [f"{value:.1f}" for value in (a, b, b - a)]
     assert re.search(r"^data.real +(4 +0|0 +4)|^data.real +(8 +0|0 +8)$", said, re.MULTILINE)
