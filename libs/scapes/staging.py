@@ -55,7 +55,7 @@ def staged(
             )
         for leftover in target.rglob(".*.tmp*") if missing else ():  # of a process that was stopped
             leftover.unlink()
-        said = {"desc": f"{needed / 1e9:.1f} GB", "unit": "file", "total": len(missing), "disable": not missing}
+        said = {"desc": f"{needed / 1e9:.1f} GB", "unit": "file", "total": len(missing), "delay": 2}
         with ThreadPoolExecutor(8) as pool:  # a network file system answers several requests at a time faster
             [*tqdm(pool.map(lambda path: _copy(path, copy_of[path]), missing), **said)]
         moved = images.assign(**{name: images[name].map(lambda path: copy_of.get(path, "")) for name in PATHS})
