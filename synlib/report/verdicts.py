@@ -22,6 +22,7 @@ from synlib.report.frames import INTERVAL, DrawsOf, Missing, published, stacked
 from synlib.report.limits import at, last_near_highest
 from synlib.report.style import named
 from synlib.report.tables import intervals, shown
+from synlib.runs.store import HOME
 from synlib.section import check
 from synlib.study.study import Study
 
@@ -30,7 +31,6 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 VERDICTS = {HOLDS: ("✓", "#bfe8d4", "hold"), FAILS: ("✗", "#ffd0ad", "do not hold"), OPEN: ("?", "#dde2e7", OPEN)}
 """Sign, background and plural of a verdict; dark letters on them can be read on dark pages, too."""
 CHOICES = {"min": min, "max": max, "between": statistics.median_high}  # word in a claim -> function of all values
-HOME = "Cityscapes"  # where the paper's claims about real streets are asked
 _MEAN = NAMES.index(MEAN)
 
 Claim = Mapping[str, Any]  # or one of the runs it weighs; claims.yaml explains their keys
