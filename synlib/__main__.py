@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from scapes import cityscapes, files
+from scapes.labels import CLASSES
+from scapes.predictions import read_predictions
+from scapes.synthetic import split_ids
+from scapes.verify import summarize, verify_dataset
 from synlib.cli import click, exit_code
+from synlib.curation.harmonize import count_table, harmonize_dataset
 from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
+from synlib.profile import Profile, parse_settings
 from synlib.section import check, expanded
 
 
@@ -55,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @click.group(help=__doc__, context_settings={"show_default": True})
 def commands() -> None:
-    """Commands import what they need when they run: ``--help`` and wrong usage are answered at once."""
+    """Commands import what takes long when they run: ``--help`` and wrong usage are answered at once."""
 
 
 @commands.command(params=PROFILE)
@@ -69,8 +78,6 @@ def toyscapes(**profile: Any) -> None:
 @commands.command(params=[_path("root"), FULL, PART, JSON, WORKERS])
 def verify(root: Path, as_json: bool, **how: Any) -> int:
     """Check a data set: files, sizes, ids, counts."""
-    from scapes.verify import summarize, verify_dataset
-
     findings = verify_dataset(root, **how)
     if as_json:
         print(json.dumps(findings.to_dict("records"), indent=1))
@@ -82,10 +89,6 @@ def verify(root: Path, as_json: bool, **how: Any) -> int:
 @commands.command(params=[_path("source"), _path("target"), *HARMONIZE, *POLICIES])
 def harmonize(source: Path, target: Path, **given: Any) -> None:
     """Write a Cityscapes-format copy of a data set: synscapes, urbansyn (section 3.2); bdd100k, vistas (their val)."""
-    from scapes.synthetic import split_ids
-    from synlib.curation.harmonize import count_table, harmonize_dataset
-    from synlib.profile import parse_settings
-
     given["policy"] = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
     given["splits"] = split_ids(parse_settings(given.pop("split"), "--split"))
     print(count_table(harmonize_dataset(source, target, **given)).to_string())
@@ -128,8 +131,7 @@ def compare(run: str, other: str, **where: Any) -> None:
 @commands.command(params=[*PREDICTED, _path("folder")])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
-    from scapes import exchange, files
-    from scapes.predictions import read_predictions
+    from scapes import exchange
 
     _, _, images, predictions = _predicted(run, **where)
     truth = exchange.coco_truth(images)
@@ -144,8 +146,6 @@ def coco(run: str, folder: Path, **where: Any) -> None:
 def submit(run: str, target: Path, **where: Any) -> None:
     """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
     from scapes.exchange import read_submission, write_submission
-    from scapes.labels import CLASSES
-    from scapes.predictions import read_predictions
 
     _, _, images, predictions = _predicted(run, labelled=False, **where)
     write_submission(read_predictions(predictions), target, images)
@@ -157,7 +157,6 @@ def submit(run: str, target: Path, **where: Any) -> None:
 @commands.command(params=[*STUDY, EXPERIMENT, SORT, JSON])
 def runs(as_json: bool, sort: str, experiment: str | None, **where: Any) -> None:
     """List the runs with their state, progress, AP and size."""
-    from scapes.files import size_bytes
     from synlib.runs.slurm import queue_columns
     from synlib.runs.store import AP, RunStore, readable_size, shown
 
@@ -166,11 +165,9 @@ def runs(as_json: bool, sort: str, experiment: str | None, **where: Any) -> None
     planned = _planned(profile, experiment) if experiment else None
     frame, jobs = store.table(planned), queue_columns(store)
     if planned:
-        names = {item.spec.run_id: [] for item in planned}
-        for item in planned:
-            names[item.spec.run_id].append(item.name)
-        frame.insert(1, "name", frame["run"].map(names).str.join(", "))
-    frame["bytes"] = [size_bytes(store.root / run) for run in frame["run"]]
+        names = pd.Series([item.name for item in planned], [item.spec.run_id for item in planned])
+        frame.insert(1, "name", frame["run"].map(names.groupby(level=0).agg(", ".join)))
+    frame["bytes"] = [files.size_bytes(store.root / run) for run in frame["run"]]
     if len(jobs):
         frame = frame.merge(jobs, on="run", how="left")
     if sort == "ap":
@@ -195,9 +192,7 @@ def cancel(run: tuple[str, ...], **where: Any) -> None:
     print(*lines or [f"{store.root}: none of its runs has a job in the queue"], sep="\n")
 
 
-def _profile(profile: str, settings: Sequence[str], runs: str = "") -> Any:
-    from synlib.profile import Profile, parse_settings
-
+def _profile(profile: str, settings: Sequence[str], runs: str = "") -> Profile:
     return Profile.load(profile).with_settings(parse_settings(settings) | ({"runs": runs} if runs else {}))
 
 
@@ -207,7 +202,7 @@ def _study(**where: Any) -> Any:
     return Study.open(_profile(**where))
 
 
-def _planned(profile: Any, experiment: str) -> list[Any]:
+def _planned(profile: Profile, experiment: str) -> list[Any]:
     """The runs of an experiment. Raises ValueError for an unknown one, and before it would draw or harmonise data."""
     from synlib.study.plan import plan
     from synlib.study.study import Study
@@ -222,8 +217,6 @@ def _planned(profile: Any, experiment: str) -> list[Any]:
 
 def _predicted(run: str, on: Path, split: str, labelled: bool = True, **where: Any) -> tuple[Any, Any, Any, Path]:
     """The study, the data set, its images, and the file of a run's predictions on it, made if it is not there."""
-    from scapes import cityscapes
-
     check(not labelled or split != "test", split, "train or val: test has no public labels, use `submit`", "--split")
     study = _study(**where)
     data_set = study.data.evaluation_set(str(on), split)
