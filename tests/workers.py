@@ -1,5 +1,7 @@
-"""Runs small enough for tests, and the processes that execute them."""
+"""Runs small enough for tests, the processes that execute them, and the command line."""
 
+import contextlib
+import io
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from synlib.__main__ import main
 from synlib.runs.folder import RunDir
 from synlib.runs.launch import RunFailedError, train
 from synlib.spec import Execution, RunSpec
@@ -70,3 +73,13 @@ def failing(match: str, *arguments, **options) -> RunFailedError:
     with pytest.raises(RunFailedError, match=match) as caught:
         train(*arguments, **options)
     return caught.value
+
+
+def command(*arguments: object) -> str:
+    """What ``python -m synlib`` prints; what it says on standard error becomes an error."""
+    said, told = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+        code = main([str(argument) for argument in arguments])
+    if code:
+        raise ValueError(told.getvalue() or said.getvalue())
+    return said.getvalue()

@@ -44,6 +44,11 @@ def listing(*folders: Path) -> dict[str, str]:
     return found
 
 
+def written(folder: Path, names: str = "*") -> dict[Path, int]:
+    """Path -> when it was written, of all files below ``folder`` that have such names."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob(names) if path.is_file()}
+
+
 @contextlib.contextmanager
 def nobody() -> Iterator[None]:
     """Without the rights of root, which may read and write everything."""

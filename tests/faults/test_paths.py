@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from scapes.instances import fingerprint, instance_table
 from scapes.staging import staged
 from seeded_rcnn.mapper import InstanceMapper
 from seeded_rcnn.stream import TrainingSamples
-from synlib.__main__ import main
 from synlib.profile import Profile
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, RunSpec
@@ -25,6 +23,7 @@ from synlib.study import notebooks
 from synlib.study.study import Study
 from tests import tiny_data
 from tests.faults.campaign import nobody, refusal
+from tests.workers import command
 
 WAYS = {
     "plain": ("{place}/x", "x"),
@@ -41,16 +40,6 @@ WAYS = {
 SPEC = RunSpec(data=DataSpec(real=5))
 TOY = "data: {toyscapes: {height: 64, width: 128, real: {train: 1, val: 1}, synthetic: {train: 1, val: 1}}}\n"
 PROFILE = f"model: pointrend_tiny\nbaseline_images: 1\n{TOY}"
-
-
-def command(*arguments: object) -> str:
-    """What ``python -m synlib`` prints; what it says on standard error becomes an error."""
-    said, told = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-        code = main([str(argument) for argument in arguments])
-    if code:
-        raise ValueError(told.getvalue() or said.getvalue())
-    return said.getvalue()
 
 
 def smoke(place: Path, **settings: object) -> Profile:

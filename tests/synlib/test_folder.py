@@ -13,11 +13,15 @@ from unittest.mock import Mock
 import pytest
 
 from scapes.files import only_one, size_bytes
-from synlib.__main__ import main
 from synlib.runs.folder import RunBusyError, RunDir
 from synlib.runs.store import RunStore, readable_size, shown
 from synlib.spec import DataSpec, RunSpec, ScheduleSpec
+from tests.workers import command
 
+REMOVAL = dict.fromkeys(("car", "bus", "rider"), 0.3) | {"person": 0.6}
+SPEC = RunSpec(data=DataSpec(real=20, synthetic=30, removal=REMOVAL), schedule=ScheduleSpec(iterations=400))
+NAMES = ("planned", "interrupted", "failed", "diverged", "done", "damaged")
+IDS = {name: SPEC.replace(seed=seed).run_id for seed, name in enumerate(NAMES)}
 OWNER = """
 import sys, time
 from synlib.runs.folder import RunDir
@@ -106,14 +110,6 @@ def test_a_result_counts_only_for_the_data_it_was_made_on(run):
     assert run.evaluation_result("Synscapes", identity) is None
 
 
-REMOVAL = dict.fromkeys(("car", "bus", "rider"), 0.3) | {"person": 0.6}
-SPEC = RunSpec(data=DataSpec(real=20, synthetic=30, removal=REMOVAL), schedule=ScheduleSpec(iterations=400))
-
-
-NAMES = ("planned", "interrupted", "failed", "diverged", "done", "damaged")
-IDS = {name: SPEC.replace(seed=seed).run_id for seed, name in enumerate(NAMES)}
-
-
 @pytest.fixture
 def store(tmp_path):
     """A run in each state, and folders that hold none."""
@@ -170,17 +166,14 @@ def test_progress_time_left_and_results(store):
     assert all(text in line for text in ("20 real + 30 synthetic without 30 % (person 60 %)", "100/400", " 02:30 "))
 
 
-def test_on_the_command_line(store, capsys):
-    assert main(["runs", "--runs", str(store.root), "--sort", "ap"]) == 0
-    head, first, *_, last = capsys.readouterr().out.splitlines()
+def test_on_the_command_line(store):
+    head, first, *_, last = command("runs", "--runs", store.root, "--sort", "ap").splitlines()
     total = sum(size_bytes(path) for path in store.root.iterdir() if path.is_dir())
     assert (first.split()[0], last) == (IDS["done"], f"8 runs, {readable_size(total)} in {store.root}")
     assert "seed" in head and "momentum" not in head  # only what differs
-    assert main(["runs", "--runs", str(store.root), "--json"]) == 0
-    records = json.loads(capsys.readouterr().out)
+    records = json.loads(command("runs", "--runs", store.root, "--json"))
     assert [record["run"] for record in records] == sorted([*IDS.values(), "copy", "photos"])
-    assert main(["runs", "--runs", str(store.root / "none"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(command("runs", "--runs", store.root / "none", "--json")) == []
     sizes = {0: "0.00B", 1536: "1.50kB", 5 << 20: "5.00MB", 3 << 40: "3.00TB"}
     assert {count: readable_size(count) for count in sizes} == sizes
 

@@ -16,21 +16,22 @@ from synlib.runs import local as processes
 from synlib.runs.launch import Outcome, Progress, in_order, train
 from synlib.runs.store import RunStore
 from synlib.spec import RunSpec
+from tests.faults.campaign import written
 from tests.workers import failing, states, variant
 
 BINARY = (".pth", ".parquet", ".npz")
-
-
-def modified(folder) -> dict:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+SPECS = [RunSpec(data={"real": 5}, schedule={"iterations": n}, batch_size=2) for n in (10, 30)]
+BY_ID = {spec.run_id: spec for spec in SPECS}
+SHORT, LONG = BY_ID
+DONE, FAILED = Outcome("", "done"), Outcome("", "failed")
 
 
 def test_nothing_is_trained_twice(trained):
-    before = modified(trained.study.store.root)
+    before = written(trained.study.store.root)
     assert {path.name for path in before} >= {"model_final.pth", "result.json", "predictions.parquet"}
     specs = [item.spec for item in trained.planned]
     outcomes = train([*specs, *specs], trained.study.store, trained.study.execution(), jobs=2)
-    assert modified(trained.study.store.root) == before
+    assert written(trained.study.store.root) == before
     assert states(outcomes) == ["done", "done"]
     assert set(trained.results["state"]) == {"done"}
     assert len(trained.results) == 2 * 2 * 9  # runs, evaluation sets, classes and their mean
@@ -39,11 +40,11 @@ def test_nothing_is_trained_twice(trained):
 def test_a_run_without_all_its_evaluations_is_completed_not_retrained(store, study, spec, job):
     folder, sets = store.run(spec).path, study.data.evaluation_sets()
     train([spec], store, job.replace(loader_workers=2, evaluate_on=sets[:1]))
-    before = modified(folder)
+    before = written(folder)
     train([spec], store, job.replace(evaluate_on=sets))
     assert (folder / "evaluations" / sets[1].name / "result.json").exists()
     kept = {path: time for path, time in before.items() if path.name == "result.json" or path.suffix in BINARY}
-    assert len(kept) == 6 and kept.items() <= modified(folder).items()
+    assert len(kept) == 6 and kept.items() <= written(folder).items()
 
 
 def test_a_failed_run_says_why_stops_the_others_unless_told_to_keep_going_and_is_tried_again(store, spec, job):
@@ -58,12 +59,12 @@ def test_a_failed_run_says_why_stops_the_others_unless_told_to_keep_going_and_is
     assert store.run(bad).state() == "failed"
 
     failure = store.run(bad).path / "failure.json"
-    written = failure.stat().st_mtime_ns
+    first = failure.stat().st_mtime_ns
     error = failing(bad.run_id, [bad, good], store, job, keep_going=True)
     assert states(error.outcomes) == ["failed", "trained"]
     assert store.run(good).state() == "done"
     assert store.run(bad).state() == "failed"
-    assert failure.stat().st_mtime_ns > written
+    assert failure.stat().st_mtime_ns > first
 
 
 def test_a_criterion_that_the_tree_does_not_know_is_told_before_anything_is_trained(store, spec, job):
@@ -81,9 +82,9 @@ def test_a_run_that_diverges_is_a_result(store, spec, job, study):
     assert states(outcomes) == ["diverged", "trained"]
     assert re.fullmatch(r"diverged at iteration \d+", outcomes[0].reason)
     assert store.run(bad).state() == "diverged"
-    before = modified(store.root)
+    before = written(store.root)
     assert states(train([bad, good], store, job.replace(evaluate_on=sets))) == ["diverged", "done"]
-    assert modified(store.root) == before
+    assert written(store.root) == before
 
     rows = store.frame([bad])
     assert len(rows) == len(sets) * 9
@@ -119,7 +120,7 @@ def test_the_instances_are_counted_once_before_any_worker(store, spec, job, tmp_
     tables, started = tmp_path / "tables", []
 
     def popen(*_, **__):
-        started.append(modified(tables))
+        started.append(written(tables))
         raise OSError("not started")
 
     monkeypatch.setattr(subprocess, "Popen", popen)
@@ -189,12 +190,6 @@ def test_everything_is_started_once_by_the_length_of_its_chain(runs):
     assert sorted(run.run_id for run in order) == sorted(run.run_id for run in runs)
 
 
-SPECS = [RunSpec(data={"real": 5}, schedule={"iterations": n}, batch_size=2) for n in (10, 30)]
-BY_ID = {spec.run_id: spec for spec in SPECS}
-SHORT, LONG = BY_ID
-DONE, FAILED = Outcome("", "done"), Outcome("", "failed")
-
-
 @pytest.fixture
 def often(monkeypatch):
     for name in ("UPDATE_SECONDS", "LINE_SECONDS"):
@@ -226,10 +221,8 @@ def test_what_was_done_before_counts_and_what_runs_do_is_said(store, capsys, oft
     (run.path / "status.json").write_text("{")
     shown.update({}, [run], 0)
     lines = capsys.readouterr().err.splitlines()[1:]
-    assert (
-        lines[0]
-        == f"0 of 2 runs done; 38 % of the training, ? left, {LONG[:6]} (5 real, lr 0.01): train 15/30, loss 1.23"
-    )
+    doing = f"{LONG[:6]} (5 real, lr 0.01): train 15/30, loss 1.23"
+    assert lines[0] == f"0 of 2 runs done; 38 % of the training, ? left, {doing}"
     assert lines[1].startswith("0 of 2 runs done; 75 % of the training, 00:0")
     assert lines[1].endswith("evaluate on Cityscapes 2/4")
     assert lines[2].endswith("starting")

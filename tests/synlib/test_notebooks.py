@@ -22,6 +22,7 @@ from synlib.study.experiments import EXPERIMENTS
 from synlib.study.notebooks import refuse_unknown_parameters
 from synlib.study.plan import NOTEBOOKS as PLANNED
 from synlib.study.plan import plan
+from tests.faults.campaign import written
 from tests.pages import Resources
 
 ROOT = Path(__file__).parents[2]
@@ -88,10 +89,10 @@ def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tm
     Profile.load("smoke").with_settings(settings).save(own_profile)
     source = os.path.relpath(ROOT / "notebooks" / "01_harmonization.ipynb", ROOT / folder)
     command = [sys.executable, "-m", "papermill", source, str(output), "-p", "profile", str(own_profile)]
-    before = {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*.pth")}
+    before = written(trained.study.store.root, "*.pth")
     ended = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert {path: path.stat().st_mtime_ns for path in trained.study.store.root.rglob("*.pth")} == before
+    assert written(trained.study.store.root, "*.pth") == before
     notebook = nbformat.read(output, as_version=4)
     kinds = {kind for cell in code_cells(notebook) for item in cell.outputs for kind in item.get("data", {})}
     assert {"image/png", "text/html"} <= kinds
@@ -125,14 +126,12 @@ def test_run_all_executes_every_notebook_and_trains_nothing_twice(trained, run_a
     """All runs are there: those that are not of Table 1 with the results of one that is."""
     store, of_profile = RunStore(tmp_path / "runs"), settings | {"runs": str(tmp_path / "runs")}
     for item in trained.study.planned(*EXPERIMENTS):
-        own = trained.study.store.run(item.spec)
-        shutil.copytree(
-            own.path if own.has_result() else trained.run.path, path := store.run(item.spec).path, dirs_exist_ok=True
-        )
-        item.spec.save(path / "spec.yaml")
-    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*") if path.is_file()}
+        own, copy = trained.study.store.run(item.spec), store.run(item.spec)
+        shutil.copytree(own.path if own.has_result() else trained.run.path, copy.path, dirs_exist_ok=True)
+        item.spec.save(copy.spec_path)
+    before = written(store.root)
     assert run_all.main(["--profile", "smoke", "--report", *set_options(of_profile)]) == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert written(store.root).items() >= before.items()
     output = capsys.readouterr().out
     assert all(path.name in output for path in store.root.iterdir())
     for name in PLANNED:

@@ -8,14 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from synlib.__main__ import main
 from synlib.profile import ROOT, Profile
 from synlib.runs import slurm
 from synlib.runs.launch import train
 from synlib.runs.slurm import QueuedJob, SlurmError, SlurmExecutor, SlurmJob
 from synlib.runs.store import RunStore
 from synlib.spec import DataSpec, Execution, RunSpec, Slurm
-from tests.workers import failing, states
+from tests.workers import command, failing, states
 
 SPEC = RunSpec(data=DataSpec(real=4))
 HEIR = SPEC.replace(init=f"run:{SPEC.run_id}")
@@ -126,31 +125,27 @@ def test_a_queue_that_does_not_answer_stays_as_it_was(fake, store, capsys, monke
     assert executor.jobs["11"].state == "FAILED"
 
 
-def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path, capsys):
+def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path):
     other = RunStore(tmp_path / "other")
     rows = [row(store, SPEC, 11, "RUNNING"), row(store, HEIR, 12, "PENDING"), row(other, SPEC, 13, "RUNNING")]
     (fake / "queue").write_text("".join(rows) + row(store, SPEC.replace(seed=1), 14, "COMPLETED"))
     store.run(HEIR).create(HEIR)
-    assert main(["cancel", HEIR.run_id[:6], "--runs", str(store.root)]) == 0
-    assert capsys.readouterr().out == f"run {HEIR.run_id}: job 12 cancelled\n"
-    assert main(["cancel", "--runs", str(store.root)]) == 0
+    assert command("cancel", HEIR.run_id[:6], "--runs", store.root) == f"run {HEIR.run_id}: job 12 cancelled\n"
+    command("cancel", "--runs", store.root)
     assert (fake / "cancelled").read_text().splitlines() == ["12", "11 12"]
-    assert main(["cancel", "unknown", "--runs", str(store.root)]) == 1
-    assert "run unknown: no job in the queue" in capsys.readouterr().err
-    assert main(["cancel", "--runs", str(tmp_path / "none")]) == 0
-    assert "none of its runs has a job in the queue" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="run unknown: no job in the queue"):
+        command("cancel", "unknown", "--runs", store.root)
+    assert "none of its runs has a job in the queue" in command("cancel", "--runs", tmp_path / "none")
 
 
-def test_the_list_of_runs_shows_their_jobs(fake, store, capsys):
+def test_the_list_of_runs_shows_their_jobs(fake, store):
     train([SPEC, HEIR], store, **on())
     lines = [row(store, SPEC, 11, "RUNNING"), row(store, HEIR, 12, "PENDING", "Dependency"), "slurm: warning"]
     (fake / "queue").write_text("".join(lines))
-    assert main(["runs", "--runs", str(store.root)]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    lines = {line.split()[0]: line for line in command("runs", "--runs", store.root).splitlines()}
     assert re.search(r" 11 +running +node1 +1:02 ", lines[SPEC.run_id])
     assert re.search(r" 12 +pending \(Dependency\) ", lines[HEIR.run_id])
-    assert main(["runs", "--json", "--runs", str(store.root)]) == 0
-    shown = {item["run"]: item for item in json.loads(capsys.readouterr().out)}
+    shown = {item["run"]: item for item in json.loads(command("runs", "--json", "--runs", store.root))}
     assert (shown[SPEC.run_id]["queue"], shown[HEIR.run_id]["job"]) == ("running", "12")
 
 

@@ -8,14 +8,13 @@ import time
 import pytest
 import torch
 
-from synlib.__main__ import main
 from synlib.runs import slurm
 from synlib.runs.launch import train
 from synlib.runs.slurm import SlurmExecutor, queued_jobs
 from synlib.runs.store import RunStore
 from synlib.spec import Slurm
 from tests.slurm_cluster import Cluster, missing
-from tests.workers import failing, real_spec, states, variant, wait_for, workers_of
+from tests.workers import command, failing, real_spec, states, variant, wait_for, workers_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
@@ -182,14 +181,14 @@ def test_each_failure_has_its_reason_and_the_others_go_on(cluster, store, spec, 
     failing(r"job \d+ was killed for using more memory than it asked", [bad], store, on_cluster(job, mem="100M"))
 
 
-def test_held_jobs_are_found_again_told_and_cancelled(cluster, store, spec, job, capsys):
+def test_held_jobs_are_found_again_told_and_cancelled(cluster, store, spec, job):
     specs = [variant(spec, iterations=iterations) for iterations in (4, 5)]
     train(specs, store, on_cluster(job, directives=["--hold"]), wait=False)
     numbers = [number(store, item) for item in specs]
     (store.run(specs[0]).path / "slurm.json").unlink()  # as if the caller had died right after the submission
     failing(rf"job {numbers[0]} is held \(JobHeldUser\): `scontrol release", specs, store, on_cluster(job))
     assert [len(jobs_of(item)) for item in specs] == [1, 1]
-    assert main(["cancel", "--runs", str(store.root)]) == 0
-    assert f"run {specs[1].run_id}: job {numbers[1]} cancelled" in capsys.readouterr().out
+    assert f"run {specs[1].run_id}: job {numbers[1]} cancelled" in command("cancel", "--runs", store.root)
     assert {found.state for item in specs for found in jobs_of(item)} == {"CANCELLED"}
-    assert main(["cancel", specs[0].run_id, "--runs", str(store.root)]) == 1
+    with pytest.raises(ValueError, match="no job in the queue"):
+        command("cancel", specs[0].run_id, "--runs", store.root)
