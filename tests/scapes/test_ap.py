@@ -18,6 +18,8 @@ from scapes.predictions import Detections, check_images
 from tests import official
 from tests.cases import as_detections, draw_data_set, matched
 
+PERSON, CAR = 24, 26
+SIZE = (64, 128)
 pytestmark = pytest.mark.filterwarnings("ignore:Mean of empty slice")  # from the official evaluator
 
 
@@ -176,17 +178,10 @@ def test_boundary_ap_by_hand():
         assert [match_image(frame, item, band=band).predictions["iou"] for band in (0.03, 0)] == [50 / 94, 0.8]
 
 
-PERSON, CAR = 24, 26
-SIZE = (64, 128)
-BANDS = {"small": (0, 4), "medium": (4, 36), "large": (36, np.inf)}
-
-
-box = functools.partial(rectangle, SIZE)
-
-
 def test_a_scene_by_hand():
     """A person in each band, a large car; medium and large found, and false positives of all sizes."""
-    frame = np.full(SIZE, 7, np.uint16)
+    bands = {"small": (0, 4), "medium": (4, 36), "large": (36, np.inf)}
+    frame, box = np.full(SIZE, 7, np.uint16), functools.partial(rectangle, SIZE)
     frame[0, 0:3], frame[10:15, 0:5], frame[20:26, 0:6], frame[40:50, 0:20] = 24000, 24001, 24002, 26000
     predictions = [
         (PERSON, 0.9, box(0, 10, 5, 15)),  # medium, 25 px: true
@@ -195,7 +190,7 @@ def test_a_scene_by_hand():
         (PERSON, 0.6, box(0, 20, 6, 25)),  # the same person again, 30 px: false where that person counts, not by area
         (CAR, 0.5, box(100, 40, 120, 50)),  # large, 200 px: false
     ]
-    table = ap_by_size(match_image(frame, as_detections("a", frame, predictions), min_area_px=1), BANDS)
+    table = ap_by_size(match_image(frame, as_detections("a", frame, predictions), min_area_px=1), bands)
     assert list(table) == ["class", "size", "ap", "count"]
     assert table["class"].tolist() == 3 * list(NAMES)
     rows = table.set_index(["size", "class"])

@@ -22,6 +22,8 @@ from scapes.predictions import Detections
 from tests import official
 from tests.cases import draw_data_set, matched
 
+IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
+
 
 @pytest.fixture
 def data_set(tmp_path):
@@ -79,9 +81,6 @@ def test_ap_equals_pycocotools(data_set, capsys):
     ap = coco_ap(truth, found)["ap"][[*CLASSES]]
     np.testing.assert_allclose(ap, expected, rtol=0, atol=1e-12)
     assert 0.05 < np.nanmean(expected) < 0.95
-
-
-IDS = [f"berlin_{number:06d}_000019" for number in range(12)]
 
 
 @pytest.fixture
@@ -160,11 +159,7 @@ ANNOTATIONS = {"images": [{"id": 7, "file_name": f"{IDS[0]}.png"}], "categories"
         ({"image_id": IDS[0]}, ANNOTATIONS, f"image_id '{IDS[0]}', category_id 1"),
         ({"category_id": 26}, ANNOTATIONS, "image_id 7, category_id 26"),
         ({}, ANNOTATIONS | {"categories": [{"id": 1, "name": "dog"}]}, "image_id 7, category_id 1"),
-        (
-            {},
-            ANNOTATIONS | {"images": []},
-            f"annotations: found .*no image {IDS[0]}, expected .*all of the split",
-        ),
+        ({}, ANNOTATIONS | {"images": []}, f"annotations: found .*no image {IDS[0]}, expected .*all of the split"),
         ({}, ANNOTATIONS | {"images": 2 * ANNOTATIONS["images"]}, "annotations: found .*key 7 stands twice"),
         ({}, ANNOTATIONS | {"images": [{"id": 7, "file_name": 7}]}, "annotations: found TypeError"),
         ({}, [], "annotations: found TypeError.* expected images with id and file_name"),

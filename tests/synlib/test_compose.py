@@ -14,6 +14,9 @@ from synlib.curation.prune import prune, prune_report, removed_from, size_distri
 from synlib.spec import DataSpec
 
 KEY = ["dataset", "image_id"]
+IDS = [f"ulm_{i:06d}_000019" for i in range(60)]
+BY_CLASS = st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]))
+FRACTIONS = st.floats(0, 1) | BY_CLASS
 
 
 def domain(dataset: str, images: int, areas) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -110,9 +113,6 @@ def test_listed_images_are_taken_and_no_others():
         chosen(DataSpec(synthetic=["none", "030", "001"]))
 
 
-IDS = [f"ulm_{i:06d}_000019" for i in range(60)]
-
-
 def some_of(number, pool=IDS, seed=0, domain="real"):
     return choose(pool, number, seed=seed, domain=domain)
 
@@ -139,20 +139,11 @@ def test_pools_that_do_not_do():
         some_of(1, [*IDS, IDS[3]])
 
 
-BY_CLASS = st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.6, 1.0]))
-FRACTIONS = st.floats(0, 1) | BY_CLASS
-
-
 @st.composite
 def tables(draw):
     """Few images, few classes and few areas, so that ties are common."""
-    rows = draw(
-        st.lists(
-            st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 4), st.booleans(), st.integers(0, 99)),
-            unique_by=lambda row: (row[0], row[4]),
-            max_size=25,
-        )
-    )
+    row = st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 4), st.booleans(), st.integers(0, 99))
+    rows = draw(st.lists(row, unique_by=lambda row: (row[0], row[4]), max_size=25))
     table = pd.DataFrame(rows, columns=["image_id", "category", "area_px", "crowd", "instance_id"])
     types = {"category": "int8", "area_px": "int32", "crowd": bool, "image_id": str}
     return table.assign(dataset="synscapes", split="train").astype(types)

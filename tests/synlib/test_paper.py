@@ -44,16 +44,6 @@ def test_table4_follows_from_table3_but_for_its_first_row():
     assert (best["ap"][0], best["taken"][0]) == (36.2, pytest.approx(18_594, abs=1))
 
 
-def test_tables_agree_where_they_show_the_same_run():
-    for on in ON:
-        assert paper.TABLE5["basic"][on] == paper.TABLE1["Cityscapes"][on]
-        assert paper.TABLE5["3k"][on] == paper.TABLE1["Synscapes"][on]
-        assert paper.TABLE5["20k"][on] == paper.TABLE2["pre-training"][on]["off"]
-        assert paper.TABLE5["pruned"][on] == paper.TABLE2["pre-training"][on]["on"]
-        assert paper.TABLE5["optimized"][on] == paper.TABLE2["fine-tuning"][on]["on"]
-    assert paper.TABLE3[50][20_000] == paper.TABLE2["mixing"]["Cityscapes"]["on"]
-
-
 def test_the_text_agrees_with_itself():
     """The best learning rates are one effective rate; the budget rule."""
     effective = {lr / (1 - momentum) for momentum, lr in paper.BEST_LEARNING_RATE.items()}

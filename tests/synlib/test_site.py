@@ -21,8 +21,8 @@ NAMES = ["01_first", "02_second"]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A report folder with the first of two notebooks executed, which holds every kind of output; and figures."""
+def report(tmp_path, monkeypatch):
+    """The folder of a report: of two notebooks the first is executed and holds every kind of output; and figures."""
     monkeypatch.setattr(site, "path_of", lambda name: tmp_path / f"{name}.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# 2 · Second")]), tmp_path / "02_second.ipynb")
     picture = base64.b64encode(cv2.imencode(".png", np.zeros((30, 600), np.uint8))[1].tobytes()).decode()
@@ -56,11 +56,6 @@ def folder(tmp_path, monkeypatch):
         ("4.3", "Table 2", "tuning", "percent", np.nan, 3.0, 2.0, 4.0, "holds", "one seed"),
     ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(figures / "claims.csv", index=False)
-    return folder
-
-
-@pytest.fixture
-def report(folder):
     build(folder, command="run & go")
     return folder
 
@@ -114,18 +109,15 @@ def test_the_index_lists_notebooks_environment_and_claims(report):
 
 
 def listed(report):
-    """Name of each figure and table in the index -> the files that it links to."""
-    links = {link for link in Resources((report / "index.html").read_text()).links if link.startswith("figures/")}
-    return {Path(link).stem: sorted(x for x in links if Path(x).stem == Path(link).stem) for link in links}
+    """Name of each figure and table in the index -> the files of ``figures`` that it links to."""
+    links = Resources((report / "index.html").read_text()).links
+    files = sorted({Path(link) for link in links if link.startswith("figures/")})
+    return {file.stem: [other.name for other in files if other.stem == file.stem] for file in files}
 
 
 def test_the_index_lists_figures_and_tables_and_loses_those_that_are_gone(report):
     assert {path.name for path in (report / "figures").iterdir()} == {"a.png", "b.csv", "b.pdf", "b.png", "claims.csv"}
-    assert listed(report) == {
-        "a": ["figures/a.png"],
-        "b": ["figures/b.csv", "figures/b.pdf", "figures/b.png"],
-        "claims": ["figures/claims.csv"],
-    }
+    assert listed(report) == {"a": ["a.png"], "b": ["b.csv", "b.pdf", "b.png"], "claims": ["claims.csv"]}
     (report.parents[1] / "figures" / "a.png").unlink()
     build(report)
     assert not (report / "figures" / "a.png").exists()

@@ -25,9 +25,7 @@ CHANGES = {
         "steps": (0.5,), "warmup_iterations": 7, "clip_gradient_norm": 1.0,
     },
     "input": {"train_short_px": (800,), "test_short_px": 800, "max_long_px": 1024},
-    "spec": {
-        "model": "pointrend_tiny", "init": "random", "batch_size": 4, "precision": "bf16", "seed": 1, "recipe": 99,
-    },
+    "spec": {"model": "pointrend_tiny", "init": "random", "batch_size": 4, "precision": "bf16", "seed": 1, "recipe": 9},
 }  # fmt: skip
 SECTIONS = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec, "spec": RunSpec}
 

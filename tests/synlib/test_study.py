@@ -55,10 +55,7 @@ def test_the_same_data_from_elsewhere_give_the_same_runs(smoke_data, study, tmp_
         ({"data.cityscapes": "DATA"}, "data.cityscapes: found no images in '.*', .*; did you mean .*/cityscapes?"),
         ({"data.synthetic.root": "DATA/none"}, "none/img/rgb: no such folder"),
         ({"data.toyscapes": None}, "data.synthetic.root: found no images in ''"),
-        (
-            {"data.also_evaluate_on": {"Mine": "DATA/bdd100k"}},
-            "on.Mine: found no images of val in '.*', expected a tree",
-        ),
+        ({"data.also_evaluate_on": {"Own": "DATA/bdd100k"}}, "on.Own: found no images of val in '.*', expected a tree"),
         ({"data.synthetic.policy": {"orphans": "gone"}}, "data.synthetic.policy.orphans: found 'gone'"),
         ({"data.synthetic.split": {"train": [1, 4], "val": [5, 8]}}, "found 4 synthetic training images"),
         ({"data.synthetic.format": "cityscapes"}, "data.synthetic.format: found 'cityscapes', expected it with a root"),

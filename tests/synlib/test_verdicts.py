@@ -27,9 +27,7 @@ def as_published(study):
     bends = np.array([paper.LIMITS[name] for name in CLASSES])
     runs = {
         "table1": [(name, {}, *aps) for name, aps in table1.items()],
-        "ratios": [
-            (f"{p} % real", {"real_percent": p}, *table1[ends.get(p, "Cityscapes")]) for p in (0, 10, 90, 100)
-        ],
+        "ratios": [(f"{p} % real", {"real_percent": p}, *table1[ends.get(p, "Cityscapes")]) for p in (0, 10, 90, 100)],
         "removal": [
             (f"{a}, removal {s}", {"approach": a, "removal": s}, *(paper.TABLE2[a][on][s] for on in both))
             for a in paper.APPROACHES
@@ -241,8 +239,7 @@ def test_across_seeds_and_failures():
     assert whole["low"] < whole["ap"] < whole["high"]
     points = verdicts.verdicts(study.results, study.draws).query("unit == 'AP points'")
     assert points["because"].str.startswith("2 seeds").all()
-    momentum = tuned[tuned["momentum"] == 0.0]
-    momentum = momentum[momentum["evaluated on"] == "Cityscapes"]
+    momentum = tuned.query("momentum == 0 and `evaluated on` == 'Cityscapes'")
     runs = stacked(momentum, study.draws, "learning_rate")
     assert runs.values.tolist() == [0.0002, 0.002, 0.006, 0.02, 0.06] and runs.seeds == 1
     assert runs.ap.shape == (5, 101, 9)
