@@ -58,12 +58,9 @@ def judged(study: Study, *places: str) -> pd.DataFrame:
 
 
 def conclude(judged: pd.DataFrame) -> Markdown:
-    """:func:`verdicts` in words: their count, and with numbers what is not as in the paper, or not decided.
-
-    A claim that holds here holds in the paper: those are left to the table.
-    """
+    """:func:`verdicts` in words: their count, and with numbers what is not as in the paper, or not decided."""
     judged = judged.assign(interval=intervals)
-    lines = [f"**{counted(judged['verdict'])}.**"]
+    lines = [f"**{counted(judged['verdict'])}.**"]  # claims that hold hold in the paper, too: the table has them
     for verdict, said in ((FAILS, "Does not hold here"), (OPEN, "Not decided")):
         rows = judged[judged["verdict"] == verdict].to_dict("records")
         lines += [f"\n{said}:\n"] * bool(rows)
@@ -104,13 +101,21 @@ def _best(rows: pd.DataFrame, draws: DrawsOf, factor: str) -> str:
     return f"{text}; {f'not clearly lower: {equal}' if equal else 'all others are clearly lower'}"
 
 
-def verdicts(results: Results, draws: DrawsOf, *places: str) -> pd.DataFrame:
-    """One row per claim, columns :data:`COLUMNS`, by section; ``places`` as in :func:`judged`.
+def verdicts(results: Results, draws: DrawsOf, *places: str, asked: Sequence[Claim] | None = None) -> pd.DataFrame:
+    """One row per claim ``asked``, by default those of ``places`` as in :func:`judged`; columns :data:`COLUMNS`.
 
     ``paper`` (missing where it states no number), ``ours``, ``low``, ``high``: in ``unit``. ``because``: why a claim is
     not decided, or what the verdict rests on.
     """
-    return _judge(_chosen(places), results, draws)
+    rows = []
+    for claim in _chosen(places) if asked is None else asked:
+        try:
+            found, above, because = RULES[claim["rule"]](claim, results, draws)
+        except Missing as error:
+            found, above, because = np.full(2, np.nan), np.full(2, np.nan), str(error)
+        said = (claim[key] for key in ("section", "shown_in", "text", "unit"))
+        rows.append((*said, _in_the_paper(claim), found[0], *percentiles(found[1:]), verdict_of(above), because))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def elsewhere(results: Results, draws: DrawsOf, sets: Iterable[str]) -> pd.DataFrame:
@@ -122,7 +127,7 @@ def elsewhere(results: Results, draws: DrawsOf, sets: Iterable[str]) -> pd.DataF
     found = []
     for on in (HOME, *sets):
         asked = [claim | {"runs": [runs | {"evaluated_on": on} for runs in claim["runs"]]} for claim in known]
-        found.append(_judge(asked, results, draws).assign(**{"evaluated on": on}))
+        found.append(verdicts(results, draws, asked=asked).assign(**{"evaluated on": on}))
     found = pd.concat(found, ignore_index=True)
     return found.assign(claim=found["claim"].str.replace(f",? (evaluated )?on {HOME}$", "", regex=True))
 
@@ -145,23 +150,8 @@ def carried_over(found: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines if of else [*lines, "- on other streets: `data.also_evaluate_on` names none"]))
 
 
-def _judge(asked: Sequence[Claim], results: Results, draws: DrawsOf) -> pd.DataFrame:
-    rows = []
-    for claim in asked:
-        try:
-            found, above, because = RULES[claim["rule"]](claim, results, draws)
-        except Missing as error:
-            found, above, because = np.full(2, np.nan), np.full(2, np.nan), str(error)
-        said = (claim[key] for key in ("section", "shown_in", "text", "unit"))
-        rows.append((*said, _in_the_paper(claim), found[0], *percentiles(found[1:]), verdict_of(above), because))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
 def table(judged: pd.DataFrame) -> Styler:
-    """:func:`verdicts` for display: one row per claim, its verdict with a sign and in colour; the caption counts them.
-
-    ``.tables["claims"]``: ``judged``, as :func:`synlib.report.style.named` has it.
-    """
+    """:func:`verdicts` for display: one row per claim, its verdict with sign and colour; the caption counts them."""
     units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
              "verdict": _signs(judged) + " " + judged["verdict"], INTERVAL: intervals(judged)}  # fmt: skip
