@@ -19,25 +19,17 @@ from synlib.curation.rider_rule import DEFAULT_POLICY, POLICY_CHOICES, Policy
 from synlib.profile import Profile, parse_settings
 from synlib.section import check, expanded
 
-
-def _local(context: click.Context, parameter: click.Parameter, path: str | None) -> Path | None:
-    return path and Path(expanded(path))
-
-
-def _path(name: str) -> click.Argument:
-    return click.Argument([name], callback=_local)
-
-
+LOCAL = {"callback": lambda context, parameter, path: path and Path(expanded(path))}  # a path of this machine
 PROFILE = [
     click.Option(["--profile"], default="demo", help="whose data and devices to use"),
     click.Option(["--set", "settings"], multiple=True, metavar="NAME=VALUE",
                  help="a field of the profile: data.cityscapes, data.synthetic.root, data.folder, execution.device"),
 ]  # fmt: skip
 STUDY = [*PROFILE, click.Option(["--runs"], default="", help="run folder (default: the profile's, or runs/)")]
-ON = click.Option(["--on"], default="Cityscapes", callback=_local, help="or Synscapes, or a Cityscapes-format folder")
+ON = click.Option(["--on"], default="Cityscapes", **LOCAL, help="or Synscapes, or a Cityscapes-format folder")
 PREDICTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="val"), *STUDY]
 SUBMITTED = [click.Argument(["run"]), ON, click.Option(["--split"], default="test"), *STUDY]
-WEIGHTS = click.Option(["--initial-weights"], callback=_local, help="checkpoint of a spec with `init: sha256:...`")
+WEIGHTS = click.Option(["--initial-weights"], **LOCAL, help="checkpoint of a spec with `init: sha256:...`")
 WORKERS = click.Option(["--workers"], type=click.IntRange(1), help="processes (default: one for each CPU core)")
 FULL = click.Option(["--full"], is_flag=True, help="also check the number of images of the full data set")
 PART = click.Option(["--part"], is_flag=True, help="a part of the data set is all that is wanted: no error")
@@ -45,15 +37,17 @@ SORT = click.Option(["--sort"], type=click.Choice(["run", "ap"]), default="run",
 EXPERIMENT = click.Option(["--experiment"], help="only the profile's runs of this experiment, with their names in it")
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="print JSON")
 HARMONIZE = [
+    click.Argument(["source"], **LOCAL),
+    click.Argument(["target"], **LOCAL),
     click.Option(["--dataset"], default="synscapes"),
     click.Option(["--variant"], default="rgb", help="folder of images (Synscapes: rgb or rgb-2k)"),
     click.Option(["--split"], multiple=True, metavar="NAME=IDS", help="train='[1, 20000]', or a list of image ids"),
     click.Option(["--images"], type=click.Choice(["link", "copy"]), default="link"),
     WORKERS,
-]
-POLICIES = [
-    click.Option([f"--{name}"], type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name))
-    for name, choices in POLICY_CHOICES.items()
+    *(
+        click.Option([f"--{name}"], type=click.Choice(choices), default=getattr(DEFAULT_POLICY, name))
+        for name, choices in POLICY_CHOICES.items()
+    ),
 ]
 
 
@@ -75,7 +69,7 @@ def toyscapes(**profile: Any) -> None:
         print(f"{name}: {folder}")
 
 
-@commands.command(params=[_path("root"), FULL, PART, JSON, WORKERS])
+@commands.command(params=[click.Argument(["root"], **LOCAL), FULL, PART, JSON, WORKERS])
 def verify(root: Path, as_json: bool, **how: Any) -> int:
     """Check a data set: files, sizes, ids, counts."""
     findings = verify_dataset(root, **how)
@@ -86,7 +80,7 @@ def verify(root: Path, as_json: bool, **how: Any) -> int:
     return int("error" in set(findings["severity"]))
 
 
-@commands.command(params=[_path("source"), _path("target"), *HARMONIZE, *POLICIES])
+@commands.command(params=HARMONIZE)
 def harmonize(source: Path, target: Path, **given: Any) -> None:
     """Write a Cityscapes-format copy of a data set: synscapes, urbansyn (section 3.2); bdd100k, vistas (their val)."""
     given["policy"] = Policy(**{name: given.pop(name) for name in POLICY_CHOICES})
@@ -94,7 +88,7 @@ def harmonize(source: Path, target: Path, **given: Any) -> None:
     print(count_table(harmonize_dataset(source, target, **given)).to_string())
 
 
-@commands.command(params=[_path("spec"), WEIGHTS, *STUDY])
+@commands.command(params=[click.Argument(["spec"], **LOCAL), WEIGHTS, *STUDY])
 def train(spec: Path, initial_weights: Path | None, **where: Any) -> None:
     """Train and evaluate the run that a YAML file describes; what it leaves out is the profile's baseline."""
     from synlib.runs import launch
@@ -128,7 +122,7 @@ def compare(run: str, other: str, **where: Any) -> None:
     print(table.to_string(float_format="{:.1f}".format), fields.to_string(), sep="\n\n")
 
 
-@commands.command(params=[*PREDICTED, _path("folder")])
+@commands.command(params=[*PREDICTED, click.Argument(["folder"], **LOCAL)])
 def coco(run: str, folder: Path, **where: Any) -> None:
     """Export truth and a run's predictions to FOLDER in COCO format, with COCO mask AP."""
     from scapes import exchange
@@ -142,7 +136,7 @@ def coco(run: str, folder: Path, **where: Any) -> None:
     print("COCO mask AP in percent", found.to_string(float_format="{:.1f}".format), sep="\n")
 
 
-@commands.command(params=[*SUBMITTED, _path("target")])
+@commands.command(params=[*SUBMITTED, click.Argument(["target"], **LOCAL)])
 def submit(run: str, target: Path, **where: Any) -> None:
     """Pack a run's predictions for the Cityscapes test server as TARGET, a zip file."""
     from scapes.exchange import read_submission, write_submission

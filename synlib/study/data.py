@@ -1,5 +1,6 @@
 """From a profile's data source to one Cityscapes-format tree for each domain: drawn, harmonised, fingerprinted."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class StudyData:
         self.streets = {} if others else {layout: folder / f"{layout}-harmonized" for layout in drawn}
         self.others = {name: Path(path) for name, path in others.items()}
         self.others |= {STREETS[layout][0]: root for layout, root in self.streets.items()}
+        self.counts = functools.cache(self._count)
         self._known: dict[tuple[str, str, Callable], Any] = {}
 
     @property
@@ -62,11 +64,8 @@ class StudyData:
         marks += [self.roots["synthetic"] / cityscapes.MANIFEST] if self.harmonizes else []
         return len(self.roots) == len(DOMAINS) and all(mark.exists() for mark in marks)
 
-    def counts(self, domain: str) -> Mapping[str, int]:
+    def _count(self, domain: str) -> Mapping[str, int]:
         """Split -> number of images, also of what is still to be made."""
-        return self._once(domain, "", StudyData._count_images, self, domain)
-
-    def _count_images(self, domain: str) -> Mapping[str, int]:
         source, root = self.source.synthetic, self.roots.get(domain)
         if domain in self.drawn:
             return dict(self.source.toyscapes.real) if domain == "real" else {s: len(i) for s, i in self.splits.items()}
