@@ -61,8 +61,7 @@ class Synthetic(Section):
 def _evaluation_name(name: str) -> str:
     own = ("cityscapes", "synscapes", "real", "synthetic")  # folders' names may not differ in case alone
     fits = re.fullmatch(r"\w[\w .+-]*", name) and name.lower() not in own
-    check(bool(fits), name, f"a name for tables and folders, such as BDD100K, and none of {', '.join(own)}")
-    return name
+    return check(bool(fits), name, f"a name for tables and folders, such as BDD100K, and none of {', '.join(own)}")
 
 
 class DataSource(Section):
@@ -148,10 +147,7 @@ class Profile(Section):
 
     @classmethod
     def load(cls, name: str | Path) -> Self:
-        """Read ``profiles/NAME.yaml``, or the file at a path that ends in ``.yaml``.
-
-        Raises FileNotFoundError, listing the known profiles, or ValueError, naming the file and the field.
-        """
+        """Read ``profiles/NAME.yaml``, or a path that ends in ``.yaml``; FileNotFoundError lists the known profiles."""
         path = Path(expanded(str(name))) if str(name).endswith(".yaml") else ROOT / "profiles" / f"{name}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in (ROOT / "profiles").glob("*.yaml")))

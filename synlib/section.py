@@ -111,7 +111,8 @@ def _sentence(error: ValidationError) -> str:
     return ".".join(names) + separator * bool(names) + problem
 
 
-def check(condition: bool, found: Any, expected: str, field: str = "") -> None:
-    """For validators: raise ValueError unless ``condition``; ``field`` where a whole section is validated."""
+def check(condition: bool, found: T, expected: str, field: str = "") -> T:
+    """For validators: ``found``, or ValueError unless ``condition``; ``field`` where a whole section is validated."""
     if not condition:
         raise ValueError(f"{field}{': ' if field else ''}found {found!r}, expected {expected}")
+    return found

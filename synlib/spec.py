@@ -30,8 +30,7 @@ def _of_every_class(value: Any) -> Any:
 def _images(value: Any) -> int | tuple[str, ...]:
     """A number of images, or image ids in alphabetical order: the order in which they are listed means nothing."""
     if not isinstance(value, (list, tuple)):
-        check(type(value) is int and value >= 0, value, "an integer from 0 on, or a list of image ids")
-        return value
+        return check(type(value) is int and value >= 0, value, "an integer from 0 on, or a list of image ids")
     check(all(isinstance(image, str) for image in value), value, "image ids as text")
     twice = [image for image, number in Counter(value).items() if number > 1]
     check(not twice, twice[:5], "each image once")
@@ -39,8 +38,7 @@ def _images(value: Any) -> int | tuple[str, ...]:
 
 
 def _processes(value: Any) -> Any:
-    check(value == "auto" or (type(value) is int and value >= 1), value, "auto, or a number from 1 on")
-    return value
+    return check(value == "auto" or (type(value) is int and value >= 1), value, "auto, or a number from 1 on")
 
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]

@@ -151,10 +151,7 @@ def figure3(data: StudyData) -> Figure:
 
 
 def removal_sample(data: StudyData) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
-    """Image and instance ids for Figure 3, and the ids that are left at each of the paper's thresholds.
-
-    Labels of this image vanish at most of the thresholds.
-    """
+    """Image and instance ids for Figure 3, and those left at each threshold: its labels vanish at most of them."""
     table = data.instances("synthetic", "train")
     table = table[~table["crowd"]]
     kept = pd.DataFrame({threshold: prune(table, threshold / 100) for threshold in paper.FIGURE3_THRESHOLDS})

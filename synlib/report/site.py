@@ -72,10 +72,7 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
 
 
 def copy_figures(source: Path, folder: Path, *, keep: bool) -> list[Path]:
-    """Copy figures and tables to ``folder/figures``; what else is there is removed, unless ``keep``.
-
-    Returns the files that are there then, in the order of :data:`KINDS`: figures first.
-    """
+    """Copy :data:`KINDS` to ``folder/figures``, remove others unless ``keep``; returns what is there, figures first."""
     given = {path.name: path for path in source.glob("*") if path.suffix in KINDS}
     for name, path in given.items():
         with replacing(folder / "figures" / name) as temporary:

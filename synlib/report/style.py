@@ -20,9 +20,6 @@ def style():
 
 
 def named(figure: Figure, name: str, **tables: pd.DataFrame) -> Figure:
-    """The figure with what :meth:`synlib.study.study.Study.save` writes, by file name without suffix.
-
-    ``tables``: what the figure was drawn from; the first has its ``name``.
-    """
-    figure.name, figure.tables = name, tables
+    """The figure, for :meth:`synlib.study.study.Study.save`, with ``tables`` behind it; the first has its ``name``."""
+    figure.name, figure.tables = name, tables  # file names without suffix
     return figure

@@ -28,8 +28,9 @@ from synlib.study.study import Study
 
 COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
-VERDICTS = {HOLDS: ("✓", "#bfe8d4", "hold"), FAILS: ("✗", "#ffd0ad", "do not hold"), OPEN: ("?", "#dde2e7", OPEN)}
-"""Sign, background and plural of a verdict; dark letters on them can be read on dark pages, too."""
+PLURALS = {HOLDS: "hold", FAILS: "do not hold", OPEN: OPEN}
+SIGNS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}
+COLORS = {"✓": "#bfe8d4", "✗": "#ffd0ad", "?": "#dde2e7"}  # dark letters on them can be read on dark pages, too
 CHOICES = {"min": min, "max": max, "between": statistics.median_high}  # word in a claim -> function of all values
 _MEAN = NAMES.index(MEAN)
 
@@ -135,7 +136,7 @@ def elsewhere(results: Results, draws: DrawsOf, sets: Iterable[str]) -> pd.DataF
 def elsewhere_table(found: pd.DataFrame) -> Styler:
     """:func:`elsewhere` for display: one row per claim, one column per evaluation set."""
     texts = found["ours"].map(" {:+.1f} (".format) + intervals(found) + ")"
-    cells = found.assign(cell=_signs(found) + texts.where(found["ours"].notna(), " –"))
+    cells = found.assign(cell=found["verdict"].map(SIGNS) + texts.where(found["ours"].notna(), " –"))
     table = cells.set_index(["claim", "evaluated on"])["cell"].unstack(sort=False)  # refuses a claim that stands twice
     return named(_colored(shown(table), list(table)), "other_streets", other_streets=found)
 
@@ -154,7 +155,7 @@ def table(judged: pd.DataFrame) -> Styler:
     """:func:`verdicts` for display: one row per claim, its verdict with sign and colour; the caption counts them."""
     units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
-             "verdict": _signs(judged) + " " + judged["verdict"], INTERVAL: intervals(judged)}  # fmt: skip
+             "verdict": judged["verdict"].map(lambda v: f"{SIGNS[v]} {v}"), INTERVAL: intervals(judged)}  # fmt: skip
     columns = ["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]
     styled = _colored(shown(judged.assign(**texts)[columns]), ["verdict"])
     left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
@@ -162,20 +163,16 @@ def table(judged: pd.DataFrame) -> Styler:
     return named(styled.set_caption(counted(judged["verdict"])), "claims", claims=judged)
 
 
-def _signs(found: pd.DataFrame) -> pd.Series:
-    return found["verdict"].map({verdict: sign for verdict, (sign, _, _) in VERDICTS.items()})
-
-
 def _colored(styled: Styler, columns: Sequence[str]) -> Styler:
     """With the background of the verdict whose sign the texts of ``columns`` begin with."""
-    colors = {sign: f"background: {color}; color: #1c2126; font-weight: bold" for sign, color, _ in VERDICTS.values()}
-    return styled.map(lambda text: colors[text[0]], subset=columns)
+    look = "background: {}; color: #1c2126; font-weight: bold".format
+    return styled.map(lambda text: look(COLORS[text[0]]), subset=columns)
 
 
 def counted(found: pd.Series) -> str:
     """Such as ``5 claims: 4 hold, 1 not decided``."""
-    counts = {verdict: (found == verdict).sum() for verdict in VERDICTS}
-    parts = [f"{count} {VERDICTS[v][2] if count > 1 else v}" for v, count in counts.items() if count]
+    counts = {verdict: (found == verdict).sum() for verdict in PLURALS}
+    parts = [f"{count} {PLURALS[v] if count > 1 else v}" for v, count in counts.items() if count]
     return f"{len(found)} claim{'s' * (len(found) != 1)}{': ' * bool(parts)}{', '.join(parts)}"
 
 
