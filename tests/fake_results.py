@@ -48,15 +48,15 @@ class FakeStudy:
         for name, factors, *aps in runs:
             for seed in self.seeds:
                 for on, ap in zip(("Synscapes", "Cityscapes"), aps, strict=True):
-                    rows += self._rows(experiment, name, seed, on, ap, factors)
-        return pd.DataFrame(rows)
+                    rows.append(self._rows(experiment, name, seed, on, ap, factors))
+        return pd.concat(rows, ignore_index=True)
 
     def _rows(self, experiment, name, seed, on, ap, factors):
         run = f"{experiment}/{name}/{seed}"
         common = {"experiment": experiment, "trained on": name, "run": run, "seed": seed, "evaluated on": on} | factors
         if ap is None:
-            state = "diverged at iteration 15"
-            return [common | {"state": state, "class": c, "ap": np.nan, "low": np.nan, "high": np.nan} for c in NAMES]
+            nothing = dict.fromkeys(("ap", "low", "high"), np.nan)
+            return pd.DataFrame(common | {"state": "diverged at iteration 15", "class": NAMES} | nothing)
         own = np.random.default_rng(list((run + on).encode()))
         shared = np.random.default_rng(list(on.encode())).normal(0, 1.2, (self.resamples, 8))
         of_class = (ap if np.ndim(ap) else ap * self.factor) + own.normal(0, self.noise, 8)
@@ -64,10 +64,7 @@ class FakeStudy:
         value, drawn = (np.concatenate([part, part.mean(-1, keepdims=True)], -1) for part in (of_class, drawn))
         self.known[run, on] = Draws(value / 100, (drawn / 100).astype(np.float32), on)
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-        return [
-            common | {"state": "done", "class": c, "ap": value[k], "low": low[k], "high": high[k]}
-            for k, c in enumerate(NAMES)
-        ]
+        return pd.DataFrame(common | {"state": "done", "class": NAMES, "ap": value, "low": low, "high": high})
 
 
 def _threshold(t):

@@ -21,6 +21,8 @@ from tests.test_layers import imported
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "packaging" / "detectron2"
 LOCAL = "./packaging/detectron2"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ASKED_FOR = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["dev"]]
 
 
 @pytest.fixture
@@ -63,11 +65,9 @@ def test_every_requirement_is_pinned_exactly(pins):
 
 
 def test_pyproject_asks_for_nothing_that_is_not_pinned(pins, backend):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     recipe = tomllib.loads((RECIPE / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
-    wanted += [*project["build-system"]["requires"], *recipe["build-system"]["requires"], *backend.DEPENDENCIES]
-    for requirement in map(Requirement, wanted):
+    built_with = [*PROJECT["build-system"]["requires"], *recipe["build-system"]["requires"], *backend.DEPENDENCIES]
+    for requirement in map(Requirement, [*ASKED_FOR, *built_with]):
         if requirement.name == backend.NAME:
             assert requirement.specifier.contains(backend.VERSION)
             continue
@@ -76,9 +76,7 @@ def test_pyproject_asks_for_nothing_that_is_not_pinned(pins, backend):
 
 
 def test_every_imported_package_is_asked_for():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    declared = {canonicalize_name(Requirement(requirement).name) for requirement in wanted}
+    declared = {canonicalize_name(Requirement(requirement).name) for requirement in ASKED_FOR}
     distributions = importlib.metadata.packages_distributions()
     sources = [*(path for name in ("synlib", "tests", "benchmarks") for path in (ROOT / name).rglob("*.py"))]
     for path in [*sources, *ROOT.glob("*.py")]:
@@ -92,7 +90,7 @@ def test_conda_environment_refers_to_the_same_pins():
     python, pip, packages = environment["dependencies"]
     assert pip == "pip"
     assert packages == {"pip": ["-r requirements.txt", "-e ."]}
-    requires = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    requires = PROJECT["project"]["requires-python"]
     assert Requirement(f"python{requires}").specifier.contains(python.removeprefix("python="))
 
 

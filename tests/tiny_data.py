@@ -58,14 +58,10 @@ def write_synscapes(root: Path, images: int = 5) -> Path:
 
 def write_urbansyn(root: Path, boxes: list | dict | None = None) -> Path:
     """One image: train ids of a road with a car, a far car, a motorcycle; colours (1, 2, 3), (0, 0, 9), (255, 0, 0)."""
-    train_ids = np.zeros((4, 6), np.uint8)
-    colors = np.zeros((4, 6, 3), np.uint8)
-    for train_id, rgb, box in (
-        (13, (1, 2, 3), np.s_[0:2, 0:3]),
-        (13, (0, 0, 9), np.s_[3, 5]),
-        (17, (255, 0, 0), np.s_[3, 0:2]),
-    ):
-        train_ids[box], colors[box] = train_id, rgb
+    train_ids, colors = np.zeros((4, 6), np.uint8), np.zeros((4, 6, 3), np.uint8)
+    train_ids[0:2, 0:3], colors[0:2, 0:3] = 13, (1, 2, 3)
+    train_ids[3, 5], colors[3, 5] = 13, (0, 0, 9)
+    train_ids[3, 0:2], colors[3, 0:2] = 17, (255, 0, 0)
     train_ids[0, 5], colors[0, 5] = 255, (4, 4, 4)  # unlabelled, though with a colour
     save(root / "rgb/rgb_0001.png", photo(4, 6, 1))
     save(root / "ss/ss_0001.png", train_ids)

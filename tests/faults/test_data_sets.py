@@ -33,10 +33,7 @@ BAD_CLASSES = [
     [26, 26],
     {"7": 26, "07": 32},
 ]
-BAD_META = [
-    *(json.dumps({"instance": {"class": bad}}) for bad in BAD_CLASSES),
-    '{"instance": {"class": {"7": 26, "7": 3}}}',
-]
+BAD_META = [json.dumps({"instance": {"class": bad}}) for bad in BAD_CLASSES]
 CAR = {"color": [1, 2, 3], "label": "car"}
 BAD_BOXES = [
     CAR, [{"color": [1, 2, 3]}], [{"label": "car"}], [CAR, CAR | {"label": "bus"}],
@@ -94,7 +91,7 @@ SYNSCAPES = (
     File("img/rgb/2.png", PNG | {"name": {n: renamed(n) for n in ("02.png", "two.png")}}, LINKED, COLORS),
     File("img/class/2.png", PNG | BEYOND),
     File("img/instance/2.png", PNG | {"unknown instance": {"unknown": one_pixel(1, 2, 3)}}, ("unknown",)),
-    File("meta/2.json", metadata(*BAD_META)),
+    File("meta/2.json", metadata(*BAD_META, '{"instance": {"class": {"7": 26, "7": 3}}}')),
 )
 JPEG = {name: PNG[name] for name in ("missing", "unreadable", "size")} | {
     "not a JPEG": PNG["empty file"] | {name: PNG["not a PNG"][name] for name in ("other format", "web page")},

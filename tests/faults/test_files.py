@@ -126,9 +126,7 @@ READERS = {
     "manifest of a tree": Reader(
         "harmonized/harmonized.json", lambda path: len(cityscapes.read_images(path.parent, "train")), {"missing": 4}
     ),
-    "toy manifest": Reader(
-        "toy/toyscapes.json", lambda path: toyscapes.write_cityscapes(path.parent, **TOY), folder=True
-    ),
+    "drawn": Reader("toy/toyscapes.json", lambda path: toyscapes.write_cityscapes(path.parent, **TOY), folder=True),
     "instance table": Reader("tables/*.parquet", lambda path: table(path.parents[1]), REPLACED, folder=True),
     "fingerprint": Reader("tables/fingerprint-*.txt", lambda path: table(path.parents[1]), REPLACED),
     "submission": Reader("out.zip", submission, damages=BINARY),

@@ -48,16 +48,16 @@ def smoke(place: Path, **settings: object) -> Profile:
 
 
 real_data = functools.partial(tiny_data.write_cityscapes, train=2, val=1)
-raw_data = tiny_data.write_synscapes
+raw = tiny_data.write_synscapes
 
 
 def of_study(place: Path, **settings: str) -> Study:
     """Of 3 real and 5 synthetic images."""
-    domains = {"data.cityscapes": real_data(place / "real"), "data.synthetic.root": raw_data(place / "raw")}
+    domains = {"data.cityscapes": real_data(place / "real"), "data.synthetic.root": raw(place / "raw")}
     return Study.open(smoke(place, **domains | settings))
 
 
-def with_setting(name: str, use: Callable[[Study], Path | None]) -> Callable[[Path, str], Path | None]:
+def setting(name: str, use: Callable[[Study], Path | None]) -> Callable[[Path, str], Path | None]:
     return lambda place, value: use(of_study(place, **{name: value}))
 
 
@@ -107,26 +107,22 @@ def sample(study: Study) -> None:
 
 
 OPTIONS = {
-    "data.cityscapes": Option(with_setting("data.cityscapes", lambda study: study.sources.roots["real"]), real_data),
-    "training on data.cityscapes": Option(with_setting("data.cityscapes", sample), real_data),
-    "data.synthetic.root": Option(
-        with_setting("data.synthetic.root", lambda study: study.sources.raw["synthetic"]), raw_data
-    ),
+    "data.cityscapes": Option(setting("data.cityscapes", lambda study: study.sources.roots["real"]), real_data),
+    "training on data.cityscapes": Option(setting("data.cityscapes", sample), real_data),
+    "data.synthetic.root": Option(setting("data.synthetic.root", lambda study: study.sources.raw["synthetic"]), raw),
     "execution.imagenet_weights": Option(
-        with_setting("execution.imagenet_weights", lambda study: Path(study.execution().imagenet_weights)), Path.touch
+        setting("execution.imagenet_weights", lambda study: Path(study.execution().imagenet_weights)), Path.touch
     ),
     "--on": Option(lambda place, value: Path(of_study(place).sources.evaluation_set(value).root), real_data),
     "verify ROOT": Option(lambda place, value: command("verify", value), real_data),
-    "harmonize SOURCE": Option(
-        lambda place, value: command("harmonize", value, place / "out", "--workers", "1"), raw_data
-    ),
+    "harmonize SOURCE": Option(lambda place, value: command("harmonize", value, place / "out", "--workers", "1"), raw),
     "--profile": Option(
         lambda place, value: command("toyscapes", "--profile", f"{value}/m.yaml", "--set", f"data.folder={place}/toy"),
         lambda path: (path.mkdir(), (path / "m.yaml").write_text(PROFILE)),
     ),
     "--runs": Option(listed, lambda path: RunStore(path).run(SPEC).create(SPEC)),
     "harmonize TARGET": Option(
-        lambda place, value: command("harmonize", raw_data(place / "raw"), value, "--workers", "1"),
+        lambda place, value: command("harmonize", raw(place / "raw"), value, "--workers", "1"),
         left="harmonized.json",
     ),
     "--set data.folder": Option(draw, left="cityscapes/toyscapes.json"),

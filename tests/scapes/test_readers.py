@@ -19,6 +19,7 @@ from synlib.curation.harmonize import DATASETS, count_table, harmonize_dataset
 from tests import tiny_data
 
 COLUMNS = ["dataset", "split", "image_id", "image_path", "instance_path", "label_path"]
+TWO_AND_ONE = functools.partial(tiny_data.write_cityscapes, train=2, val=1)
 
 
 def test_cityscapes_table(tmp_path):
@@ -87,9 +88,8 @@ def test_splits_that_do_not_do(there, splits, message):
 
 def test_urbansyn_labels(tmp_path):
     boxes = [{"color": [1, 2, 3, 255], "label": "Car"}, {"color": [255, 0, 0], "label": "bicycle"}]
-    class_map, instance_map, classes = URBANSYN.read_labels(
-        URBANSYN.read_images(tiny_data.write_urbansyn(tmp_path, boxes)).iloc[0].to_dict()
-    )
+    (row,) = URBANSYN.read_images(tiny_data.write_urbansyn(tmp_path, boxes)).to_dict("records")
+    class_map, instance_map, classes = URBANSYN.read_labels(row)
     assert np.unique(class_map).tolist() == [0, 7, CAR, MOTORCYCLE] and class_map[0, 5] == 0
     assert instance_map[0, 0] == 1 + 256 * 2 + 65536 * 3 and instance_map[2, 2] == 0
     # The listed ones have the class of the list, the other car that of its pixels, the unlabelled colour none.
@@ -206,9 +206,6 @@ def without(pattern: str):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     return remove
-
-
-TWO_AND_ONE = functools.partial(tiny_data.write_cityscapes, train=2, val=1)
 
 
 def renumbered(root: Path) -> None:

@@ -23,6 +23,7 @@ from synlib.study.study import Study
 from tests.fake_results import FakeStudy
 
 HEIGHT, WIDTH = 20, 40
+FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -116,7 +117,7 @@ def test_a_picture_is_shown_at_the_width_asked_for():
 def ground_truth() -> np.ndarray:
     """Two cars, a tiny car, a group of persons, on a road."""
     ids = np.full((HEIGHT, WIDTH), 7, np.uint16)
-    ids[2:12, 2:12], ids[2:12, 20:30], ids[0, 0], ids[14:20, 0:12] = 26000, 26001, 26002, 24
+    ids[FIRST], ids[SECOND], ids[0, 0], ids[14:20, 0:12] = 26000, 26001, 26002, 24
     return ids
 
 
@@ -127,9 +128,6 @@ def detections(*found) -> Detections:
         mask[box] = True
     categories = [CLASSES.index(name) for name, _, _ in found]
     return from_masks("a", (HEIGHT, WIDTH), categories, [score for _, score, _ in found], masks)
-
-
-FIRST, SECOND = np.s_[2:12, 2:12], np.s_[2:12, 20:30]
 
 
 @pytest.fixture

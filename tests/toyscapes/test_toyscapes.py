@@ -115,12 +115,8 @@ def test_synscapes_boxes(synscapes_root):
             if len(x) == 0:
                 assert tables["occluded"][key] == 1
             if classes[int(key)] == 26 and tables["truncated"][key] == 0 and box["zmin"] > 5:
-                frame = {name: np.array(edge) for name, edge in tables["bbox3d"][key].items()}
-                corners = [
-                    frame["origin"] + i * frame["x"] + j * frame["y"] + k * frame["z"]
-                    for i in (0, 1) for j in (0, 1) for k in (0, 1)
-                ]  # fmt: skip
-                ahead, left, up = np.array(corners).T
+                origin, *edges = (np.array(tables["bbox3d"][key][name]) for name in ("origin", "x", "y", "z"))
+                ahead, left, up = np.transpose([origin + corner @ np.array(edges) for corner in np.ndindex(2, 2, 2)])
                 u = lens["u0"] - left * lens["fx"] / ahead
                 v = lens["v0"] - (up - meta["camera"]["extrinsic"]["z"]) * lens["fy"] / ahead
                 seen = np.array([u.min() / 192, v.min() / 96, u.max() / 192, v.max() / 96])
