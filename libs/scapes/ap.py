@@ -22,8 +22,7 @@ from scapes.match import OVERLAPS, Records
 
 MEAN = "mean"  # the mean over classes, in the column ``class``
 NAMES = (*CLASSES, MEAN)
-IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE = 0, 1, 2, 3
-"""What becomes of a detection at an overlap; a duplicate is a false positive too."""
+IGNORED, FALSE_POSITIVE, DUPLICATE, TRUE_POSITIVE = range(4)  # of a detection; a duplicate is a false positive too
 Bands = Mapping[str, tuple[float, float]]  # name -> half-open range of area [low, high) in pixels
 
 
@@ -103,10 +102,18 @@ def _curve_area(scores: np.ndarray, is_true: np.ndarray, weights: np.ndarray, tr
     return (precision * (recall[2:] - recall[:-2])).sum(0) / 2
 
 
-def mean_ap(ap: np.ndarray) -> float:
-    """Mean over classes with ground truth and the overlaps in ``ap``, (8, 10) or (8,); NaN if there are none."""
-    known = ap[~np.isnan(ap)]
-    return float(known.mean()) if len(known) else float("nan")
+def precision_recall(records: Records) -> pd.DataFrame:
+    """Precision and recall at overlap 0.5 of the detections from a score on: one row per class and score.
+
+    Columns: ``category``, ``score`` (falling), ``precision``, ``recall`` (fractions; recall: NaN without ground truth).
+    """
+    outcome, truths = outcomes(records)[:, 0], pd.Series(counts(records)["truths"])
+    found = pd.DataFrame(records.predictions).assign(true=outcome == TRUE_POSITIVE)[outcome != IGNORED]
+    found = found.sort_values(["category", "score"], ascending=[True, False])
+    true = found.groupby("category")["true"]
+    found["precision"] = true.cumsum() / (true.cumcount() + 1)
+    found["recall"] = true.cumsum() / found["category"].map(truths)
+    return found.drop_duplicates(["category", "score"], keep="last")[["category", "score", "precision", "recall"]]
 
 
 def summary(ap: np.ndarray) -> np.ndarray:

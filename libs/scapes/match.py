@@ -104,7 +104,7 @@ def match_image(
     instances = image_instances(instance_map, where)
     truths = require_fields(instances, TRUTH)
     truths["evaluated"] = ~instances["crowd"] & (instances["area_px"] >= min_area_px)
-    pixels = _shared_pixels(instance_map, detections, truths)
+    pixels = shared_pixels(instance_map, detections, truths)
     predictions = _compare(pixels, detections, truths, min_area_px)
     if band > 0:
         width = max(1, round(band * np.hypot(*detections.size)))
@@ -132,7 +132,7 @@ def _band_iou(instance_map: np.ndarray, instance: np.void, detections: Detection
     return np.count_nonzero(bands[0] & bands[1]) / np.count_nonzero(bands[0] | bands[1])
 
 
-def _shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray) -> np.ndarray:
+def shared_pixels(instance_map: np.ndarray, detections: Detections, truths: np.ndarray) -> np.ndarray:
     """Pixels that each detection shares with each ground truth, with void and with all else, int64 ``(N, K + 2)``."""
     # Look-up table from pixel values to these, (65536,), in the type that bincount works in
     bins = np.full(2**16, len(truths) + 1, np.intp)

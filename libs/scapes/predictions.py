@@ -19,17 +19,11 @@ from scapes.labels import CLASSES
 
 IMAGES_PER_ROW_GROUP = 16
 
-_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("category", pa.list_(pa.int8())),
-        ("score", pa.list_(pa.float32())),
-        ("boxes", pa.list_(pa.list_(pa.int32(), 4))),
-        ("masks", pa.list_(pa.binary())),
-    ]
-)
+_SCHEMA = pa.schema({
+    "image_id": pa.string(), "height": pa.int32(), "width": pa.int32(),
+    "category": pa.list_(pa.int8()), "score": pa.list_(pa.float32()),
+    "boxes": pa.list_(pa.list_(pa.int32(), 4)), "masks": pa.list_(pa.binary()),
+})  # fmt: skip
 
 
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch.nn import functional as F
 
-from scapes.ap import average_precision, counts, mean_ap
+from scapes.ap import average_precision, counts, summary
 from scapes.bootstrap import read_draws
 from scapes.match import match_data_set, write_records
 from scapes.predictions import Detections, read_predictions, write_predictions
@@ -120,5 +120,5 @@ def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, A
     write_records(folder / "records.npz", records)
     read_draws(folder / "records.npz")  # makes and keeps draws.npz
     ap = average_precision(records)
-    known = {"ap": ap, "mean": mean_ap(ap), "ap50": mean_ap(ap[:, 0])}
+    known = {"ap": ap} | dict(zip(("mean", "ap50"), summary(ap)[-1], strict=True))
     return {name: np.where(np.isnan(values), None, values).tolist() for name, values in known.items()} | counts(records)

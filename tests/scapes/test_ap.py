@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from scapes import ap, png
-from scapes.ap import ap_by_size, average_precision, counts, mean_ap, outcomes, thirds
+from scapes.ap import ap_by_size, average_precision, counts, outcomes, precision_recall, thirds
 from scapes.bootstrap import MEAN, NAMES, summary
 from scapes.files import BadFile
 from scapes.labels import CLASSES, LABEL_IDS
@@ -54,7 +54,7 @@ def test_equals_the_official_evaluator(tmp_path, block):
             expected = reference(paths, predictions, min_area_px)
         found = average_precision(pool(matched(paths, detections, min_area_px=min_area_px)))
         np.testing.assert_allclose(found, expected[0], rtol=0, atol=1e-12, err_msg=f"seed {seed}")
-        means = [mean_ap(found), mean_ap(found[:, 0])]
+        means = summary(found)[-1].tolist()
         averages = [expected[1]["allAp"], expected[1]["allAp50%"]]
         np.testing.assert_allclose(means, averages, rtol=0, atol=1e-12, err_msg=f"seed {seed}")
         per_class = [expected[1]["classes"][name]["ap"] for name in CLASSES]
@@ -109,7 +109,7 @@ def test_all_predictions_ignored_is_zero(tmp_path):
     assert reference([tmp_path / "a.png"], [predictions], 4) is None
     result = average_precision(match_image(frame, as_detections("a", frame, predictions), min_area_px=4))
     assert result[0].tolist() == [0.0] * 10
-    assert mean_ap(result) == 0.0
+    assert summary(result)[-1, 0] == 0.0
 
 
 def test_counts_by_hand():
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_named():
         with pytest.raises(ValueError, match=message):
             act(*given)
     nothing = average_precision(match_image(np.full((20, 20), 7, np.uint16), Detections("a", (20, 20), [], [], [], [])))
-    assert np.isnan(nothing).all() and np.isnan(mean_ap(nothing))
+    assert np.isnan(nothing).all() and np.isnan(summary(nothing)).all()
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -226,3 +226,15 @@ def test_thirds_hold_as_many_each():
     assert ap_by_size(record, thirds(record)).query("`class` == 'mean'")["count"].tolist() == [2, 2, 2]
     with pytest.raises(ValueError, match="no evaluated ground truth"):
         thirds(match_image(frame, as_detections("a", frame, []), min_area_px=1000))
+
+
+def test_the_area_under_precision_and_recall_is_ap50(tmp_path):
+    """Each precision counts for half the way to both its neighbours, and the curve starts at precision 1, recall 0."""
+    for seed in range(20):
+        paths, _, detections = draw_data_set(np.random.default_rng(seed), tmp_path, 3)
+        records = pool(matched(paths, detections, min_area_px=4))
+        for category, rows in precision_recall(records).groupby("category"):
+            assert (rows["score"].diff().dropna() < 0).all()
+            precision, recall = [1, *rows["precision"]], np.pad([0, *rows["recall"]], 1, mode="edge")
+            area = (precision * (recall[2:] - recall[:-2])).sum() / 2
+            assert area == pytest.approx(average_precision(records)[category, 0], abs=1e-12, nan_ok=True)
