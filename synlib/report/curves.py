@@ -17,18 +17,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scapes.ap import ap_by_size, thirds
+from scapes.ap import precision_recall as score_curves
 from scapes.bootstrap import NAMES
+from scapes.labels import CLASSES
 from scapes.match import read_records
 from synlib import paper
+from synlib.report.errors import SURE
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band, published
 from synlib.report.limits import range_text
 from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.folder import RunDir
-from synlib.runs.store import RunStore
+from synlib.runs.store import HOME, RunStore
 from synlib.section import check
 from synlib.spec import RunSpec, ScheduleSpec
 
-MOMENTUM_LOOKS = cycler(  # of rising ones: 0 and 0.9 as in the paper; a curve under another is still seen
+LOOKS = cycler(  # of curves that may lie on one another: all are seen; of momenta 0 and 0.9 as in the paper
     color=["#e69f00", "#0072b2", "#009e73", "#cc79a7"], marker=list("so^D"), linestyle=["--", "-", ":", "-."],
     linewidth=[3, 1.5, 2.5, 1], markersize=[8, 5, 7, 4],
 )  # fmt: skip
@@ -131,7 +134,7 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, *, effective: bool = 
     unit = baseline.base_lr / paper.BASELINE["learning_rate"]
     figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained", subplot_kw={"xscale": "log"})
     figure.tooltips = {}
-    for (momentum, marks), look in zip(table.groupby("momentum"), MOMENTUM_LOOKS(), strict=False):
+    for (momentum, marks), look in zip(table.groupby("momentum"), LOOKS(), strict=False):
         figure.tooltips |= _momentum_curve(axis, momentum, marks.sort_values("x"), look)
         if momentum in paper.BEST_LEARNING_RATE:
             best = unit * paper.BEST_LEARNING_RATE[momentum] / (1 - momentum) ** effective
@@ -190,6 +193,26 @@ def losses(runs: Collection[tuple[str, RunSpec | str]], store: RunStore) -> Figu
     axes[1].set(yscale="log", ylabel="learning rate", xscale="log", xlabel="iterations")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5, frameon=False)
     return named(figure, "losses", losses=pd.concat(tables))
+
+
+@style()
+def precision_recall(runs: Collection[tuple[str, RunSpec | str]], store: RunStore, on: str = HOME) -> Figure:
+    """Precision against recall at overlap 0.5 by class, on the evaluation set ``on``, of ``runs``: (name, spec or id).
+
+    From the surest detection on; a mark is at the last one with a score of :data:`~synlib.report.errors.SURE` or more.
+    """
+    figure, axes = plt.subplots(2, 4, figsize=(9.5, 5), layout="constrained", sharex=True, sharey=True)
+    tables = {name: score_curves(read_records(store.run(run).evaluation(on) / "records.npz")) for name, run in runs}
+    for (name, table), look in zip(tables.items(), LOOKS(), strict=False):
+        for category, axis in enumerate(axes.flat):
+            rows = table[table["category"] == category]
+            marked = np.flatnonzero(rows["score"] >= SURE)[-1:].tolist()
+            axis.plot(rows["recall"], rows["precision"], markevery=marked, label=name, **look)
+            axis.set(title=CLASSES[category], xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1])
+    figure.supxlabel(f"recall on {on}: share of instances that are found (mark: score {SURE})", fontsize=9)
+    figure.supylabel("precision: share of detections that are right", fontsize=9)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return named(figure, "precision_recall", precision_recall=pd.concat(tables, names=["name"]).reset_index("name"))
 
 
 def _metrics(run: RunDir) -> pd.DataFrame:

@@ -7,7 +7,7 @@ Tables 1 to 5 are made from results (:mod:`synlib.report.frames`) of the experim
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def table1(results: pd.DataFrame) -> Styler:
     """Table 1 (section 3.3): AP by training set (rows) and evaluation set, and what is kept on the other data set."""
     table = _beside(results, published()["table1"], ["trained on"], "evaluated on")
     for whose in ("ours", "paper"):
-        ap = table.xs(whose, axis=1, level=1)
+        ap = table.xs(whose, axis=1, level=1).astype(float)
         own = np.diag(ap)  # rows and columns have the same order
         table["kept (%)", whose] = 100 * (ap.sum(axis=1, skipna=False) - own) / np.where(own > 0, own, np.nan)
     return shown(table, "table1")
@@ -73,7 +73,7 @@ def table4(results: pd.DataFrame) -> Styler:
     best = best_within(found, list(allowed))
     ap, added = zip(*paper.TABLE4.values(), strict=True)
     columns = {
-        ("best AP", "ours"): best["ap"],
+        ("best AP", "ours"): linked(best),
         ("best AP", band(found)): intervals(best, found["seeds"].max()),
         ("best AP", "paper"): ap,
         ("synthetic images added", "ours"): best["added"].map("{:,.0f}".format, na_action="ignore"),
@@ -195,8 +195,23 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
     table = store.table(planned).set_index("run")
     table["name"] = table.index.map({item.spec.run_id: item.name for item in reversed(planned)})
     styled = shown(table[["name", "trained on", "seed", "iterations", "epochs", "state"]])
+    styled.format_index('<span id="{0}">{0}</span>'.format)  # where :class:`Linked` numbers lead to
     left = [{"selector": "", "props": "text-align: left"}]  # of the heading, too
     return styled.set_table_styles(dict.fromkeys(["name", "trained on", "state"], left))
+
+
+class Linked(float):
+    """An AP that knows its ``runs``, ids separated by blanks: :func:`shown` links it to the first in :func:`runs`."""
+
+    def __new__(cls, ap: float, runs: str) -> Self:
+        number = super().__new__(cls, ap)
+        number.runs = runs
+        return number
+
+
+def linked(table: pd.DataFrame) -> pd.Series:
+    """The columns ``ap`` and ``run`` as one of :class:`Linked` numbers; without a run, as missing ones."""
+    return pd.Series([*map(Linked, table["ap"], table["run"])], table.index, dtype=object)
 
 
 def shown(table: pd.DataFrame, name: str = "table") -> Styler:
@@ -205,7 +220,8 @@ def shown(table: pd.DataFrame, name: str = "table") -> Styler:
     def text(value: Any) -> str:
         if isinstance(value, str):
             return value
-        return f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
+        text = f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
+        return f'<a href="#{value.runs[:12]}" title="run {value.runs}">{text}</a>' if hasattr(value, "runs") else text
 
     styled = table.style.format(text, na_rep="–", escape="html")
     hidden = isinstance(table.index, pd.RangeIndex)
@@ -221,7 +237,7 @@ def _beside(results: pd.DataFrame, papers: pd.DataFrame, rows: list[str], column
     found = across_seeds(results, [name for name in keys if name != "evaluated on"])
     table = papers.merge(found, "left", keys, suffixes=(" in the paper", "")).set_index(keys)
     ends = intervals(table, found["seeds"].max())
-    table = pd.DataFrame({"ours": table["ap"], band(found): ends, "paper": table["ap in the paper"]})
+    table = pd.DataFrame({"ours": linked(table), band(found): ends, "paper": table["ap in the paper"]})
     order = pd.MultiIndex.from_product([table.index.unique(columns), table.columns], names=[columns, ""])
     return table.unstack().swaplevel(axis=1).reindex(table.index.droplevel(-1).unique())[order]
 

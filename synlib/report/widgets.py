@@ -6,7 +6,7 @@ Images are uint8 (H, W, 3) RGB arrays, instance ids integer arrays (H, W).
 import base64
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -16,10 +16,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 
-from scapes import ap, cityscapes, match, predictions
-from scapes.instances import image_instances
-from scapes.labels import CATEGORY_OF_LABEL, CLASSES, INSTANCE_BASE, LABEL_IDS, label_of_instance
+from scapes import cityscapes, match, predictions
+from scapes.labels import CATEGORY_OF_LABEL, CLASSES, label_of_instance
 from synlib.curation.prune import removed_from
+from synlib.report.errors import FALSE, INEXACT, MISSED, SURE, by_image, compared
 from synlib.report.figures import read, training_image
 from synlib.report.pictures import fit, outline, paint
 from synlib.report.style import CLASS_COLORS
@@ -30,9 +30,6 @@ from synlib.study.study import Study
 IMAGES = 40  # of a data set that the chooser of :func:`removal_explorer` offers
 SHOWN_PX = 960  # width of a picture; larger images are reduced to it and smaller ones magnified
 WRONG = (255, 225, 0)  # yellow: none of the classes' colours is near it
-SURE = 0.5  # the score from which detections count where images are ordered
-MISSED, FALSE = "missed", ("wrong class", "inexact", "background", "duplicate")  # kinds of false detections
-INEXACT = 0.1  # the overlap from which a detection is an inexact one of an instance of its class
 HTML = Environment(loader=PackageLoader("synlib.report"), autoescape=True).get_template("widgets.j2").module
 NAMED = {"style": {"description_width": "8em"}, "layout": {"width": "32em"}}
 
@@ -95,7 +92,7 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
     place = ipywidgets.BoundedIntText(1, min=1, description="image (1: worst)", **NAMED)
     score = ipywidgets.FloatSlider(SURE, min=0, max=1, step=0.01, description="score from", **NAMED)
     images = lru_cache(lambda on: cityscapes.read_images(on.root, on.split).set_index("image_id"))
-    ranked = lru_cache(lambda run, on: errors(match.read_records(run.evaluation(on.name) / "records.npz")))
+    ranked = lru_cache(lambda run, on: by_image(match.read_records(run.evaluation(on.name) / "records.npz")))
 
     @lru_cache(maxsize=8)
     def load(run, on, image_id: str) -> tuple:
@@ -117,14 +114,6 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
     return Explorer([first, second, chosen, place, score], draw)
 
 
-def errors(records: match.Records) -> pd.Series:
-    """Missed instances and false detections with a score from :data:`SURE` on, by image id; the most come first."""
-    change = np.array([0, 1, 1, -1])[ap.outcomes(records)[:, 0]]  # ignored, false, duplicate; right: one missed less
-    weights = records.truths["evaluated"], change * (records.predictions["score"] >= SURE)
-    counts = [np.bincount(*pair, len(records.image_id)) for pair in zip(records.images, weights, strict=True)]
-    return pd.Series(sum(counts), records.image_id).sort_values(ascending=False, kind="stable")
-
-
 @dataclass
 class Tooltips:
     """A figure whose marks say what they are when the mouse is on them; the figure alone where HTML is not trusted.
@@ -142,30 +131,6 @@ class Tooltips:
         png = base64.b64encode(file.getvalue()).decode()
         shown = HTML.figure(self.figure.name, "png", png, size.round().astype(int), marks)
         return {"text/html": shown, "image/png": png, "text/plain": f"({self.figure.name})"}
-
-
-def compared(instance_ids: np.ndarray, detections: predictions.Detections, min_area_px: int) -> tuple:
-    """The instances of an image and its detections with a pixel, compared at overlap 0.5: a table of each, and a map.
-
-    Columns of both: ``instance_id``, ``category``, ``area_px``, ``x0``, ``y0``, ``x1``, ``y1``. Of instances:
-    ``evaluated``, ``crowd``. Of detections: ``score``, ``truth``, ``kind`` (right, ignored or one of :data:`FALSE`).
-    The map, int32 (H, W), has the instance ids of the detections, the surest on top.
-    """
-    records = match.match_image(instance_ids, detections, min_area_px=min_area_px)
-    truths = pd.DataFrame(image_instances(instance_ids)).assign(evaluated=records.truths["evaluated"])
-    crops = [(*box, mask) for box, mask in zip(detections.boxes, detections.masks, strict=True) if mask.any()]
-    found = pd.DataFrame(records.predictions).join(pd.DataFrame(crops, columns=["x0", "y0", "x1", "y1", "mask"]))
-    found["instance_id"] = np.array(LABEL_IDS)[found["category"]] * INSTANCE_BASE + found.index
-    detected = np.zeros(instance_ids.shape, np.int32)
-    for row in found.sort_values("score", kind="stable").itertuples():
-        detected[row.y0 : row.y1, row.x0 : row.x1][row.mask] = row.instance_id
-    # As if they were of each class in turn: whether they overlap an instance of any
-    as_class = [replace(detections, category=np.full(len(detections), k)) for k in range(len(CLASSES))]
-    any_iou = np.max([match.match_image(instance_ids, other).predictions["iou"] for other in as_class], axis=0)
-    false = np.select([any_iou > match.OVERLAPS[0], found["iou"] >= INEXACT], FALSE[:2], FALSE[2])
-    outcome = ap.outcomes(records)[:, 0]  # of each, whatever less sure ones there are
-    found["kind"] = np.where(outcome == ap.FALSE_POSITIVE, false, np.array(["ignored", "", FALSE[3], "right"])[outcome])
-    return truths, found, detected
 
 
 def prediction_panels(image: np.ndarray, ids: np.ndarray, tables: tuple, score: float) -> tuple[str, list[tuple]]:

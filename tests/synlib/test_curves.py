@@ -9,8 +9,9 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 
+from scapes.ap import precision_recall
 from scapes.labels import CLASSES
-from scapes.match import PREDICTION, TRUTH, Records, write_records
+from scapes.match import PREDICTION, TRUTH, Records, read_records, write_records
 from synlib import paper
 from synlib.report import curves, figures, tables
 from synlib.report.figures import removal_sample
@@ -200,6 +201,19 @@ def test_losses_are_those_of_the_last_training_and_end_where_a_run_diverged(tmp_
     (store.run("new").path / "metrics.json").write_text('{"iter')
     with pytest.raises(ValueError, match=r"new/metrics\.json: found Unmatched .*, expected a JSON object per line"):
         curves.losses([("mine", "new")], store)
+
+
+def test_precision_and_recall_end_at_the_last_detection_with_a_mark_where_they_are_no_longer_sure(trained):
+    names = [("one", trained.run.path.name), ("other", trained.planned[0].spec)]
+    figure = curves.precision_recall(names, trained.study.store, "Synscapes")
+    found = precision_recall(read_records(trained.run.evaluation("Synscapes") / "records.npz"))
+    assert len(found) > 8
+    for category, axis in enumerate(figure.axes):
+        rows = found[found["category"] == category]
+        drawn = line(axis, "one")
+        np.testing.assert_array_equal(drawn.get_xydata(), rows[["recall", "precision"]])
+        assert drawn.get_markevery() == ([(rows["score"] >= 0.5).sum() - 1] if (rows["score"] >= 0.5).any() else [])
+        line(axis, "other")
 
 
 def test_amounts_draws_ours_and_the_papers(one):

@@ -1,6 +1,7 @@
 """Tables 1 to 5 and those of section 4.1, from made-up results."""
 
 import itertools
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -268,7 +269,18 @@ def test_runs_have_their_names_in_the_experiment():
 
 
 def cells_of(styled):
-    return [cell.split(">", 1)[1].split("<")[0] for cell in styled.to_html().split('class="data')[1:]]
+    return re.findall('class="data[^>]*>(?:<a [^>]*>)?([^<]*)', styled.to_html())
+
+
+def test_a_number_leads_to_the_run_that_it_is_of(trained):
+    """A link to its row in the list of runs at the end of a page; all ids where the mouse is on it."""
+    first, second = (f'<a href="#{key}" title="run {key}">' for key in trained.results["run"].unique())
+    html = tables.table1(trained.results).to_html()
+    assert [html.count(link) for link in (first, second)] == [2, 2]
+    listed = tables.runs(trained.study.store, trained.planned).to_html()
+    assert all(f'id="{key}"' in listed for key in trained.results["run"])
+    seeds = pd.concat([trained.results, trained.results.assign(seed=1, run="0123456789ab")])
+    assert f'{first[:-2]} 0123456789ab">' in tables.table1(seeds).to_html()
 
 
 def test_boundary_ap_is_counted_from_the_stored_predictions(study, store, run_id="0123456789ab"):

@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
 from scapes import cityscapes, png
+from scapes.instances import image_instances
 from scapes.labels import CLASSES
 from scapes.match import match_image, pool
-from scapes.predictions import Detections, from_masks
+from scapes.predictions import Detections, from_masks, write_predictions
 from synlib.curation.prune import prune
-from synlib.report import curves, widgets
+from synlib.report import curves, errors, widgets
 from synlib.report.pictures import fit
 from synlib.report.style import CLASS_COLORS
 from synlib.spec import ScheduleSpec
@@ -121,13 +123,13 @@ def ground_truth() -> np.ndarray:
     return ids
 
 
-def detections(*found) -> Detections:
-    """Of (class, score, rows and columns)."""
-    masks = [np.zeros((HEIGHT, WIDTH), bool) for _ in found]
+def detections(*found, size=(HEIGHT, WIDTH)) -> Detections:
+    """Of (class, score, rows and columns or a mask)."""
+    masks = [np.zeros(size, bool) for _ in found]
     for mask, (_, _, box) in zip(masks, found, strict=True):
         mask[box] = True
     categories = [CLASSES.index(name) for name, _, _ in found]
-    return from_masks("a", (HEIGHT, WIDTH), categories, [score for _, score, _ in found], masks)
+    return from_masks("a", size, categories, [score for _, score, _ in found], masks)
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ def panels(monkeypatch):
     monkeypatch.setattr(widgets, "jpeg", lambda image: ("raw", image, (WIDTH, HEIGHT)))
 
     def made(found: Detections, score: float) -> tuple[str, list[np.ndarray], list[list[str]]]:
-        image, tables = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), widgets.compared(ground_truth(), found, 10)
+        image, tables = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), errors.compared(ground_truth(), found, 10)
         said, shown = widgets.prediction_panels(image, ground_truth(), tables, score)
         pages = [str(widgets.HTML.explorer([("", "", [item])], CLASS_COLORS)) for item in shown]
         return said, [item[1] for item in shown], [re.findall('title="(.*?)"', page) for page in pages]
@@ -169,9 +171,36 @@ def test_the_image_with_most_errors_is_the_worst():
     found = {"a": [("car", 0.9, FIRST)], "b": [("bus", 0.9, FIRST)], "c": [("car", 0.9, FIRST), ("car", 0.4, SECOND)]}
     found |= {"d": [("car", 0.9, FIRST), ("car", 0.8, FIRST), ("car", 0.7, SECOND)], "e": []}
     items = [replace(detections(*of_image), image_id=name) for name, of_image in found.items()]
-    errors = widgets.errors(pool(match_image(ground_truth(), item, min_area_px=10) for item in items))
-    assert errors.to_dict() == {"b": 3, "e": 2, "a": 1, "c": 1, "d": 1}
-    assert errors.index.tolist() == ["b", "e", "a", "c", "d"]
+    found = errors.by_image(pool(match_image(ground_truth(), item, min_area_px=10) for item in items))
+    assert found.to_dict() == {"b": 3, "e": 2, "a": 1, "c": 1, "d": 1}
+    assert found.index.tolist() == ["b", "e", "a", "c", "d"]
+
+
+def test_confusion_counts_each_detection_and_each_instance_that_is_missed(study, store):
+    """Of exact masks: a quarter each is right, of the next class, too unsure to count, and repeated."""
+    study = Study(study.profile.replace(runs=str(store.root)))
+    on, run = study.data.evaluation_sets()[0], study.store.run("0123456789ab")
+    expected = pd.DataFrame(0, [*CLASSES, *errors.FALSE[1:]], [*CLASSES, errors.MISSED])
+    items = []
+    for image in cityscapes.read_images(on.root, on.split).itertuples():
+        ids = png.read(image.instance_path, "gray 16")
+        table = pd.DataFrame(image_instances(ids)).query("not crowd and area_px >= @on.min_area_px")
+        found = []
+        for number, row in enumerate(table.itertuples()):
+            right, other, unsure, twice = (np.arange(4) == number % 4).tolist()
+            name, wrong = CLASSES[row.category], CLASSES[(row.category + 1) % len(CLASSES)]
+            found += [(wrong if other else name, 0.4 if unsure else 0.9, ids == row.instance_id)]
+            found += [(name, 0.8, ids == row.instance_id)] * twice
+            expected.loc[name, wrong] += other
+            expected.loc[name, name] += right or twice
+            expected.loc[name, errors.MISSED] += other or unsure
+            expected.loc["duplicate", name] += twice
+        items.append(replace(detections(*found, size=ids.shape), image_id=image.image_id))
+    write_predictions(run.evaluation(on.name) / "predictions.parquet", items)
+    assert expected.to_numpy().sum() > 20 and expected.loc["duplicate"].sum() > 0
+    found = errors.confusion(study, [run.path.name], on.name)
+    pd.testing.assert_frame_equal(found, expected, check_names=False)
+    assert not errors.confusion(study, []).to_numpy().any()
 
 
 def test_panels_show_the_detections_from_a_score_on_and_mark_errors(panels):
