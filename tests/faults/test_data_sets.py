@@ -1,10 +1,10 @@
 """Every file of a data set x every damage: what reads it refuses it in one sentence, and ``verify`` reports it."""
 
 import contextlib
-import functools
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,29 +100,25 @@ JPEG = {name: PNG[name] for name in ("missing", "unreadable", "size")} | {
 NO_CLASS = {"value": {"class": one_pixel(0, 0, 9, 1), "all": one_pixel(255, 255, 255, 255)}}
 BAD_CONFIG = ['{"labels": [{"name": "object--vehicle--car"}]}', '{"labels": [{}]}', '{"labels": 3}']
 USES = {
-    "cityscapes": (functools.partial(tiny_data.write_cityscapes, train=2, val=1, test=2), train, CITYSCAPES),
+    "cityscapes": (partial(tiny_data.write_cityscapes, train=2, val=1, test=2), train, CITYSCAPES),
     "synscapes": (tiny_data.write_synscapes, harmonize, SYNSCAPES),
-    "synscapes 2k": (tiny_data.write_synscapes, functools.partial(harmonize, variant="rgb-2k"), (
+    "synscapes 2k": (tiny_data.write_synscapes, partial(harmonize, variant="rgb-2k"), (
         File("img/rgb-2k/2.png", PNG, LINKED, COLORS),
     )),
-    "urbansyn": (tiny_data.write_urbansyn, functools.partial(harmonize, dataset="urbansyn", splits={"train": [1]}), (
+    "urbansyn": (tiny_data.write_urbansyn, partial(harmonize, dataset="urbansyn", splits={"train": [1]}), (
         File("rgb/rgb_0001.png", PNG, ("another byte",), COLORS),
         File("ss/ss_0001.png", PNG),
         File("panoptic/panoptic_0001.png", PNG, fine=("RGBA",)),
         File("bbox2d/bbox2d_0001.json", metadata(*map(json.dumps, BAD_BOXES)), fine=("empty object",)),
     )),
-    "bdd100k": (
-        functools.partial(tiny_data.write_street, layout=BDD100K), functools.partial(harmonize, dataset="bdd100k"), (
-            File("images/10k/val/a_1-b.jpg", JPEG),
-            File("labels/ins_seg/bitmasks/val/a_1-b.png", PNG | NO_CLASS, fine=("RGBA",)),
-        ),
-    ),
-    "vistas": (
-        functools.partial(tiny_data.write_street, layout=VISTAS), functools.partial(harmonize, dataset="vistas"), (
-            File("validation/v2.0/instances/a_1-b.png", PNG | {"PNG kind": KINDS, "value": {"all": one_pixel(65535)}}),
-            File("config_v2.0.json", metadata(*BAD_CONFIG)),
-        ),
-    ),
+    "bdd100k": (partial(tiny_data.write_street, layout=BDD100K), partial(harmonize, dataset="bdd100k"), (
+        File("images/10k/val/a_1-b.jpg", JPEG),
+        File("labels/ins_seg/bitmasks/val/a_1-b.png", PNG | NO_CLASS, fine=("RGBA",)),
+    )),
+    "vistas": (partial(tiny_data.write_street, layout=VISTAS), partial(harmonize, dataset="vistas"), (
+        File("validation/v2.0/instances/a_1-b.png", PNG | {"PNG kind": KINDS, "value": {"all": one_pixel(65535)}}),
+        File("config_v2.0.json", metadata(*BAD_CONFIG)),
+    )),
 }  # fmt: skip
 CASES = [
     pytest.param(write, use, file, kind, damage, id=f"{name}-{file.name}-{damage.encode('ascii', 'replace').decode()}")

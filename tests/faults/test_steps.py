@@ -28,8 +28,8 @@ from synlib.pointrend import worker
 from synlib.report import site
 from synlib.runs.folder import LAUNCHER_VARIABLE, RunDir
 from synlib.spec import EvaluationSet, Execution, RunSpec
-from tests import tiny_data
 from tests.faults.campaign import listing, sentence
+from tests.tiny_data import write_cityscapes, write_synscapes
 from tests.workers import make_run
 
 CHILDREN = multiprocessing.get_context("forkserver")  # PyTorch is imported once, and no thread of the tests is copied
@@ -39,14 +39,16 @@ SPEC = {
     "input": {"train_short_px": [64], "test_short_px": 64, "max_long_px": 128},
 }  # fmt: skip
 NAMES = ["01_harmonization", "02_pruning_study"]
+drawn = functools.partial(toyscapes.write_cityscapes, train=4, val=2, height=64, width=128, workers=1)
+four_images = functools.partial(write_cityscapes, train=4)
 
 
-def draw(place: Path, workers: int = 1) -> None:
-    toyscapes.write_cityscapes(place / "out", train=4 * workers, val=2, height=64, width=128, workers=workers)
+def draw(place: Path) -> None:
+    drawn(place / "out")
 
 
-def harmonize(place: Path, workers: int = 1) -> None:
-    harmonize_dataset(place / "in", place / "out", images="copy", workers=workers)
+def harmonize(place: Path) -> None:
+    harmonize_dataset(place / "in", place / "out", images="copy", workers=1)
 
 
 def count(place: Path) -> None:
@@ -66,52 +68,42 @@ def report(place: Path) -> None:
     site.build(place / "out", NAMES, profile="smoke", command="", figures=place / "in", now=NAMES)
 
 
-def run_folder(place: Path, iterations: int = 4, evaluate: bool = False) -> None:
+def run_folder(given: Path, iterations: int = 4, evaluate: bool = False) -> None:
     """A run with a checkpoint after each iteration."""
-    draw(place)
-    (place / "out").rename(place / "in")
-    on = EvaluationSet(name="Cityscapes", root=str(place / "in"), data="", min_area_px=10)
+    drawn(given)
+    on = EvaluationSet(name="Cityscapes", root=str(given), data="", min_area_px=10)
     how = {"loader_workers": 0, "threads": 1, "checkpoint_period": 1, "device": "cpu"}
-    job = Execution(real_root=str(place / "in"), evaluate_on=[on] * evaluate, **how)
-    make_run(place / "out", RunSpec(**SPEC, schedule={"iterations": iterations, "warmup_iterations": 0}), job)
+    job = Execution(real_root=str(given), evaluate_on=[on] * evaluate, **how)
+    make_run(given.with_name("out"), RunSpec(**SPEC, schedule={"iterations": iterations, "warmup_iterations": 0}), job)
 
 
-def notebooks(place: Path) -> None:
-    (place / "in").mkdir()
-    (place / "in/figure1.png").write_bytes(b"a figure")
+def notebooks(given: Path) -> None:
+    given.mkdir()
+    (given / "figure1.png").write_bytes(b"a figure")
     notes = {"papermill": {"end_time": "2026-01-02T03:04:05+00:00", "duration": 65.2}}
     for name in NAMES:
         cells = [nbformat.v4.new_markdown_cell("# Title", id="a")]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=notes), place / "out" / f"{name}.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=notes), given.with_name("out") / f"{name}.ipynb")
 
 
 class Step(NamedTuple):
     """``work(place)`` fills ``place/out``; it is stopped at a call of the function ``moment``."""
 
     work: Callable[[Path], int | None]
-    ready: Callable[[Path], object]  # makes ``place/in``
+    ready: Callable[[Path], object]  # makes the folder ``place/in``
     moment: str
     complete: str  # a file that says that the work is done; empty: each file says so for itself
     same: str = "**/*"  # files that are the same, byte by byte, if it was stopped
 
 
 STEPS = {
-    "drawing": Step(draw, lambda place: (place / "in").mkdir(), "toyscapes.writers._write_json", "toyscapes.json"),
-    "harmonizing": Step(
-        harmonize, lambda place: tiny_data.write_synscapes(place / "in"), "synlib.curation.harmonize.write_json",
-        "harmonized.json",
-    ),
-    "counting": Step(
-        count, lambda place: tiny_data.write_cityscapes(place / "in", train=4), "scapes.instances.image_instances",
-        "*.parquet", "*.parquet",
-    ),
-    "staging": Step(
-        stage, lambda place: tiny_data.write_cityscapes(place / "in", train=4), "scapes.staging._copy",
-        "", "[!.]*.png",
-    ),
+    "drawing": Step(draw, Path.mkdir, "toyscapes.writers._write_json", "toyscapes.json"),
+    "harmonizing": Step(harmonize, write_synscapes, "synlib.curation.harmonize.write_json", "harmonized.json"),
+    "counting": Step(count, four_images, "scapes.instances.image_instances", "*.parquet", "*.parquet"),
+    "staging": Step(stage, four_images, "scapes.staging._copy", "", "[!.]*.png"),
     "training": Step(train, run_folder, "seeded_rcnn.trainer.Trainer.run_step", "result.json", "model_final.pth"),
     "evaluating": Step(
-        train, lambda place: run_folder(place, 1, True), "synlib.pointrend.predict.pasted",
+        train, lambda given: run_folder(given, 1, True), "synlib.pointrend.predict.pasted",
         "result.json", "predictions.parquet",
     ),
     "reporting": Step(report, notebooks, "synlib.report.site.replacing", "index.html", "*.html"),
@@ -173,7 +165,7 @@ def prepared(step: str, place: Path) -> Path:
     place.mkdir()
     if step not in RUNS:
         (place / "out").mkdir()
-    STEPS[step].ready(place)
+    STEPS[step].ready(place / "in")
     return place
 
 

@@ -103,8 +103,7 @@ def test_papermill_alone_executes_a_notebook_from_anywhere(trained, settings, tm
 
 def test_papermill_with_an_unknown_parameter_fails_before_anything_runs(tmp_path):
     folders = {"data.folder": str(tmp_path / "data"), "runs": str(tmp_path / "runs")}
-    profile = Profile.load("smoke").with_settings(folders)
-    profile.save(tmp_path / "own.yaml")
+    Profile.load("smoke").with_settings(folders).save(tmp_path / "own.yaml")
     given = {"profile": str(tmp_path / "own.yaml"), "profil": "smoke"}
     with pytest.raises(PapermillExecutionError, match="parameter 'profil': expected one of profile, seeds, ") as error:
         papermill.execute_notebook(str(NOTEBOOKS[0]), None, given, kernel_name="python3", progress_bar=False)
