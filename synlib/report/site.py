@@ -21,6 +21,7 @@ from synlib.report import verdicts
 from synlib.study.notebooks import path_of
 
 KINDS = (".png", ".pdf", ".csv", ".tex")
+SUMMARY = "05_summary"  # the notebook that judges all claims, and lists their runs
 PACKAGES = ("detectron2", "matplotlib", "numpy", "opencv-python-headless", "pandas", "scipy", "torch", "torchvision")
 PREFERRED = ["text/html", "text/markdown", "image/svg+xml", "image/png", "text/plain"]
 """Of an output in several forms, the one that is shown; never a widget, which would need JavaScript from a server."""
@@ -44,7 +45,8 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
         html[folder / f"{page.name}.html"], _ = exporter.from_notebook_node(page.notebook, links)
     files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
     judged = folder / "figures/claims.csv"
-    claims = verdicts.table(pd.read_csv(judged, dtype={"section": str})) if judged.exists() else None
+    read = pd.read_csv(judged, dtype={"section": str, "runs": str}) if judged.exists() else None
+    claims = None if read is None else verdicts.table(read, page=f"{SUMMARY}.html")
     known = {"profile": profile, "pages": pages, "claims": claims, "figures": files, "command": command}
     index = exporter.environment.get_template("index.html.j2")
     html[folder / "index.html"] = index.render(known, environment=environment())

@@ -73,7 +73,7 @@ def table4(results: pd.DataFrame) -> Styler:
     best = best_within(found, list(allowed))
     ap, added = zip(*paper.TABLE4.values(), strict=True)
     columns = {
-        ("best AP", "ours"): linked(best),
+        ("best AP", "ours"): linked(best["ap"], best["run"]),
         ("best AP", band(found)): intervals(best, found["seeds"].max()),
         ("best AP", "paper"): ap,
         ("synthetic images added", "ours"): best["added"].map("{:,.0f}".format, na_action="ignore"),
@@ -201,17 +201,17 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
 
 
 class Linked(float):
-    """An AP that knows its ``runs``, ids separated by blanks: :func:`shown` links it to the first in :func:`runs`."""
+    """A number that knows its ``runs``, ids separated by blanks: :func:`shown` links it to the first of them."""
 
-    def __new__(cls, ap: float, runs: str) -> Self:
-        number = super().__new__(cls, ap)
-        number.runs = runs
-        return number
+    def __new__(cls, number: float, runs: str, page: str) -> Self:
+        linked = super().__new__(cls, number)
+        linked.runs, linked.page = runs, page
+        return linked
 
 
-def linked(table: pd.DataFrame) -> pd.Series:
-    """The columns ``ap`` and ``run`` as one of :class:`Linked` numbers; without a run, as missing ones."""
-    return pd.Series([*map(Linked, table["ap"], table["run"])], table.index, dtype=object)
+def linked(numbers: pd.Series, runs: pd.Series, page: str = "") -> pd.Series:
+    """The ``numbers`` as :class:`Linked` ones; ``page``: that lists the runs, by default the one that has the table."""
+    return pd.Series([Linked(*pair, page) for pair in zip(numbers, runs, strict=True)], numbers.index, dtype=object)
 
 
 def shown(table: pd.DataFrame, name: str = "table") -> Styler:
@@ -221,7 +221,9 @@ def shown(table: pd.DataFrame, name: str = "table") -> Styler:
         if isinstance(value, str):
             return value
         text = f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
-        return f'<a href="#{value.runs[:12]}" title="run {value.runs}">{text}</a>' if hasattr(value, "runs") else text
+        if isinstance(value, Linked):
+            return f'<a href="{value.page}#{value.runs.split()[0]}" title="run {value.runs}">{text}</a>'
+        return text
 
     styled = table.style.format(text, na_rep="–", escape="html")
     hidden = isinstance(table.index, pd.RangeIndex)
@@ -236,8 +238,8 @@ def _beside(results: pd.DataFrame, papers: pd.DataFrame, rows: list[str], column
     keys = [*rows, columns]
     found = across_seeds(results, [name for name in keys if name != "evaluated on"])
     table = papers.merge(found, "left", keys, suffixes=(" in the paper", "")).set_index(keys)
-    ends = intervals(table, found["seeds"].max())
-    table = pd.DataFrame({"ours": linked(table), band(found): ends, "paper": table["ap in the paper"]})
+    ours, ends = linked(table["ap"], table["run"]), intervals(table, found["seeds"].max())
+    table = pd.DataFrame({"ours": ours, band(found): ends, "paper": table["ap in the paper"]})
     order = pd.MultiIndex.from_product([table.index.unique(columns), table.columns], names=[columns, ""])
     return table.unstack().swaplevel(axis=1).reindex(table.index.droplevel(-1).unique())[order]
 

@@ -5,6 +5,7 @@ is not decided otherwise, or where a run is missing. The interval is a paired bo
 for all runs, and with several seeds the same trainings. With one seed, it does not cover how trainings differ.
 """
 
+import contextlib
 import functools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +22,12 @@ from scapes.bootstrap import MEAN, NAMES, percentiles
 from synlib.report.frames import INTERVAL, DrawsOf, Missing, published, stacked
 from synlib.report.limits import at, last_near_highest
 from synlib.report.style import named
-from synlib.report.tables import intervals, shown
+from synlib.report.tables import intervals, linked, shown
 from synlib.runs.store import HOME
 from synlib.section import check
 from synlib.study.study import Study
 
-COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because")
+COLUMNS = ("section", "shown in", "claim", "unit", "paper", "ours", "low", "high", "verdict", "because", "runs")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 PLURALS = {HOLDS: "hold", FAILS: "do not hold", OPEN: OPEN}
 SIGNS = {HOLDS: "✓", FAILS: "✗", OPEN: "?"}
@@ -106,7 +107,7 @@ def verdicts(results: Results, draws: DrawsOf, *places: str, asked: Sequence[Cla
     """One row per claim ``asked``, by default those of ``places`` as in :func:`judged`; columns :data:`COLUMNS`.
 
     ``paper`` (missing where it states no number), ``ours``, ``low``, ``high``: in ``unit``. ``because``: why a claim is
-    not decided, or what the verdict rests on.
+    not decided, or what the verdict rests on. ``runs``: ids, separated by blanks.
     """
     rows = []
     for claim in _chosen(places) if asked is None else asked:
@@ -115,7 +116,8 @@ def verdicts(results: Results, draws: DrawsOf, *places: str, asked: Sequence[Cla
         except Missing as error:
             found, above, because = np.full(2, np.nan), np.full(2, np.nan), str(error)
         said = (claim[key] for key in ("section", "shown_in", "text", "unit"))
-        rows.append((*said, _in_the_paper(claim), found[0], *percentiles(found[1:]), verdict_of(above), because))
+        ours = found[0], *percentiles(found[1:]), verdict_of(above), because, _runs_of(claim, results)
+        rows.append((*said, _in_the_paper(claim), *ours))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -151,11 +153,15 @@ def carried_over(found: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines if of else [*lines, "- on other streets: `data.also_evaluate_on` names none"]))
 
 
-def table(judged: pd.DataFrame) -> Styler:
-    """:func:`verdicts` for display: one row per claim, its verdict with sign and colour; the caption counts them."""
+def table(judged: pd.DataFrame, page: str = "") -> Styler:
+    """:func:`verdicts` for display: one row per claim, its verdict with sign and colour; the caption counts them.
+
+    ``page``: where the runs are listed, as for :func:`synlib.report.tables.linked`.
+    """
     units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
-             "verdict": judged["verdict"].map(lambda v: f"{SIGNS[v]} {v}"), INTERVAL: intervals(judged)}  # fmt: skip
+             "verdict": judged["verdict"].map(lambda v: f"{SIGNS[v]} {v}"), INTERVAL: intervals(judged),
+             "ours": linked(judged["ours"], judged["runs"], page)}  # fmt: skip
     columns = ["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]
     styled = _colored(shown(judged.assign(**texts)[columns]), ["verdict"])
     left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
@@ -222,6 +228,14 @@ def verdict_of(values: np.ndarray) -> str:
     """On the claim that a number with its draws, (1 + B,), is above 0."""
     low, high = percentiles(values[1:])
     return HOLDS if low > 0 else FAILS if high < 0 else OPEN
+
+
+def _runs_of(claim: Claim, results: Results) -> str:
+    ids = []
+    for runs in claim["runs"]:
+        with contextlib.suppress(Missing):  # told as the reason of the verdict
+            ids += _select(runs, results)["run"].tolist()
+    return " ".join(dict.fromkeys(ids))
 
 
 def _finished(runs: Claim, results: Results) -> pd.DataFrame:

@@ -52,10 +52,11 @@ def report(tmp_path, monkeypatch):
     for name in ("b.png", "b.pdf", "b.csv", "a.png", "notes.txt"):
         (figures / name).write_text(name)
     rows = [
-        ("4.2", "Figure 5", "<mixing>", "AP points", 1.26, -0.04, -1.0, 1.5, "not decided", "one seed"),
-        ("4.3", "Table 2", "tuning", "percent", np.nan, 3.0, 2.0, 4.0, "holds", "one seed"),
+        ("4.2", "Figure 5", "<mixing>", "AP points", 1.26, -0.04, -1.0, 1.5, "not decided", "one seed", "abc def"),
+        ("4.3", "Table 2", "tuning", "percent", np.nan, 3.0, 2.0, 4.0, "holds", "one seed", "abc"),
     ]
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(figures / "claims.csv", index=False)
+    monkeypatch.setattr(site, "SUMMARY", NAMES[0])
     build(folder, command="run & go")
     return folder
 
@@ -105,6 +106,7 @@ def test_the_index_lists_notebooks_environment_and_claims(report):
     assert "numpy 2" in words
     assert words.count("2 claims: 1 holds, 1 not decided") == 2
     assert "4.2, Figure 5 <mixing> 1.3 0.0 -1.0 – 1.5 ? not decided one seed" in words
+    assert '<a href="01_first.html#abc" title="run abc def">0.0</a>' in (report / "index.html").read_text()
     assert "4.3, Table 2 tuning (percent) – 3.0 2.0 – 4.0 ✓ holds one seed" in words
 
 
