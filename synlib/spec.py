@@ -123,10 +123,7 @@ class InputSpec(Section):
 
 
 class RunSpec(Section):
-    """One training run. ``schedule`` may be given with ``epochs`` (passes over the images) instead of ``iterations``.
-
-    ``precision``: ``bf16`` and ``fp16`` mean autocast with weights in float32; ``tf32``: products of 10 bits on a GPU.
-    """
+    """One training run. ``schedule`` may be given with ``epochs`` (passes over the images) instead of iterations."""
 
     model: Model = "pointrend_r50"
     data: DataSpec
@@ -134,7 +131,7 @@ class RunSpec(Section):
     schedule: ScheduleSpec = ScheduleSpec()
     input: InputSpec = InputSpec()
     init: Init = "imagenet"  # or random, run:RUN_ID, sha256:HASH of a checkpoint
-    precision: Precision = "float32"
+    precision: Precision = "float32"  # bf16, fp16: autocast, weights in float32; tf32: products of 10 bits on a GPU
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     recipe: int = RECIPE
 
@@ -164,19 +161,16 @@ class RunSpec(Section):
 
 
 class Policy(Section):
-    """What to do where section 3.2 is silent; recorded in the manifest of the harmonised data set.
+    """What to do where section 3.2 is silent; recorded in the manifest of the harmonised data set."""
 
-    leftover: pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle.
-        ``strict`` (default): they leave the instance and keep their class ("reduced to the strict vehicle area").
-        ``vehicle``: they stay with the vehicle.
-    wheelchairs: person instances most of whose pixels are rider in the class map. ``rider`` (default): they become
-        riders, as Cityscapes labels a person in a wheelchair. ``person``: they stay persons.
-    orphans: pixels of a class with instances that belong to none, such as bicycles without riders that were not told
-        apart; evaluation ignores them. ``group`` (default): a group region. ``void``: unlabelled.
-    """
-
+    # Pixels of a rider-and-vehicle instance that the class map calls neither rider nor bicycle nor motorcycle. strict:
+    # they leave the instance and keep their class ("reduced to the strict vehicle area"). vehicle: they stay with it
     leftover: Literal["strict", "vehicle"] = "strict"
+    # Person instances most of whose pixels are rider in the class map. rider: they become riders, as Cityscapes labels
+    # a person in a wheelchair. person: they stay persons
     wheelchairs: Literal["rider", "person"] = "rider"
+    # Pixels of a class with instances that belong to none, such as bicycles without riders that were not told apart;
+    # evaluation ignores them. group: a group region. void: unlabelled
     orphans: Literal["group", "void"] = "group"
 
 

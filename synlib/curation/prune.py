@@ -31,15 +31,13 @@ def prune(
 
 
 def removed_from(instances: pd.DataFrame, criterion: str = "size", seed: int = 0) -> pd.Series:
-    """The smallest fraction at which :func:`prune` removes each instance: float64, inf for groups.
-
-    Of n instances of a class, the one of rank r (0: the smallest) goes as soon as ``round(fraction * n)`` exceeds r.
-    """
+    """The smallest fraction at which :func:`prune` removes each instance: float64, inf for groups."""
     candidates = instances.reset_index(drop=True)[~instances["crowd"].to_numpy()]
     candidates = candidates.sort_values([*IMAGE_KEY, "instance_id"])  # draws do not depend on the order of the rows
     candidates["random"] = np.random.default_rng([seed, len(CLASSES)]).random(len(candidates))
     order = candidates["area_px"] if criterion == "size" else -candidates[criterion]
     of_class = order.groupby(candidates["category"])
+    # Of n instances, the one of rank r (0: the smallest) goes as soon as round(fraction * n) exceeds r
     limits = (of_class.rank("first") - 0.5 - 1e-9) / of_class.transform("size")
     return limits.reindex(range(len(instances)), fill_value=np.inf).set_axis(instances.index).rename(None)
 

@@ -74,15 +74,12 @@ def conclude(judged: pd.DataFrame) -> Markdown:
 
 
 def best(results: pd.DataFrame, draws: DrawsOf, factor: str, by: Sequence[str] = ()) -> Markdown:
-    """At which value of ``factor`` the mean AP is highest: one line per evaluation set and value of ``by``.
-
-    Groups in which less than two values of ``factor`` have results are left out.
-    """
+    """At which value of ``factor`` the mean AP is highest: one line per evaluation set and value of ``by``."""
     lines = [f"The highest AP by {factor.replace('_', ' ')}:", ""]
     done = results[(results["class"] == MEAN) & results["ap"].notna()]
     for (on, *values), rows in done.groupby(["evaluated on", *by]):
         place = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in zip(by, values, strict=True))
-        if rows[factor].nunique() > 1:
+        if rows[factor].nunique() > 1:  # of one value, nothing is highest
             lines.append(f"- on {on}{place}: {_best(rows, draws, factor)}")
     return Markdown("\n".join(lines))
 
@@ -279,10 +276,7 @@ def _persons_last_longer(claim: Claim, results: Results, draws: DrawsOf) -> Judg
 
 
 def _same_effective_rate(claim: Claim, results: Results, draws: DrawsOf) -> Judged:
-    """Figure 6: by how many decades of lr / (1 - m) the maxima of both momenta are apart.
-
-    Not decided if the interval includes half a decade, or if a maximum is at an end of its grid.
-    """
+    """Figure 6: by how many decades of lr / (1 - m) the maxima of both momenta are apart; decided at half a decade."""
     rows = _select(claim["runs"][0], results)
     momenta = sorted(rows["momentum"].unique().tolist())
     if len(momenta) < 2:

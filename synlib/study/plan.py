@@ -51,15 +51,12 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
 
 
 def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row per distinct run, with its cost; ``attrs["rate"]``: :func:`seconds_per_iteration`, for its hours.
-
-    Without a ``store``, neither ids nor states are known.
-    """
+    """One row per distinct run, with its cost; ``attrs["rate"]``: :func:`seconds_per_iteration`, for its hours."""
     uses: dict[str, dict[str, None]] = {}
     for item in planned:
         uses.setdefault(item.spec.run_id, {})[f"{item.experiment}: {item.name}"] = None
     table = (store or RunStore(profile.runs_dir)).table(planned)
-    if not store:
+    if not store:  # neither ids nor states are known
         table = table.replace({"from": dict.fromkeys(uses, "?")}).assign(run="?", state="no data yet")
     table["used by"] = [", ".join(names) for names in uses.values()]
     table.attrs["rate"] = rate = seconds_per_iteration(planned, profile, store)
@@ -79,10 +76,7 @@ def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, str]:
-    """The median over the distinct runs whose last execution tells it; else the profile's; and where it is from.
-
-    The profile's is for the GPUs of its Slurm job, if it names any: with fewer, here, it is longer.
-    """
+    """The median over the distinct runs whose last execution tells it; else the profile's; and where it is from."""
     rates, execution, gpus = [], profile.execution, gpus_of(profile.execution)
     for run_id in {item.spec.run_id for item in planned} if store else ():
         with contextlib.suppress(OSError, ValueError, TypeError):  # an estimate is no reason to stop
@@ -95,7 +89,7 @@ def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: R
     for name, by_precision in execution.seconds_by_gpu.items():
         if name in here and profile.precision in by_precision:
             seconds, source = by_precision[profile.precision], f"measured on {name} in {profile.precision}:"
-    scale = (execution.slurm.gpus or gpus) / gpus
+    scale = (execution.slurm.gpus or gpus) / gpus  # the profile's is for its Slurm job's GPUs, if it names any
     return seconds * scale, f"{source} {seconds:g} s" + " scaled to the GPUs here" * (scale != 1)
 
 

@@ -64,10 +64,8 @@ class Study:
         return study
 
     def planned(self, *experiments: str) -> list[plan.Planned]:
-        """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are.
-
-        Images are counted first: what the plan lacks is told before any data are drawn or harmonised.
-        """
+        """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are."""
+        # First, so that what the plan lacks is told before any data are drawn or harmonised
         self.check_images({f"{p.experiment}: {p.name}": p.spec for p in plan.plan(self.profile, experiments)})
         return plan.plan(self.profile, experiments, self.fingerprints)
 
