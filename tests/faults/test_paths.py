@@ -39,16 +39,13 @@ WAYS = {
 """Way -> how a path is written, and the name in the test's folder that it means."""
 SPEC = RunSpec(data=DataSpec(real=5))
 TOY = "data: {toyscapes: {height: 64, width: 128, real: {train: 1, val: 1}, synthetic: {train: 1, val: 1}}}\n"
+real_data, raw = functools.partial(tiny_data.write_cityscapes, train=2, val=1), tiny_data.write_synscapes
 PROFILE = f"model: pointrend_tiny\nbaseline_images: 1\n{TOY}"
 
 
 def smoke(place: Path, **settings: object) -> Profile:
     given = {"data.folder": place / "derived", "runs": place / "runs"} | settings
     return Profile.load("smoke").with_settings({name: str(value) for name, value in given.items()})
-
-
-real_data = functools.partial(tiny_data.write_cityscapes, train=2, val=1)
-raw = tiny_data.write_synscapes
 
 
 def of_study(place: Path, **settings: str) -> Study:

@@ -10,6 +10,8 @@ from scapes.match import PREDICTION, Records, match_data_set, pool, read_records
 from scapes.predictions import IMAGES_PER_ROW_GROUP, Detections, images_in, read_predictions, write_predictions
 from tests.cases import draw_data_set, matched
 
+BOX, MASK = [[0, 0, 2, 2]], [np.ones((2, 2), bool)]
+
 
 def bits(array):
     return array.dtype, array.shape, array.tobytes()
@@ -47,9 +49,6 @@ def test_interrupted_and_repeated_images_leave_the_file_alone(tmp_path):
         write_predictions(path, [item, item])
     assert [found.image_id for found in read_predictions(path)] == ["a"]
     assert [found.name for found in tmp_path.iterdir()] == ["p.parquet"]
-
-
-BOX, MASK = [[0, 0, 2, 2]], [np.ones((2, 2), bool)]
 
 
 @pytest.mark.parametrize(

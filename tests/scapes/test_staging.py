@@ -29,9 +29,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_copy_is_the_data_set(source, tmp_path):
     root, images, data = source
     copies = staged(images, root, tmp_path, data)
-    assert files(tmp_path / data) == {
-        str(Path(path).relative_to(root)): Path(path).read_bytes() for name in PATHS for path in images[name]
-    }
+    originals = [Path(path) for name in PATHS for path in images[name]]
+    assert files(tmp_path / data) == {str(path.relative_to(root)): path.read_bytes() for path in originals}
     assert all(path.startswith(str(tmp_path)) for name in PATHS for path in copies[name])
     assert copies.drop(columns=list(PATHS)).equals(images.drop(columns=list(PATHS)))
     whole, before = files(tmp_path / data), written(tmp_path, "*.png")

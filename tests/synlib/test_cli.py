@@ -14,6 +14,8 @@ from synlib.spec import RunSpec
 from tests.faults.campaign import written
 from tests.workers import command
 
+NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")
+
 
 @pytest.fixture
 def smoke(smoke_data) -> list[str]:
@@ -105,9 +107,6 @@ def test_the_runs_of_an_experiment_are_listed_with_their_names_in_it(trained, fo
     same = ["--set", "tuned_momentum=0.9", "--set", "tuned_learning_rate=0.01"]
     listed = command("runs", *folders, "--set", "seeds=[0, 1]", *same, "--experiment", "steps")
     assert "fine-tuned, optimized" in listed  # one run with two names
-
-
-NEW = ("--profile", "smoke", "--set", "data.folder=TMP/new")
 
 
 @pytest.mark.parametrize(

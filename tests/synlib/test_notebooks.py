@@ -165,21 +165,19 @@ def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
         notebooks.execute("hungry", {}, tmp_path / "reports")
 
 
-GRIDS = {
-    "thresholds": [0, 7], "removal": {"car": 7}, "ratios": [0, 7], "added_images": [0, 7], "epochs": [7],
-    "learning_rates": {0.9: [0.07]},
-}  # fmt: skip
-
-
 @by_name
 def test_a_notebook_takes_the_grids_of_the_profile_that_change_its_runs(path):
     """But the summary, which shows the study of the profile as it is."""
     profile, experiments = Profile.load("paper"), PLANNED[path.stem]
+    other_grids = {
+        "thresholds": [0, 7], "removal": {"car": 7}, "ratios": [0, 7], "added_images": [0, 7], "epochs": [7],
+        "learning_rates": {0.9: [0.07]},
+    }  # fmt: skip
 
     def runs(grids: dict) -> set[str]:
         return {item.spec.run_id for item in plan(profile.with_settings(grids), experiments)}
 
-    effective = {name for name, values in GRIDS.items() if runs({name: values}) != runs({})}
+    effective = {name for name, values in other_grids.items() if runs({name: values}) != runs({})}
     parameters = set(papermill.inspect_notebook(str(path)))
     common, shown = {"profile", "seeds", "jobs"}, {"removal"}  # 02 shows the chosen thresholds
     assert parameters >= common | (set() if path.stem == "05_summary" else effective)

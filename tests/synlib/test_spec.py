@@ -29,15 +29,6 @@ CHANGES = {
 }  # fmt: skip
 SECTIONS = {"data": DataSpec, "schedule": ScheduleSpec, "input": InputSpec, "spec": RunSpec}
 
-
-def changed(section: str, field: str, value) -> RunSpec:
-    if section == "spec":
-        return BASE.replace(**{field: value})
-    if field in ("removed_as", "criterion"):  # means nothing unless something is removed
-        return BASE.replace(data=DATA.replace(removal=0.2, **{field: value}))
-    return BASE.replace(**{section: getattr(BASE, section).replace(**{field: value})})
-
-
 images = st.lists(st.text(), min_size=1, max_size=5, unique=True)
 data = st.builds(
     DataSpec,
@@ -60,6 +51,14 @@ schedules = st.builds(
 )
 inits = st.sampled_from(["imagenet", "random", "run:0123456789ab", "sha256:" + "0" * 64])
 specs = st.builds(RunSpec, data=data, schedule=schedules, init=inits, seed=st.integers(0, 2**31 - 1))
+
+
+def changed(section: str, field: str, value) -> RunSpec:
+    if section == "spec":
+        return BASE.replace(**{field: value})
+    if field in ("removed_as", "criterion"):  # means nothing unless something is removed
+        return BASE.replace(data=DATA.replace(removal=0.2, **{field: value}))
+    return BASE.replace(**{section: getattr(BASE, section).replace(**{field: value})})
 
 
 @given(spec=specs, shuffle=st.randoms())
