@@ -1,6 +1,3 @@
-"""The paper "Boosting Instance Segmentation with Synthetic Data", and only the paper: its sections, figures, claims.
-
-What does not need the paper to be understood lives in the libraries ``scapes``, ``seeded_rcnn`` and ``toyscapes``.
-"""
+"""The paper "Boosting Instance Segmentation with Synthetic Data"; what can be understood without it is in ``libs/``."""
 
 __version__ = "0.1.0"

@@ -11,10 +11,7 @@ except ModuleNotFoundError as error:
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """The code that ``command`` returns (None: 0); told on standard error: 1 an error, 2 wrong usage, 130 an interrupt.
-
-    It ends silently where the reader of its output has left, as ``| head`` does.
-    """
+    """The code that ``command`` returns (None: 0); said on standard error: 1 an error, 2 wrong usage, 130 an interrupt."""
     try:
         code = command()
         sys.stdout.flush()
@@ -22,7 +19,7 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of its output has left, as ``| head`` does: that is no error to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
         return 1
     except (KeyboardInterrupt, click.Abort):  # click's name of it

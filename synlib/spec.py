@@ -72,7 +72,7 @@ class DataSpec(Section):
     def _default_what_means_nothing(self) -> Self:
         """What this training does not use, such as the data of a domain without images, must not change the run id."""
         check(self.images > 0, 0, "at least one training image", "real + synthetic")
-        removes = self.synthetic and any(self.removal.values())
+        removes = self.synthetic and self.removed
         drawn = any(isinstance(images, int) and images for images in (self.real, self.synthetic))
         used = {
             "real_fingerprint": self.real,
@@ -90,6 +90,7 @@ class DataSpec(Section):
     real_images = property(lambda self: self.real if isinstance(self.real, int) else len(self.real))
     synthetic_images = property(lambda self: self.synthetic if isinstance(self.synthetic, int) else len(self.synthetic))
     images = property(lambda self: self.real_images + self.synthetic_images)
+    removed = property(lambda self: {name: fraction for name, fraction in self.removal.items() if fraction})
 
 
 class ScheduleSpec(Section):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -14,8 +14,7 @@ Tables = tuple[pd.DataFrame, pd.DataFrame]  # of the images and of the instances
 IGNORED = -1  # category of a removed instance whose pixels are neither an object nor background
 
 
-@dataclass(frozen=True)
-class TrainingSet:
+class TrainingSet(NamedTuple):
     """Rows of the image tables and of the instance tables, without groups; ``emptied``: number of images without any.
 
     With ``removed_as: background`` (the paper), removed instances are left out: their pixels are learned as background.

@@ -192,13 +192,12 @@ def with_details(instances: pd.DataFrame, root: str | Path, criterion: str) -> p
 
 def _counts_if_complete(paths: dict[str, str], digest: str) -> dict | None:
     """The counts of an image that is done; None if a file is missing, not whole (loss of power), or of other input."""
-    try:
+    with contextlib.suppress(OSError, ValueError, LookupError):
         for name in ("instance_path", "label_path", "image_path"):
             png.read_ends(paths[name])
         content = json.loads(Path(paths["polygon_path"]).read_bytes())
         return content["counts"] if content["source_digest"] == digest else None
-    except (OSError, ValueError, LookupError):
-        return None
+    return None
 
 
 def _place_image(source: Path, path: Path, mode: str) -> None:

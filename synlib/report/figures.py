@@ -119,16 +119,13 @@ def figure2(data: StudyData) -> Figure:
 
 
 def rider_example(data: StudyData) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Image, class map, raw and harmonised instance ids of the Synscapes image with the largest rider, for Figure 2.
-
-    A rider above 45 % of the height is not seen whole. Raises ValueError if no training image has a rider.
-    """
+    """Image, class map, raw and harmonised ids of the Synscapes image with the largest rider; ValueError if none."""
     table = data.instances("synthetic", "train")
     riders = table[(table["category"] == CATEGORY_OF_LABEL[RIDER]) & ~table["crowd"]]
     check(len(riders) > 0, "no rider in the training split", "one for Figure 2", str(data.roots["synthetic"]))
     check(data.harmonizes, "a harmonised tree", "the raw synthetic data, for Figure 2", "data.synthetic.root")
     height = data.images("synthetic", "train")["height"].iloc[0]
-    riders = riders.assign(whole=riders["y1"] - riders["y0"] <= 0.45 * height)
+    riders = riders.assign(whole=riders["y1"] - riders["y0"] <= 0.45 * height)  # higher ones are seen in part
     image_id = riders.sort_values(["whole", "area_px", "image_id"])["image_id"].iloc[-1]
     image, after = training_image(data, "synthetic", image_id)
     made_from, number = cityscapes.read_manifest(data.roots["synthetic"]), int(image_id.split("_")[1])

@@ -18,7 +18,7 @@ from traitlets.config import Config
 from scapes.files import replacing
 from synlib.profile import ROOT
 from synlib.report import verdicts
-from synlib.study.notebooks import path_of
+from synlib.study.notebooks import SOURCES
 
 KINDS = (".png", ".pdf", ".csv", ".tex")
 SUMMARY = "05_summary"  # the notebook that judges all claims, and lists their runs
@@ -63,7 +63,7 @@ def describe(folder: Path, name: str, *, earlier: bool) -> SimpleNamespace:
     ``executed`` (whether it ever was), ``earlier``. Raises ValueError for a file that is no notebook.
     """
     copy = folder / f"{name}.ipynb"
-    path = copy if copy.exists() else path_of(name)
+    path = copy if copy.exists() else SOURCES / copy.name
     try:
         notebook = nbformat.read(path, as_version=4)
         notebook.metadata.pop("widgets", None)

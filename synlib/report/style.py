@@ -22,4 +22,6 @@ def style():
 def named(figure: Figure, name: str, **tables: pd.DataFrame) -> Figure:
     """The figure, for :meth:`synlib.study.study.Study.save`, with ``tables`` behind it; the first has its ``name``."""
     figure.name, figure.tables = name, tables  # file names without suffix
+    if isinstance(figure, Figure):
+        plt.close(figure)  # the notebook shows what the cell returns, and nothing twice
     return figure

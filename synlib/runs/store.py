@@ -172,14 +172,13 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
         return {"state": f"of another version: its spec is run {spec.run_id} here"}
     ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == MEAN}
     data, iterations, state = spec.data, spec.schedule.iterations, run.state()
-    removal = {name: fraction for name, fraction in data.removal.items() if fraction}
     at_hand = run.progress() if state == "running" else {}
     speed = at_hand.get("per_second")
     if state in ENDED_EARLY:
         state = f"failed: {run.failure()}" if state == "failed" else run.failure()
     return {
         "state": state, "trained on": trained_on(data), "real": data.real_images, "synthetic": data.synthetic_images,
-        "removal": removal, "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
+        "removal": data.removed, "from": spec.initial_run or spec.init, "epochs": spec.epochs, "seed": spec.seed,
         "model": spec.model, "lr": spec.schedule.base_lr, "momentum": spec.schedule.momentum,
         "iterations done": run.iterations_done(iterations), "iterations": iterations,
         "seconds left": (at_hand["total"] - at_hand["done"]) / speed if speed else np.nan, **ap,
@@ -190,10 +189,9 @@ def trained_on(data: DataSpec) -> str:
     """``300 real + 600 synthetic without 30 % (person 60 %)``, and what else is not as usual: ``random, balanced``."""
     counts = {"real": data.real_images, "synthetic": data.synthetic_images}
     text = " + ".join(f"{count} {domain}" for domain, count in counts.items() if count)
-    removal = {name: fraction for name, fraction in data.removal.items() if fraction}
-    if removal:
-        (usual, _), *_ = Counter(removal.values()).most_common(1)
-        others = [f"{name} {100 * value:.0f} %" for name, value in removal.items() if value != usual]
+    if data.removed:
+        (usual, _), *_ = Counter(data.removed.values()).most_common(1)
+        others = [f"{name} {100 * value:.0f} %" for name, value in data.removed.items() if value != usual]
         text += f" without {100 * usual:.0f} %" + (f" ({', '.join(others)})" if others else "")
     how = [v for v in (data.criterion, data.removed_as, data.sampling) if v not in ("size", "background", "shuffled")]
     return ", ".join([text, *how])

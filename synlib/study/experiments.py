@@ -2,8 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from synlib.profile import Profile
 from synlib.spec import DataSpec, RunSpec
@@ -12,8 +11,7 @@ COMMON = ("model", "input", "init", "precision", "batch_size", "schedule")  # wh
 Runs = Iterator[tuple[str, RunSpec, dict[str, Any]]]
 
 
-@dataclass(frozen=True)
-class Planner:
+class Planner(NamedTuple):
     """Specs and experiments of one study and seed."""
 
     profile: Profile

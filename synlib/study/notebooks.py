@@ -11,34 +11,26 @@ import IPython
 from synlib.profile import ROOT
 from synlib.study.plan import NOTEBOOKS
 
+SOURCES = ROOT / "notebooks"
 # An interrupted kernel would report its closed sockets and its callbacks that were cut off
 QUIET = ["--log-level=CRITICAL", "--IPKernelApp.logging_config={'loggers': {'tornado.general': {'level': 'CRITICAL'}}}"]
 
 
 def select(prefixes: Sequence[str]) -> list[str]:
     """The notebooks whose names start with one of ``prefixes``, by default all. Raises ValueError if one fits none."""
-    for prefix in prefixes:
-        if not any(name.startswith(prefix) for name in NOTEBOOKS):
-            raise ValueError(f"notebook {prefix!r}: expected the beginning of one of {', '.join(NOTEBOOKS)}")
+    if unknown := [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in NOTEBOOKS)]:
+        raise ValueError(f"notebook {unknown[0]!r}: expected the beginning of one of {', '.join(NOTEBOOKS)}")
     return [name for name in NOTEBOOKS if not prefixes or name.startswith(tuple(prefixes))]
 
 
-def path_of(name: str) -> Path:
-    return ROOT / "notebooks" / f"{name}.ipynb"
-
-
 def refuse_unknown_parameters() -> None:
-    """Raise ValueError if papermill, which only warns, gave the running notebook a parameter that it does not have.
-
-    Papermill's cell begins with ``# Parameters`` and follows the notebook's own; a reader's variables do not matter.
-    """
+    """Raise ValueError if papermill, which only warns, gave the running notebook a parameter that it does not have."""
     shell = IPython.get_ipython()
     for own, given in itertools.pairwise(shell.user_ns.get("In", []) if shell else []):
-        if given.startswith("# Parameters\n"):
+        if given.startswith("# Parameters\n"):  # papermill's cell, behind the notebook's own; not what a reader wrote
             known, named = (re.findall(r"(?m)^(\w+) =", cell) for cell in (own, given))  # an assignment on each line
-            for name in named:
-                if name not in known:
-                    raise ValueError(f"parameter {name!r}: expected one of {', '.join(known)}")
+            if unknown := [name for name in named if name not in known]:
+                raise ValueError(f"parameter {unknown[0]!r}: expected one of {', '.join(known)}")
 
 
 def show_sharply() -> None:
@@ -58,7 +50,7 @@ def execute(name: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
 
-    source, target, failed = path_of(name), folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
+    source, target, failed = SOURCES / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         bar, kernel = {"desc": name, "unit": "cell"}, {"kernel_name": "python3", "extra_arguments": QUIET}

@@ -102,12 +102,8 @@ class Study:
         return pd.DataFrame(rows).merge(frame[own], on="run")
 
     def save(self, shown: Any) -> Any:
-        """Write what :func:`synlib.report.style.named` gave to the profile's figures, and return it for display.
-
-        Each table becomes a CSV file, a styled one LaTeX too, a Matplotlib figure also ``NAME.png`` and ``NAME.pdf``.
-        Results keep their column ``run``: the file says which runs a figure shows.
-        """
-        folder = self.profile.figures_dir
+        """Write what :func:`synlib.report.style.named` gave to the profile's figures, and return it for display."""
+        folder = self.profile.figures_dir  # results in it keep their column ``run``: which runs a figure shows
         for stem, table in shown.tables.items():
             with replacing(folder / f"{stem}.csv") as temporary:
                 table.to_csv(temporary, index=False)
@@ -119,9 +115,6 @@ class Study:
                 with replacing(folder / f"{shown.name}{suffix}") as temporary:
                     shown.savefig(temporary, **options)
                 shown.set_layout_engine("none")  # what is laid out stays: that takes most of the time
-            from matplotlib import pyplot
-
-            pyplot.close(shown)  # the notebook shows what the cell returns, and nothing twice
         return shown
 
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:

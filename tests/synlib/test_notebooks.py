@@ -153,7 +153,7 @@ def test_a_failing_cell_is_named_and_leaves_no_report(run_all, settings, tmp_pat
 def test_a_killed_kernel_is_told_with_its_notebook(monkeypatch, tmp_path):
     cell = nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "hungry.ipynb")
-    monkeypatch.setattr(notebooks, "path_of", lambda name: tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(notebooks, "SOURCES", tmp_path)
     with pytest.raises(RuntimeError, match=r"notebook hungry: its kernel was killed .*hungry\.failed\.ipynb"):
         notebooks.execute("hungry", {}, tmp_path / "reports")
     # A kernel of an environment that is gone.

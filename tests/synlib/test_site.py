@@ -23,7 +23,7 @@ NAMES = ["01_first", "02_second"]
 @pytest.fixture
 def report(tmp_path, monkeypatch):
     """The folder of a report: of two notebooks the first is executed and holds every kind of output; and figures."""
-    monkeypatch.setattr(site, "path_of", lambda name: tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(site, "SOURCES", tmp_path)
     nbformat.write(new_notebook(cells=[new_markdown_cell("# 2 · Second")]), tmp_path / "02_second.ipynb")
     picture = base64.b64encode(cv2.imencode(".png", np.zeros((30, 600), np.uint8))[1].tobytes()).decode()
     outputs = [
