@@ -76,10 +76,11 @@ def failing(match: str, *arguments, **options) -> RunFailedError:
 
 
 def command(*arguments: object) -> str:
-    """What ``python -m synlib`` prints; what it says on standard error becomes an error."""
+    """What ``python -m synlib`` prints; where it ends with code 1, an error with what it says on standard error."""
     said, told = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
         code = main([str(argument) for argument in arguments])
-    if code:
-        raise ValueError(told.getvalue() or said.getvalue())
+    if code == 1:
+        raise ValueError(told.getvalue() or f"on standard output: {said.getvalue()}")
+    assert code == 0, told.getvalue()
     return said.getvalue()

@@ -133,7 +133,7 @@ def test_cancelling_concerns_the_runs_of_this_folder_alone(fake, store, tmp_path
     assert command("cancel", HEIR.run_id[:6], "--runs", store.root) == f"run {HEIR.run_id}: job 12 cancelled\n"
     command("cancel", "--runs", store.root)
     assert (fake / "cancelled").read_text().splitlines() == ["12", "11 12"]
-    with pytest.raises(ValueError, match="run unknown: no job in the queue"):
+    with pytest.raises(ValueError, match=r"^ValueError: run unknown: no job in the queue"):
         command("cancel", "unknown", "--runs", store.root)
     assert "none of its runs has a job in the queue" in command("cancel", "--runs", tmp_path / "none")
 
