@@ -11,7 +11,7 @@ except ModuleNotFoundError as error:
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """The code that ``command`` returns (None: 0); said on standard error: 1 an error, 2 wrong usage, 130 an interrupt."""
+    """The code that ``command`` returns (None: 0); 1 error, 2 wrong usage, 130 interrupt, said on standard error."""
     try:
         code = command()
         sys.stdout.flush()
