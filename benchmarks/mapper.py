@@ -6,8 +6,9 @@ augmentation (short side 800 to 1024 px in steps of 32, long side at most 2048 p
 Detectron2 gets what its Cityscapes reader makes: a box and a run-length mask an instance, ``MASK_FORMAT: bitmask``.
 
 ``InstanceMapper`` leaves the masks of all instances in one label map, of which the model makes full frames where it
-needs them, on its device. The last line is about what the two mappers return; the line before it adds the time to make
-all full frames on the CPU.
+needs them, on its device. The last line is about what the two mappers return; a line before it adds the time to make
+all full frames on the CPU. Two lines are about a model's targets of 128 foreground proposals an image, drawn around the
+instances: from label maps, and from full frames as Detectron2 makes them; that both are equal is checked.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import pandas as pd
 import torch
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.structures import BoxMode
+from detectron2.projects.point_rend.point_features import sample_point_labels
+from detectron2.structures import BitMasks, BoxMode, Instances
 from instance_table import HEIGHT, WIDTH, write_tree
 from pycocotools import mask as coco_mask
 
@@ -83,6 +85,29 @@ def timed(seconds: list[float], function: Any, *arguments: Any) -> Any:
     return result
 
 
+TARGETS = (
+    "labels at 196 points a proposal, from label maps", "from full frames",
+    "masks of 28x28 px a proposal, from label maps", "from full frames, one a proposal",
+)  # fmt: skip
+
+
+def targets(seconds: dict[str, list[float]], found: Instances) -> bool:
+    """Time the making of all targets of PointRend's point loss and of Mask R-CNN's mask loss; are they equal?"""
+    choice = torch.randint(len(found), (128,))
+    masks, boxes = found.gt_masks[choice], found.gt_boxes[choice].clone()
+    boxes.tensor += torch.randn(128, 4)
+    boxes.clip(found.image_size)
+    low, high = boxes.tensor[:, None].split(2, 2)
+    points = low + torch.rand(128, 196, 2) * (high - low)
+    results = [
+        timed(seconds[TARGETS[0]], masks.at, points),
+        timed(seconds[TARGETS[1]], sample_point_labels, [Instances(found.image_size, gt_masks=masks)], points),
+        timed(seconds[TARGETS[2]], masks.crop_and_resize, boxes.tensor, 28),
+        timed(seconds[TARGETS[3]], lambda: BitMasks(masks.tensor).crop_and_resize(boxes.tensor, 28)),
+    ]
+    return torch.equal(*results[:2]) and torch.equal(*results[2:])
+
+
 def decode(row: dict[str, Any]) -> None:
     read_photo(row["image_path"], "BGR")
     read_instance_map(row["instance_path"], (HEIGHT, WIDTH))
@@ -104,7 +129,7 @@ def main() -> None:
         "Detectron2", "synlib", "synlib and all masks expanded", "decoding the two PNG files alone",
         "synlib, from staged arrays (execution.stage_as)",
     )  # fmt: skip
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in (*names, *TARGETS)}
     same = True
     with tempfile.TemporaryDirectory() as folder:
         write_tree(Path(folder), options.images, options.images)
@@ -126,6 +151,7 @@ def main() -> None:
             np.random.seed(number)
             from_arrays = timed(seconds[names[4]], mapper, row | {name: copy_of[row[name]] for name in columns})
             same = same and digest(ours) == theirs == digest(from_arrays)
+            same = same and targets(seconds, ours["instances"])
     count = np.mean([len(row["instance_id"]) for _, row in samples])
     print(f"{WIDTH}x{HEIGHT}, {len(samples)} images of {count:.0f} instances on average, {options.rounds} rounds")
     medians = {name: float(np.median(values)) for name, values in seconds.items()}

@@ -6,9 +6,8 @@ Shapes: B images, H x W px. Outputs ``c2`` (B, 24, H/4, W/4), ``c3`` (B, 40, H/8
 """
 
 import torch
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import FrozenBatchNorm2d, ROIAlign, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
-from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,20 +26,16 @@ _EPSILON = 1e-3
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution without bias and with TensorFlow's "same" padding, which the weights were trained with."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        padding = kernel // 2 if stride == 1 else 0
-        super().__init__(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    """Convolution with TensorFlow's "same" padding, which the weights were trained with."""
 
     def forward(self, x: Tensor, norm: FrozenBatchNorm2d) -> Tensor:
         """Convolution and frozen batch normalisation in one: the weights are scaled and not the larger feature map."""
+        padding = self.kernel_size[0] // 2
         if self.stride[0] == 2:  # sizes are multiples of 16, so the padding of a stride 2 is always lopsided
-            before, after = (self.kernel_size[0] - 2) // 2, (self.kernel_size[0] - 1) // 2
-            x = F.pad(x, (before, after, before, after))
+            x, padding = F.pad(x, (padding - 1, padding) * 2), 0
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         weight, bias = self.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-        return F.conv2d(x, weight, bias, self.stride, self.padding, groups=self.groups)
+        return F.conv2d(x, weight, bias, self.stride, padding, groups=self.groups)
 
 
 class Block(nn.Module):
@@ -50,11 +45,11 @@ class Block(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         if expansion > 1:
-            self._expand_conv = SameConv2d(inputs, hidden, 1)
+            self._expand_conv = SameConv2d(inputs, hidden, 1, bias=False)
             self._bn0 = FrozenBatchNorm2d(hidden, _EPSILON)
-        self._depthwise_conv = SameConv2d(hidden, hidden, kernel, stride, groups=hidden)
+        self._depthwise_conv = SameConv2d(hidden, hidden, kernel, stride, groups=hidden, bias=False)
         self._bn1 = FrozenBatchNorm2d(hidden, _EPSILON)
-        self._project_conv = SameConv2d(hidden, outputs, 1)
+        self._project_conv = SameConv2d(hidden, outputs, 1, bias=False)
         self._bn2 = FrozenBatchNorm2d(outputs, _EPSILON)
         self.expands, self.residual = expansion > 1, stride == 1 and inputs == outputs
 
@@ -72,7 +67,7 @@ class EfficientNetLite0(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = SameConv2d(3, 32, 3, 2)
+        self._conv_stem = SameConv2d(3, 32, 3, 2, bias=False)
         self._bn0 = FrozenBatchNorm2d(32, _EPSILON)
         self._blocks = nn.ModuleList(Block(*arguments) for arguments in _BLOCKS)
         self.requires_grad_(False)
@@ -99,17 +94,13 @@ def build_efficientnet_lite0_fpn_backbone(cfg, input_shape: ShapeSpec) -> FPN:
     return FPN(EfficientNetLite0(), fpn.IN_FEATURES, fpn.OUT_CHANNELS, norm=fpn.NORM, fuse_type=fpn.FUSE_TYPE)
 
 
-class GridROIAlign(nn.Module):
-    """Detectron2's ``ROIAlign(output_size, spatial_scale, sampling_ratio=1, aligned=True)`` by ``grid_sample``.
+class GridROIAlign(ROIAlign):
+    """Detectron2's ROIAlign with ``sampling_ratio=1, aligned=True`` by ``grid_sample``.
 
     Within the image both agree up to rounding; torchvision's backward pass, one number at a time, takes three times as
     long. Features (B, C, H, W), boxes (R, 5; index of the image, x0, y0, x1, y1 in px of the image) in the order of
     images -> (R, C, height, width) of the features' dtype.
     """
-
-    def __init__(self, output_size: tuple[int, int], spatial_scale: float) -> None:
-        super().__init__()
-        self.output_size, self.spatial_scale = output_size, spatial_scale
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         height, width = self.output_size
@@ -123,10 +114,3 @@ class GridROIAlign(nn.Module):
             for image, grid in zip(features, grids, strict=True)
         ]
         return torch.cat(sampled).reshape(len(rois), features.shape[1], height, width).to(features.dtype)
-
-
-def use_grids(pooler: ROIPooler) -> None:
-    """Replace the levels of ``pooler`` that take one sample a bin."""
-    for level, theirs in enumerate(pooler.level_poolers):
-        if getattr(theirs, "sampling_ratio", 0) == 1 and theirs.aligned:
-            pooler.level_poolers[level] = GridROIAlign(theirs.output_size, theirs.spatial_scale)

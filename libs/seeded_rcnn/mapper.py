@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import filter_empty_instances, read_image
+from detectron2.layers import ROIAlign
 from detectron2.structures import BitMasks, Boxes, Instances
+from torch.nn import functional as F
 
 from scapes import png
 from scapes.files import BadFile
@@ -47,8 +49,26 @@ class LabelMasks(BitMasks):
 
     def nonempty(self) -> torch.Tensor:
         """Which masks have a pixel, bool (N,)."""
-        area_px = self.labels.flatten().bincount(minlength=torch.iinfo(self.labels.dtype).max + 1)
-        return area_px[self.values.long()] > 0
+        return self.labels.flatten().bincount(minlength=2**15)[self.values.long()] > 0
+
+    def crop_and_resize(self, boxes: torch.Tensor, mask_size: int) -> torch.Tensor:
+        """As of BitMasks, bool (N, mask_size, mask_size): mask ``i`` in box ``i``; a value's frame is made once."""
+        values, which = self.values.unique(return_inverse=True)
+        frames = (self.labels == values[:, None, None]).float()[:, None]
+        return ROIAlign(mask_size, 1.0, 0)(frames, torch.cat([which[:, None], boxes], 1))[:, 0] >= 0.5
+
+    def at(self, points: torch.Tensor) -> torch.Tensor:
+        """Mask ``i`` at ``points[i]`` (N, P, 2; x, y in px, in the image), as grid_sample reads it: float32 (N, P)."""
+        size = points.new_tensor(self.labels.shape[::-1])
+        # From [0, 1] by [-1, 1] to pixels, whose centres are whole numbers: rounded as often as in grid_sample.
+        place = torch.addcmul(points.new_tensor(-0.5), points / size * 2 - 1 + 1, size / 2)
+        low, sampled = place.floor(), points.new_zeros(points.shape[:2])
+        (right, below), (x, y) = (place - low).unbind(-1), low.long().unbind(-1)
+        padded = F.pad(self.labels, (1, 1, 1, 1))  # beyond the border, points see a pixel of no mask
+        for dy, height in enumerate((1 - below, below), 1):
+            for dx, width in enumerate((1 - right, right), 1):
+                sampled += width * height * (padded[y + dy, x + dx] == self.values[:, None])
+        return sampled
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ def prepare(model: nn.Module, precision: str) -> None:
     """
     if precision not in AUTOCAST:
         return
-    rpn, heads, of_masks = model.proposal_generator, model.roi_heads, dict(model.roi_heads.mask_head.named_children())
-    names = {"coarse_head", "point_head", "predictor"}  # of PointRend's mask head; of Mask R-CNN's
-    for head in (rpn.rpn_head, heads.box_predictor, *(of_masks[name] for name in names & of_masks.keys())):
-        head.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
+    heads = "rpn_head", "box_predictor", "coarse_head", "point_head", "mask_head.predictor"
+    for name, module in model.named_modules():
+        if name.endswith(heads):
+            module.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
     if model.device.type == "cuda":
         model.to(memory_format=torch.channels_last)
 

@@ -13,27 +13,30 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec, nonzero_tuple
+from detectron2.layers import ROIAlign, ShapeSpec, nonzero_tuple
 from detectron2.modeling import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, ROI_HEADS_REGISTRY, GeneralizedRCNN
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import ROI_MASK_HEAD_REGISTRY, StandardROIHeads
-from detectron2.projects.point_rend import PointRendMaskHead
+from detectron2.projects.point_rend import PointRendMaskHead, mask_head
 from detectron2.structures import Boxes, ImageList, Instances, pairwise_ioa
 from torch import Tensor
-from torch.nn import functional as F
 
-from seeded_rcnn.backbone import use_grids
+from seeded_rcnn.backbone import GridROIAlign
 
 COVERED = 0.5
 """A box is covered by an ignored one when the intersection is more than this fraction of its own area."""
 
 
-def seed_next(seeds: list[int] | None, device: torch.device) -> None:
-    """Take the first of ``seeds``, if there is one, for all that PyTorch draws on ``device`` from here on."""
-    if seeds:
-        # torch.manual_seed would do, but takes 2 ms: it keeps its caller's stack for GPUs that are not used yet.
-        generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
-        generator.manual_seed(seeds.pop(0))
+class Seeded:
+    """Part of a model that draws image by image, each with the next of its ``seeds`` for a batch, if there are any."""
+
+    seeds: list[int] | None = None
+
+    def seed_next(self, device: torch.device) -> None:
+        if self.seeds:
+            # torch.manual_seed would do, but takes 2 ms: it keeps its caller's stack for GPUs that are not used yet.
+            generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
+            generator.manual_seed(self.seeds.pop(0))
 
 
 @META_ARCH_REGISTRY.register()
@@ -56,18 +59,14 @@ class SeededRCNN(GeneralizedRCNN):
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         for stage, module in enumerate((self.proposal_generator, self.roi_heads, self.roi_heads.mask_head)):
             module.seeds = [sample["seeds"][stage] for sample in batched_inputs if "seeds" in sample]
-        images = super().preprocess_image(batched_inputs)
-        divisor, frame = max(1, self.backbone.size_divisibility), batched_inputs[0].get("frame", (0, 0))
-        pairs = zip(frame, images.tensor.shape[-2:], strict=True)
-        below, right = (max(0, -(-size // divisor) * divisor - have) for size, have in pairs)
-        return ImageList(F.pad(images.tensor, (0, right, 0, below)), images.image_sizes) if below + right else images
+        frame = torch.zeros(()).expand(3, *batched_inputs[0].get("frame", (0, 0)))  # one image more, as large
+        images = super().preprocess_image([*batched_inputs, {"image": frame}])
+        return ImageList(images.tensor[:-1], images.image_sizes[:-1])
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
-class SeededRPN(RPN):
+class SeededRPN(Seeded, RPN):
     """RPN that draws the anchors of each image with a seed of its own; covered ones are never background."""
-
-    seeds: list[int] | None = None
 
     @torch.no_grad()
     def label_and_sample_anchors(self, anchors: list[Boxes], truths: list[Instances]) -> tuple[list[Tensor], ...]:
@@ -78,23 +77,24 @@ class SeededRPN(RPN):
     def _subsample_labels(self, label: Tensor) -> Tensor:
         # Called once per image, in order, between matching and sampling.
         label[self._covered.pop(0) & (label == 0)] = -1
-        seed_next(self.seeds, label.device)
+        self.seed_next(label.device)
         return super()._subsample_labels(label)
 
 
 @ROI_HEADS_REGISTRY.register()
-class SeededROIHeads(StandardROIHeads):
+class SeededROIHeads(Seeded, StandardROIHeads):
     """StandardROIHeads that draws the proposals of each image with a seed of its own; covered ones are not background.
 
     ``counts``: int64 (3,), the last batch's images, sampled proposals, and those that are foreground.
     """
 
-    seeds: list[int] | None = None
-
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         modules = super()._init_box_head(cfg, input_shape)
-        use_grids(modules["box_pooler"])
+        levels = modules["box_pooler"].level_poolers
+        for number, level in enumerate(levels):
+            if isinstance(level, ROIAlign) and level.sampling_ratio == 1 and level.aligned:
+                levels[number] = GridROIAlign(level.output_size, level.spatial_scale, 1)
         return modules
 
     @torch.no_grad()
@@ -113,32 +113,34 @@ class SeededROIHeads(StandardROIHeads):
         labels[covered[labels[covered] == 0]] = -1
         if not len(gt_classes):  # without ground truth Detectron2 would ignore the labels
             gt_classes = gt_classes.new_full((1,), self.num_classes)
-        seed_next(self.seeds, matches.device)
+        self.seed_next(matches.device)
         return super()._sample_proposals(matches, labels, gt_classes)
 
 
 @ROI_MASK_HEAD_REGISTRY.register()
-class NegativesMaskHead(PointRendMaskHead):
+class NegativesMaskHead(Seeded, PointRendMaskHead):
     """PointRendMaskHead with seeds for the points of each image, and able to train on a batch without any object.
 
-    v0.6's head fails on a batch without. Here both losses are 0, and so are the gradients of all parameters.
+    v0.6's head fails on a batch without. Here both losses are 0, and so are the gradients of all parameters. Targets
+    are those of v0.6; it makes full frames of masks, while here ``gt_masks`` are LabelMasks, looked up at the points.
     """
 
-    seeds: list[int] | None = None
-
+    @torch.no_grad()
     def _sample_train_points(self, coarse_mask: Tensor, instances: list[Instances]) -> tuple[Tensor, Tensor]:
-        if not self.seeds:
-            return self._sample_points(coarse_mask, instances)
-        of_images = zip(coarse_mask.split([len(found) for found in instances]), instances, strict=True)
-        points, labels = zip(*(self._sample_points(masks, [found]) for masks, found in of_images), strict=True)
-        return torch.cat(points), torch.cat(labels)
+        counts, classes = [len(found) for found in instances], torch.cat([found.gt_classes for found in instances])
+        together = counts if self.seeds else [sum(counts)]
+        points = torch.cat([*map(self._draw_points, coarse_mask.split(together), classes.split(together))])
+        boxes = Boxes.cat([found.proposal_boxes for found in instances])
+        places = mask_head.get_point_coords_wrt_image(boxes.tensor, points).split(counts)
+        labels = [found.gt_masks.at(place) for found, place in zip(instances, places, strict=True) if len(found)]
+        return points, torch.cat([points.new_zeros(0, points.shape[1]), *labels])
 
-    def _sample_points(self, coarse_mask: Tensor, instances: list[Instances]) -> tuple[Tensor, Tensor]:
-        seed_next(self.seeds, coarse_mask.device)
-        if len(coarse_mask):
-            return super()._sample_train_points(coarse_mask, instances)
-        points = self.mask_point_train_num_points
-        return coarse_mask.new_zeros(0, points, 2), coarse_mask.new_zeros(0, points)
+    def _draw_points(self, coarse_mask: Tensor, classes: Tensor) -> Tensor:
+        """Points (N, P, 2; in [0, 1]) in N boxes."""
+        self.seed_next(coarse_mask.device)
+        ratios = self.mask_point_oversample_ratio, self.mask_point_importance_sample_ratio
+        count, how = self.mask_point_train_num_points, lambda logits: mask_head.calculate_uncertainty(logits, classes)
+        return mask_head.get_uncertain_point_coords_with_randomness(coarse_mask, how, count, *ratios)
 
 
 def _covered_by_ignored(boxes: Boxes, truth: Instances) -> Tensor:

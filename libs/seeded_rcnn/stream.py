@@ -46,22 +46,20 @@ class TrainingSamples:
         owner = row_of_image.loc[pd.MultiIndex.from_frame(instances[keys])].to_numpy()
         order = np.argsort(owner, kind="stable")
         self.offsets = np.searchsorted(owner[order], np.arange(len(images) + 1))
-        self.instance_ids = instances["instance_id"].to_numpy(np.int32)[order]
-        self.categories = instances["category"].to_numpy(np.int8)[order]
-        self.boxes = instances[["x0", "y0", "x1", "y1"]].to_numpy(np.int32)[order]
+        self.table = instances[["instance_id", "category", "x0", "y0", "x1", "y1"]].to_numpy(np.int32)[order]
 
     def row(self, position: int) -> dict[str, Any]:
         """What the mapper gets at ``position``."""
         turn, number = divmod(position, len(self.groups))
         epoch, step = divmod(turn, len(group := self.groups[number]))
         index = group[np.random.default_rng([self.seed, epoch, number]).permutation(len(group))[step]]
-        span = slice(self.offsets[index], self.offsets[index + 1])
+        table = self.table[self.offsets[index] : self.offsets[index + 1]]
         return {
             "image_path": os.fsdecode(self.image_paths[index]),
             "instance_path": os.fsdecode(self.instance_paths[index]),
-            "instance_id": self.instance_ids[span],
-            "category": self.categories[span],
-            "boxes": self.boxes[span],
+            "instance_id": table[:, 0],
+            "category": table[:, 1],
+            "boxes": table[:, 2:],
         }
 
     def __getitem__(self, position: int) -> dict[str, Any]:

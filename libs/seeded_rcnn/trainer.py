@@ -11,7 +11,6 @@ from detectron2.checkpoint import Checkpointer
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, distributed, nn
-from torch.distributed import ReduceOp
 from torch.nn.parallel import DistributedDataParallel
 
 from seeded_rcnn.numerics import AUTOCAST
@@ -54,7 +53,11 @@ class Trainer(SimpleTrainer):
         started = time.perf_counter()
         batch = next(self.batches)
         data_s = time.perf_counter() - started
-        self._share_frame(batch)
+        # All parts in all processes are padded alike: the network sees the padding, and it has anchors.
+        largest = torch.tensor([sample["image"].shape[1:] for sample in batch]).amax(0)
+        frame = torch.stack(comm.all_gather(largest)).amax(0).tolist()
+        for sample in batch:
+            sample["frame"] = frame
         size = self.images_per_step or len(batch)
         self.optimizer.zero_grad()
         try:
@@ -74,18 +77,11 @@ class Trainer(SimpleTrainer):
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _share_frame(self, batch: Batch) -> None:
-        """Pad all parts in all processes alike: the network sees the padding, and it has anchors."""
-        sizes = torch.tensor([sample["image"].shape[1:] for sample in batch], device=self.network.device)
-        frame = _over_processes(sizes.amax(0), ReduceOp.MAX).tolist()
-        for sample in batch:
-            sample["frame"] = frame
-
     def _backward(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Add up the gradients of all parts; returns the losses, whose mean over processes is the batch's."""
         if len(parts) > 1:  # what the losses are divided by has to be known before the first part's gradient
             with self.autocast:
-                total = _over_processes(sum(self.network.count(part) for part in parts), ReduceOp.SUM)
+                total = _over_processes(sum(self.network.count(part) for part in parts))
         sums: dict[str, Tensor] = {}
         for part in parts:
             self.model.require_backward_grad_sync = part is parts[-1]  # processes average their gradients once
@@ -93,7 +89,7 @@ class Trainer(SimpleTrainer):
                 losses = self.model(part)
             counts = self.network.roi_heads.counts
             if len(parts) == 1:
-                total = _over_processes(counts.clone(), ReduceOp.SUM)
+                total = _over_processes(counts.clone())
             # From means over the part to what it adds to the means over the batch. Gradients are averaged over the
             # processes, hence their number as a factor. For a batch in one part the weights are exactly 1.
             weights = counts * comm.get_world_size() / total.clamp(min=1)
@@ -127,7 +123,7 @@ class Trainer(SimpleTrainer):
             raise KeyboardInterrupt("asked to stop")  # instead of the error that the main process's exit has caused
 
 
-def _over_processes(values: Tensor, operation: ReduceOp) -> Tensor:
+def _over_processes(counts: Tensor) -> Tensor:
     if comm.get_world_size() > 1:
-        distributed.all_reduce(values, operation)
-    return values
+        distributed.all_reduce(counts)
+    return counts

