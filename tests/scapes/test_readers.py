@@ -160,10 +160,8 @@ def test_never_stops_at_the_first_and_counts_by_kind(tmp_path):
     (root / "meta/6.json").unlink()
     (root / "meta/77.json").write_text("{}")
     lines = summarize(check(root)).splitlines()
-    assert [line.split(":")[0:2] for line in lines if ": found" in line] == [
-        ["error", " missing (1)"], ["error", " truncated PNG (4)"],
-        ["note", " label without image (1)"],
-    ]  # fmt: skip
+    kinds = [line.partition(": found")[0] for line in lines if ": found" in line]
+    assert kinds == ["error: missing (1)", "error: truncated PNG (4)", "note: label without image (1)"]
     first = lines.index(f"  {root}/img/class/1.png")
     assert "bytes" in lines[first - 1] and lines[first - 1].endswith("expected a PNG that ends with IEND")
     assert lines[first + 1 : first + 3] == [f"  {root}/img/class/{number}.png" for number in (2, 4)]
