@@ -39,10 +39,7 @@ EXPECTED = {
 
 
 class Section(BaseModel):
-    """A section of a YAML or JSON file: immutable and strict (text is no number, true is no integer).
-
-    Whatever makes one raises ValueError, one line with the field, what was found and what was expected.
-    """
+    """A section of a file. Strict: text is no number, true is no integer. Whatever makes one raises ValueError."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 

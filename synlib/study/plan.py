@@ -36,10 +36,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {  # notebook -> the experiments whose r
 
 
 def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str] | None = None) -> list[Planned]:
-    """The runs of the experiments ``names``, once for each seed of the profile. ValueError for an unknown experiment.
-
-    Without ``fingerprints`` of the data, it is a plan that cannot be trained.
-    """
+    """Runs of experiments for each seed; ValueError for an unknown one. Without ``fingerprints``, none can train."""
     if unknown := [name for name in names if name not in EXPERIMENTS]:
         raise ValueError(f"experiment {unknown[0]!r}: expected one of {', '.join(EXPERIMENTS)}")
     return [
