@@ -1,11 +1,10 @@
 """Section 3.2 for a whole data set: a synthetic one, or other streets, written out in the format of Cityscapes.
 
 The tree is ``leftImg8bit/SPLIT/DATASET/DATASET_ID_000000_leftImg8bit.png`` (a link or a copy; of a JPEG its pixels; in
-ID, numbers have six digits, and ~ stands for _), and under ``gtFine``
-``*_instanceIds.png``, ``*_labelIds.png`` and ``*_polygons.json``. Detectron2 takes the image size from that last file.
-It has **no polygons** (no key ``objects``, so that a tool that wants them fails instead of finding none) but the counts
-of the image, and what the metadata say of its instances. Where it stands, the image is done. The manifest
-``harmonized.json`` comes after the last image.
+ID, numbers have six digits, and ~ stands for _), and under ``gtFine`` ``*_instanceIds.png``, ``*_labelIds.png`` and
+``*_polygons.json``. Detectron2 takes the image size from that last file. It has **no polygons** (no key ``objects``, so
+that a tool that wants them fails instead of finding none) but the counts of the image, and what the metadata say of its
+instances. Where it stands, the image is done. The manifest ``harmonized.json`` comes after the last image.
 """
 
 import contextlib

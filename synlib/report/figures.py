@@ -45,10 +45,7 @@ def figure1(results: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def approaches(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What Figure 1 shows, of the experiments ``steps`` and ``removal``: one row per approach and evaluation set.
-
-    Columns: those of :func:`~synlib.report.frames.across_seeds` and ``paper``, the paper's AP (percent).
-    """
+    """Figure 1's rows, of ``steps`` and ``removal``: AP and the paper's (percent) by approach and evaluation set."""
 
     def chosen(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         rows = {name: tables[of].merge(pd.DataFrame([factors])) for name, (of, factors) in paper.FIGURE1.items()}

@@ -171,14 +171,11 @@ class RunDir:
 
 
 class Status:
-    """Keeps ``status.json`` of ``run`` up to date, at most once per second, from the ``main`` process.
-
-    ``loss``: the total one, None outside a training. Raises KeyboardInterrupt when the launching process has died.
-    """
+    """Keeps ``status.json`` up to date, at most once per second; KeyboardInterrupt when the launcher has died."""
 
     def __init__(self, run: RunDir, stage: str, total: int, done: int = 0, *, main: bool) -> None:
         self.run, self.stage, self.total, self.first, self.main = run, stage, total, done, main
-        self.started, self.slow, self.loss = time.monotonic(), "", None
+        self.started, self.slow, self.loss = time.monotonic(), "", None  # loss: the total one of a training
         self._write(done)
 
     def update(self, done: int, loss: float | None = None) -> None:
@@ -198,6 +195,6 @@ class Status:
     def _write(self, done: int) -> None:
         self.written, self.done = time.monotonic(), done
         rate = (done - self.first) / (self.written - self.started) if done > self.first else None
-        if self.main or self.slow:
+        if self.main or self.slow:  # of several processes, the main one writes
             content = {"stage": self.stage, "done": done, "total": self.total, "per_second": rate}
             self.run.write("status.json", content | {"loss": self.loss, "slow": self.slow})

@@ -24,13 +24,11 @@ LINE = "{desc}; {percentage:.0f} % of the training, {remaining} left{postfix}"
 
 
 class Outcome(NamedTuple):
-    """How a run stands after :func:`train`.
-
-    ``state``: ``done`` (it was before), ``trained`` (now), ``diverged``, ``failed``, ``not started``, ``stopped`` (it
-    goes on from its checkpoint), or on a cluster ``queued`` (it goes on by itself), ``held`` (a person has to act).
-    """
+    """How a run stands after :func:`train`."""
 
     run: str
+    # done (it was before), trained (now), diverged, failed, not started, stopped (it goes on from its checkpoint), or
+    # on a cluster queued (it goes on by itself), held (a person has to act)
     state: str
     reason: str = ""  # why it has no result
     log: str = ""  # the file to look into

@@ -36,7 +36,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {  # notebook -> the experiments whose r
 
 
 def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str] | None = None) -> list[Planned]:
-    """Runs of experiments for each seed; ValueError for an unknown one. Without ``fingerprints``, none can train."""
+    """Runs of experiments for each seed; ValueError for an unknown. Without ``fingerprints``, none can be trained."""
     if unknown := [name for name in names if name not in EXPERIMENTS]:
         raise ValueError(f"experiment {unknown[0]!r}: expected one of {', '.join(EXPERIMENTS)}")
     return [
