@@ -52,11 +52,11 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
             limit, below, low, high = found.loc[name, ["limit", "below", "low", "high"]].astype(float)
             text = f"limit {range_text(limit, below)} %"
             below, high = (axis.get_xlim()[1] if np.isnan(end) else end for end in (below, high))
-            axis.axvspan(limit, below, color="0.5", alpha=0.25, linewidth=0, zorder=1, label="the limit is in here")
-            look = {"color": "black", "linewidth": 2.5, "solid_capstyle": "butt", "label": f"its {INTERVAL}"}
+            axis.axvspan(limit, below, color="0.5", alpha=0.25, linewidth=0, zorder=1, label="limit: in here")
+            look = {"color": "black", "linewidth": 2.5, "solid_capstyle": "butt", "label": f"limit: {INTERVAL}"}
             axis.plot([low, high], [0.03] * 2, transform=axis.get_xaxis_transform(), **look)
         if name != MEAN:
-            axis.axvline(paper.LIMITS[name], **PAPER, zorder=1, label="limit in the paper")
+            axis.axvline(paper.LIMITS[name], **PAPER, zorder=1, label="limit: in the paper")
         axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
     figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
     figure.supylabel("AP on Synscapes (%)", fontsize=9)
@@ -138,14 +138,14 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, *, effective: bool = 
         figure.tooltips |= _momentum_curve(axis, momentum, marks.sort_values("x"), look)
         if momentum in paper.BEST_LEARNING_RATE:
             best = unit * paper.BEST_LEARNING_RATE[momentum] / (1 - momentum) ** effective
-            axis.axvline(best, **PAPER | {"color": look["color"]}, label=f"paper: best for momentum {momentum:g}")
+            axis.axvline(best, **look | {"linewidth": 1, "marker": ""}, label=f"paper: best for momentum {momentum:g}")
     base = baseline.base_lr / (1 - baseline.momentum) ** effective
     axis.axvline(base, color="black", linestyle=":", linewidth=1, label=f"baseline (momentum {baseline.momentum:g})")
     if not effective:  # the text does not say for which momentum
         for end in (paper.TOO_SLOW_BELOW, paper.DIVERGES_ABOVE):
             axis.axvline(unit * end, **PAPER, zorder=1, label="paper: too slow, diverges")
     label = "effective learning rate  lr / (1 - momentum)" if effective else "learning rate"
-    scaled = "" if unit == 1 else f"\nthe paper's lines: × {unit:g}, as the baseline's learning rate"
+    scaled = "" if unit == 1 else f"\nthe paper's rates × {unit:g}: our baseline's rate is {unit:g} times the paper's"
     axis.set(xlabel=label + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, None))
     _legend(figure, axis, table)
     name = "figure6_effective" if effective else "figure6"
@@ -183,8 +183,9 @@ def losses(runs: Collection[tuple[str, RunSpec | str]], store: RunStore) -> Figu
     check(any(map(len, tables)), lacking, "a run that has trained, with metrics.json", "runs")
     figure, axes = plt.subplots(2, 1, figsize=(7.5, 4.8), layout="constrained", sharex=True, height_ratios=[2, 1])
     colors = itertools.cycle(plt.color_sequences["petroff10"])  # told apart with colour blindness, too
+    dashes = itertools.cycle(["--", ":", "-."])  # and in grey
     for rows, color in zip(filter(len, tables), colors, strict=False):
-        line, marker, end = ("--", "X", ", diverged") if rows["diverged"].any() else ("-", ".", "")
+        line, marker, end = (next(dashes), "X", ", diverged") if rows["diverged"].any() else ("-", ".", "")
         look = {"color": color, "linestyle": line, "marker": marker, "markevery": [-1]}
         for axis, column in zip(axes, ("total_loss", "lr"), strict=True):
             axis.plot(rows["iterations"], rows[column], label=rows["name"].iloc[0] + end, **look)
@@ -260,13 +261,13 @@ def _runs_of_marks(rows: pd.DataFrame) -> pd.Series:
 
 
 def _momentum_curve(axis: Axes, momentum: float, marks: pd.DataFrame, look: dict) -> dict[Line2D, list[str]]:
-    """Draw a curve of Figure 6, and crosses at the bottom where runs diverged; returns the tooltips of both."""
-    trained, diverged = marks[marks["ap"].notna()], marks[marks["diverged"] > 0]
+    """Draw a curve of Figure 6, and below crosses where runs diverged, in a row of its own; returns their tooltips."""
+    trained, diverged = marks[marks["ap"].notna()], marks[marks["diverged"] > 0].assign(y=0.04 + 0.06 * momentum)
     curve = _curve(axis, trained, "x", label=f"momentum {momentum:g}", **look)
     label = f"momentum {momentum:g}, diverged" if len(diverged) else None
     cross = {"color": look["color"], "linestyle": "", "label": label}
     cross |= {"marker": "X", "markersize": 8, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 4}
-    (crosses,) = axis.plot(diverged["x"], [0.04] * len(diverged), transform=axis.get_xaxis_transform(), **cross)
+    (crosses,) = axis.plot(diverged["x"], diverged["y"], transform=axis.get_xaxis_transform(), **cross)
     return {curve: trained["runs"].tolist(), crosses: diverged["runs"].tolist()}
 
 

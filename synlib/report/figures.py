@@ -37,9 +37,7 @@ def figure1(results: Mapping[str, pd.DataFrame]) -> Figure:
         look = {"color": DOMAIN_COLORS[on], "hatch": hatch, "edgecolor": "white", "label": f"on {on}"}
         axis.barh(y + shift, rows["ap"], 0.36, xerr=error, capsize=2, error_kw={"linewidth": 1}, **look)
         axis.plot(rows["paper"], y + shift, "k|", markersize=13, markeredgewidth=1.6, label=label)
-    axis.set(xlim=(0, None), ylim=(-0.6, len(paper.FIGURE1) - 0.4), xlabel=f"AP (%), {band(bars)}")
-    axis.grid(axis="y", visible=False)
-    axis.tick_params(left=False, labelleft=False)
+    axis.set(xlim=(0, None), ylim=(-0.6, len(paper.FIGURE1) - 0.4), yticks=[], xlabel=f"AP (%); line: {band(bars)}")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), fontsize=7.5, ncols=3, frameon=False)
     return named(figure, "figure1", figure1=bars)
 

@@ -134,7 +134,8 @@ def per_class(results: pd.DataFrame) -> Styler:
     """AP by class (columns) for each training and evaluation set, averaged over seeds, with a bar of its length."""
     rows = ["trained on", "evaluated on"]
     table = results.pivot_table("ap", rows, "class", aggfunc="mean", dropna=False, sort=False)[[*CLASSES, MEAN]]
-    return shown(table).bar(color="#0072b240", vmin=0, vmax=table.max(axis=None), axis=None, props="")
+    scale = "background-size: 3em 100% !important; background-repeat: no-repeat !important"  # in wide columns, too
+    return shown(table).bar(color="#0072b240", vmin=0, vmax=table.max(axis=None), axis=None, props=scale)
 
 
 def instance_counts(data: StudyData) -> Styler:
@@ -249,7 +250,7 @@ def intervals(table: pd.DataFrame, seeds: float = 1) -> pd.Series:
     low, high = (table[end].map("{:z,.1f}".format) for end in ("low", "high"))
     have = table.get("seeds", pd.Series(seeds, table.index))
     fewer = have.map(f" ({{:.0f}} of {seeds})".format).where(have < seeds, "")
-    return (low + " – " + high + fewer).where(table["low"].notna(), "–")
+    return (low + " – " + high + fewer).str.replace("– -", "to -").where(table["low"].notna(), "–")
 
 
 def _stand_for(ours: Iterable[float], published: Iterable[float]) -> dict[float, float]:

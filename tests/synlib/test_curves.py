@@ -59,13 +59,13 @@ def test_figure4_draws_each_class_with_its_band_and_limit(one):
         np.testing.assert_allclose(ap.get_ydata(), expected["ap"])
         assert band(axis.collections[0])[40] == pytest.approx(tuple(expected.loc[40, ["low", "high"]]))
         limit, below, *interval = found.set_index("class").loc[name, ["limit", "below", "low", "high"]]
-        (shade,) = [patch for patch in axis.patches if patch.get_label() == "the limit is in here"]
+        (shade,) = [patch for patch in axis.patches if patch.get_label() == "limit: in here"]
         drawn = shade.get_extents().transformed(axis.transData.inverted())
         assert drawn.intervalx.tolist() == pytest.approx([limit, below])
-        assert line(axis, "its 95 % interval").get_xdata().tolist() == interval
+        assert line(axis, "limit: 95 % interval").get_xdata().tolist() == interval
         assert f"limit {limit:.0f} – {below:.0f} %" in axis.get_title(loc="left")
         if name != "mean":
-            assert line(axis, "limit in the paper").get_xdata()[0] == paper.LIMITS[name]
+            assert line(axis, "limit: in the paper").get_xdata()[0] == paper.LIMITS[name]
 
 
 def test_figure4_with_a_class_missing(one):

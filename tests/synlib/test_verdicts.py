@@ -159,7 +159,7 @@ def test_the_conclusion_counts_and_names_what_is_not_as_in_the_paper(one):
     assert len(told) == (judged["verdict"] != HOLDS).sum() > 1
     (claim,) = judged.index[judged["verdict"] == FAILS]
     row = judged.loc[claim]
-    ours = f"{row['ours']:+.1f} ({row['low']:.1f} – {row['high']:.1f}) AP points"
+    ours = f"{row['ours']:+.1f} ({row['low']:.1f} to {row['high']:.1f}) AP points"
     assert f"{claim} (Table 2): here {ours}, in the paper +0.7; one seed." in told
     assert f"{FIRST_TENTH} (Figure 5): here no number, in the paper no number; no run with real percent 10." in told
 
