@@ -62,9 +62,9 @@ class LabelMasks(BitMasks):
         size = points.new_tensor(self.labels.shape[::-1])
         # From [0, 1] by [-1, 1] to pixels, whose centres are whole numbers: rounded as often as in grid_sample.
         place = torch.addcmul(points.new_tensor(-0.5), points / size * 2 - 1 + 1, size / 2)
-        low, sampled = place.floor(), points.new_zeros(points.shape[:2])
+        low = torch.minimum(place.floor().clamp(min=-1), size - 1).nan_to_num()  # when diverged, points may be anywhere
         (right, below), (x, y) = (place - low).unbind(-1), low.long().unbind(-1)
-        padded = F.pad(self.labels, (1, 1, 1, 1))  # beyond the border, points see a pixel of no mask
+        padded, sampled = F.pad(self.labels, (1, 1, 1, 1)), points.new_zeros(points.shape[:2])  # beyond it: no mask
         for dy, height in enumerate((1 - below, below), 1):
             for dx, width in enumerate((1 - right, right), 1):
                 sampled += width * height * (padded[y + dy, x + dx] == self.values[:, None])

@@ -148,6 +148,8 @@ def test_frames_and_what_the_model_makes_of_them(pair):
     points = torch.rand(5, 300, 2) * torch.tensor([80, 24])
     points[:, :150] = (2 * points[:, :150]).round() / 2  # also between pixels, in their centres, and on the borders
     assert torch.equal(ours.at(points), sample_point_labels([Instances((24, 80), gt_masks=theirs)], points))
+    for lost in (float("nan"), float("inf"), -float("inf")):  # as in a box that has diverged: so does the loss
+        assert not ours.at(torch.full_like(points, lost)).isfinite().any()
 
 
 CHOSEN = torch.tensor([True, False, True, False, True])
