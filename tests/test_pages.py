@@ -28,7 +28,8 @@ onload = () => setTimeout(() => { document.title = JSON.stringify([...frames].ma
     for (let box = item; box; box = box.parentElement) seen ||= getComputedStyle(box).overflowX == "auto";
     return !seen;
   });
-  return {wide: root.scrollWidth - root.clientWidth, cut: cut.map(item => item.outerHTML.slice(0, 200)),
+  const bars = [...page.querySelectorAll("td")].map(cell => getComputedStyle(cell)).filter(look => look.backgroundImage != "none");
+  return {bars: [...new Set(bars.map(look => look.backgroundSize))], wide: root.scrollWidth - root.clientWidth, cut: cut.map(item => item.outerHTML.slice(0, 200)),
           tables: page.querySelectorAll("table").length, pictures: [...page.images].filter(i => i.naturalWidth).length};
 })) }, 500)
 """
@@ -87,3 +88,4 @@ def test_no_table_is_cut_and_nothing_is_fetched_at_any_width(report, browser, na
     for width, of_width in zip(WIDTHS, found, strict=True):
         assert of_width["wide"] <= 0 and of_width["cut"] == [], width
         assert of_width["tables"] and of_width["pictures"]
+        assert len(of_width["bars"]) == (name != "index.html")  # of AP by class: one scale, however wide the columns

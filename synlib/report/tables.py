@@ -134,7 +134,7 @@ def per_class(results: pd.DataFrame) -> Styler:
     """AP by class (columns) for each training and evaluation set, averaged over seeds, with a bar of its length."""
     rows = ["trained on", "evaluated on"]
     table = results.pivot_table("ap", rows, "class", aggfunc="mean", dropna=False, sort=False)[[*CLASSES, MEAN]]
-    scale = "background-size: 3em 100% !important; background-repeat: no-repeat !important"  # in wide columns, too
+    scale = "background-size: 3em 100% !important; background-repeat: no-repeat !important;"  # in wide columns, too
     return shown(table).bar(color="#0072b240", vmin=0, vmax=table.max(axis=None), axis=None, props=scale)
 
 
