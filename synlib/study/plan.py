@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from synlib.profile import Profile
 from synlib.runs.local import listed_gpus, visible_gpus
 from synlib.runs.store import RunStore
@@ -47,29 +45,24 @@ def plan(profile: Profile, names: Sequence[str], fingerprints: Mapping[str, str]
     ]
 
 
-def overview(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> pd.DataFrame:
-    """One row per distinct run, with its cost; ``attrs["rate"]``: :func:`seconds_per_iteration`, for its hours."""
+def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
+    """A table of the distinct runs with their costs, and totals. Without ``store``, ids and states are not known."""
     uses: dict[str, dict[str, None]] = {}
     for item in planned:
         uses.setdefault(item.spec.run_id, {})[f"{item.experiment}: {item.name}"] = None
     table = (store or RunStore(profile.runs_dir)).table(planned)
-    if not store:  # neither ids nor states are known
+    if not store:
         table = table.replace({"from": dict.fromkeys(uses, "?")}).assign(run="?", state="no data yet")
     table["used by"] = [", ".join(names) for names in uses.values()]
-    table.attrs["rate"] = rate = seconds_per_iteration(planned, profile, store)
-    table["hours"] = table["iterations"] * rate[0] / 3600
+    seconds, source = seconds_per_iteration(planned, profile, store)
+    table["hours"] = table["iterations"] * seconds / 3600
     table["GPU hours"] = table["hours"] * gpus_of(profile.execution)
-    return table[["run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state"]]
-
-
-def text(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> str:
-    """:func:`overview` for a terminal, with totals."""
-    table = overview(planned, profile, store)
-    seconds, source = table.attrs["rate"]
+    columns = ["run", "used by", "real", "synthetic", "from", "iterations", "epochs", "hours", "GPU hours", "state"]
     formats = {"epochs": "{:.1f}".format, "hours": "{:.2f}".format, "GPU hours": "{:.2f}".format}
     iterations, hours, gpu_hours = table[["iterations", "hours", "GPU hours"]].sum()
     total = f"total: {iterations:.0f} iterations, {hours:.2f} hours, {gpu_hours:.2f} GPU hours"
-    return f"{table.to_string(index=False, formatters=formats)}\n{total}; {seconds:.3g} s an iteration, {source}"
+    total = f"{total}; {seconds:.3g} s an iteration, {source}"
+    return f"{table[columns].to_string(index=False, formatters=formats)}\n{total}"
 
 
 def seconds_per_iteration(planned: Sequence[Planned], profile: Profile, store: RunStore | None) -> tuple[float, str]:

@@ -8,7 +8,7 @@ import yaml
 from scapes import cityscapes, instances
 from synlib.profile import Profile
 from synlib.study.experiments import EXPERIMENTS
-from synlib.study.plan import overview
+from synlib.study.plan import text
 from synlib.study.study import Study
 from tests import tiny_data
 from tests.faults.campaign import numbered
@@ -103,12 +103,12 @@ def test_each_split_is_listed_and_fingerprinted_once(study):
 
 
 def test_the_plan_knows_what_is_done(trained):
-    table = overview(trained.planned, trained.study.profile, trained.study.store)
-    assert table["run"].tolist() == [item.spec.run_id for item in trained.planned]
-    assert table["state"].tolist() == ["done", "done"]
-    table = overview(trained.planned, trained.study.profile, None)  # without data, neither id nor state
-    assert not set(table["run"]) & {item.spec.run_id for item in trained.planned}
-    assert "planned" not in table["state"].tolist()
+    _, *runs, _ = text(trained.planned, trained.study.profile, trained.study.store).splitlines()
+    found = [run.split() for run in runs]
+    assert [(words[0], words[-1]) for words in found] == [(item.spec.run_id, "done") for item in trained.planned]
+    _, *runs, _ = text(trained.planned, trained.study.profile, None).splitlines()  # without data, neither id nor state
+    assert [run.split()[0] for run in runs] == ["?", "?"]
+    assert all(run.endswith("no data yet") for run in runs)
 
 
 def test_no_folder_and_no_other_data_are_evaluated_under_the_name_of_a_set(trained):
