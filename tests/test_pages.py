@@ -28,8 +28,10 @@ onload = () => setTimeout(() => { document.title = JSON.stringify([...frames].ma
     for (let box = item; box; box = box.parentElement) seen ||= getComputedStyle(box).overflowX == "auto";
     return !seen;
   });
-  const bars = [...page.querySelectorAll("td")].map(cell => getComputedStyle(cell)).filter(look => look.backgroundImage != "none");
-  return {bars: [...new Set(bars.map(look => look.backgroundSize))], wide: root.scrollWidth - root.clientWidth, cut: cut.map(item => item.outerHTML.slice(0, 200)),
+  const looks = [...page.querySelectorAll("td")].map(cell => getComputedStyle(cell));
+  const bars = new Set(looks.filter(look => look.backgroundImage != "none").map(look => look.backgroundSize));
+  return {bars: [...bars], wide: root.scrollWidth - root.clientWidth,
+          cut: cut.map(item => item.outerHTML.slice(0, 200)),
           tables: page.querySelectorAll("table").length, pictures: [...page.images].filter(i => i.naturalWidth).length};
 })) }, 500)
 """
