@@ -159,7 +159,7 @@ def sizes(data: StudyData, removal: Mapping[str, float] | None = None) -> Figure
     """Instances per image by size and class; dashed: what ``removal`` (class -> fraction) leaves (section 4.1)."""
     tables = {}
     for domain in data.roots:
-        instances = data.instances(domain)
+        instances = data.instances(domain, "train")
         keep = prune(instances, removal) if removal and domain == "synthetic" else None
         tables[NAMES[domain]] = size_distribution(instances, data.images(domain, "train"), keep)
     distribution = pd.concat(tables, names=["domain"]).reset_index("domain")

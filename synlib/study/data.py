@@ -1,9 +1,8 @@
 """From a profile's data source to one Cityscapes-format tree for each domain: drawn, harmonised, fingerprinted."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -26,7 +25,7 @@ STREETS = {"bdd100k": ("BDD100K", 0.6), "vistas": ("Vistas", 1.9)}
 
 
 class StudyData:
-    """Where the data of a study lie, and their tables, each read once.
+    """Where the data of a study lie, and their tables, each read once: do not change them in place.
 
     ``raw``: domain -> the data set as it is distributed; ``roots``: domain -> Cityscapes-format tree, which
     :meth:`make` makes. Both only have the domains that the profile names. ``others``: name -> such a tree of streets
@@ -54,8 +53,9 @@ class StudyData:
         self.streets = {} if others else {layout: folder / f"{layout}-harmonized" for layout in drawn}
         self.others = {name: Path(path) for name, path in others.items()}
         self.others |= {STREETS[layout][0]: root for layout, root in self.streets.items()}
-        self.counts = functools.cache(self._count)
-        self._known: dict[tuple[str, str, Callable], Any] = {}
+        # A notebook asks often, and 20,000 images take seconds
+        cached = map(functools.cache, (self._count, self._images, self._instances, self._fingerprint))
+        self.counts, self.images, self.instances, self.fingerprint = cached
 
     @property
     def ready(self) -> bool:
@@ -103,24 +103,17 @@ class StudyData:
             toyscapes.write_streets(raw := root.with_name(name), name, val=toys.streets, gap=STREETS[name][1], **size)
             harmonize_dataset(raw, root, dataset=name, cache_dir=self.cache_dir)
 
-    def images(self, domain: str, split: str) -> pd.DataFrame:
+    def _images(self, domain: str, split: str) -> pd.DataFrame:
         """Image table of a split; ``domain``, here and below, may be a name of ``others``."""
-        return self._once(domain, split, cityscapes.read_images, (self.roots | self.others)[domain], split)
+        return cityscapes.read_images((self.roots | self.others)[domain], split)
 
-    def instances(self, domain: str, split: str = "train") -> pd.DataFrame:
+    def _instances(self, domain: str, split: str) -> pd.DataFrame:
         """Instance table of a split, counted by all cores at first, and kept on disk."""
-        return self._once(domain, split, instances.instance_table, self.images(domain, split), self.cache_dir)
+        return instances.instance_table(self.images(domain, split), self.cache_dir)
 
-    def fingerprint(self, domain: str, split: str = "train") -> str:
+    def _fingerprint(self, domain: str, split: str) -> str:
         """Of the content of a split."""
-        return self._once(domain, split, _fingerprint, self.images(domain, split), self.cache_dir)
-
-    def _once(self, domain: str, split: str, read: Callable[..., Any], *arguments: Any) -> Any:
-        """What ``read`` gave first: a notebook asks often, and 20,000 images take seconds."""
-        if (domain, split, read) not in self._known:
-            self._known[domain, split, read] = read(*arguments)
-        found = self._known[domain, split, read]
-        return found.copy() if isinstance(found, pd.DataFrame) else found
+        return checked_fingerprint(self.images(domain, split), self.cache_dir)
 
     def evaluation_sets(self) -> tuple[EvaluationSet, ...]:
         """The ``val`` splits of the domains that have one, named as in the paper's tables, and of ``others``."""
@@ -136,7 +129,7 @@ class StudyData:
         if key := domains.get(name):
             root, data, own = (self.roots | self.others)[key], self.fingerprint(key, split), name
         elif name and (root := Path(expanded(name)).resolve()).is_dir():
-            data = _fingerprint(cityscapes.read_images(root, split), self.cache_dir)
+            data = checked_fingerprint(cityscapes.read_images(root, split), self.cache_dir)
             own = f"{root.name}-{data[:8]}"  # never the name of one of the study's own sets
         else:
             raise ValueError(f"evaluation set {name!r}: expected {' or '.join(domains)}, or the folder of a data set")
@@ -144,7 +137,7 @@ class StudyData:
         return EvaluationSet(name=name, root=str(root), data=data, split=split, min_area_px=self.min_area_px)
 
 
-def _fingerprint(images: pd.DataFrame, cache_dir: Path) -> str:
+def checked_fingerprint(images: pd.DataFrame, cache_dir: Path) -> str:
     """Of the images, after a look at some label maps: ids in another numbering are told before anything is trained."""
     for path in filter(None, images["instance_path"].iloc[:: max(1, len(images) // 4)]):
         cityscapes.read_instance_ids(path)

@@ -37,7 +37,7 @@ class Study:
     def fingerprints(self) -> dict[str, str]:
         """Of the training splits, by field of :class:`synlib.spec.DataSpec`."""
         there = [domain for domain in self.sources.roots if self.sources.counts(domain).get("train")]
-        return {f"{domain}_fingerprint": self.data.fingerprint(domain) for domain in there}
+        return {f"{domain}_fingerprint": self.data.fingerprint(domain, "train") for domain in there}
 
     @classmethod
     def open(

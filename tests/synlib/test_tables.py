@@ -199,7 +199,8 @@ def test_limits_that_may_be_larger_say_so(one):
 
 
 def test_removed_instances_stand_above_the_papers(study):
-    styled, table = tables.removed_instances(study.data, removing(person=60, car=30)), study.data.instances("synthetic")
+    styled = tables.removed_instances(study.data, removing(person=60, car=30))
+    table = study.data.instances("synthetic", "train")
     single = prune(table, {"person": 0.6, "car": 0.3})[~table["crowd"]]
     assert styled.data.loc["all", ["before", "after"]].tolist() == [len(single), single.sum()]
     assert cells_of(styled)[-5:] == ["137,255", "70,744", "48.5", "–", "–"]
