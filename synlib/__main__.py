@@ -153,10 +153,11 @@ def runs(as_json: bool, sort: str, experiment: str | None, **where: Any) -> None
     """List the runs with their state, progress, AP and size."""
     from synlib.runs.slurm import queue_columns
     from synlib.runs.store import AP, RunStore, readable_size, shown
+    from synlib.study.study import Study
 
     profile = _profile(**where)
     store = RunStore(profile.runs_dir)
-    planned = _planned(profile, experiment) if experiment else None
+    planned = Study(profile).planned(experiment, make=False) if experiment else None
     frame, jobs = store.table(planned), queue_columns(store)
     if planned:
         names = pd.Series([item.name for item in planned], [item.spec.run_id for item in planned])
@@ -194,19 +195,6 @@ def _study(**where: Any) -> Any:
     from synlib.study.study import Study
 
     return Study.open(_profile(**where))
-
-
-def _planned(profile: Profile, experiment: str) -> list[Any]:
-    """The runs of an experiment. Raises ValueError for an unknown one, and before it would draw or harmonise data."""
-    from synlib.study.plan import plan
-    from synlib.study.study import Study
-
-    study = Study(profile)
-    plan(profile, [experiment])  # an unknown one is told first
-    if not study.sources.ready:
-        found = f"{profile.label}: found no data of both domains yet, and ids of runs depend on them"
-        raise ValueError(f"{found}; run_all.py makes those that the profile names or draws")
-    return study.planned(experiment)
 
 
 def _predicted(run: str, on: Path, split: str, labelled: bool = True, **where: Any) -> tuple[Any, Any, Any, Path]:

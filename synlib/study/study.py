@@ -63,10 +63,17 @@ class Study:
             print(f"called Synscapes in tables and figures: {study.sources.raw.get('synthetic', 'nothing')}")
         return study
 
-    def planned(self, *experiments: str) -> list[plan.Planned]:
-        """The runs of experiments; ValueError for an unknown one, or if a run wants more images than there are."""
-        # First, so that what the plan lacks is told before any data are drawn or harmonised
-        self.check_images({f"{p.experiment}: {p.name}": p.spec for p in plan.plan(self.profile, experiments)})
+    def planned(self, *experiments: str, make: bool = True) -> list[plan.Planned]:
+        """The runs of experiments. ValueError for an unknown one, or if a run wants more images than there are.
+
+        Data that are not there yet are drawn and harmonised; without ``make``, ValueError.
+        """
+        # First, so that what the plan lacks is told before any data are made
+        drafted = plan.plan(self.profile, experiments)
+        if not make and not self.sources.ready:
+            found = f"{self.profile.label}: found no data of both domains yet, and ids of runs depend on them"
+            raise ValueError(f"{found}; run_all.py makes those that the profile names or draws")
+        self.check_images({f"{item.experiment}: {item.name}": item.spec for item in drafted})
         return plan.plan(self.profile, experiments, self.fingerprints)
 
     def check_images(self, specs: Mapping[str, RunSpec]) -> None:
