@@ -35,8 +35,9 @@ class RunStore:
         self.root = Path(root).resolve()
 
     def run(self, spec_or_id: RunSpec | str) -> RunDir:
-        """Its folder, also by the first characters of an id. Raises ValueError where several runs begin so."""
+        """Its folder, also by the first characters of an id. ValueError for none, or where several runs begin so."""
         name = spec_or_id if isinstance(spec_or_id, str) else spec_or_id.run_id
+        check(bool(name), name, "the first characters of an id; `runs` lists them", "run")
         others = self.root.glob("*") if len(name) < 12 else ()
         found = sorted(path.name for path in others if path.name.startswith(name))
         if len(found) > 1 and name not in found:
@@ -51,7 +52,7 @@ class RunStore:
         without zeros; ``from`` (initial weights: a run id, ``imagenet``, ...); ``iterations done``, ``iterations``;
         ``epochs``, ``model``, ``lr``, ``momentum``, ``seed``; ``seconds left`` of what a running run does now; ``AP
         NAME``, the mean in percent, for each evaluation set that any of the runs has a result on. A folder without a
-        run, with a damaged one or one of another version has a ``state`` that says so, and no other values.
+        run, with a damaged one, a copy or one of another version has a ``state`` that says so, and no other values.
         """
         if planned is None:
             specs = {path.name: None for path in sorted(self.root.glob("[!.]*")) if path.is_dir()}
@@ -86,10 +87,11 @@ class RunStore:
         """AP (percent) of two runs on the evaluation sets that both have, and the fields in which their specs differ.
 
         Rows: evaluation set and class. Columns: both ids; ``more``, what the second has more; ``low``, ``high``, its
-        paired 95 % interval. Raises ValueError without a common set, or where the images of a set differ.
+        paired 95 % interval. Raises ValueError for the same run twice, without a common set, or where images differ.
         """
         runs = [self.run(name) for name in (first, second)]
         ids = [run.path.name for run in runs]
+        check(ids[0] != ids[1], ids, "two runs; `runs` lists them", "compare")
         sets = [{path.parent.name for path in run.path.glob("evaluations/*/records.npz")} for run in runs]
         found, expected = [sorted(own) for own in sets], "a data set that both were evaluated on; `runs` lists them"
         check(bool(sets[0] & sets[1]), found, expected, f"runs {' and '.join(ids)}")
@@ -169,7 +171,7 @@ def _known(run: RunDir, spec: RunSpec | None) -> dict[str, Any]:
     if spec is None:
         return {"state": "no run: it has no spec.yaml"}
     if spec.run_id != run.path.name:
-        return {"state": f"of another version: its spec is run {spec.run_id} here"}
+        return {"state": f"a copy, or of another version: its spec is run {spec.run_id} here"}
     ap = {AP + score["evaluated on"]: score["ap"] for score in _all_scores(run) if score["class"] == MEAN}
     data, iterations, state = spec.data, spec.schedule.iterations, run.state()
     at_hand = run.progress() if state == "running" else {}

@@ -127,15 +127,19 @@ class Study:
     def predictions(self, run_id: str, on: EvaluationSet) -> Path:
         """The file of a finished run's predictions on ``on``, which are made if they are not there.
 
-        Raises FileNotFoundError for an unknown run, ValueError if it has results on other data of that name.
+        Raises FileNotFoundError for an unknown run, ValueError if it has results on other data of that name, or if its
+        folder is another run's: that one would be trained, perhaps for days.
         """
         run = self.store.run(run_id)
-        if not (run.path / "result.json").exists():
+        if not run.has_result():
             raise FileNotFoundError(f"{run.path}: no finished run; `python -m synlib runs` lists those that are there")
+        if (spec := run.spec()).run_id != run.path.name:
+            found = f"found a copy, or a run of another version: its spec is run {spec.run_id} here"
+            raise ValueError(f"{run.path}: {found}; name that one, or use the version that trained this one")
         found = (run.read(f"evaluations/{on.name}/result.json") or {"identity": on.identity()}).get("identity")
         expected = f"{on.identity()} of {on.root}; choose the profile and data that the run belongs to"
         check(found == on.identity(), found, expected, f"run {run_id} has a result on other data named {on.name}")
-        launch.train([run.spec()], self.store, self.execution().replace(evaluate_on=(on,)))
+        launch.train([spec], self.store, self.execution().replace(evaluate_on=(on,)))
         return run.evaluation(on.name) / "predictions.parquet"
 
     def load(self, path: str | Path, initial_weights: Path | None = None) -> RunSpec:

@@ -119,6 +119,8 @@ def test_the_runs_of_an_experiment_are_listed_with_their_names_in_it(trained, fo
         (["evaluate", "0123456789ab", "FOLDERS"], "0123456789ab"),
         (["evaluate", "RUN", "--on", "KITTI", "FOLDERS"], "KITTI"),
         (["evaluate", "RUN", "--split", "test"], "--split: found 'test', expected train or val: test has no"),
+        (["compare", "RUN", "", "FOLDERS"], "run: found '', expected the first characters of an id"),
+        (["compare", "RUN", "RUN", "FOLDERS"], "'], expected two runs; `runs` lists them"),
         (["coco", "RUN", "TMP/coco", "--split", "test"], "test has no public labels, use `submit`"),
         (["verify", "$NOTHING/data"], "found '$NOTHING/data', expected a path of which all is known; $NOTHING"),
         (["evaluate", "RUN", "--on", "~no_one/data"], "~no_one is not set"),

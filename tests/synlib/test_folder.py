@@ -142,7 +142,7 @@ def test_every_folder_has_its_state(store):
     assert states["diverged"] == "diverged at iteration 7"
     assert all(states[name] == name for name in ("planned", "interrupted", "done"))
     assert found["photos"] == "no run: it has no spec.yaml"
-    assert found["copy"] == f"of another version: its spec is run {SPEC.run_id} here"
+    assert found["copy"] == f"a copy, or of another version: its spec is run {SPEC.run_id} here"
 
 
 def test_progress_time_left_and_results(store):

@@ -1,5 +1,6 @@
 """A study opened from anywhere: folders, readiness, plans, and results that are not mixed up."""
 
+import shutil
 from unittest import mock
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_plan_knows_what_is_done(trained):
     assert all(run.endswith("no data yet") for run in runs)
 
 
-def test_no_folder_and_no_other_data_are_evaluated_under_the_name_of_a_set(trained):
+def test_no_folder_and_no_other_data_are_evaluated_under_the_name_of_a_set_and_no_copy_under_its_own(trained, tmp_path):
     by_name = trained.study.data.evaluation_set("Cityscapes")
     by_path = trained.study.data.evaluation_set(by_name.root)
     assert by_path.name != by_name.name
@@ -123,3 +124,8 @@ def test_no_folder_and_no_other_data_are_evaluated_under_the_name_of_a_set(train
     with pytest.raises(ValueError, match="other data named Cityscapes"):
         trained.study.predictions(trained.run.path.name, by_name.replace(data="0" * 16))
     assert trained.run.read("evaluations/Cityscapes/result.json") == before
+    shutil.copytree(trained.run.path, tmp_path / "best")
+    copied = Study(trained.study.profile.replace(runs=str(tmp_path)))
+    with pytest.raises(ValueError, match=rf"best: found a copy, .* its spec is run {trained.run.path.name} here; name"):
+        copied.predictions("best", by_name)
+    assert not (tmp_path / trained.run.path.name).exists()  # nothing was trained
