@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,16 @@ def predict(
     one_by_one = [range(index, index + 1) for index in range(len(images))]
     image_bytes = 3 * cfg.INPUT.MIN_SIZE_TEST * cfg.INPUT.MAX_SIZE_TEST
     batches = stream.load(Photos(cfg, images), one_by_one, loader_workers, image_bytes, status.wait if status else str)
-    for done, (row, batch) in enumerate(zip(images.itertuples(), batches, strict=True), 1):
-        (found,) = model.inference(batch, do_postprocess=False)
-        detections = pasted(found, row.image_id, (row.height, row.width))
-        if status:  # after all work on the image: a launcher that has died meanwhile is noticed
-            status.update(min(done * comm.get_world_size(), status.total))
-        yield detections
+    with futures.ThreadPoolExecutor(1) as beside:  # masks are pasted, and taken to the host, while the network goes on
+        pasting = (
+            beside.submit(pasted, *model.inference(batch, do_postprocess=False), row.image_id, (row.height, row.width))
+            for row, batch in zip(images.itertuples(), batches, strict=True)
+        )
+        for done, (one, _next) in enumerate(itertools.pairwise(itertools.chain(pasting, [None])), 1):
+            detections = one.result()
+            if status:  # after all work on the image: a launcher that has died meanwhile is noticed
+                status.update(min(done * comm.get_world_size(), status.total))
+            yield detections
 
 
 def pasted(found: Instances, image_id: str, size: tuple[int, int]) -> Detections:
@@ -103,20 +108,20 @@ def evaluate(
         in_order = (item for row in itertools.zip_longest(*streams) for item in row if item is not None)
         write_predictions(folder / "predictions.parquet", in_order)
         # The test split's labels are not public.
-        result = {} if on.split == "test" else _score(folder, on, images)
+        result = {} if on.split == "test" else _score(folder, on, images, max(1, job.loader_workers))
         run.write(f"evaluations/{on.name}/result.json", {"identity": on.identity()} | result)
         for part in parts:
             part.unlink()
     comm.synchronize()
 
 
-def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame) -> dict[str, Any]:
+def _score(folder: Path, on: EvaluationSet, images: pd.DataFrame, workers: int) -> dict[str, Any]:
     """Write ``records.npz`` and ``draws.npz``, which figures are made of, and return what ``result.json`` says.
 
     That is ``ap`` (8 classes x 10 overlaps), ``mean``, ``ap50`` (NaN as None), and counts.
     """
-    predictions, alone = folder / "predictions.parquet", {"workers": 1, "progress": False}
-    records = match_data_set(images, predictions, min_area_px=on.min_area_px, **alone)
+    how = {"min_area_px": on.min_area_px, "workers": workers, "progress": False}
+    records = match_data_set(images, folder / "predictions.parquet", **how)
     write_records(folder / "records.npz", records)
     read_draws(folder / "records.npz")  # makes and keeps draws.npz
     ap = average_precision(records)

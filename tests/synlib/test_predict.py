@@ -1,5 +1,7 @@
 """Predictions: the masks of Detectron2's own post-processing, and the AP of the official evaluator."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,17 @@ def test_an_image_without_detections_is_in_the_file(model, cfg, images):
     found = list(predict(silent, nothing, images))
     assert [item.image_id for item in found] == images["image_id"].tolist()
     assert all(len(item.masks) == 0 and item.size == (64, 128) for item in found)
+
+
+def test_what_pasting_raises_is_raised_in_its_turn(model, cfg, images, monkeypatch):
+    """Masks are pasted by a thread, one image behind the network."""
+    paste = Mock(side_effect=["first", ValueError("second"), "third"])
+    monkeypatch.setattr("synlib.pointrend.predict.pasted", paste)
+    found = predict(model, cfg, images)
+    assert next(found) == "first"
+    assert paste.call_count <= 2
+    with pytest.raises(ValueError, match="second"):
+        next(found)
 
 
 def test_an_evaluation_leaves_predictions_records_draws_and_result(tmp_path, model, cfg, images, monkeypatch):
