@@ -1,4 +1,4 @@
-"""Figures 4 to 6, AP by instance size, and Table 3 as a figure: AP against what an experiment varies.
+"""Curves: Figures 4 to 6, AP by size, Table 3 as a figure; losses, and precision against recall, of single runs.
 
 Each figure is drawn from the results (:mod:`synlib.report.frames`) of the experiment that its docstring names. A line
 is the mean over seeds, with a band as the legend says. The paper gives these figures as pictures only: thin lines and
@@ -22,9 +22,9 @@ from scapes.bootstrap import NAMES
 from scapes.labels import CLASSES
 from scapes.match import read_records
 from synlib import paper
-from synlib.report.errors import SURE
 from synlib.report.frames import INTERVAL, MEAN, across_seeds, band, published
 from synlib.report.limits import range_text
+from synlib.report.mistakes import SURE
 from synlib.report.style import DOMAIN_COLORS, PAPER, named, style
 from synlib.runs.folder import RunDir
 from synlib.runs.store import HOME, RunStore
@@ -60,7 +60,7 @@ def figure4(results: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         axis.set_title(f"{name}: {text}", loc="left", fontsize=9)
     figure.supxlabel("smallest instances removed (% of each class)", fontsize=9)
     figure.supylabel("AP on Synscapes (%)", fontsize=9)
-    _legend(figure, axes.flat[0], table)
+    _legend(figure, table)
     return named(figure, "figure4", figure4=results, figure4_limits=limits)
 
 
@@ -116,7 +116,7 @@ def figure5(results: pd.DataFrame) -> Figure:
     axis.annotate("", (10, doubled), (0, start), arrowprops={"arrowstyle": "->", "color": PAPER["color"]})
     axis.text(11, doubled, "paper: “almost doubles”", color=PAPER["color"], fontsize=7)
     axis.set(xlabel="real images in the training set (%)", xticks=range(0, 101, 10), ylabel="AP (%)", ylim=(0, None))
-    _legend(figure, axis, table)
+    _legend(figure, table)
     return named(figure, "figure5", figure5=results)
 
 
@@ -147,7 +147,7 @@ def figure6(results: pd.DataFrame, baseline: ScheduleSpec, *, effective: bool = 
     label = "effective learning rate  lr / (1 - momentum)" if effective else "learning rate"
     scaled = "" if unit == 1 else f"\nthe paper's rates × {unit:g}: our baseline's rate is {unit:g} times the paper's"
     axis.set(xlabel=label + scaled, ylabel="AP on Cityscapes (%)", ylim=(0, None))
-    _legend(figure, axis, table)
+    _legend(figure, table)
     name = "figure6_effective" if effective else "figure6"
     return named(figure, name, **{name: results})
 
@@ -200,11 +200,11 @@ def losses(runs: Collection[tuple[str, RunSpec | str]], store: RunStore) -> Figu
 def precision_recall(runs: Collection[tuple[str, RunSpec | str]], store: RunStore, on: str = HOME) -> Figure:
     """Precision against recall at overlap 0.5 by class, on the evaluation set ``on``, of ``runs``: (name, spec or id).
 
-    From the surest detection on; a mark is at the last one with a score of :data:`~synlib.report.errors.SURE` or more.
+    From the surest detection on; a mark is at the last one with a score of :data:`.mistakes.SURE` or more.
     """
     figure, axes = plt.subplots(2, 4, figsize=(9.5, 5), layout="constrained", sharex=True, sharey=True)
-    tables = {name: score_curves(read_records(store.run(run).evaluation(on) / "records.npz")) for name, run in runs}
-    for (name, table), look in zip(tables.items(), LOOKS(), strict=False):
+    found = [(name, score_curves(read_records(store.run(run).evaluation(on) / "records.npz"))) for name, run in runs]
+    for (name, table), look in zip(found, LOOKS(), strict=False):
         for category, axis in enumerate(axes.flat):
             rows = table[table["category"] == category]
             marked = np.flatnonzero(rows["score"] >= SURE)[-1:].tolist()
@@ -213,7 +213,8 @@ def precision_recall(runs: Collection[tuple[str, RunSpec | str]], store: RunStor
     figure.supxlabel(f"recall on {on}: share of instances that are found (mark: score {SURE})", fontsize=9)
     figure.supylabel("precision: share of detections that are right", fontsize=9)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-    return named(figure, "precision_recall", precision_recall=pd.concat(tables, names=["name"]).reset_index("name"))
+    tables = [table.assign(name=name) for name, table in found]
+    return named(figure, "precision_recall", precision_recall=pd.concat(tables))
 
 
 def _metrics(run: RunDir) -> pd.DataFrame:
@@ -236,6 +237,7 @@ def _by_size(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
         bands = thirds(records)
         table = ap_by_size(records, bands).query("`class` == @MEAN").assign(**row.drop(["class", "ap", "low", "high"]))
         tables.append(table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()]))
+    check(bool(tables), "no AP", "a run with a result", "results")
     return pd.concat(tables, ignore_index=True)
 
 
@@ -271,10 +273,10 @@ def _momentum_curve(axis: Axes, momentum: float, marks: pd.DataFrame, look: dict
     return {curve: trained["runs"].tolist(), crosses: diverged["runs"].tolist()}
 
 
-def _legend(figure: Figure, axis: Axes, table: pd.DataFrame) -> None:
-    """Above the panels, each label once, with what the bands are."""
-    handles, labels = axis.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
+def _legend(figure: Figure, table: pd.DataFrame) -> None:
+    """Above the panels, each of their labels once, with what the bands are."""
+    pairs = [zip(*axis.get_legend_handles_labels()[::-1], strict=True) for axis in figure.axes]
+    once = dict(itertools.chain.from_iterable(pairs))
     if table["low"].notna().any():
         once[f"band: {band(table)}"] = Line2D([], [], color="0.6", alpha=0.4, linewidth=6)
     look = {"ncols": min(3, -(-len(once) // 2)), "fontsize": 7.5, "frameon": False}

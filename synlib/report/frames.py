@@ -44,9 +44,10 @@ def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = ME
     """One row per value of ``by``, evaluation set and class (``name``; None: all), in their order in ``results``.
 
     Columns besides: ``ap`` (mean over seeds), ``low``, ``high`` (the interval over images; if any row has several
-    seeds, the smallest and largest AP, for all rows), ``seeds`` (with AP), ``diverged`` (seeds), ``run`` (ids).
+    seeds, the smallest and largest AP, for all rows), ``seeds`` (with AP), ``diverged`` (seeds), ``run`` (ids with AP).
     """
     chosen = results if name is None else results[results["class"] == name]
+    chosen = chosen.assign(run=chosen["run"].where(chosen["ap"].notna()))
     groups = chosen.groupby([*by, "evaluated on", "class"], sort=False, dropna=False)
     ends = {"low": ("low", "first"), "high": ("high", "first")}
     if (groups["ap"].count() > 1).any():  # the mean of intervals would hide that trainings differ
@@ -56,7 +57,7 @@ def across_seeds(results: pd.DataFrame, by: Sequence[str], name: str | None = ME
         **ends,
         seeds=("ap", "count"),
         diverged=("state", lambda states: sum("diverge" in state for state in states)),
-        run=("run", lambda runs: " ".join(dict.fromkeys(runs))),
+        run=("run", lambda runs: " ".join(runs.dropna().unique())),
     ).reset_index()
 
 

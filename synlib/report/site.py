@@ -45,11 +45,12 @@ def build(folder: Path, names: Sequence[str], *, profile: str, command: str, fig
         html[folder / f"{page.name}.html"], _ = exporter.from_notebook_node(page.notebook, links)
     files = copy_figures(figures, folder, keep=any(page.earlier for page in executed))
     judged = folder / "figures/claims.csv"
-    read = pd.read_csv(judged, dtype={"section": str, "runs": str}) if judged.exists() else None
-    claims = None if read is None else verdicts.table(read, page=f"{SUMMARY}.html")
+    # Of an earlier version, the file may lack columns
+    read = pd.read_csv(judged, dtype={"section": str}).reindex(columns=verdicts.COLUMNS) if judged.exists() else None
+    claims = None if read is None else verdicts.table(read)
     known = {"profile": profile, "pages": pages, "claims": claims, "figures": files, "command": command}
     index = exporter.environment.get_template("index.html.j2")
-    html[folder / "index.html"] = index.render(known, environment=environment())
+    html[folder / "index.html"] = index.render(known, environment=environment(), summary=SUMMARY)
     for path, content in html.items():
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -71,7 +71,7 @@ def table4(results: pd.DataFrame) -> Styler:
     share = results["iterations"].max() / published()["amounts"]["iterations"].max()
     allowed = {int(float(f"{share * iterations:.2g}")): iterations for iterations in paper.TABLE4}
     best = best_within(found, list(allowed))
-    ap, added = zip(*paper.TABLE4.values(), strict=True)
+    ap, added = zip(*map(paper.TABLE4.get, allowed.values()), strict=True)
     columns = {
         ("best AP", "ours"): linked(best["ap"], best["run"]),
         ("best AP", band(found)): intervals(best, found["seeds"].max()),
@@ -154,7 +154,8 @@ def instance_counts(data: StudyData) -> Styler:
 
 def harmonization_counts(data: StudyData) -> Styler:
     """What section 3.2 did to Synscapes, from the manifest of the harmonised tree: events (rows) by class (columns)."""
-    table = count_table(cityscapes.read_manifest(data.roots["synthetic"])).reindex(columns=CLASSES, fill_value=0)
+    manifest = cityscapes.read_manifest(data.roots["synthetic"]) or {"counts": {}}  # without one, as it is
+    table = count_table(manifest).reindex(columns=CLASSES, fill_value=0)
     return shown(table.loc[[event for event in paper.EVENTS if event in table.index]].rename(index=paper.EVENTS))
 
 
@@ -204,15 +205,17 @@ def runs(store: RunStore, planned: Sequence[Planned]) -> Styler:
 class Linked(float):
     """A number that knows its ``runs``, ids separated by blanks: :func:`shown` links it to the first of them."""
 
-    def __new__(cls, number: float, runs: str, page: str) -> Self:
+    def __new__(cls, number: float, runs: str) -> Self:
         linked = super().__new__(cls, number)
-        linked.runs, linked.page = runs, page
+        linked.runs = runs
         return linked
 
 
-def linked(numbers: pd.Series, runs: pd.Series, page: str = "") -> pd.Series:
-    """The ``numbers`` as :class:`Linked` ones; ``page``: that lists the runs, by default the one that has the table."""
-    return pd.Series([Linked(*pair, page) for pair in zip(numbers, runs, strict=True)], numbers.index, dtype=object)
+def linked(numbers: pd.Series, runs: pd.Series) -> pd.Series:
+    """The ``numbers`` as :class:`Linked` ones; where ``runs`` is missing, as they are."""
+    pairs = zip(numbers, runs, strict=True)
+    values = [Linked(number, ids) if isinstance(ids, str) else number for number, ids in pairs]
+    return pd.Series(values, numbers.index, dtype=object)
 
 
 def shown(table: pd.DataFrame, name: str = "table") -> Styler:
@@ -223,7 +226,7 @@ def shown(table: pd.DataFrame, name: str = "table") -> Styler:
             return value
         text = f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
         if isinstance(value, Linked):
-            return f'<a href="{value.page}#{value.runs.split()[0]}" title="run {value.runs}">{text}</a>'
+            return f'<a href="#{value.runs.split()[0]}" title="run {value.runs}">{text}</a>'
         return text
 
     styled = table.style.format(text, na_rep="–", escape="html")

@@ -150,15 +150,12 @@ def carried_over(found: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines if of else [*lines, "- on other streets: `data.also_evaluate_on` names none"]))
 
 
-def table(judged: pd.DataFrame, page: str = "") -> Styler:
-    """:func:`verdicts` for display: one row per claim, its verdict with sign and colour; the caption counts them.
-
-    ``page``: where the runs are listed, as for :func:`synlib.report.tables.linked`.
-    """
+def table(judged: pd.DataFrame) -> Styler:
+    """:func:`verdicts` for display: one row per claim, its verdict with sign and colour; the caption counts them."""
     units = (" (" + judged["unit"] + ")").where(judged["unit"] != "AP points", "")
     texts = {"section": judged["section"] + ", " + judged["shown in"], "claim": judged["claim"] + units,
              "verdict": judged["verdict"].map(lambda v: f"{SIGNS[v]} {v}"), INTERVAL: intervals(judged),
-             "ours": linked(judged["ours"], judged["runs"], page)}  # fmt: skip
+             "ours": linked(judged["ours"], judged["runs"])}  # fmt: skip
     columns = ["section", "claim", "paper", "ours", INTERVAL, "verdict", "because"]
     styled = _colored(shown(judged.assign(**texts)[columns]), ["verdict"])
     left = [{"selector": "", "props": "text-align: left; white-space: normal; min-width: 9em"}]
@@ -231,7 +228,7 @@ def _runs_of(claim: Claim, results: Results) -> str:
     ids = []
     for runs in claim["runs"]:
         with contextlib.suppress(Missing):  # told as the reason of the verdict
-            ids += _select(runs, results)["run"].tolist()
+            ids += _select(runs, results).dropna(subset="ap")["run"].tolist()
     return " ".join(dict.fromkeys(ids))
 
 

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from scapes import cityscapes, match, predictions
 from scapes.labels import CATEGORY_OF_LABEL, CLASSES, label_of_instance
 from synlib.curation.prune import removed_from
-from synlib.report.errors import FALSE, INEXACT, MISSED, SURE, by_image, compared
 from synlib.report.figures import read, training_image
+from synlib.report.mistakes import FALSE, INEXACT, MISSED, SURE, by_image, compared
 from synlib.report.pictures import fit, outline, paint
 from synlib.report.style import CLASS_COLORS
 from synlib.study.data import StudyData
@@ -105,7 +105,7 @@ def prediction_browser(study: Study, planned: Sequence[Planned]) -> Explorer:
         worst, on = ranked(first.value, chosen.value), chosen.value
         place.max = len(worst)
         image_id, count = worst.index[place.value - 1], worst.iloc[place.value - 1]
-        text = f"image {place.value} of {len(worst)} on {on.name}, {count:.0f} errors of the first run"
+        text = f"image {place.value} of {len(worst)} on {on.name}, {count:.0f} errors of the first run (score ≥ {SURE})"
         columns = [(image_id, text, [jpeg(fit(load(first.value, on, image_id)[0], SHOWN_PX // 2))])]
         for run in (run for run in (first, second) if run.value):
             columns.append((run.label, *prediction_panels(*load(run.value, on, image_id), score.value)))

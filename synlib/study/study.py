@@ -116,7 +116,8 @@ class Study:
                 table.to_csv(temporary, index=False)
             if hasattr(shown, "to_latex"):  # a table, not the many rows behind a figure
                 with replacing(folder / f"{stem}.tex") as temporary:
-                    table.to_latex(temporary, index=False, escape=True, na_rep="–", float_format="%.1f")
+                    printed = table.infer_objects().drop(columns=["because", "runs"], errors="ignore")  # too wide
+                    printed.to_latex(temporary, index=False, escape=True, na_rep="–", float_format="%.1f")
         if hasattr(shown, "savefig"):
             for suffix, options in ((".png", {"dpi": 150}), (".pdf", {})):
                 with replacing(folder / f"{shown.name}{suffix}") as temporary:

@@ -17,7 +17,7 @@ from scapes.labels import CLASSES
 from scapes.match import match_image, pool
 from scapes.predictions import Detections, from_masks, write_predictions
 from synlib.curation.prune import prune
-from synlib.report import curves, errors, widgets
+from synlib.report import curves, mistakes, widgets
 from synlib.report.pictures import fit
 from synlib.report.style import CLASS_COLORS
 from synlib.spec import ScheduleSpec
@@ -63,7 +63,8 @@ def test_predictions_of_two_runs_are_seen_on_each_image_the_worst_first(trained,
             texts = re.findall("<figcaption><b>(.*?)</b>: (.*)</figcaption>", browser.shown.value)
             assert [title for title, _ in texts[1:]] == [first.label, second.label]
             missed, false = (int(re.search(rf"(\d+) {what}", texts[1][1])[1]) for what in ("missed", "false"))
-            assert texts[0][1] == f"image {number} of 4 on {on.name}, {missed + false} errors of the first run"
+            errors = f"{missed + false} errors of the first run (score ≥ 0.5)"
+            assert texts[0][1] == f"image {number} of 4 on {on.name}, {errors}"
             seen.append((texts[0][0], missed + false, re.search('base64,([^"]+)', browser.shown.value)[1]))
         images, counts, photos = zip(*seen, strict=True)
         assert sorted(images) == cityscapes.read_images(on.root, on.split)["image_id"].tolist()
@@ -139,7 +140,7 @@ def panels(monkeypatch):
     monkeypatch.setattr(widgets, "jpeg", lambda image: ("raw", image, (WIDTH, HEIGHT)))
 
     def made(found: Detections, score: float) -> tuple[str, list[np.ndarray], list[list[str]]]:
-        image, tables = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), errors.compared(ground_truth(), found, 10)
+        image, tables = np.full((HEIGHT, WIDTH, 3), 100, np.uint8), mistakes.compared(ground_truth(), found, 10)
         said, shown = widgets.prediction_panels(image, ground_truth(), tables, score)
         pages = [str(widgets.HTML.explorer([("", "", [item])], CLASS_COLORS)) for item in shown]
         return said, [item[1] for item in shown], [re.findall('title="(.*?)"', page) for page in pages]
@@ -171,7 +172,7 @@ def test_the_image_with_most_errors_is_the_worst():
     found = {"a": [("car", 0.9, FIRST)], "b": [("bus", 0.9, FIRST)], "c": [("car", 0.9, FIRST), ("car", 0.4, SECOND)]}
     found |= {"d": [("car", 0.9, FIRST), ("car", 0.8, FIRST), ("car", 0.7, SECOND)], "e": []}
     items = [replace(detections(*of_image), image_id=name) for name, of_image in found.items()]
-    found = errors.by_image(pool(match_image(ground_truth(), item, min_area_px=10) for item in items))
+    found = mistakes.by_image(pool(match_image(ground_truth(), item, min_area_px=10) for item in items))
     assert found.to_dict() == {"b": 3, "e": 2, "a": 1, "c": 1, "d": 1}
     assert found.index.tolist() == ["b", "e", "a", "c", "d"]
 
@@ -180,7 +181,7 @@ def test_confusion_counts_each_detection_and_each_instance_that_is_missed(study,
     """Of exact masks: a quarter each is right, of the next class, too unsure to count, and repeated."""
     study = Study(study.profile.replace(runs=str(store.root)))
     on, run = study.data.evaluation_sets()[0], study.store.run("0123456789ab")
-    expected = pd.DataFrame(0, [*CLASSES, *errors.FALSE[1:]], [*CLASSES, errors.MISSED])
+    expected = pd.DataFrame(0, [*CLASSES, *mistakes.FALSE[1:]], [*CLASSES, mistakes.MISSED])
     items = []
     for image in cityscapes.read_images(on.root, on.split).itertuples():
         ids = png.read(image.instance_path, "gray 16")
@@ -193,14 +194,14 @@ def test_confusion_counts_each_detection_and_each_instance_that_is_missed(study,
             found += [(name, 0.8, ids == row.instance_id)] * twice
             expected.loc[name, wrong] += other
             expected.loc[name, name] += right or twice
-            expected.loc[name, errors.MISSED] += other or unsure
+            expected.loc[name, mistakes.MISSED] += other or unsure
             expected.loc["duplicate", name] += twice
         items.append(replace(detections(*found, size=ids.shape), image_id=image.image_id))
     write_predictions(run.evaluation(on.name) / "predictions.parquet", items)
     assert expected.to_numpy().sum() > 20 and expected.loc["duplicate"].sum() > 0
-    found = errors.confusion(study, [run.path.name], on.name)
+    found = mistakes.confusion(study, [run.path.name], on.name)
     pd.testing.assert_frame_equal(found, expected, check_names=False)
-    assert not errors.confusion(study, []).to_numpy().any()
+    assert not mistakes.confusion(study, []).to_numpy().any()
 
 
 def test_panels_show_the_detections_from_a_score_on_and_mark_errors(panels):

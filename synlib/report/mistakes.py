@@ -31,7 +31,7 @@ def confusion(study: Study, runs: Iterable[str], on: str = HOME) -> pd.DataFrame
     Rows: the class of the instance that is overlapped by more than 0.5, else the kind of false detection. The column
     "missed" counts evaluated instances that no detection of their class has found. Ignored detections are left out.
     """
-    (evaluated,) = (item for item in study.data.evaluation_sets() if item.name == on)
+    evaluated = study.data.evaluation_set(on)
     paths = cityscapes.read_images(evaluated.root, evaluated.split).set_index("image_id")["instance_path"]
     files = [study.store.run(run).evaluation(on) / "predictions.parquet" for run in runs]
     pairs = [pd.DataFrame(columns=["row", "column"])]
@@ -65,13 +65,13 @@ def compared(instance_ids: np.ndarray, detections: predictions.Detections, min_a
     detected = np.zeros(instance_ids.shape, np.int32)
     for row in found.sort_values("score", kind="stable").itertuples():
         detected[row.y0 : row.y1, row.x0 : row.x1][row.mask] = row.instance_id
-    # IoU with each instance and group, whatever its class, (N, K + 1); the last column stands for none
+    # IoU with each instance and group, whatever its class, (N, K + 1); column 0 stands for none
     pixels = match.shared_pixels(instance_ids, detections, instances)
     pixels = pixels[pixels.any(1)]
     shared, areas = pixels[:, :-2], pixels.sum(1, keepdims=True)
-    iou = np.pad(shared / (instances["area_px"] + areas - shared), ((0, 0), (0, 1)))
-    found["on"] = np.append(instances["category"], -1)[iou.argmax(1)]
+    iou = np.pad(shared / (instances["area_px"] + areas - shared), ((0, 0), (1, 0)))
+    found["on"] = np.append(-1, instances["category"])[iou.argmax(1)]
     false = np.select([iou.max(1) > match.OVERLAPS[0], found["iou"] >= INEXACT], FALSE[:2], FALSE[2])
-    outcome = ap.outcomes(records)[:, 0]  # of each, whatever less sure ones there are
+    outcome = ap.outcomes(records)[:, 0]  # of no detection does it depend on less sure ones
     found["kind"] = np.where(outcome == ap.FALSE_POSITIVE, false, np.array(["ignored", "", FALSE[3], "right"])[outcome])
     return truths, found, detected
