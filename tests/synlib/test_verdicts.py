@@ -231,7 +231,7 @@ def test_across_seeds_and_failures():
     tuned = tuned.assign(ap=tuned["ap"].mask(lost), state=tuned["state"].mask(lost, "diverged at iteration 3"))
     table = across_seeds(tuned, ["momentum", "learning_rate"]).set_index(["evaluated on", "momentum", "learning_rate"])
     row = table.loc["Cityscapes", 0.0, 0.02]
-    assert (row["seeds"], row["diverged"]) == (1, 1)
+    assert (row["seeds"], row["diverged"], row["run"]) == (1, 1, "fine_tuning/lr 0.02, momentum 0/0")  # not both runs
     assert row["ap"] == row["low"] == row["high"]
     assert table.loc["Cityscapes", 0.0, 0.2][["seeds", "diverged"]].tolist() == [0, 2]
     assert np.isnan(table.loc["Cityscapes", 0.0, 0.2]["ap"])
