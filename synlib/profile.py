@@ -1,5 +1,6 @@
 """How large the study is, and where its data, runs and devices are: ``profiles/*.yaml``."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,26 +20,32 @@ LEARNING_RATES = {
     0.9: (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02),
     0.0: (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
 }
+LONGEST = 150  # characters of a ``variant``; names of folders have 255 bytes
 FINE_TUNING = tuple(name for name in ScheduleSpec.model_fields if name not in ("base_lr", "momentum"))
 
 
 class ToyPart(Section):
     """Images of one domain of the embedded data set."""
 
-    train: int
-    val: int
+    train: NonNegativeInt
+    val: NonNegativeInt
 
 
 class Toyscapes(Section):
     """The embedded miniature data set, in the formats of both real ones."""
 
-    height: int  # px
+    height: Annotated[int, Field(ge=64)]  # px
     width: int
     real: ToyPart
     synthetic: ToyPart
     streets: NonNegativeInt = 0  # images of each of the other data sets to evaluate on
     seed: int = 0
-    gap: float = 1.0  # between the looks of the two domains: 0 (none) to 2
+    gap: Annotated[float, Field(ge=0, le=2)] = 1.0  # between the looks of the two domains; 0: none
+
+    @model_validator(mode="after")
+    def _twice_as_wide(self) -> Self:
+        check(self.width == 2 * self.height, self.width, f"{2 * self.height}, twice the height", "width")
+        return self
 
 
 class Synthetic(Section):
@@ -72,7 +79,7 @@ class DataSource(Section):
     synthetic: Synthetic = Synthetic()
     # Other streets: name -> tree in Cityscapes' format; empty: drawn, where ``toyscapes`` has ``streets``
     also_evaluate_on: dict[Annotated[str, AfterValidator(_evaluation_name)], LocalPath] = Field(default_factory=dict)
-    min_area_px: int = 100  # smaller ground truth is not evaluated
+    min_area_px: NonNegativeInt = 100  # smaller ground truth is not evaluated
     folder: LocalPath = ""  # of derived data; empty: data/PROFILE of the compendium
 
 
@@ -173,8 +180,10 @@ class Profile(Section):
                 target, before = target[section], before.get(section) if isinstance(before.get(section), dict) else {}
             if [*sections, field][0] not in PLACES and plain(before.get(field)) != plain(value):
                 text = re.sub(r"\.0\b|[^-+.,_0-9A-Za-z]", "", str(value).replace(":", "_"))  # of a folder's name
-                values["variant"] += f"+{field}={text}"[:80]
+                values["variant"] += f"+{field}={text}"
             target[field] = value
+        if len(variant := values["variant"]) > LONGEST:  # another one may begin alike
+            values["variant"] = f"{variant[: LONGEST - 9]}-{hashlib.sha256(variant.encode()).hexdigest()[:8]}"
         return type(self)(**values)
 
     label = property(lambda self: self.name + self.variant)

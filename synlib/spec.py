@@ -182,7 +182,7 @@ class EvaluationSet(Section):
     root: str  # a Cityscapes-format tree
     data: str  # fingerprint of the split's content
     split: str = "val"
-    min_area_px: int = 100  # smaller ground truth is ignored
+    min_area_px: NonNegativeInt = 100  # smaller ground truth is ignored
 
     def identity(self) -> dict[str, Any]:
         """What a result on this set depends on: with the same identity it need not be made again."""
@@ -201,7 +201,7 @@ class Slurm(Section):
     account: str = ""
     directives: List[str] = ()  # further options of sbatch: --constraint=a100
     setup: List[str] = ()  # shell lines before the training: module load cuda
-    stop_before_s: int = 120  # seconds before its time ends, a job saves its state and is requeued
+    stop_before_s: NonNegativeInt = 120  # seconds before its time ends, a job saves its state and is requeued
 
 
 class ExecutionSettings(Section):

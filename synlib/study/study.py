@@ -64,10 +64,7 @@ class Study:
         return study
 
     def planned(self, *experiments: str, make: bool = True) -> list[plan.Planned]:
-        """The runs of experiments. ValueError for an unknown one, or if a run wants more images than there are.
-
-        Data that are not there yet are drawn and harmonised; without ``make``, ValueError.
-        """
+        """The runs of experiments. ValueError: an unknown one, too few images, or data to be made, if not ``make``."""
         # First, so that what the plan lacks is told before any data are made
         drafted = plan.plan(self.profile, experiments)
         if not make and not self.sources.ready:

@@ -238,6 +238,10 @@ def test_settings_are_fields_of_sections_or_bare_grids_with_each_value_once():
           for name in ("Cityscapes", "synscapes", "real", "a/b", "..")),
         ({"data": None}, "data: found None, expected a mapping of fields"),
         ({"data.toyscapes": {"height": 64, "width": 128}}, "data.toyscapes: missing field 'real'"),
+        *(({f"data.{name}": value}, f"data.{name}: found {value}, expected {more}") for name, value, more in (
+            ("toyscapes.height", 50, "at least 64"), ("toyscapes.width", 64, "128, twice"), ("min_area_px", -5, ""),
+            ("toyscapes.real.train", -5, ""), ("toyscapes.synthetic.val", -1, ""), ("toyscapes.gap", 2.5, "at most 2"),
+        )),
         ({"removal": {"tram": 30}}, "grids.removal: found 'tram', expected 'person', 'rider'"),
         ({"learning_rates": {"0.9": [0.1], 0.9: [0.2]}}, "learning_rates: found .*, expected each momentum once"),
         ({"fine_tuning_schedule": {"warmup_iterations": "1"}}, "grids.fine_tuning_schedule.warmup_iter.*: found '1'"),
@@ -278,6 +282,10 @@ def test_folders_are_the_compendiums_unless_named(tmp_path, monkeypatch):
     other = profile.with_settings({"thresholds": [0, 7], "learning_rates": {0.9: [0.1]}})
     assert other.reports_dir == ROOT / "reports/smoke+thresholds=0,7+learning_rates=0.9_0.1"
     assert other.with_settings({"reports": "/mine"}).reports_dir == Path("/mine")
+    # Long ones that differ in their last value alone, on top of another long one
+    removals = [dict.fromkeys(CLASSES, 10) | {"bicycle": last} for last in (10, 20)]
+    names = {other.with_settings({"epochs": list(range(1, 99)), "removal": on}).reports_dir.name for on in removals}
+    assert len(names) == 2 and max(map(len, names)) <= 255 - len(".tmp")
 
 
 def test_settings_on_a_command_line_are_yaml():
