@@ -201,5 +201,5 @@ def read_records(path: str | Path) -> Records:
         found["predictions"] = found["predictions"][[*PREDICTION.names]].astype(PREDICTION)
         return Records(**found)
     except DAMAGE as error:
-        advice = f"delete {Path(path).parent} and run again, it is made anew"
+        advice = "delete its folder and run again, it is made anew" if Path(path).exists() else "evaluate on it first"
         raise ValueError(f"{path}: unreadable ({error}), expected records; {advice}") from error

@@ -72,11 +72,11 @@ class Builder:
         for w in (-half_width, half_width):
             self.face([(u, w, h) for u, h in profile], role, min_px, outline)
 
-    def across(self, edges, half_width, role, min_px=0.0, outline=True) -> None:
+    def across(self, edges, half_width, role) -> None:
         """Quads that join both flanks along the consecutive (u, h) in ``edges``."""
         for (u0, h0), (u1, h1) in itertools.pairwise(edges):
             quad = [(u0, -half_width, h0), (u0, half_width, h0), (u1, half_width, h1), (u1, -half_width, h1)]
-            self.face(quad, role, min_px, outline)
+            self.face(quad, role, outline=True)
 
     def end(self, u, w0, w1, h0, h1, role, min_px=0.0, mirrored=False) -> None:
         """A rectangle on the front or rear end; ``mirrored`` draws its twin on the other side too."""

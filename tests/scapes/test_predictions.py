@@ -91,6 +91,8 @@ def test_processes_change_no_bit(tmp_path, data_set):
 def test_a_file_of_records_gives_back_every_bit(tmp_path, data_set):
     images, detections = data_set
     records = matched(images["instance_path"], detections, min_area_px=4)
+    with pytest.raises(ValueError, match=r"r\.npz: unreadable \(.*\), expected records; evaluate on it first$"):
+        read_records(tmp_path / "r.npz")
     for kept in (pool(records), records[0]):
         write_records(tmp_path / "r.npz", kept)
         assert fields(read_records(tmp_path / "r.npz")) == fields(kept)
