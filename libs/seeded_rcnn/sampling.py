@@ -59,7 +59,7 @@ class SeededRCNN(GeneralizedRCNN):
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         for stage, module in enumerate((self.proposal_generator, self.roi_heads, self.roi_heads.mask_head)):
             module.seeds = [sample["seeds"][stage] for sample in batched_inputs if "seeds" in sample]
-        frame = torch.zeros(()).expand(3, *batched_inputs[0].get("frame", (0, 0)))  # one image more, as large
+        frame = self.pixel_mean.expand(3, *batched_inputs[0].get("frame", (0, 0)))  # one image more, already there
         images = super().preprocess_image([*batched_inputs, {"image": frame}])
         return ImageList(images.tensor[:-1], images.image_sizes[:-1])
 
