@@ -8,6 +8,7 @@ import subprocess
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -30,7 +31,9 @@ onload = () => setTimeout(() => { document.title = JSON.stringify([...frames].ma
   });
   const looks = [...page.querySelectorAll("td")].map(cell => getComputedStyle(cell));
   const bars = new Set(looks.filter(look => look.backgroundImage != "none").map(look => look.backgroundSize));
-  return {bars: [...bars], wide: root.scrollWidth - root.clientWidth,
+  const hidden = [...page.querySelectorAll(".output")].filter(box => box.scrollWidth > box.clientWidth + 1);
+  const needless = hidden.filter(box => box.querySelector("table").offsetWidth <= box.clientWidth);
+  return {bars: [...bars], needless: needless.length, wide: root.scrollWidth - root.clientWidth,
           cut: cut.map(item => item.outerHTML.slice(0, 200)),
           tables: page.querySelectorAll("table").length, pictures: [...page.images].filter(i => i.naturalWidth).length};
 })) }, 500)
@@ -45,6 +48,7 @@ def report(tmp_path_factory):
     judged = verdicts.table(verdicts.verdicts(study.results, study.draws))
     names = {"table1": "table1", "table2": "removal", "table3": "amounts", "table4": "amounts", "table5": "steps"}
     shown = [getattr(tables, name)(study.results[of]) for name, of in names.items()]
+    shown += [tables.shown(pd.DataFrame({"wider than text, narrower than a page " * 4: [1]}))]
     shown += [judged, tables.per_class(study.results["fine_tuning"]), figures.figure1(study.results)]
     shown += [widgets.Tooltips(curves.figure6(study.results["fine_tuning"], ScheduleSpec()))]
     columns = [("image_000000_000000", "some words", [widgets.jpeg(np.zeros((240, 480, 3), np.uint8))])] * 3
@@ -90,4 +94,5 @@ def test_no_table_is_cut_and_nothing_is_fetched_at_any_width(report, browser, na
     for width, of_width in zip(WIDTHS, found, strict=True):
         assert of_width["wide"] <= 0 and of_width["cut"] == [], width
         assert of_width["tables"] and of_width["pictures"]
+        assert of_width["needless"] == 0  # scrolls: a wide table takes the page first
         assert len(of_width["bars"]) == (name != "index.html")  # of AP by class: one scale, however wide the columns
