@@ -31,7 +31,7 @@ def figure1(results: Mapping[str, pd.DataFrame]) -> Figure:
     _pipeline(steps)
     y = np.arange(len(paper.FIGURE1))[::-1]  # the first at the top
     for on, shift, hatch, label in (("Cityscapes", 0.19, "", "paper"), ("Synscapes", -0.19, "//", None)):
-        rows = bars[bars["evaluated on"] == on].set_index("approach").loc[list(paper.FIGURE1)]
+        rows = bars[bars["evaluated on"] == on].set_index("approach").reindex(list(paper.FIGURE1))
         error = [(rows["ap"] - rows["low"]).clip(lower=0), (rows["high"] - rows["ap"]).clip(lower=0)]
         look = {"color": DOMAIN_COLORS[on], "hatch": hatch, "edgecolor": "white", "label": f"on {on}"}
         axis.barh(y + shift, rows["ap"], 0.36, xerr=error, capsize=2, error_kw={"linewidth": 1}, **look)
@@ -196,4 +196,5 @@ def training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndar
 
 def read(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 (H, W, 3) RGB and instance ids uint16 (H, W, Cityscapes encoding) of a row of an image table."""
-    return png.read(row["image_path"], "RGB 8")[..., ::-1], png.read(row["instance_path"], "gray 16")
+    photo = np.dstack([png.read(row["image_path"], *png.PHOTO)] * 3)  # also of gray and RGBA, it begins with B, G, R
+    return photo[..., 2::-1], png.read(row["instance_path"], "gray 16")

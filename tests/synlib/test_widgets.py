@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from scapes import cityscapes, png
 from scapes.instances import image_instances
@@ -17,11 +18,12 @@ from scapes.labels import CLASSES
 from scapes.match import match_image, pool
 from scapes.predictions import Detections, from_masks, write_predictions
 from synlib.curation.prune import prune
-from synlib.report import curves, mistakes, widgets
+from synlib.report import curves, figures, mistakes, widgets
 from synlib.report.pictures import fit
 from synlib.report.style import CLASS_COLORS
 from synlib.spec import ScheduleSpec
 from synlib.study.study import Study
+from tests import tiny_data
 from tests.fake_results import FakeStudy
 
 HEIGHT, WIDTH = 20, 40
@@ -38,6 +40,15 @@ def numbers(explorer) -> list[list[int]]:
     """Of each class in the caption: instances left, and all of the image."""
     (caption,) = re.findall("<figcaption>(.*)</figcaption>", explorer.shown.value)
     return [[int(n) for n in re.search(rf" {name} (\d+) of (\d+)", caption).groups()] for name in CLASSES]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_a_photo_of_each_kind_is_a_picture(tmp_path, mode):
+    photo = Image.fromarray(tiny_data.photo(HEIGHT, WIDTH, 1)).convert(mode)
+    photo.save(tmp_path / "photo.png")
+    png.write(tmp_path / "ids.png", np.zeros((HEIGHT, WIDTH), np.uint16))
+    picture, _ = figures.read({"image_path": tmp_path / "photo.png", "instance_path": tmp_path / "ids.png"})
+    assert (picture == np.array(photo.convert("RGB"))).all()
 
 
 def test_the_common_slider_is_the_least_of_all_and_draws_once(removal):
