@@ -70,12 +70,11 @@ def figure4_sizes(results: pd.DataFrame, store: RunStore) -> Figure:
     import seaborn  # takes a second, also where none of its figures is drawn
 
     table = _by_size(results[results["evaluated on"] == "Synscapes"], store)
-    labels = table["size"] + ": up to " + table["up_to_px"].map("{:,} px".format)
+    labels = (table["size"] + ": up to " + table["up_to_px"].map("{:,} px".format)).rename("validation instances")
     figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    look = {"palette": "viridis_r", "markers": list("os^"), "dashes": False, "errorbar": ("pi", 100)}  # band: the range
-    seaborn.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, **look)
+    look = {"palette": "viridis_r" if len(table) else None, "markers": list("os^"), "dashes": False}
+    seaborn.lineplot(table, x="threshold", y="ap", hue=labels, style=labels, ax=axis, errorbar=("pi", 100), **look)
     axis.set(xlabel="smallest instances removed (% of each class)", ylabel="AP on Synscapes (%)", ylim=(0, None))
-    axis.get_legend().set_title("validation instances")
     return named(figure, "figure4_sizes", figure4_sizes=table)
 
 
@@ -237,8 +236,8 @@ def _by_size(results: pd.DataFrame, store: RunStore) -> pd.DataFrame:
         bands = thirds(records)
         table = ap_by_size(records, bands).query("`class` == @MEAN").assign(**row.drop(["class", "ap", "low", "high"]))
         tables.append(table.assign(ap=100 * table["ap"], up_to_px=[high - 1 for _, high in bands.values()]))
-    check(bool(tables), "no AP", "a run with a result", "results")
-    return pd.concat(tables, ignore_index=True)
+    none = results.iloc[:0].drop(columns=["class", "low", "high"]).assign(size="", up_to_px="")
+    return pd.concat(tables or [none], ignore_index=True)
 
 
 def _curve(axis: Axes, rows: pd.DataFrame, x: str, **look) -> Line2D:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scapes.bootstrap import NAMES, percentiles
 from synlib import paper
-from synlib.report.frames import DrawsOf, stacked
+from synlib.report.frames import DrawsOf, Missing, Stacked, stacked
 
 NEAR = 0.95  # AP within this share of the highest has not begun to fall
 
@@ -22,9 +22,11 @@ def limits(results: pd.DataFrame, draws: DrawsOf) -> pd.DataFrame:
     Columns: ``class``; ``limit`` and ``below`` (percent removed: the limit is from the one on, below the other);
     ``low``, ``high`` (ends of the interval); ``ap`` (percent, at ``limit``); ``paper`` (its reading). All are
     thresholds that were trained; ``below`` and ``high`` are missing beyond the last, all where AP is 0 or unknown.
-    Raises :class:`synlib.report.frames.Missing` as ``stacked``.
     """
-    runs = stacked(results[results["evaluated on"] == "Synscapes"], draws, "threshold")
+    try:
+        runs = stacked(results[results["evaluated on"] == "Synscapes"], draws, "threshold")
+    except Missing:  # the verdicts say why
+        runs = Stacked(np.zeros(1), np.full((1, 2, len(NAMES)), np.nan), 0)
     last = last_near_highest(runs.ap)
     low, high = percentiles(last[1:])
     places = {"limit": last[0], "below": last[0] + 1, "low": np.floor(low), "high": np.ceil(high) + 1}

@@ -110,6 +110,7 @@ def test_ap_by_size_comes_from_the_records_of_the_runs(one, tmp_path):
     words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert words == ["small: up to 30 px", "medium: up to 60 px", "large: up to 90 px"]
     assert set(figure.tables["figure4_sizes"]["run"]) == set(results["run"])
+    assert curves.figure4_sizes(results.iloc[:0], store).tables["figure4_sizes"].empty
 
 
 def test_what_to_remove_draws_ap_its_interval_and_sizes(one, tmp_path):
@@ -246,9 +247,10 @@ def test_figure1_draws_bars_with_intervals_and_the_papers_marks(seeds):
         assert set(first["run"].split()) == set(rows["run"])
 
 
-def test_figures_are_redrawn_from_their_tables(one, tmp_path, monkeypatch):
-    """What is saved beside a figure is all that its function needs."""
-    results = one.results
+@pytest.mark.parametrize("without", ["", "Synscapes"])
+def test_figures_are_redrawn_from_their_tables(one, tmp_path, monkeypatch, without):
+    """What is saved beside a figure is all that its function needs; also where a domain has no validation images."""
+    results = {name: table[table["evaluated on"] != without] for name, table in one.results.items()}
     bars, found = figures.approaches(results), limits(results["thresholds"], one.draws)
     monkeypatch.setattr(figures, "approaches", lambda table: table)
     functions = {
