@@ -58,15 +58,15 @@ class LabelMasks(BitMasks):
         return ROIAlign(mask_size, 1.0, 0)(frames, torch.cat([which[:, None], boxes], 1))[:, 0] >= 0.5
 
     def at(self, points: torch.Tensor) -> torch.Tensor:
-        """Mask ``i`` at ``points[i]`` (N, P, 2; x, y in px, in the image), as grid_sample reads it: float32 (N, P)."""
+        """Mask ``i`` at ``points[i]`` (N, P, 2; x, y in px), as grid_sample reads it: float32 (N, P)."""
         size = points.new_tensor(self.labels.shape[::-1])
         # From [0, 1] by [-1, 1] to pixels, whose centres are whole numbers: rounded as often as in grid_sample.
         place = torch.addcmul(points.new_tensor(-0.5), points / size * 2 - 1 + 1, size / 2)
-        low = torch.minimum(place.floor().clamp(min=-1), size - 1).nan_to_num()  # when diverged, points may be anywhere
-        (right, below), (x, y) = (place - low).unbind(-1), low.long().unbind(-1)
-        padded, sampled = F.pad(self.labels, (1, 1, 1, 1)), points.new_zeros(points.shape[:2])  # beyond it: no mask
-        for dy, height in enumerate((1 - below, below), 1):
-            for dx, width in enumerate((1 - right, right), 1):
+        low, padded = place.floor(), F.pad(self.labels, (2, 2, 2, 2))  # beyond the image there is no mask
+        (right, below), sampled = (place - low).unbind(-1), points.new_zeros(points.shape[:2])
+        x, y = torch.minimum(low.clamp(min=-2), size).nan_to_num().long().unbind(-1)  # predicted boxes lie anywhere
+        for dy, height in enumerate((1 - below, below), 2):
+            for dx, width in enumerate((1 - right, right), 2):
                 sampled += width * height * (padded[y + dy, x + dx] == self.values[:, None])
         return sampled
 

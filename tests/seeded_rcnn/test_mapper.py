@@ -145,7 +145,7 @@ def test_frames_and_what_the_model_makes_of_them(pair):
     proposals = torch.tensor([[0, 0, 9, 9], [3.5, 2, 60, 20], [7, 1, 8, 23], [0, 0, 80, 24], [5, 5, 30, 9.25]])
     assert torch.equal(ours.crop_and_resize(proposals, 14), theirs.crop_and_resize(proposals, 14))
     assert torch.equal(ours.get_bounding_boxes().tensor, theirs.get_bounding_boxes().tensor)
-    points = torch.rand(5, 300, 2) * torch.tensor([80, 24])
+    points = torch.rand(5, 300, 2) * torch.tensor([100, 40]) - 9  # as in predicted boxes, beyond the image, too
     points[:, :150] = (2 * points[:, :150]).round() / 2  # also between pixels, in their centres, and on the borders
     assert torch.equal(ours.at(points), sample_point_labels([Instances((24, 80), gt_masks=theirs)], points))
     for lost in (float("nan"), float("inf"), -float("inf")):  # as in a box that has diverged: so does the loss
