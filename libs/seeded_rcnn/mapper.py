@@ -59,9 +59,9 @@ class LabelMasks(BitMasks):
 
     def at(self, points: torch.Tensor) -> torch.Tensor:
         """Mask ``i`` at ``points[i]`` (N, P, 2; x, y in px), as grid_sample reads it: float32 (N, P)."""
-        size = points.new_tensor(self.labels.shape[::-1])
+        size = torch.stack([points.new_full((), side) for side in self.labels.shape[::-1]])  # filled there: no wait
         # From [0, 1] by [-1, 1] to pixels, whose centres are whole numbers: rounded as often as in grid_sample.
-        place = torch.addcmul(points.new_tensor(-0.5), points / size * 2 - 1 + 1, size / 2)
+        place = torch.addcmul(points.new_full((), -0.5), points / size * 2 - 1 + 1, size / 2)
         low, padded = place.floor(), F.pad(self.labels, (2, 2, 2, 2))  # beyond the image there is no mask
         (right, below), sampled = (place - low).unbind(-1), points.new_zeros(points.shape[:2])
         x, y = torch.minimum(low.clamp(min=-2), size).nan_to_num().long().unbind(-1)  # predicted boxes lie anywhere

@@ -35,9 +35,8 @@ def prepare(model: nn.Module, precision: str) -> None:
     """
     if precision not in AUTOCAST:
         return
-    heads = "rpn_head", "box_predictor", "coarse_head", "point_head", "mask_head.predictor"
     for name, module in model.named_modules():
-        if name.endswith(heads):
+        if name.endswith(("rpn_head", "box_predictor", "coarse_head", "point_head", "mask_head.predictor")):
             module.register_forward_hook(lambda _module, _inputs, outputs: _float32(outputs))
     if model.device.type == "cuda":
         model.to(memory_format=torch.channels_last)

@@ -72,7 +72,8 @@ class SeededRPN(Seeded, RPN):
     def label_and_sample_anchors(self, anchors: list[Boxes], truths: list[Instances]) -> tuple[list[Tensor], ...]:
         every = Boxes.cat(anchors)
         self._covered = [_covered_by_ignored(every, truth) for truth in truths]
-        return super().label_and_sample_anchors(anchors, [truth[truth.gt_classes >= 0] for truth in truths])
+        learned = [truth[nonzero_tuple(truth.gt_classes >= 0)[0]] for truth in truths]  # once, not for each field
+        return super().label_and_sample_anchors(anchors, learned)
 
     def _subsample_labels(self, label: Tensor) -> Tensor:
         # Called once per image, in order, between matching and sampling.
@@ -99,18 +100,18 @@ class SeededROIHeads(Seeded, StandardROIHeads):
 
     @torch.no_grad()
     def label_and_sample_proposals(self, proposals: list[Instances], targets: list[Instances]) -> list[Instances]:
-        pairs = zip(proposals, targets, strict=True)
-        self._covered = [_covered_by_ignored(found.proposal_boxes, truth) for found, truth in pairs]
-        sampled = super().label_and_sample_proposals(proposals, [truth[truth.gt_classes >= 0] for truth in targets])
+        self._covered = [*map(_covered_by_ignored, [found.proposal_boxes for found in proposals], targets)]
+        learned = [truth[nonzero_tuple(truth.gt_classes >= 0)[0]] for truth in targets]
+        sampled = super().label_and_sample_proposals(proposals, learned)
         classes = torch.cat([found.gt_classes for found in sampled])
         foreground = (classes != self.num_classes).sum()
-        self.counts = torch.stack([*foreground.new_tensor([len(sampled), len(classes)]), foreground])
+        self.counts = torch.stack([0 * foreground + len(sampled), 0 * foreground + len(classes), foreground])
         return sampled
 
     def _sample_proposals(self, matches: Tensor, labels: Tensor, gt_classes: Tensor) -> tuple[Tensor, Tensor]:
         # Called once per image, in order. The ground truth, appended to the proposals, is foreground.
-        covered = nonzero_tuple(self._covered.pop(0))[0]
-        labels[covered[labels[covered] == 0]] = -1
+        covered = self._covered.pop(0)
+        labels[: len(covered)].masked_fill_(covered & (labels[: len(covered)] == 0), -1)
         if not len(gt_classes):  # without ground truth Detectron2 would ignore the labels
             gt_classes = gt_classes.new_full((1,), self.num_classes)
         self.seed_next(matches.device)
@@ -145,7 +146,7 @@ class NegativesMaskHead(Seeded, PointRendMaskHead):
 
 def _covered_by_ignored(boxes: Boxes, truth: Instances) -> Tensor:
     """Which of the N ``boxes`` one of the ignored boxes of ``truth`` covers, bool (N,)."""
-    covered = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    for index in nonzero_tuple(truth.gt_classes < 0)[0].tolist():  # one at a time: there may be 500,000 anchors
-        covered |= pairwise_ioa(truth.gt_boxes[index], boxes)[0] > COVERED
+    covered, ignored = boxes.tensor.new_zeros(len(boxes), dtype=torch.bool), truth.gt_boxes[truth.gt_classes < 0]
+    for index in range(len(ignored)):  # one at a time: there may be 500,000 anchors
+        covered |= pairwise_ioa(ignored[index], boxes)[0] > COVERED
     return covered

@@ -96,7 +96,7 @@ class Trainer(SimpleTrainer):
             losses = {name: loss * weights[UNITS[name]] for name, loss in losses.items()}
             self.scaler.scale(sum(losses.values())).backward()
             sums = {name: sums.get(name, 0) + loss.detach() for name, loss in losses.items()}
-        return sums
+        return dict(zip(sums, torch.stack([*sums.values()]).cpu(), strict=True))  # one wait for the device
 
     def before_train(self) -> None:
         self.previous = signal.signal(signal.SIGTERM, lambda *_: self.asked_to_stop.set())
