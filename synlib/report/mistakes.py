@@ -1,14 +1,13 @@
 """What is wrong with the predictions of a run: missed instances and false detections, by image and by class."""
 
-import itertools
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from scapes import ap, cityscapes, match, png, predictions
 from scapes.instances import image_instances
 from scapes.labels import CLASSES, INSTANCE_BASE, LABEL_IDS
+from synlib.report.tables import shown
 from synlib.runs.store import HOME
 from synlib.study.study import Study
 
@@ -25,17 +24,16 @@ def by_image(records: match.Records) -> pd.Series:
     return pd.Series(sum(counts), records.image_id).sort_values(ascending=False, kind="stable")
 
 
-def confusion(study: Study, runs: Iterable[str], on: str = HOME) -> pd.DataFrame:
-    """Detections of ``runs`` with a score from :data:`SURE` on, by what they are on (rows) and their class (columns).
+def confusion(study: Study, run: str, on: str = HOME) -> Styler:
+    """Detections of a ``run`` with a score from :data:`SURE` on, by what they are on (rows) and their class (columns).
 
     Rows: the class of the instance that is overlapped by more than 0.5, else the kind of false detection. The column
     "missed" counts evaluated instances that no detection of their class has found. Ignored detections are left out.
     """
     evaluated = study.data.evaluation_set(on)
     paths = cityscapes.read_images(evaluated.root, evaluated.split).set_index("image_id")["instance_path"]
-    files = [study.store.run(run).evaluation(on) / "predictions.parquet" for run in runs]
-    pairs = [pd.DataFrame(columns=["row", "column"])]
-    for detections in itertools.chain.from_iterable(map(predictions.read_predictions, files)):
+    path, pairs = study.store.run(run).evaluation(on) / "predictions.parquet", []
+    for detections in predictions.read_predictions(path):
         ids = png.read(paths[detections.image_id], "gray 16")
         truths, found, _ = compared(ids, detections, evaluated.min_area_px)
         found = found[(found["score"] >= SURE) & (found["kind"] != "ignored")]
@@ -45,7 +43,7 @@ def confusion(study: Study, runs: Iterable[str], on: str = HOME) -> pd.DataFrame
         pairs.append(missed.assign(row=missed["category"], column=MISSED))
     pairs = pd.concat(pairs)[["row", "column"]].replace(dict(enumerate(CLASSES)))
     table = pd.crosstab(pairs["row"], pairs["column"], rownames=["on"], colnames=["detected as"])
-    return table.reindex(index=[*CLASSES, *FALSE[1:]], columns=[*CLASSES, MISSED], fill_value=0)
+    return shown(table.reindex(index=[*CLASSES, *FALSE[1:]], columns=[*CLASSES, MISSED], fill_value=0), "confusion")
 
 
 def compared(instance_ids: np.ndarray, detections: predictions.Detections, min_area_px: int) -> tuple:

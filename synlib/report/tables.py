@@ -51,8 +51,8 @@ def table2(results: pd.DataFrame) -> Styler:
 
 def table3(results: pd.DataFrame) -> Styler:
     """Table 3 (section 4.2): AP on Cityscapes by epochs (rows) and synthetic images added (columns)."""
-    results = results[results["evaluated on"] == "Cityscapes"].sort_values(["epochs", "added"])
-    papers = results[["epochs", "added"]].drop_duplicates()
+    papers = results[["epochs", "added"]].drop_duplicates().sort_values(["epochs", "added"])
+    results = results[results["evaluated on"] == "Cityscapes"]
     epochs = _stand_for(papers["epochs"].unique(), paper.TABLE3)
     added = _stand_for(papers["added"].unique(), paper.TABLE3[50])
     papers["ap"] = [paper.TABLE3.get(epochs.get(e), {}).get(added.get(a), np.nan) for e, a in papers.to_numpy()]
@@ -225,9 +225,8 @@ def shown(table: pd.DataFrame, name: str = "table") -> Styler:
         if isinstance(value, str):
             return value
         text = f"{value:,d}" if isinstance(value, Integral) else f"{value:z,.1f}"  # z: zero without a sign
-        if isinstance(value, Linked):
-            return f'<a href="#{value.runs.split()[0]}" title="run {value.runs}">{text}</a>'
-        return text
+        link = '<a href="#{}" title="run {}">{}</a>'.format
+        return link(value.runs.split()[0], value.runs, text) if isinstance(value, Linked) else text
 
     styled = table.style.format(text, na_rep="–", escape="html")
     hidden = isinstance(table.index, pd.RangeIndex)
