@@ -122,6 +122,7 @@ def test_table3_names_ours_and_the_papers(one):
     column = table.loc["12 epochs (paper: 50)", "600 images (paper: 20k)"]
     assert column.tolist() == [expected["ap"], shown(expected), 40.9]
     assert np.isnan(table.loc[("12 epochs (paper: 50)", "paper"), "300 images"])
+    assert tables.table3(results[results["evaluated on"] == "Synscapes"]).data.xs("ours", level=1).isna().all(axis=None)
 
 
 def at_paper_scale(study, rows):
