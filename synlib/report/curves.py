@@ -201,6 +201,7 @@ def precision_recall(runs: Collection[tuple[str, RunSpec | str]], store: RunStor
 
     From the surest detection on; a mark is at the last one with a score of :data:`.mistakes.SURE` or more.
     """
+    check(len(runs) > 0, "none", "a run with a result", "runs")
     figure, axes = plt.subplots(2, 4, figsize=(9.5, 5), layout="constrained", sharex=True, sharey=True)
     found = [(name, score_curves(read_records(store.run(run).evaluation(on) / "records.npz"))) for name, run in runs]
     for (name, table), look in zip(found, LOOKS(), strict=False):

@@ -101,8 +101,8 @@ def figure2(data: StudyData) -> Figure:
         "semantic labels": (color_classes(class_map), class_map.astype(int) + 1),
         f"harmonised: {'two instances' if split.any() else 'as before'}, as in Cityscapes": (colors_after, named_ids),
     }
-    shown = split if split.any() else after // INSTANCE_BASE == RIDER
-    window = crop_around(before == pd.Series(before[shown]).mode()[0])  # the largest instance that was split
+    riding = split if split.any() else after // INSTANCE_BASE == RIDER
+    window = crop_around(before == pd.Series(before[riding]).mode()[0])  # the largest instance that was split
     figure, axes = plt.subplots(3, 2, figsize=(7.5, 7.6), width_ratios=[2, 1], subplot_kw=BARE, layout="constrained")
     for (left, right), (title, (colors, regions)) in zip(axes, panels.items(), strict=True):
         shown = paint(image, colors, regions, alpha=0.7)
@@ -196,5 +196,6 @@ def training_image(data: StudyData, domain: str, image_id: str) -> tuple[np.ndar
 
 def read(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 (H, W, 3) RGB and instance ids uint16 (H, W, Cityscapes encoding) of a row of an image table."""
-    photo = np.dstack([png.read(row["image_path"], *png.PHOTO)] * 3)  # also of gray and RGBA, it begins with B, G, R
+    photo = png.read(row["image_path"], *png.PHOTO)
+    photo = np.dstack([photo] * 3) if photo.ndim == 2 else photo  # gray as B, G, R, with which RGBA begins, too
     return photo[..., 2::-1], png.read(row["instance_path"], "gray 16")
